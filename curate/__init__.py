@@ -1,0 +1,1 @@
+"""Choose rows: a pool in, a bounded and explained selection out."""

@@ -1,0 +1,1 @@
+"""Judge finished runs: loss, generations, executed code, statistics, one page."""

@@ -1,0 +1,84 @@
+"""What people see (stderr, rich) and what programs read (stdout); and how an error becomes an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import rich.console
+    import typer
+
+EXIT_INTERRUPTED = 130
+
+
+def console() -> rich.console.Console:
+    """A rich console on stderr. Made anew each time, because tests swap `sys.stderr`."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """One line for people. Markup is off: paths and rows contain brackets."""
+    console().print(message, markup=False)
+
+
+def print_result(result: str | Path | Mapping[str, Any]) -> None:
+    """The command's result on stdout: a path as it is, a mapping as JSON."""
+    if isinstance(result, Mapping):
+        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print(result)
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr (nothing where stderr is no terminal); calling what comes back advances it by n."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    out = console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda n: bar.update(task, advance=n)
+
+
+def summary_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """The one table at the end of a command: name and value, on stderr."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, show_header=False, title_justify="left", box=None, padding=(0, 2))
+    for name, value in rows:
+        table.add_row(Text(name, style="bold"), Text(value))
+    console().print(table)
+
+
+def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
+    """Run a typer app; the exit code comes back.
+
+    0 done, 1 expected failure, 2 usage, 3 a gate failed, 130 interrupted. Bugs show their traceback.
+    """
+    import click
+    import typer.main
+
+    from curate.errors import UserError
+
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args=None if argv is None else list(argv), standalone_mode=False)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0

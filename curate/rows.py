@@ -1,0 +1,26 @@
+"""The unit of everything: one instruction and its output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the pool. `row_index` is its position there; `row_id` depends on its text alone."""
+
+    row_index: int
+    row_id: str
+    instruction: str
+    output: str
+    source: str
+
+
+def build_row(row_index: int, instruction: str, output: str, source: str) -> Row:
+    """A row with its id: the first 16 hexadecimal digits of the digest of instruction and output.
+
+    A zero byte stands between the two, so that moving text from one to the other changes the id.
+    """
+    from curate.artifact import digest_text
+
+    return Row(row_index, digest_text(f"{instruction}\0{output}")[:16], instruction, output, source)

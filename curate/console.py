@@ -64,21 +64,23 @@ def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
 
     0 done, 1 expected failure, 2 usage, 3 a gate failed, 130 interrupted. Bugs show their traceback.
     """
-    import click
     import typer.main
 
     from curate.errors import UserError
 
+    # typer brings its own copy of click from 0.27 on, so its exception classes are found through the public one.
+    click_error = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
     command = typer.main.get_command(app)
     try:
         result = command.main(args=None if argv is None else list(argv), standalone_mode=False)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except click.ClickException as error:
-        error.show(sys.stderr)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except click_error as error:
+        shown: Any = error
+        shown.show(sys.stderr)
+        return int(shown.exit_code)
     return result if isinstance(result, int) else 0

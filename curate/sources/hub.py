@@ -18,24 +18,44 @@ def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
 
     The rows are those of that commit, whatever happens to the branch meanwhile. No code of the dataset is run.
     """
-    import datasets
-    from huggingface_hub import HfApi
-
     from curate.artifact.manifest_schema import FileRecord
 
     repo_id, _, wanted = dataset.partition("@")
     try:
-        revision = HfApi().dataset_info(repo_id, revision=wanted or None).sha
-        loaded = datasets.load_dataset(repo_id, revision=revision)
-    except Exception as error:
+        splits, revision, notes = _fetch(repo_id, wanted or None)
+    except UserError:
+        raise
+    except Exception as error:  # the libraries raise dozens of classes, those of three HTTP clients among them
         raise explain_hub_error(error, repo_id, "dataset", wanted or None) from error
-    split, note = _only_split(loaded, repo_id)
+    split, not_read = _only_split(splits, repo_id)
     reader = RowReader(columns)
     reader.read(_records(split, columns, repo_id), repo_id)
-    notes = note + reader.finish(repo_id)
+    notes += not_read + reader.finish(repo_id)
     digest = pool_digest(reader.rows)
     inputs = [FileRecord(file=f"{repo_id}@{revision}", sha256=digest, rows=len(reader.rows))]
     return LoadedPool(reader.rows, repo_id, revision, digest, inputs, notes, reader.excluded)
+
+
+def _fetch(repo_id: str, wanted: str | None) -> tuple[Any, str, list[str]]:
+    """All splits, the commit they are of, and notes; with HF_HUB_OFFLINE set, those of the copy fetched before."""
+    import datasets
+    from huggingface_hub import HfApi, constants
+
+    if constants.is_offline_mode():
+        builder = datasets.load_dataset_builder(repo_id, revision=wanted)
+        revision = str(builder.hash)
+        if wanted not in (None, revision):
+            raise UserError(
+                f"HF_HUB_OFFLINE is set, and the copy of {repo_id} on this machine is of {revision}, not {wanted}.",
+                f"Unset HF_HUB_OFFLINE, or name {repo_id}@{revision}.",
+            )
+        return builder.as_dataset(), revision, [f"HF_HUB_OFFLINE is set: {repo_id} is the copy fetched before."]
+    revision = str(HfApi().dataset_info(repo_id, revision=wanted).sha)
+    builder = datasets.load_dataset_builder(repo_id, revision=revision)
+    if builder.hash != revision:  # datasets takes another copy it has kept when the network fails from here on
+        raise ConnectionError(f"only the older commit {builder.hash} is on this machine")
+    builder.download_and_prepare()
+    return builder.as_dataset(), revision, []
 
 
 def _only_split(loaded: Mapping[str, Any], repo_id: str) -> tuple[Any, list[str]]:

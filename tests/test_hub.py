@@ -111,7 +111,8 @@ def publish(hub: Hub) -> dict[str, str]:
         hub.put("datasets", f"o/{mood}", {"rows.jsonl": LINES}, mood)
     hub.put("models", "o/tokenizer", tokenizer_files())
     hub.put("models", LLAMA, tokenizer_files(), GATED)
-    hub.put("models", "o/breaks_off", tokenizer_files(), BREAKS_OFF)
+    for mood in (BREAKS_OFF, SILENT, OUT_OF_ORDER):
+        hub.put("models", f"o/{mood}", tokenizer_files(), mood)
     return commits
 
 
@@ -120,7 +121,8 @@ MOODS = (GATED, FORBIDDEN, UNAUTHORISED, BREAKS_OFF, SILENT, OUT_OF_ORDER)
 CASES = (
     *(f"dataset o/{name}" for name in SETS + MOODS),
     *("dataset o/lines@main", "dataset o/lines@v9", "dataset o/none", "dataset+token o/gated", "dataset not a name"),
-    *("tokenizer o/tokenizer", "tokenizer o/none", "tokenizer o/breaks_off"),
+    *("tokenizer o/tokenizer", "tokenizer o/none"),
+    *(f"tokenizer o/{mood}" for mood in (BREAKS_OFF, SILENT, OUT_OF_ORDER)),
     *(f"tokenizer {LLAMA}", f"tokenizer+token {LLAMA}", "require o/tokenizer", "require o/none"),
 )
 
@@ -271,7 +273,8 @@ def test_a_gated_tokenizer_says_how_to_get_access_and_what_works_meanwhile(sessi
 
 def test_an_unknown_tokenizer_and_one_that_breaks_off_are_told_apart(session: Session) -> None:
     assert refusal(session, "tokenizer o/none").startswith("The hub shows no tokenizer o/none, ")
-    assert refusal(session, "tokenizer o/breaks_off").startswith("The hub could not be reached, or broke off, ")
+    for mood in (BREAKS_OFF, SILENT, OUT_OF_ORDER):
+        assert refusal(session, f"tokenizer o/{mood}").startswith("The hub could not be reached, or broke off, ")
     assert refusal(session, "require o/none").startswith("The hub shows no model o/none, ")
 
 

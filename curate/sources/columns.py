@@ -123,7 +123,7 @@ def recognise(names: tuple[str, ...], given: Mapping[str, str] | None, where: st
             if given[role] not in names:
                 close = difflib.get_close_matches(given[role], names, n=1, cutoff=0.5)
                 guess = f' Did you mean "{close[0]}"?' if close else ""
-                raise UserError(f'{where}: there is no column "{given[role]}".', have + guess)
+                raise UserError(f'{where} has no column "{given[role]}".', have + guess)
         return {role: name for role, name in given.items() if name in names}
     for shape in SHAPES:
         if set(shape.values()) <= set(names):

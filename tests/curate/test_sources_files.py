@@ -203,7 +203,7 @@ def test_a_missing_column_is_named_with_the_ones_there_are_and_a_suggestion(tmp_
         "Say which is which, for example --columns instruction=question,output=answer_text"
     )
     assert refusal(path, "instruction=question,output=answer") == (
-        f'{path}:1: there is no column "answer". Its columns: question, answer_text, id. Did you mean "answer_text"?'
+        f'{path}:1 has no column "answer". Its columns: question, answer_text, id. Did you mean "answer_text"?'
     )
     later = written(tmp_path, "later.jsonl", json_lines([*RECORDS, {"instruction": "only this"}]))
     assert refusal(later).startswith(f"{later}:3: no columns that are recognised")

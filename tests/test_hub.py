@@ -36,7 +36,7 @@ CONFIGS = b"---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n- config_nam
 LLAMA = "meta-llama/Llama-2-7b-hf"
 # Answers as JSON, one line a case. Retries are kept, the waiting between them is not.
 CHILD = """
-import json, os, sys, time
+import contextlib, io, json, os, sys, time
 time.sleep = lambda seconds: None
 from curate.errors import UserError
 from curate.hub import explain_hub_error, require_on_hub
@@ -55,6 +55,20 @@ def tokenizer(name):
 def require(name):
     return {"done": require_on_hub(name, "model")}
 
+def select(name):
+    from curate.cli import main
+    from curate.selection import read_selection
+    out = os.path.join(os.environ["ROWPICK_HOME"], name.replace("/", "-"))
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+        code = main(["select", "--dataset", name, "--model", "o/tokenizer", "--encoder", "tfidf", "--k", "20",
+                     "--holdout", "10", "--near-duplicate", "1", "--out", out])
+    if code:
+        return {"code": code, "lines": printed.getvalue().splitlines(), "left": os.path.exists(out)}
+    selection = read_selection(out)
+    return {"code": code, "revision": selection.manifest.config["revision"], "picked": len(selection.selected),
+            "inputs": [(r.file, r.rows) for r in selection.manifest.inputs]}
+
 for case in json.loads(sys.argv[1]):
     kind, _, name = case.partition(" ")
     kind, _, token = kind.partition("+")
@@ -62,7 +76,7 @@ for case in json.loads(sys.argv[1]):
     if token:
         os.environ["HF_TOKEN"] = "hf_of_somebody"
     try:
-        answer = {"dataset": dataset, "tokenizer": tokenizer, "require": require}[kind](name)
+        answer = {"dataset": dataset, "tokenizer": tokenizer, "require": require, "select": select}[kind](name)
     except UserError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
     print(json.dumps(answer), flush=True)
@@ -124,6 +138,7 @@ CASES = (
     *("tokenizer o/tokenizer", "tokenizer o/none"),
     *(f"tokenizer o/{mood}" for mood in (BREAKS_OFF, SILENT, OUT_OF_ORDER)),
     *(f"tokenizer {LLAMA}", f"tokenizer+token {LLAMA}", "require o/tokenizer", "require o/none"),
+    *("select o/lines", "select o/gated"),
 )
 
 
@@ -140,7 +155,8 @@ def ask(cases: tuple[str, ...], url: str, home: Path, **settings: str) -> dict[s
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS"))
     }
-    own = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONPATH": str(ROOT)}
+    own = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    own |= {"PYTHONPATH": str(ROOT), "ROWPICK_HOME": str(home / "rowpick")}
     result = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(cases)],
         env={**kept, **own, **settings},
@@ -276,6 +292,19 @@ def test_an_unknown_tokenizer_and_one_that_breaks_off_are_told_apart(session: Se
     for mood in (BREAKS_OFF, SILENT, OUT_OF_ORDER):
         assert refusal(session, f"tokenizer o/{mood}").startswith("The hub could not be reached, or broke off, ")
     assert refusal(session, "require o/none").startswith("The hub shows no model o/none, ")
+
+
+def test_a_selection_from_the_hub_records_the_commit_and_a_refused_one_leaves_nothing(session: Session) -> None:
+    commit = session.commits["lines"]
+    assert session.answers["select o/lines"] == {
+        "code": 0,
+        "revision": commit,
+        "picked": 20,
+        "inputs": [[f"o/lines@{commit}", 300]],
+    }
+    refused = session.answers["select o/gated"]
+    assert (refused["code"], refused["left"], len(refused["lines"])) == (1, False, 1)
+    assert refused["lines"][0].startswith("error: The dataset o/gated is gated: ")
 
 
 def test_without_the_hub_nothing_is_invented_and_the_way_on_is_shown(session: Session, tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ def _capture(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> _
     import torch
 
     ids, positions = ids.clone(), positions.clone()
-    stream = torch.cuda.Stream(decoder.device)
+    stream = torch.cuda.Stream(decoder.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(decoder.device))
     with torch.cuda.stream(stream):
         _step_forward(decoder, ids, positions)  # writes what the step itself will write again

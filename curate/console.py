@@ -37,6 +37,25 @@ def print_result(result: str | Path | Mapping[str, Any]) -> None:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries' own progress bars and notices off the terminal while a local model loads."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    before = logging.root.manager.disable
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr (nothing where stderr is no terminal); calling what comes back advances it by n."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -64,21 +83,25 @@ def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
 
     0 done, 1 expected failure, 2 usage, 3 a gate failed, 130 interrupted. Bugs show their traceback.
     """
-    import click
     import typer.main
 
     from curate.errors import UserError
 
+    # typer brings its own copy of click from 0.27 on, so its exception classes are found through the public one.
+    click_error: type[Exception] = next(
+        base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+    )
     command = typer.main.get_command(app)
     try:
         result = command.main(args=None if argv is None else list(argv), standalone_mode=False)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except click.ClickException as error:
-        error.show(sys.stderr)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except click_error as error:
+        shown: Any = error
+        shown.show(sys.stderr)
+        return int(shown.exit_code)
     return result if isinstance(result, int) else 0

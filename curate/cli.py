@@ -1,0 +1,171 @@
+"""The `curate` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.config import SelectConfig
+from curate.console import print_result, run_command, say, summary_table
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Choose the rows worth training on.",
+    epilog="Examples:  curate select --k 1000   |   curate strategies",
+)
+BASE = SelectConfig()
+
+SELECT_EXAMPLES = """Examples:
+
+  curate select --dataset stdlib --model smollm2-135m --k 1000
+
+  curate select --dataset rows.jsonl --tokenizer ./llama2-tokenizer --strategy random --max-tokens 1024"""
+
+
+@app.command(epilog=SELECT_EXAMPLES)
+def select(
+    dataset: Annotated[str, typer.Option(help="Hub id (ID@REVISION), file or folder, or stdlib.")] = BASE.dataset,
+    model: Annotated[str, typer.Option(help="Model to be trained: its tokenizer counts. Hub id, path or smollm2-135m.")] = BASE.model,
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer to count with, when only that is at hand.")] = None,
+    prompt_template: Annotated[str | None, typer.Option(help="File with {instruction} in it, or chat. Default: the raw instruction.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
+    strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
+    encoder: Annotated[str, typer.Option(help="minilm, or a sentence-transformers model (hub id or path).")] = BASE.encoder,
+    embed: Annotated[str, typer.Option(help="What of a row is embedded: instruction, output or both.")] = BASE.embed,
+    batch_size: Annotated[int, typer.Option(help="Rows per encoder batch; part of the cache key.")] = BASE.batch_size,
+    k: Annotated[int, typer.Option(help="How many rows to pick.")] = BASE.k,
+    token_budget: Annotated[int | None, typer.Option(help="Pick rows of at most this many tokens in all, instead of --k.")] = None,
+    min_tokens: Annotated[int, typer.Option(help="Shortest whole example, in tokens.")] = BASE.min_tokens,
+    max_tokens: Annotated[int, typer.Option(help="Longest whole example, in tokens.")] = BASE.max_tokens,
+    holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
+    near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
+    clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
+) -> None:  # fmt: skip
+    """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
+    from curate.pipeline import select as run_select
+    from curate.strategies import STRATEGIES, parse_options
+
+    config = SelectConfig(
+        dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
+        strategy=strategy, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
+        min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
+        clusters=clusters, seed=seed,
+        strategy_options=parse_options(strategy, strategy_option or []) if strategy in STRATEGIES else {},
+    )  # fmt: skip
+    selection = run_select(config, out, sys.argv)
+    manifest = selection.manifest
+    for note in manifest.config["notes"]:
+        say(f"Note: {note}")
+    counts = manifest.counts
+    summary_table(
+        selection.path.name,
+        [
+            ("pool", f"{counts['pool']} rows of {manifest.config['source']}"),
+            ("held out", str(counts.get("held_out", 0))),
+            *((name.replace(".", ": "), str(n)) for name, n in counts.items() if name.startswith("excluded.")),
+            ("not picked", str(counts.get("not_picked", 0))),
+            ("selected", f"{counts['selected']} rows, {counts['selected_tokens']} tokens"),
+            ("seconds", f"{sum(manifest.seconds.values()):.1f}"),
+        ],
+    )
+    print_result(manifest.model_dump(by_alias=True) if as_json else selection.path)
+
+
+@app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")
+def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the strategies: what each does, what it needs, its options and its source."""
+    from curate.strategies import STRATEGIES
+
+    if as_json:
+        listed = {
+            name: {"help": entry.help, "needs": sorted(entry.needs), "source": entry.source,
+                   "options": {o: {"default": option.default, "help": option.help} for o, option in entry.options.items()}}
+            for name, entry in STRATEGIES.items()
+        }  # fmt: skip
+        print_result(listed)
+        return
+    for name, entry in STRATEGIES.items():
+        needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
+        print(f"{name:<20} {entry.help}{needs}")
+        for option_name, option in entry.options.items():
+            print(f"{'':<20}   {option_name}={option.default}  {option.help}")
+
+
+@app.command(epilog="Examples:\n\n  curate inspect\n\n  curate inspect kmeans-k1000-0a1b2c3d --row 12")
+def inspect(
+    selection: Annotated[str | None, typer.Argument(help="Name or folder of a selection. Default: the newest.")] = None,
+    row: Annotated[
+        str | None, typer.Option(help="Row id (or its start) or row index: why it was kept or dropped.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Explain a selection, or one row of its pool."""
+    from dataclasses import asdict
+
+    from curate.inspection import summarise, tell_row
+    from curate.selection import read_selection
+
+    found = read_selection(selection)
+    if row is not None:
+        stories = tell_row(found, row)
+        if as_json:
+            print_result({"rows": [asdict(story) for story in stories]})
+            return
+        for story in stories:
+            d = story.decision
+            print(
+                f"row {d['row_index']} ({d['row_id']}): {d['fate']}, {d['reason']}{': ' + d['detail'] if d['detail'] else ''}"
+            )
+            print(f"  {d['token_count']} tokens, cluster {d['cluster']}")
+            if story.nearest_pick:
+                print(f"  nearest pick {story.nearest_pick}, cosine {story.nearest_cosine}")
+        return
+    summary = summarise(found)
+    if as_json:
+        print_result(summary)
+        return
+    tokens = summary["tokens"]
+    summary_table(
+        summary["name"],
+        [
+            *((name.replace(".", ": "), str(n)) for name, n in summary["counts"].items()),
+            ("tokens", f"{tokens['least']} to {tokens['most']}, median {tokens['median']}"),
+            *((f"source {name}", str(n)) for name, n in list(summary["sources"].items())[:8]),
+            *(
+                (f"cluster {c['cluster']}", f"{c['picked_rows']} of {c['pool_rows']} rows")
+                for c in summary["clusters"][:8]
+            ),
+        ],
+    )
+
+
+@app.command("clean-cache", epilog="Examples:\n\n  curate clean-cache\n\n  curate clean-cache --yes")
+def clean_cache(
+    yes: Annotated[bool, typer.Option("--yes", help="Free it; without this, only show it.")] = False,
+) -> None:
+    """Show what the cache holds, and free it with --yes."""
+    from curate.caches import free_caches, list_caches
+
+    for part in list_caches():
+        print(f"{part.name:<20} {part.files:>6} files {part.bytes / 1e6:>10.1f} MB")
+    if yes:
+        print(f"freed {free_caches() / 1e6:.1f} MB")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code comes back."""
+    return run_command(app, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What `curate select` can be told, with every default in its one home."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curate.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
+from curate.encoders import DEFAULT_ENCODER
+from curate.errors import UsageError, did_you_mean
+
+DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
+DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"
+DEFAULT_STRATEGY = "kmeans"
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """One selection, fully described. Equal configs on equal inputs give equal bytes."""
+
+    dataset: str = DEFAULT_DATASET
+    model: str = DEFAULT_MODEL
+    tokenizer: str | None = None
+    prompt_template: str | None = None
+    columns: str | None = None
+    strategy: str = DEFAULT_STRATEGY
+    strategy_options: dict[str, Any] = field(default_factory=dict)
+    encoder: str = DEFAULT_ENCODER
+    embed: str = DEFAULT_EMBED
+    batch_size: int = DEFAULT_BATCH_SIZE
+    k: int = 1000
+    token_budget: int | None = None
+    min_tokens: int = 1
+    max_tokens: int = 512
+    holdout: int = 200
+    near_duplicate: float = 0.95
+    clusters: int | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise a `UsageError` for a value that is wrong whatever the pool holds."""
+        from curate.strategies import STRATEGIES
+
+        if self.strategy not in STRATEGIES:
+            raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
+        if self.embed not in EMBED_CHOICES:
+            raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
+        for name, value, least in (
+            ("k", self.k, 1),
+            ("min-tokens", self.min_tokens, 1),
+            ("max-tokens", self.max_tokens, 1),
+            ("holdout", self.holdout, 0),
+            ("batch-size", self.batch_size, 1),
+            ("seed", self.seed, 0),
+            ("token-budget", 1 if self.token_budget is None else self.token_budget, 1),
+            ("clusters", 1 if self.clusters is None else self.clusters, 1),
+        ):
+            if value < least:
+                raise UsageError(f"--{name} is {value}; it must be at least {least}.", "")
+        if self.min_tokens > self.max_tokens:
+            raise UsageError(
+                f"--min-tokens {self.min_tokens} is above --max-tokens {self.max_tokens}.", "Swap or widen the bounds."
+            )
+        if not 0 < self.near_duplicate <= 1:
+            raise UsageError(
+                f"--near-duplicate is {self.near_duplicate}; allowed: above 0, up to 1.", "1 keeps all but equals."
+            )
+
+    def as_record(self) -> dict[str, Any]:
+        """The config as the manifest records it; local paths keep the name the user gave."""
+        return asdict(self)
+
+
+def inputs_exist(config: SelectConfig) -> None:
+    """Fail before any work when a file the config names is absent."""
+    from curate.errors import UserError
+
+    if config.prompt_template not in (None, "chat") and not Path(str(config.prompt_template)).is_file():
+        raise UserError(f"The prompt template {config.prompt_template} does not exist.", "Check the path.")

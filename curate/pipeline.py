@@ -1,0 +1,240 @@
+"""THE RECIPE of `curate select`: load, hold out, bound, clean, embed, cluster, pick, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.config import SelectConfig, inputs_exist
+from curate.errors import UserError
+from curate.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
+from curate.rows import Row
+from curate.selection import Selection, read_selection
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from curate.prompt import PromptTemplate
+    from curate.sources import LoadedPool
+    from curate.strategies import Candidates, Picks
+
+
+@dataclass
+class Work:
+    """What the steps hand on: the pool, each row's fate, and the arrays about it, indexed by row_index."""
+
+    config: SelectConfig
+    pool: LoadedPool
+    fates: Fates
+    tokenizer_digest: str
+    template: PromptTemplate
+    token_counts: NDArray[np.int32]
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    embedded: list[int] = field(default_factory=list)  # row indices, in row_id order
+    embeddings: Any = None  # (len(embedded), d)
+    encoder_digest: str = ""
+    held_out: list[int] = field(default_factory=list)
+    candidates: list[int] = field(default_factory=list)  # row indices, in row_id order
+    clusters: Any = None  # labels of `embedded`
+    centres: Any = None
+    picked: list[int] = field(default_factory=list)  # row indices, in pick order
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.pool.rows
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the seconds of a block to the manifest's `seconds`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
+    """The finished selection for `config`, made or, where the same one exists already, reused."""
+    from curate.write_selection import existing, selection_folder, write
+
+    config.check()
+    inputs_exist(config)
+    work = load(config)
+    folder = selection_folder(work, out)
+    if existing(work, folder):
+        return read_selection(folder)
+    with work.timed("hold_out"):
+        hold_out(work)
+    with work.timed("bound"):
+        bound(work)
+    with work.timed("embed"):
+        embed(work)
+    with work.timed("near_duplicates"):
+        drop_near_holdout(work)
+    require_enough(work)
+    with work.timed("cluster"):
+        cluster(work)
+    with work.timed("pick"):
+        pick(work)
+    write(work, folder, command)
+    return read_selection(folder)
+
+
+def load(config: SelectConfig) -> Work:
+    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template."""
+    from curate.prompt import chat_template, load_prompt_template
+    from curate.sources import load_rows
+    from curate.tokens import count_tokens, load_tokenizer, tokenizer_digest
+
+    started = time.perf_counter()
+    tokenizer = load_tokenizer(config.model, config.tokenizer)
+    given = config.prompt_template
+    template = chat_template(tokenizer) if given == "chat" else load_prompt_template(given)
+    pool = load_rows(config.dataset, config.columns)
+    loaded = time.perf_counter()
+    counts = count_tokens(tokenizer, template, [(row.instruction, row.output) for row in pool.rows])
+    work = Work(config, pool, Fates(len(pool.rows)), tokenizer_digest(tokenizer), template, counts, list(pool.notes))
+    work.fates.exclude((index, reason, detail) for index, (reason, detail) in sorted(pool.excluded.items()))
+    work.seconds = {"load": loaded - started, "count_tokens": time.perf_counter() - loaded}
+    return work
+
+
+def hold_out(work: Work) -> None:
+    """Exclude empty outputs and duplicates, then reserve the holdout by content: nothing a user varies plays a part."""
+    from curate.duplicates import exact_duplicates
+    from curate.holdout import reserve_holdout
+
+    work.fates.exclude((i, "empty_output", None) for i in work.fates.open_rows() if not work.rows[i].output.strip())
+    work.fates.exclude(exact_duplicates([work.rows[i] for i in work.fates.open_rows()]))
+    distinct = {work.rows[i].row_id: i for i in work.fates.open_rows()}
+    taken, note = reserve_holdout(list(distinct), work.config.holdout)
+    work.notes += [note] if note else []
+    work.held_out = [distinct[row_id] for row_id in sorted(taken)]
+    for i in work.held_out:
+        work.fates.decide(i, HELD_OUT, "holdout")
+
+
+def bound(work: Work) -> None:
+    """Exclude rows outside the token bounds; nothing is cut to fit."""
+    low, high = work.config.min_tokens, work.config.max_tokens
+    for i in work.fates.open_rows():
+        n = int(work.token_counts[i])
+        if n > high:
+            work.fates.exclude([(i, "too_long", f"{n} tokens, bound {high}")])
+        elif n < low:
+            work.fates.exclude([(i, "too_short", f"{n} tokens, bound {low}")])
+
+
+def embed(work: Work) -> None:
+    """Vectors for every distinct row, bounded or not, so that other bounds find them cached; in row_id order."""
+    from curate.embedding import embed_rows
+
+    bounded_out = {"too_long", "too_short"}
+    fates = work.fates
+    rows = [i for i in range(fates.n_rows) if fates.fate[i] in (None, HELD_OUT) or fates.reason[i] in bounded_out]
+    work.embedded = sorted(rows, key=lambda i: work.rows[i].row_id)
+    config = work.config
+    if not work.embedded:
+        raise UserError("No row of the pool has an output.", "Check --columns.")
+    work.embeddings, work.encoder_digest = embed_rows(
+        [work.rows[i] for i in work.embedded], config.encoder, config.embed, config.batch_size
+    )
+
+
+def drop_near_holdout(work: Work) -> None:
+    """Exclude candidates whose cosine to a held-out row reaches the bound: they would leak the holdout."""
+    from curate.duplicates import nearest_above
+
+    place = {row: position for position, row in enumerate(work.embedded)}
+    open_rows = sorted(work.fates.open_rows(), key=place.__getitem__)
+    held = work.held_out
+    hits = nearest_above(
+        work.embeddings[[place[i] for i in open_rows]],
+        work.embeddings[[place[i] for i in held]],
+        work.config.near_duplicate,
+    )
+    for position, (nearest, cosine) in hits.items():
+        detail = f"{work.rows[held[nearest]].row_id} cosine {cosine:.4f}"
+        work.fates.exclude([(open_rows[position], "near_duplicate_of_holdout", detail)])
+    gone = {open_rows[position] for position in hits}
+    work.candidates = [i for i in open_rows if i not in gone]
+
+
+def require_enough(work: Work) -> None:
+    """Fail with both numbers, and what removed how many, when fewer candidates remain than asked for."""
+    asked = work.config.k if work.config.token_budget is None else 1
+    if len(work.candidates) < asked:
+        raise UserError(
+            f"--k {asked} is more than the {len(work.candidates)} candidates left of {len(work.rows)} rows "
+            f"({len(work.held_out)} held out; excluded: {work.fates.excluded_sentence()}).",
+            f"Take --k {len(work.candidates)} or less, or widen the bounds."
+            if work.candidates
+            else "Widen the bounds or name a larger --dataset.",
+        )
+
+
+def cluster(work: Work) -> None:
+    """Cluster the candidates; every other embedded row is given the cluster of its nearest centre, for the map."""
+    import numpy as np
+
+    from curate.clustering import assign, build_clusters, default_n_clusters
+
+    position = {row: place for place, row in enumerate(work.embedded)}
+    vectors = work.embeddings[[position[i] for i in work.candidates]]
+    n_clusters = work.config.clusters or default_n_clusters(len(vectors), work.config.k)
+    rng = np.random.default_rng([work.config.seed, 1])
+    labels, work.centres = build_clusters(vectors, n_clusters, rng)
+    work.clusters = assign(work.embeddings, work.centres)
+    work.clusters[[position[i] for i in work.candidates]] = labels
+
+
+def build_candidates(work: Work) -> Candidates:
+    """The arrays a strategy chooses from, in row_id order."""
+    import numpy as np
+
+    from curate.strategies import Candidates
+
+    position = {row: place for place, row in enumerate(work.embedded)}
+    places = [position[i] for i in work.candidates]
+    return Candidates(
+        embeddings=work.embeddings[places],
+        labels=work.clusters[places],
+        centres=work.centres,
+        token_counts=work.token_counts[work.candidates],
+        prompt_chars=np.array([len(work.rows[i].instruction) for i in work.candidates], dtype=np.int32),
+        row_index=np.array(work.candidates, dtype=np.int64),
+        scores={},
+    )
+
+
+def pick(work: Work) -> None:
+    """Let the strategy choose, keep near-duplicates of picks out, and write down every candidate's fate."""
+    import numpy as np
+
+    candidates = build_candidates(work)
+    picks = choose(work.config, candidates, np.random.default_rng([work.config.seed, 2]))
+    work.notes += picks.notes
+    work.picked = [work.candidates[i] for i in picks.indices.tolist()]
+    for i, reason in zip(work.picked, picks.reasons, strict=True):
+        work.fates.decide(i, SELECTED, work.config.strategy, reason)
+    for position, (pick_index, cosine) in picks.near_duplicates.items():
+        detail = f"{work.rows[work.candidates[pick_index]].row_id} cosine {cosine:.4f}"
+        work.fates.exclude([(work.candidates[position], "near_duplicate", detail)])
+    for i in work.fates.open_rows():
+        work.fates.decide(i, NOT_PICKED, "not_picked", None)
+
+
+def choose(config: SelectConfig, candidates: Candidates, rng: np.random.Generator) -> Picks:
+    """Exactly k picks, or picks within the token budget, no two of them near-duplicates."""
+    from curate.budget import pick_rows, pick_tokens
+    from curate.strategies import STRATEGIES
+
+    strategy = STRATEGIES[config.strategy]
+    bound_select = strategy.bind(config.strategy_options)
+    if config.token_budget is None:
+        return pick_rows(bound_select, candidates, config.k, rng, config.near_duplicate)
+    return pick_tokens(bound_select, candidates, config.token_budget, rng, config.near_duplicate)

@@ -1,0 +1,161 @@
+"""From finished work to the selection artifact on disk, manifest last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import MANIFEST, atomic_file, digest_json, read_manifest, record_file, write_manifest, write_text
+from curate.errors import UserError
+from curate.selection import DECISIONS, HOLDOUT, KIND, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
+
+if TYPE_CHECKING:
+    from curate.pipeline import Work
+
+REPORT = "report.html"
+README = "README.md"
+OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT, MANIFEST}
+# Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
+_PLACES = ("dataset", "tokenizer", "prompt_template")
+
+
+def config_digest(work: Work) -> str:
+    """Digest of the config and of every input by content: what a selection's name and its reuse depend on."""
+    from curate.encoders import encoder_identity
+
+    settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
+    contents = [work.pool.digest, work.tokenizer_digest, work.template.text, encoder_identity(work.config.encoder)]
+    return digest_json([settings, contents])
+
+
+def selection_folder(work: Work, out: Path | None) -> Path:
+    """`out`, or `selections/<strategy>-k<k>-<digest>` below the home of artifacts."""
+    if out is not None:
+        return out
+    config = work.config
+    size = f"k{config.k}" if config.token_budget is None else f"t{config.token_budget}"
+    return selections_dir() / f"{config.strategy}-{size}-{config_digest(work)[:8]}"
+
+
+def existing(work: Work, folder: Path) -> bool:
+    """Whether `folder` already holds this very selection, finished. Anything else finished or foreign is an error."""
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise UserError(f"--out {folder} is a file.", "Name a folder.")
+    if (folder / MANIFEST).is_file():
+        manifest = read_manifest(folder, KIND)
+        if manifest.config.get("config_digest") == config_digest(work):
+            return True
+        raise UserError(f"{folder} holds another selection.", "Name another --out, or remove that folder.")
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in OURS and not p.name.endswith(".part"))
+    if foreign:
+        raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
+    return False
+
+
+def write(work: Work, folder: Path, command: Sequence[str]) -> None:
+    """Write every file of the artifact; the manifest, which declares it finished, comes last."""
+    from curate.dataset_card import render_card
+
+    started = time.perf_counter()
+    selected, held_out = _selected_rows(work, work.picked), _selected_rows(work, work.held_out)
+    config = recorded_config(work)
+    counts = {**work.fates.counts(), "selected_tokens": sum(row.token_count for row in selected)}
+    write_rows(folder / SELECTED, selected)
+    write_rows(folder / HOLDOUT, held_out)
+    decisions = decision_columns(work)
+    _write_decisions(folder / DECISIONS, decisions)
+    write_text(folder / README, render_card(folder.name, config, counts, work.notes))
+    outputs = [
+        record_file(folder, SELECTED, len(selected)),
+        record_file(folder, HOLDOUT, len(held_out)),
+        record_file(folder, DECISIONS, len(work.rows)),
+        record_file(folder, README),
+    ]
+    work.seconds["write"] = time.perf_counter() - started
+    write_manifest(
+        folder,
+        schema=SCHEMA,
+        command=command,
+        config=config,
+        seed=work.config.seed,
+        inputs=work.pool.inputs,
+        outputs=outputs,
+        counts=counts,
+        seconds=work.seconds,
+    )
+
+
+def recorded_config(work: Work) -> dict[str, Any]:
+    """The config with everything that was resolved on the way: revision, digests, template text, notes."""
+    return {
+        **work.config.as_record(),
+        "prompt_template": work.template.name,
+        "prompt_template_text": work.template.text,
+        "tokenizer_digest": work.tokenizer_digest,
+        "encoder_digest": work.encoder_digest,
+        "pool_digest": work.pool.digest,
+        "source": work.pool.source,
+        "revision": work.pool.revision,
+        "n_clusters": len(work.centres),
+        "config_digest": config_digest(work),
+        "notes": work.notes,
+    }
+
+
+def _selected_rows(work: Work, indices: Sequence[int]) -> list[SelectedRow]:
+    rows = [work.rows[i] for i in indices]
+    return [
+        SelectedRow(row.row_id, row.instruction, row.output, row.source, int(work.token_counts[row.row_index]))
+        for row in rows
+    ]
+
+
+def decision_columns(work: Work) -> dict[str, list[Any]]:
+    """The columns of `decisions.parquet`, one entry a pool row; cluster and map place are null where not embedded."""
+    from curate.map_layout import lay_out
+
+    n = len(work.rows)
+    cluster: list[int | None] = [None] * n
+    x: list[float | None] = [None] * n
+    y: list[float | None] = [None] * n
+    places = lay_out(work.embeddings, work.centres)
+    for position, row_index in enumerate(work.embedded):
+        cluster[row_index] = int(work.clusters[position])
+        x[row_index], y[row_index] = float(places[position, 0]), float(places[position, 1])
+    return {
+        "row_index": list(range(n)),
+        "row_id": [row.row_id for row in work.rows],
+        "fate": list(work.fates.fate),
+        "reason": list(work.fates.reason),
+        "detail": list(work.fates.detail),
+        "token_count": work.token_counts.tolist(),
+        "cluster": cluster,
+        "x": x,
+        "y": y,
+    }
+
+
+def _write_decisions(path: Path, columns: dict[str, list[Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
+    schema = pyarrow.schema(
+        [
+            pyarrow.field("row_index", pyarrow.int64(), nullable=False),
+            pyarrow.field("row_id", text, nullable=False),
+            pyarrow.field("fate", text, nullable=False),
+            pyarrow.field("reason", text, nullable=False),
+            pyarrow.field("detail", text),
+            pyarrow.field("token_count", whole, nullable=False),
+            pyarrow.field("cluster", whole),
+            pyarrow.field("x", real),
+            pyarrow.field("y", real),
+        ]
+    )
+    with atomic_file(path) as file:
+        pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), file)

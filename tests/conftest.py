@@ -1,0 +1,29 @@
+"""What every test gets: a home of its own, no network, no prompts; and the shared data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "disabled"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh `$ROWPICK_HOME` for every test."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("ROWPICK_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real rows and benchmark files beside the checkout; absent, the test is skipped and says so."""
+    folder = Path(os.environ.get("ROWPICK_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"REAL DATA ABSENT: {folder} is not there; set ROWPICK_SHARED_DATA to run this test")
+    return folder

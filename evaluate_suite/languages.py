@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-MAX_CHARS = 400_000  # longer texts are not parsed; a grammar's error recovery gets slow on hostile input
+MAX_CHARS = 200_000  # longer texts are not parsed; a grammar's error recovery gets slow on hostile input
 _SCAN_CHARS = 20_000  # detection looks no further
 
 
@@ -45,7 +45,7 @@ def languages() -> dict[str, Language]:
 
 
 NOT_CODE = frozenset(
-    ["text", "txt", "output", "console", "plaintext", "plain", "log", "markdown", "md", "stdout", "none"]
+    ("text", "txt", "output", "console", "plaintext", "plain", "log", "markdown", "md", "stdout", "none")
 )
 # Languages whose code is also, or may pass for, the other's.
 SIBLINGS = (

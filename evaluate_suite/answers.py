@@ -304,9 +304,9 @@ def _looks_like_prose(line: str) -> bool:
     words = line.split()
     if len(words) < 4 or line[:1].isspace() or line.lstrip().startswith(("#", "//", "/*", "*", "--", "<", "@")):
         return False
-    plain = sum(
-        len(word) <= 40 and bool(re.fullmatch(r"[(\"'`]*[A-Za-z][A-Za-z'’-]*[)\"'`.,:;!?]*", word)) for word in words
-    )
+    if _SQL.match(line):
+        return False
+    plain = sum(len(word) <= 40 and bool(_PLAIN_WORD.fullmatch(word)) for word in words)
     return plain >= 0.7 * len(words) and not re.search(r"[{};=]\s*$|\w\(.*\)\s*:?$", line)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from curate.page.palette import PALETTE, light
@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 DRAWN_WIDTH = 720
-MAP_SCALE = 1.5
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
+_CIRCLE = (
+    r'<path transform="translate\([-\d.]+,[-\d.]+\)" d="M{radius},0A[^"]*" fill="{fill}" stroke-width="2" '
+    r'opacity="{opacity}"/>'
+)
+_CIRCLES = re.compile(
+    _CIRCLE.format(radius=r"(?P<radius>[\d.]+)", fill="(?P<fill>[^\"]+)", opacity=r"(?P<opacity>[\d.]+)")
+    + "(?:"
+    + _CIRCLE.format(radius="(?P=radius)", fill="(?P=fill)", opacity="(?P=opacity)")
+    + ")*"
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,8 @@ class ChartTable:
 class Chart:
     """A chart for a page. `alternative` is what a reader who cannot see it needs to know, in a sentence or two.
 
-    `spec` is a Vega-Lite specification without width (it fills its container). `as_image` draws the still as a PNG:
-    for thousands of marks an SVG would be heavier than the rest of the page. `colours` gives that PNG its theme.
+    `spec` is a Vega-Lite specification without width (it fills its container). `many_marks` brings it alive on a canvas.
+    `legend` is written above the drawing: (name of a palette colour, label).
     """
 
     chart_id: str
@@ -40,8 +49,8 @@ class Chart:
     spec: dict[str, Any]
     table: ChartTable
     caption: str = ""
-    as_image: bool = False
-    legend: Sequence[tuple[str, str]] = field(default_factory=tuple)  # (css variable name, label)
+    many_marks: bool = False
+    legend: Sequence[tuple[str, str]] = ()
 
 
 def build_spec(chart: Any, height: int) -> dict[str, Any]:
@@ -86,27 +95,42 @@ def _sized(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def render_chart(chart: Chart) -> Markup:
-    """The still drawing: inline SVG whose colours follow the theme, or a PNG with a clear background."""
+    """The still drawing: inline SVG, drawn by Vega at build, whose colours follow the page's theme."""
     import vl_convert
     from markupsafe import Markup, escape
 
-    label = escape(f"{chart.title}. {chart.alternative}")
-    if chart.as_image:
-        png = vl_convert.vegalite_to_png(_sized(chart.spec), scale=MAP_SCALE)
-        data = base64.b64encode(png).decode("ascii")
-        return Markup('<img class="still" alt="{}" src="data:image/png;base64,{}">').format(label, data)
     svg = vl_convert.vegalite_to_svg(_sized(chart.spec))
-    size = svg[svg.index("viewBox=") :].split('"')[1]
-    body = svg[svg.index(">") + 1 : svg.rindex("</svg>")].replace(' role="graphics-object"', "")
+    view_box = svg[svg.index("viewBox=") :].split('"')[1]
+    body = svg[svg.index(">") + 1 : svg.rindex("</svg>")]
     return Markup(
         '<svg class="still" xmlns="http://www.w3.org/2000/svg" viewBox="{}" role="img" aria-label="{}">{}</svg>'
-    ).format(size, label, Markup(_plain_groups(body)))
+    ).format(view_box, escape(f"{chart.title}. {chart.alternative}"), Markup(_compact(body, chart.chart_id)))
 
 
-def _plain_groups(body: str) -> str:
-    import re
+def _compact(body: str, chart_id: str) -> str:
+    """Vega's drawing without what the page does not need: roles, classes, digits no screen shows, ids of other charts.
 
-    return re.sub(r' aria-(?:roledescription|hidden)="[^"]*"| class="[^"]*"', "", body)
+    Neighbouring circles of one look become one path of dots: a map of 4,000 rows shrinks from 700 kB to 45 kB.
+    """
+    body = re.sub(r' (?:role|class|aria-[a-z]+|pointer-events)="[^"]*"', "", body)
+    body = re.sub(r"(id=\"|url\(#)(\w+)", rf"\g<1>{chart_id}-\2", body)
+    body = re.sub(r'(?<= )(?:d|transform|[xy][12]?|width|height)="[^"]*"', _round_attribute, body)
+    return _CIRCLES.sub(_dots, body)
+
+
+def _round_attribute(attribute: re.Match[str]) -> str:
+    return re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number.group()):.1f}", attribute.group())
+
+
+def _dots(circles: re.Match[str]) -> str:
+    fill, opacity = circles.group("fill"), circles.group("opacity")
+    radius = float(circles.group("radius"))
+    places = re.findall(r"translate\(([-\d.]+),([-\d.]+)\)", circles.group())
+    dots = "".join(f"M{x} {y}h0" for x, y in places)
+    return (
+        f'<path d="{dots}" stroke="{fill}" stroke-width="{2 * radius:.1f}" stroke-linecap="round" '
+        f'stroke-opacity="{opacity}"/>'
+    )
 
 
 def chart_png(chart: Chart, scale: float = 2.0, dark: bool = False) -> bytes:

@@ -244,7 +244,7 @@ def _map_chart(view: CurationView, prefix: str) -> Chart:
         ),
         caption=f"{note}Point at a row to read it; drag to move, Shift and wheel to zoom. Distances are a reading aid, "
         "not a measure.",
-        as_image=True,
+        many_marks=True,
         legend=[("s0", "picked"), ("pool", "pool")],
     )
 

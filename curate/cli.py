@@ -81,6 +81,87 @@ def select(
     print_result(manifest.model_dump(by_alias=True) if as_json else selection.path)
 
 
+@app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")
+def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the strategies: what each does, what it needs, its options and its source."""
+    from curate.strategies import STRATEGIES
+
+    if as_json:
+        listed = {
+            name: {"help": entry.help, "needs": sorted(entry.needs), "source": entry.source,
+                   "options": {o: {"default": option.default, "help": option.help} for o, option in entry.options.items()}}
+            for name, entry in STRATEGIES.items()
+        }  # fmt: skip
+        print_result(listed)
+        return
+    for name, entry in STRATEGIES.items():
+        needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
+        print(f"{name:<20} {entry.help}{needs}")
+        for option_name, option in entry.options.items():
+            print(f"{'':<20}   {option_name}={option.default}  {option.help}")
+
+
+@app.command(epilog="Examples:\n\n  curate inspect\n\n  curate inspect kmeans-k1000-0a1b2c3d --row 12")
+def inspect(
+    selection: Annotated[str | None, typer.Argument(help="Name or folder of a selection. Default: the newest.")] = None,
+    row: Annotated[
+        str | None, typer.Option(help="Row id (or its start) or row index: why it was kept or dropped.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Explain a selection, or one row of its pool."""
+    from dataclasses import asdict
+
+    from curate.inspection import summarise, tell_row
+    from curate.selection import read_selection
+
+    found = read_selection(selection)
+    if row is not None:
+        stories = tell_row(found, row)
+        if as_json:
+            print_result({"rows": [asdict(story) for story in stories]})
+            return
+        for story in stories:
+            d = story.decision
+            print(
+                f"row {d['row_index']} ({d['row_id']}): {d['fate']}, {d['reason']}{': ' + d['detail'] if d['detail'] else ''}"
+            )
+            print(f"  {d['token_count']} tokens, cluster {d['cluster']}")
+            if story.nearest_pick:
+                print(f"  nearest pick {story.nearest_pick}, cosine {story.nearest_cosine}")
+        return
+    summary = summarise(found)
+    if as_json:
+        print_result(summary)
+        return
+    tokens = summary["tokens"]
+    summary_table(
+        summary["name"],
+        [
+            *((name.replace(".", ": "), str(n)) for name, n in summary["counts"].items()),
+            ("tokens", f"{tokens['least']} to {tokens['most']}, median {tokens['median']}"),
+            *((f"source {name}", str(n)) for name, n in list(summary["sources"].items())[:8]),
+            *(
+                (f"cluster {c['cluster']}", f"{c['picked_rows']} of {c['pool_rows']} rows")
+                for c in summary["clusters"][:8]
+            ),
+        ],
+    )
+
+
+@app.command("clean-cache", epilog="Examples:\n\n  curate clean-cache\n\n  curate clean-cache --yes")
+def clean_cache(
+    yes: Annotated[bool, typer.Option("--yes", help="Free it; without this, only show it.")] = False,
+) -> None:
+    """Show what the cache holds, and free it with --yes."""
+    from curate.caches import free_caches, list_caches
+
+    for part in list_caches():
+        print(f"{part.name:<20} {part.files:>6} files {part.bytes / 1e6:>10.1f} MB")
+    if yes:
+        print(f"freed {free_caches() / 1e6:.1f} MB")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
     return run_command(app, argv)

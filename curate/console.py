@@ -88,7 +88,9 @@ def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
     from curate.errors import UserError
 
     # typer brings its own copy of click from 0.27 on, so its exception classes are found through the public one.
-    click_error = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+    click_error: type[Exception] = next(
+        base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+    )
     command = typer.main.get_command(app)
     try:
         result = command.main(args=None if argv is None else list(argv), standalone_mode=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -88,7 +90,8 @@ def load_static(identity: str) -> Any:
             from model2vec.distill import distill
 
             say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
-            distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
+            with contextlib.redirect_stderr(io.StringIO()):
+                distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
             (folder / "finished").touch()
         return StaticModel.from_pretrained(str(folder))
 
@@ -129,16 +132,14 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
 
 
 def _load_sentence_transformer(source: str) -> Any:
-    from sentence_transformers import SentenceTransformer
-
     from curate.console import quiet
     from curate.hub import explain_hub_error
 
+    with quiet():
+        from sentence_transformers import SentenceTransformer
     try:
-        if Path(source).is_dir():
-            with quiet():
-                return SentenceTransformer(source).eval()
-        return SentenceTransformer(source).eval()
+        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
+            return SentenceTransformer(source).eval()
     except (OSError, ValueError) as error:
         if Path(source).exists():
             raise UserError(

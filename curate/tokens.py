@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,7 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
 
     name = tokenizer or model
     if name == SMOLLM2:
-        folder, gguf = smollm2_folder()
-        return AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
+        return _load_smollm2_tokenizer()
     try:
         loaded = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -67,6 +67,15 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
             f"The tokenizer {name} has no end token, so a model could not learn to stop.", "Use another tokenizer."
         )
     return loaded
+
+
+@functools.cache
+def _load_smollm2_tokenizer() -> Any:
+    """Kept for the life of the process: reading the vocabulary out of the GGUF takes seconds."""
+    from transformers import AutoTokenizer
+
+    folder, gguf = smollm2_folder()
+    return AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

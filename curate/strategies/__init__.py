@@ -1,0 +1,133 @@
+"""The strategies: one file each, and the table that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Select = Callable[["Candidates", int, np.random.Generator], "Picks"]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a strategy chooses from: n rows in row_id order, as arrays, never as text.
+
+    embeddings (n x d float32, unit rows), labels (n,) and centres (c x d) of the clusters, token_counts (n,),
+    prompt_chars (n,) length of the instruction in characters, row_index (n,) place in the pool, scores by name (n,).
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    centres: NDArray[np.float32]
+    token_counts: NDArray[np.int32]
+    prompt_chars: NDArray[np.int32]
+    row_index: NDArray[np.int64]
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.row_index)
+
+    def take(self, places: NDArray[np.int64]) -> Candidates:
+        """The candidates at `places`, in that order."""
+        return Candidates(
+            self.embeddings[places],
+            self.labels[places],
+            self.centres,
+            self.token_counts[places],
+            self.prompt_chars[places],
+            self.row_index[places],
+            {name: values[places] for name, values in self.scores.items()},
+        )
+
+
+@dataclass
+class Picks:
+    """Positions among the candidates in pick order, a reason for each, notes for the user, and the candidates left out
+    as near-duplicates: position -> (position of the pick it repeats, cosine)."""
+
+    indices: NDArray[np.int64]
+    reasons: list[str]
+    notes: list[str] = field(default_factory=list)
+    near_duplicates: dict[int, tuple[int, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a strategy: default, smallest and largest allowed value; its type is the default's."""
+
+    default: float | int
+    least: float
+    most: float
+    help: str
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One line of the table. `load` imports the strategy's file only when it is used."""
+
+    load: Callable[[], Callable[..., Picks]]
+    help: str
+    source: str
+    needs: frozenset[str] = frozenset()
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    def bind(self, options: Mapping[str, Any]) -> Select:
+        """The strategy with its options filled in: (candidates, k, rng) -> Picks."""
+        filled = {name: option.default for name, option in self.options.items()} | dict(options)
+        return partial(self.load(), **filled)
+
+
+def _from(module: str) -> Callable[[], Callable[..., Picks]]:
+    def load() -> Callable[..., Picks]:
+        import importlib
+
+        found: Callable[..., Picks] = importlib.import_module(f"curate.strategies.{module}").select
+        return found
+
+    return load
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "random": Strategy(_from("uniform"), "uniformly at random: the bar for all others", "Fisher and Yates, 1938"),
+    "first": Strategy(_from("first"), "the first k rows in the order of the pool", "plain head of the file"),
+    "shortest": Strategy(
+        _from("shortest"), "the k shortest instructions by characters", "the notebook this project grew out of"
+    ),
+    "kmeans": Strategy(
+        _from("kmeans"),
+        "every cluster an equal share, at random inside it (the default)",
+        "stratified sampling with equal allocation: Cochran, Sampling Techniques, 1977, chapter 5",
+        frozenset({"clusters"}),
+    ),
+}
+
+
+def parse_options(strategy: str, given: Sequence[str]) -> dict[str, float | int]:
+    """`name=value` pairs as checked numbers; an option of another strategy is named as such."""
+    options = STRATEGIES[strategy].options
+    parsed: dict[str, float | int] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if name not in options or not equals:
+            owners = [other for other, entry in STRATEGIES.items() if name in entry.options]
+            belongs = f"{name} belongs to {', '.join(owners)}." if owners else did_you_mean(name, options)
+            raise UsageError(
+                f'Strategy {strategy} takes no option "{pair}".', belongs if options or owners else "It has none."
+            )
+        option = options[name]
+        try:
+            value = type(option.default)(text)
+        except ValueError:
+            raise UsageError(f"{name}={text} is not a number.", f"Example: {name}={option.default}") from None
+        if not option.least <= value <= option.most:
+            raise UsageError(f"{name}={text} is out of range.", f"Allowed: {option.least} to {option.most}.")
+        parsed[name] = value
+    return parsed

@@ -1,0 +1,18 @@
+"""`shortest`: the baseline this project grew out of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from curate.strategies import Candidates, Picks
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
+    """The k rows with the shortest instruction in characters; ties in row_id order."""
+    import numpy as np
+
+    order = np.argsort(candidates.prompt_chars, kind="stable")[:k]
+    return Picks(order, [f"instruction of {candidates.prompt_chars[i]} characters" for i in order])

@@ -1,0 +1,16 @@
+"""`random`: uniformly at random, without replacement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from curate.strategies import Candidates, Picks
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
+    """The first k of a random permutation, so that a smaller k picks a part of what a larger one does."""
+    order = rng.permutation(len(candidates))[:k]
+    return Picks(order, [f"drawn {place}. of {k} at random" for place in range(1, len(order) + 1)])

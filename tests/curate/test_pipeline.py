@@ -1,0 +1,177 @@
+"""`curate select` end to end, on rows with a fast encoder: guarantees, fates, reuse, bad input."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from curate.cli import main
+from curate.selection import read_selection
+
+SUBJECTS = ("list", "dict", "file", "string", "matrix", "graph", "tree", "queue", "date", "socket", "regex", "thread")
+VERBS = ("sort", "reverse", "parse", "copy", "merge", "count", "filter", "print", "cache", "split")
+LANGUAGES = ("Python", "Rust", "Java", "SQL")
+
+
+def rows() -> list[dict[str, str]]:
+    """480 different rows, one of them twice, one with an empty output, one far too long."""
+    made = [
+        {
+            "instruction": f"{verb} a {subject} in {language}",
+            "output": f"{verb}_{subject}() -- {language} " * (1 + i % 7),
+        }
+        for i, (verb, subject, language) in enumerate(
+            (verb, subject, language) for verb in VERBS for subject in SUBJECTS for language in LANGUAGES
+        )
+    ]
+    made += [
+        dict(made[7]),
+        {"instruction": "say nothing", "output": " \n"},
+        {"instruction": "long", "output": "word " * 900},
+    ]
+    return made
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    return path
+
+
+def run(pool: Path, *more: str) -> int:
+    return main(
+        [
+            "select",
+            "--dataset",
+            str(pool),
+            "--model",
+            "smollm2-135m",
+            "--encoder",
+            "tfidf",
+            "--near-duplicate",
+            "0.999",
+            *more,
+        ]
+    )
+
+
+def test_every_row_has_one_fate_and_the_picks_keep_every_bound(pool: Path, tmp_path: Path) -> None:
+    assert run(pool, "--k", "60", "--holdout", "40", "--max-tokens", "64", "--out", str(tmp_path / "s")) == 0
+    selection = read_selection(tmp_path / "s")
+    decisions = pyarrow.parquet.read_table(tmp_path / "s" / "decisions.parquet").to_pylist()
+    assert [d["row_index"] for d in decisions] == list(range(483))
+    assert [d["fate"] for d in decisions[-3:]] == ["excluded"] * 3
+    assert [d["reason"] for d in decisions[-3:]] == ["duplicate", "empty_output", "too_long"]
+    fates = [d["fate"] for d in decisions]
+    assert (fates.count("selected"), fates.count("held_out")) == (60, 40)
+    assert max(row.token_count for row in selection.selected) <= 64
+    assert {row.row_id for row in selection.selected}.isdisjoint(row.row_id for row in selection.holdout)
+    assert selection.manifest.counts["pool"] == 483
+
+
+def test_picks_do_not_depend_on_row_order_or_the_cache_and_files_repeat_to_the_byte(
+    pool: Path, tmp_path: Path, own_home: Path
+) -> None:
+    assert run(pool, "--k", "50", "--out", str(tmp_path / "a")) == 0
+    assert run(pool, "--k", "50", "--out", str(tmp_path / "warm")) == 0
+    shuffled = rows()
+    random.Random(3).shuffle(shuffled)
+    pool.write_text("".join(json.dumps(row) + "\n" for row in shuffled))
+    assert run(pool, "--k", "50", "--out", str(tmp_path / "b")) == 0
+    for name in ("selected.jsonl", "holdout.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    for name in ("selected.jsonl", "holdout.jsonl", "decisions.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()
+
+
+def test_the_holdout_is_shared_by_every_strategy_bound_k_and_seed(pool: Path, tmp_path: Path) -> None:
+    digests = set()
+    for number, more in enumerate(
+        (["--strategy", "random"], ["--k", "9", "--seed", "5"], ["--max-tokens", "30", "--k", "20"])
+    ):
+        assert run(pool, "--k", "30", *more, "--out", str(tmp_path / str(number))) == 0
+        digests.add(read_selection(tmp_path / str(number)).holdout_digest)
+    assert len(digests) == 1
+
+
+def test_the_same_inputs_again_are_reused_and_other_ones_in_the_same_place_are_an_error(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30") == 0
+    first = capsys.readouterr().out.strip()
+    made = json.loads((Path(first) / "manifest.json").read_text())["created_at"]
+    assert run(pool, "--k", "30") == 0
+    assert capsys.readouterr().out.strip() == first
+    assert json.loads((Path(first) / "manifest.json").read_text())["created_at"] == made
+    assert run(pool, "--k", "31", "--out", first) == 1
+    assert "holds another selection" in capsys.readouterr().err
+
+
+def test_datasets_loads_the_folder_with_splits_train_and_test(pool: Path, tmp_path: Path) -> None:
+    import datasets
+
+    assert run(pool, "--k", "30", "--holdout", "20", "--out", str(tmp_path / "s")) == 0
+    loaded = datasets.load_dataset(str(tmp_path / "s"), cache_dir=str(tmp_path / "c"))
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 30, "test": 20}
+    assert loaded["train"].column_names == ["row_id", "instruction", "output", "source", "token_count"]
+
+
+def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path, tmp_path: Path) -> None:
+    assert run(pool, "--token-budget", "4000", "--strategy", "random", "--out", str(tmp_path / "s")) == 0
+    total = sum(row.token_count for row in read_selection(tmp_path / "s").selected)
+    assert 3996 <= total <= 4000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--k", "470"], 1, "--k 470 is more than the"),
+        (["--k", "0"], 2, "--k is 0; it must be at least 1"),
+        (["--strategy", "kmean"], 2, 'Unknown strategy "kmean". Did you mean "kmeans"?'),
+        (["--min-tokens", "9", "--max-tokens", "8"], 2, "--min-tokens 9 is above --max-tokens 8"),
+        (["--dataset", "nowhere.jsonl"], 1, "nowhere.jsonl does not exist"),
+        (["--columns", "instruction=ask,output=output"], 1, 'has no column "ask". Its columns: instruction, output.'),
+        (["--prompt-template", "none.txt"], 1, "The prompt template none.txt does not exist"),
+        (["--near-duplicate", "1.5"], 2, "--near-duplicate is 1.5; allowed: above 0, up to 1"),
+        (["--no-such"], 2, "No such option"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_next_step_and_leaves_nothing(
+    pool: Path, own_home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str
+) -> None:
+    assert run(pool, "--k", "30", *arguments) == code
+    assert sentence in capsys.readouterr().err
+    assert not (own_home / "selections").exists()
+
+
+def test_k_larger_than_the_candidates_says_which_bound_removed_how_many(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "400", "--max-tokens", "20") == 1
+    error = capsys.readouterr().err
+    assert "of 483 rows (48 held out; excluded: too_long" in error
+
+
+def test_a_damaged_cache_is_computed_again_and_said(
+    pool: Path, tmp_path: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "a")) == 0
+    (cached,) = (own_home / "cache" / "embeddings").glob("*.npy")
+    cached.write_bytes(cached.read_bytes()[:500])
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "b")) == 0
+    assert "were damaged; computing them again" in capsys.readouterr().err
+    assert (tmp_path / "a" / "decisions.parquet").read_bytes() == (tmp_path / "b" / "decisions.parquet").read_bytes()
+
+
+def test_inspect_tells_a_rows_story(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "s"), "--row", "482", "--json"]) == 0
+    (story,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (story["decision"]["fate"], story["decision"]["reason"]) == ("excluded", "too_long")
+    assert story["nearest_pick"] in {row.row_id for row in read_selection(tmp_path / "s").selected}

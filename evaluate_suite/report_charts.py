@@ -25,7 +25,7 @@ def loss_values(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
 
 
 def loss_chart(runs: Sequence[RunResult]) -> Chart | None:
-    """Train loss thin and dashed, eval loss solid with points; best step ringed, steps after an overfit onset shaded."""
+    """Train loss dashed, eval loss solid with points; best step ringed, steps after an overfit onset shaded."""
     import altair as alt
 
     values = loss_values(runs)
@@ -61,9 +61,9 @@ def loss_chart(runs: Sequence[RunResult]) -> Chart | None:
     steps = sorted({(v["run"], v["step"]) for v in values}, key=lambda key: (names.index(key[0]), key[1]))
     by_key = {(v["run"], v["step"], v["loss"]): v["value"] for v in values}
     rows = [
-        [run, str(step), format_number(by_key.get((run, step, TRAIN)), 4), format_number(by_key.get((run, step, EVAL)), 4)]
+        [run, str(step), *(format_number(by_key.get((run, step, loss)), 4) for loss in (TRAIN, EVAL))]
         for run, step in steps
-    ]  # fmt: skip
+    ]
     return Chart(
         "losses",
         "Loss while training",
@@ -120,9 +120,7 @@ def gain_chart(runs: Sequence[RunResult]) -> Chart | None:
     scored = [run for run in runs if run.gain.value is not None]
     if not scored:
         return None
-    values = [
-        {"run": run.name, "gain": run.gain.value, "low": run.gain.low, "high": run.gain.high} for run in scored
-    ]
+    values = [{"run": run.name, "gain": run.gain.value, "low": run.gain.low, "high": run.gain.high} for run in scored]
     base = alt.Chart(alt.InlineData(values=values)).encode(
         y=alt.Y("run:N", sort=None, title=None, axis=alt.Axis(labelLimit=240, domain=False, ticks=False, grid=True))
     )
@@ -138,9 +136,9 @@ def gain_chart(runs: Sequence[RunResult]) -> Chart | None:
     )
     best = max(scored, key=lambda run: (run.gain.value or 0.0, run.name))
     rows = [
-        [run.name, format_number(run.gain.value, 4), format_number(run.gain.low, 4), format_number(run.gain.high, 4), str(run.gain.n)]
+        [run.name, *(format_number(v, 4) for v in (run.gain.value, run.gain.low, run.gain.high)), str(run.gain.n)]
         for run in scored
-    ]  # fmt: skip
+    ]
     return Chart(
         "gains",
         "What training gained on the holdout",
@@ -148,5 +146,6 @@ def gain_chart(runs: Sequence[RunResult]) -> Chart | None:
         f"{format_number(best.gain.low, 3)} to {format_number(best.gain.high, 3)}.",
         build_spec(chart, 50 + 30 * len(values)),
         ChartTable(["Run", "Gain", "Low", "High", "Rows"], rows),
-        caption="Each line is a 95% interval, paired by held-out row. Right of the dashed line is better than the base model.",
+        caption="Each line is a 95% interval, paired by held-out row. "
+        "Right of the dashed line is better than the base model.",
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.page import Chart, format_number, pack_text, render_document, segments, visible_text
+from curate.page import Chart, format_number, format_share, pack_text, render_document, segments, visible_text
 from curate.page.curation import curation_charts
 from evaluate_suite.report_charts import gain_chart, loss_chart
 from evaluate_suite.report_record import MetricInfo, Output, PromptOutputs, ReportData, RunResult, model_names
@@ -55,8 +55,7 @@ def packed_generations(data: ReportData) -> str:
             entry |= {"prompt": visible_text(prompt.prompt), "language": prompt.language}
             for packed, output in zip(entry["outputs"], prompt.outputs, strict=True):
                 packed["text"] = [
-                    [s.code + 2 * s.trailing, s.text]
-                    for s in segments(output.text, output.answer_end, prompt.language)
+                    [s.code + 2 * s.trailing, s.text] for s in segments(output.text, output.answer_end, prompt.language)
                 ]
                 packed["note"] = output_note(output)
                 packed["marks"] = output_marks(output, data.metrics)
@@ -148,3 +147,13 @@ def config_rows(runs: Sequence[RunResult]) -> list[tuple[str, list[str]]]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–" if value is None else json.dumps(value, sort_keys=True)
+
+
+def run_line(run: dict[str, Any]) -> str:
+    """One run of a report's record in a line for the terminal."""
+    gain = run["gain"]
+    between = f" ({format_number(gain['low'])} to {format_number(gain['high'])})" if gain["low"] is not None else ""
+    losses = f"{format_number(run['base_loss']['value'])} to {format_number(run['tuned_loss']['value'])}"
+    clean = run["metrics"].get("clean_answer")
+    answers = f", clean answers {format_share(clean['value'])}" if clean else ""
+    return f"eval loss {losses}, gain {format_number(gain['value'])}{between}{answers}, {run['verdict']['verdict']}"

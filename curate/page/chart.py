@@ -19,7 +19,7 @@ _CIRCLE = (
     r'opacity="{opacity}"/>'
 )
 _CIRCLES = re.compile(
-    _CIRCLE.format(radius=r"(?P<radius>[\d.]+)", fill="(?P<fill>[^\"]+)", opacity=r"(?P<opacity>[\d.]+)")
+    _CIRCLE.format(radius=r"(?P<radius>[\d.]+)", fill='(?P<fill>[^"]+)', opacity=r"(?P<opacity>[\d.]+)")
     + "(?:"
     + _CIRCLE.format(radius="(?P=radius)", fill="(?P=fill)", opacity="(?P=opacity)")
     + ")*"
@@ -39,8 +39,8 @@ class ChartTable:
 class Chart:
     """A chart for a page. `alternative` is what a reader who cannot see it needs to know, in a sentence or two.
 
-    `spec` is a Vega-Lite specification without width (it fills its container). `many_marks` brings it alive on a canvas.
-    `legend` is written above the drawing: (name of a palette colour, label).
+    `spec` is a Vega-Lite specification without width (it fills its container). `many_marks` brings it alive on a
+    canvas. `legend` is written above the drawing: (name of a palette colour, label).
     """
 
     chart_id: str

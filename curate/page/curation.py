@@ -102,12 +102,12 @@ def build_curation(
 
 
 def _length_bins(counts: Sequence[int], picked: set[int]) -> list[LengthBin]:
-    """At most 32 bins of a round width; the last one takes everything from the 99th percentile of the pool on."""
+    """At most 32 bins of a round width; the last one takes everything from the 98th percentile of the pool on."""
     if not counts:
         return []
     ordered = sorted(counts)
-    top = max(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], max((counts[i] for i in picked), default=0), 1)
-    width = next(w for w in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 1 << 30) if top / w < 32)
+    top = max(ordered[min(len(ordered) - 1, int(0.98 * len(ordered)))], 1)
+    width = next(w for w in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 5000, 20000, 1 << 30) if top / w < 32)
     last = top // width
     pool = Counter(min(n // width, last) for n in counts)
     mine = Counter(min(counts[i] // width, last) for i in picked)
@@ -126,7 +126,7 @@ def _cluster_shares(
     shares = []
     for cluster, rows in members.items():
         mine = [i for i in rows if i in picked]
-        with_text = sorted((decisions["row_id"][i] for i in mine or rows if decisions["row_id"][i] in texts))
+        with_text = sorted(decisions["row_id"][i] for i in mine or rows if decisions["row_id"][i] in texts)
         shares.append(
             ClusterShare(
                 cluster,
@@ -228,9 +228,14 @@ def _map_chart(view: CurationView, prefix: str) -> Chart:
     )
     touched = sum(share.picked > 0 for share in view.clusters)
     table_rows = [
-        [str(c.cluster), format_count(c.rows), format_count(c.picked), format_share(c.pool_share), format_share(c.picked_share)]
+        [
+            str(c.cluster),
+            format_count(c.rows),
+            format_count(c.picked),
+            *map(format_share, (c.pool_share, c.picked_share)),
+        ]
         for c in view.clusters[:25]
-    ]  # fmt: skip
+    ]
     return Chart(
         f"{prefix}-map",
         "Map of the pool and the picks",
@@ -272,10 +277,12 @@ def _length_chart(view: CurationView, prefix: str) -> Chart:
             "datum.set == 'picked'"
         ),
     )
-    rows = [
-        [f"{b.low:,} to {b.high - 1:,}", format_count(b.pool), format_share(b.pool / pool), format_count(b.picked), format_share(b.picked / picked)]
-        for b in view.lengths
-    ]  # fmt: skip
+    rows = []
+    for b in view.lengths:
+        shares = format_share(b.pool / pool), format_share(b.picked / picked)
+        rows.append(
+            [f"{b.low:,} to {b.high - 1:,}", format_count(b.pool), shares[0], format_count(b.picked), shares[1]]
+        )
     most_pool = max(view.lengths, key=lambda b: b.pool)
     most_picked = max(view.lengths, key=lambda b: b.picked)
     return Chart(

@@ -17,8 +17,8 @@ _INVISIBLE = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _CODE_LINE = re.compile(
-    r"^\s*(?:(?:async\s+)?def \w|class \w|import \w|from \w+ import|return\b|(?:for|while|if|elif|with)\b.*[:{]\s*$|else:|"
-    r"try:|except\b.*:|(?:public|private|static|const|let|var|func|fn|function|package|using|void|int|#include)\b.*|"
+    r"^\s*(?:(?:async\s+)?def \w|class \w|import \w|from \w+ import|return\b|(?:for|while|if|elif|with)\b.*[:{]\s*$|"
+    r"else:|try:|except\b.*:|(?:public|private|static|const|let|var|func|fn|function|package|using|void|int|#include)\b.*|"
     r"SELECT\b.*|[\w.\[\]]+\s*(?:=|\+=)\s*\S.*|[\w.]+\(.*\);?\s*$|[{}]\s*;?\s*$|.*;\s*$)"
 )
 

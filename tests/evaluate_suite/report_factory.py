@@ -55,7 +55,7 @@ def make_decisions(n: int, k: int, seed: int = 0) -> tuple[dict[str, list], dict
     rng = random.Random(seed)
     centres = [(rng.gauss(0, 0.5), rng.gauss(0, 0.5)) for _ in range(40)]
     columns: dict[str, list] = {
-        c: [] for c in "row_index row_id fate reason detail token_count cluster x y".split()
+        c: [] for c in ["row_index", "row_id", "fate", "reason", "detail", "token_count", "cluster", "x", "y"]
     }
     texts = {}
     for i in range(n):

@@ -1,0 +1,120 @@
+"""Other people's text on our pages: made visible, cut into prose and code, code highlighted; always as text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+SHOWN_CHARS = 20_000  # a page shows this much of one text; the whole stands in the JSONL file beside it
+HIGHLIGHTED_LINE = 2_000  # longer lines stay plain: lexers may be slow on them and nobody reads them
+_INVISIBLE = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_CODE_LINE = re.compile(
+    r"^\s*(?:(?:async\s+)?def \w|class \w|import \w|from \w+ import|return\b|(?:for|while|if|elif|with)\b.*[:{]\s*$|"
+    r"else:|try:|except\b.*:|(?:public|private|static|const|let|var|func|fn|function|package|using|void|int|#include)\b.*|"
+    r"SELECT\b.*|[\w.\[\]]+\s*(?:=|\+=)\s*\S.*|[\w.]+\(.*\);?\s*$|[{}]\s*;?\s*$|.*;\s*$)"
+)
+
+
+def visible_text(text: str, limit: int = SHOWN_CHARS) -> str:
+    """`text` with every control, invisible and direction-changing character spelt out, cut at `limit` with a note.
+
+    Line feeds and tabs stay. C0 controls become their Unicode pictures, the rest `<U+202E>` and the like, so nothing
+    a model writes can hide, reorder or break the page (CVE-2021-42574 is what direction marks can do to source code).
+    """
+    cut = text[:limit].replace("\r\n", "\n")
+    shown = _INVISIBLE.sub(lambda match: _spell(ord(match.group())), cut)
+    return shown if len(text) <= limit else f"{shown}\n[{len(text) - limit:,} more characters not shown]"
+
+
+def _spell(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"<U+{code:04X}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a generation: code or prose, part of the answer or trailing after it."""
+
+    text: str
+    code: bool = False
+    trailing: bool = False
+    language: str | None = None
+
+
+def segments(text: str, answer_end: int | None = None, language: str | None = None) -> list[Segment]:
+    """`text` cut into prose and code, each wholly before or after character `answer_end` (None: no trailing text).
+
+    Fenced blocks are code; where there is no fence, a text most of whose lines look like code is code. Concatenated,
+    the segments give `visible_text(text)`, fence lines included.
+    """
+    if answer_end is None or answer_end >= len(text):
+        return _cut(visible_text(text), language, False)
+    answer = visible_text(text[:answer_end])
+    rest = visible_text(text[answer_end:], max(0, SHOWN_CHARS - answer_end))
+    return _cut(answer, language, False) + _cut(rest, language, True)
+
+
+def _cut(text: str, language: str | None, trailing: bool) -> list[Segment]:
+    found: list[Segment] = []
+    position = 0
+    for match in _FENCE.finditer(text):
+        start, end = match.span(2)
+        if start > position:
+            found.append(Segment(text[position:start], False, trailing))
+        if end > start:
+            found.append(Segment(text[start:end], True, trailing, match.group(1).lower() or language))
+        position = end
+    if position < len(text):
+        rest = text[position:]
+        code = position == 0 and looks_like_code(rest)
+        found.append(Segment(rest, code, trailing, language if code else None))
+    return found
+
+
+def looks_like_code(text: str) -> bool:
+    """Whether at least half of the lines that are not blank look like statements."""
+    lines = [line for line in text[:4000].split("\n") if line.strip()]
+    hits = sum(bool(_CODE_LINE.match(line[:300])) for line in lines)
+    return bool(lines) and hits * 2 >= len(lines)
+
+
+def highlight(segment: Segment) -> Markup:
+    """The segment as HTML: code in spans of the classes k, s, c, n, f; prose escaped."""
+    from markupsafe import Markup, escape
+
+    longest = max((len(line) for line in segment.text.split("\n")), default=0)
+    if not segment.code or longest > HIGHLIGHTED_LINE:
+        return escape(segment.text)
+    pieces: list[Markup] = []
+    for kind, text in _tokens(segment):
+        pieces.append(Markup('<span class="{}">{}</span>').format(kind, text) if kind else escape(text))
+    return Markup("").join(pieces)
+
+
+def _tokens(segment: Segment) -> list[tuple[str, str]]:
+    from pygments.lexers import get_lexer_by_name
+    from pygments.token import Comment, Keyword, Name, Number, String
+    from pygments.util import ClassNotFound
+
+    try:
+        lexer = get_lexer_by_name(segment.language or "python", stripnl=False, ensurenl=False)
+    except ClassNotFound:
+        lexer = get_lexer_by_name("python", stripnl=False, ensurenl=False)
+    kinds = ((Comment, "c"), (String, "s"), (Number, "n"), (Keyword, "k"), (Name.Function, "f"), (Name.Class, "f"))
+    merged: list[tuple[str, str]] = []
+    for token, text in lexer.get_tokens(segment.text):
+        kind = next((name for family, name in kinds if token in family), "")
+        if merged and merged[-1][0] == kind:
+            merged[-1] = (kind, merged[-1][1] + text)
+        else:
+            merged.append((kind, text))
+    return merged

@@ -1,0 +1,109 @@
+"""The `evalsuite` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.console import print_result, run_command, say, summary_table
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Say what training changed, and how sure that is.",
+    epilog="Examples:  evalsuite report   |   evalsuite verdict history.jsonl",
+)
+
+REPORT_EXAMPLES = """Examples:
+
+  evalsuite report
+
+  evalsuite report kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b --out reports/first --fail-on overfit,regression"""
+
+SCORE_EXAMPLES = """Examples:
+
+  evalsuite score generations.jsonl
+
+  evalsuite score generations.jsonl --out scores.jsonl --json"""
+
+JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
+
+
+@app.command(epilog=REPORT_EXAMPLES)
+def report(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Default: every finished run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: reports/NAME.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL of raw prompts. Default: the packaged set.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest generation. Default: as the runs say.")] = None,
+    fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
+    watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
+    port: Annotated[int, typer.Option(help="Port of --watch; 0 takes a free one.")] = 0,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """One page on what training changed: eval loss, verdicts, generations, statistics."""
+    from evaluate_suite.report import GATES, ReportRequest, check_gates, summary_rows
+    from evaluate_suite.report import report as make_report
+
+    if watch is not None:
+        from evaluate_suite.live_page import serve
+
+        serve(watch, port)
+        return
+    gates = parse_names(fail_on, GATES, "--fail-on")
+    made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens), sys.argv)
+    say(made.record["headline"])
+    say(made.record["second"])
+    summary_table(made.record["name"], summary_rows(made.record))
+    print_result(made.record if as_json else made.path / "index.html")
+    check_gates(made.record, gates)
+
+
+def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[str]:
+    """Names separated by commas; an unknown one is a usage error."""
+    from curate.errors import UsageError, did_you_mean
+
+    names = [name.strip() for name in (given or "").split(",") if name.strip()]
+    for name in names:
+        if name not in allowed:
+            raise UsageError(f'{option} does not know "{name}".', did_you_mean(name, allowed))
+    return names
+
+
+@app.command(epilog=SCORE_EXAMPLES)
+def score(
+    generations: Annotated[Path, typer.Argument(help="JSONL with prompt or task_id, and completion.")],
+    out: Annotated[Path | None, typer.Option(help="Write one line of scores per generation here.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Text metrics of anybody's generations."""
+    from evaluate_suite.score_file import score_file
+
+    result = score_file(generations, out)
+    record = result.as_record()
+    summary_table(str(generations), [(name, _summary_text(s)) for name, s in record["metrics"].items()])
+    print_result(record if as_json or out is None else out)
+
+
+def _summary_text(summary: dict[str, object]) -> str:
+    from curate.page import format_number
+
+    mean, interval = summary["mean"], summary["interval"]
+    counts = f"{summary['n_scored']} scored, {summary['n_unscored']} not"
+    if not isinstance(mean, float):
+        return counts
+    between = f" ({format_number(interval[0])} to {format_number(interval[1])})" if isinstance(interval, list) else ""
+    return f"{format_number(mean)}{between}, {counts}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code comes back."""
+    return run_command(app, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""From `ReportData` to one HTML document: what stands in the page and what is packed for the script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from curate.page import Chart, format_number, format_share, pack_text, render_document, segments, visible_text
+from curate.page.curation import curation_charts
+from evaluate_suite.report_charts import gain_chart, loss_chart
+from evaluate_suite.report_record import MetricInfo, Output, PromptOutputs, ReportData, RunResult, model_names
+
+PAGES = Path(__file__).parent / "pages"
+STANDING = 20  # prompts whose generations stand in the HTML itself
+GOOD_VERDICTS = {"good"}
+BAD_VERDICTS = {"overfit", "diverged", "leaking"}
+STOPS = {"end_token": "stopped by itself", "max_new_tokens": "cut at the limit"}
+
+
+def verdict_class(verdict: str) -> str:
+    """The style class of a verdict's badge. The word itself is always printed: colour says nothing alone."""
+    return "good" if verdict in GOOD_VERDICTS else "bad" if verdict in BAD_VERDICTS else "warn"
+
+
+def output_note(output: Output) -> str:
+    """How a generation ended, in a few words."""
+    parts = [STOPS.get(output.stop_reason or "", "")]
+    parts += [f"{output.new_tokens} tokens"] if output.new_tokens is not None else []
+    return ", ".join(part for part in parts if part)
+
+
+def output_marks(output: Output, metrics: Sequence[MetricInfo]) -> list[str]:
+    """One short text per scored metric of a generation: "code parses: yes", "trailing text: 31%"."""
+    marks = []
+    for metric in metrics:
+        score = output.scores.get(metric.name)
+        if score is not None:
+            said = {0.0: "no", 1.0: "yes"}.get(score) if metric.share and metric.better == "higher" else None
+            said = said or (f"{100 * score:.0f}%" if metric.share else f"{score:.2f}")
+            marks.append(f"{metric.title.lower()}: {said}")
+    return marks
+
+
+def packed_generations(data: ReportData) -> str:
+    """What the script needs: the scores of every prompt, and the texts of those that do not stand in the page.
+
+    A text is a list of [kind, text]; bit 0 of the kind is code, bit 1 is trailing.
+    """
+    prompts = []
+    for index, prompt in enumerate(data.prompts):
+        entry: dict[str, Any] = {"id": prompt.prompt_id, "outputs": [{"scores": o.scores} for o in prompt.outputs]}
+        if index >= STANDING:
+            entry |= {"prompt": visible_text(prompt.prompt), "language": prompt.language}
+            for packed, output in zip(entry["outputs"], prompt.outputs, strict=True):
+                packed["text"] = [
+                    [s.code + 2 * s.trailing, s.text] for s in segments(output.text, output.answer_end, prompt.language)
+                ]
+                packed["note"] = output_note(output)
+                packed["marks"] = output_marks(output, data.metrics)
+        prompts.append(entry)
+    record = {"models": list(model_names(data)), "prompts": prompts}
+    return pack_text(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+
+
+def standing_prompts(data: ReportData) -> list[dict[str, Any]]:
+    """The first prompts as the template wants them; base model and shown run highlighted, the others plain."""
+    shown = {0, shown_run(data)}
+
+    def output_view(prompt: PromptOutputs, index: int, output: Output) -> dict[str, Any]:
+        return {
+            "index": index,
+            "model": output.model,
+            "note": output_note(output),
+            "marks": output_marks(output, data.metrics),
+            "coloured": index in shown,
+            "segments": segments(output.text, output.answer_end, prompt.language),
+        }
+
+    return [
+        {"prompt": prompt, "outputs": [output_view(prompt, i, o) for i, o in enumerate(prompt.outputs)]}
+        for prompt in data.prompts[:STANDING]
+    ]
+
+
+def shown_run(data: ReportData) -> int:
+    """The place among the models of the run first shown beside the base model: the winner's, else the first run's."""
+    names = model_names(data)
+    return names.index(data.winner) if data.winner in names[1:] else min(1, len(names) - 1)
+
+
+def best_gain(runs: Sequence[RunResult]) -> str | None:
+    """The run with the largest gain, marked in the table whether or not the difference is shown."""
+    scored = [run for run in runs if run.gain.value is not None]
+    return max(scored, key=lambda run: (run.gain.value or 0.0, run.name)).name if scored else None
+
+
+def report_charts(data: ReportData) -> tuple[list[Chart], list[tuple[Any, list[Chart]]]]:
+    """The charts of the losses, and for every selection its view with its charts."""
+    losses = [chart for chart in (loss_chart(data.runs), gain_chart(data.runs)) if chart is not None]
+    curations = [(view, curation_charts(view, f"curation-{i}")) for i, view in enumerate(data.curations)]
+    return losses, curations
+
+
+def reproduce_block(data: ReportData) -> str:
+    """The commands that made every run and this report, each once, in order."""
+    lines = dict.fromkeys(line for run in data.runs for line in run.commands)
+    return "\n".join([*lines, "evalsuite report " + " ".join(run.name for run in data.runs)])
+
+
+def render_report_page(data: ReportData) -> str:
+    """The report as one HTML document that needs no network. Same data, same bytes."""
+    from markupsafe import Markup
+
+    losses, curations = report_charts(data)
+    charts = [*losses, *(chart for _, some in curations for chart in some)]
+    return render_document(
+        "report.html",
+        {
+            "data": data,
+            "loss_charts": losses,
+            "curations": curations,
+            "column_metrics": [m for m in data.metrics if m.name in ("clean_answer", "passes_tests")],
+            "verdict_class": verdict_class,
+            "marked": data.winner,
+            "standing": standing_prompts(data),
+            "shown_run": shown_run(data),
+            "models": list(model_names(data)),
+            "reproduce": reproduce_block(data),
+            "config_rows": config_rows(data.runs),
+            "metric_cells": lambda m: [data.base_metrics.get(m.name), *(run.metrics.get(m.name) for run in data.runs)],
+            "setting_rows": lambda settings: [(name, _text(value)) for name, value in sorted(settings.items())],
+            "coverage_rows": lambda view: [(k.replace("_", " "), format_number(v)) for k, v in view.coverage.items()],
+            "packed": Markup(packed_generations(data)) if data.prompts else None,
+        },
+        folders=[PAGES],
+        charts=charts,
+    )
+
+
+def config_rows(runs: Sequence[RunResult]) -> list[tuple[str, list[str]]]:
+    """Every setting that some run has, with each run's value as text; settings in alphabetical order."""
+    names = sorted({name for run in runs for name in run.config})
+    return [(name, [_text(run.config.get(name)) for run in runs]) for name in names]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "–" if value is None else json.dumps(value, sort_keys=True)
+
+
+def run_line(run: dict[str, Any]) -> str:
+    """One run of a report's record in a line for the terminal."""
+    gain = run["gain"]
+    between = f" ({format_number(gain['low'])} to {format_number(gain['high'])})" if gain["low"] is not None else ""
+    losses = f"{format_number(run['base_loss']['value'])} to {format_number(run['tuned_loss']['value'])}"
+    clean = run["metrics"].get("clean_answer")
+    answers = f", clean answers {format_share(clean['value'])}" if clean else ""
+    return f"eval loss {losses}, gain {format_number(gain['value'])}{between}{answers}, {run['verdict']['verdict']}"

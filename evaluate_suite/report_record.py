@@ -1,0 +1,184 @@
+"""The report artifact: every number a page prints, as dataclasses, and `report.json` on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import write_json
+from curate.errors import UserError
+
+if TYPE_CHECKING:
+    from curate.page import CurationView
+
+KIND = "evaluate_suite.report"
+SCHEMA = f"{KIND}/1"
+REPORT = "report.json"
+PAGE = "index.html"
+GENERATIONS = "generations.jsonl"
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval; `n` items were scored, `unscored` were not; None has its `reason`."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    unscored: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class FitVerdict:
+    """What the loss history says about the training, by which rule and on what evidence."""
+
+    verdict: str
+    rule: str
+    evidence: str
+    suggestion: str
+    best_step: int | None = None
+    onset_step: int | None = None
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """One line of a run's history; None where not measured at that step."""
+
+    step: int
+    train_loss: float | None
+    eval_loss: float | None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned."""
+
+    name: str
+    selection: str
+    strategy: str
+    seed: int | None
+    rows: int
+    tokens: int | None
+    base_loss: Estimate
+    tuned_loss: Estimate
+    gain: Estimate
+    base_perplexity: float | None
+    tuned_perplexity: float | None
+    verdict: FitVerdict
+    history: list[LossPoint]
+    metrics: dict[str, Estimate]
+    elapsed_seconds: float | None = None
+    peak_memory_gib: float | None = None
+    commands: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric as the page names it. `better` is "higher", "lower" or "neither"; `share` prints it as a percentage."""
+
+    name: str
+    title: str
+    better: str
+    share: bool = True
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """Two models compared on one measure, paired by row or prompt; `effect` is second minus first."""
+
+    measure: str
+    first: str
+    second: str
+    n: int
+    effect: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    smallest_detectable: float | None
+    winner: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one model wrote to one prompt; text from character `answer_end` on is trailing (None: nothing is)."""
+
+    model: str
+    text: str
+    answer_end: int | None
+    stop_reason: str | None
+    new_tokens: int | None
+    scores: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class PromptOutputs:
+    """One prompt and what every model wrote to it, the base model first, then the runs in the report's order."""
+
+    prompt_id: str
+    prompt: str
+    language: str | None
+    outputs: list[Output]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A whole report. `headline` is the answer, `second` its certainty or what could have been seen."""
+
+    name: str
+    headline: str
+    second: str
+    base_model: str
+    winner: str | None
+    facts: list[tuple[str, str]]
+    notes: list[str]
+    metrics: list[MetricInfo]
+    base_metrics: dict[str, Estimate]
+    runs: list[RunResult]
+    pairs: list[PairResult]
+    curations: list[CurationView]
+    prompts: list[PromptOutputs]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+
+def record_of(data: ReportData) -> dict[str, Any]:
+    """`data` as `report.json` holds it: every number, no generated text (that is in `generations.jsonl`)."""
+    record = asdict(data)
+    prompts = record.pop("prompts")
+    for prompt in prompts:
+        for output in prompt["outputs"]:
+            del output["text"]
+        del prompt["prompt"]
+    for curation in record["curations"]:
+        del curation["points"]
+    return {"schema": SCHEMA, **record, "prompts": prompts}
+
+
+def write_report_json(folder: Path, data: ReportData) -> None:
+    """Write `report.json`."""
+    write_json(folder / REPORT, record_of(data))
+
+
+def read_report_json(folder: Path) -> dict[str, Any]:
+    """The record of a report, as a mapping; a `UserError` where it is not one."""
+    import json
+
+    try:
+        record: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / REPORT} is not a report ({error}).", "Make the report again.") from None
+    return record
+
+
+def model_names(data: ReportData) -> Sequence[str]:
+    """The models in the order of every prompt's outputs: base, then the runs."""
+    return [BASE, *(run.name for run in data.runs)]

@@ -25,7 +25,8 @@ def build_tiny(folder: Path, config: Any = None) -> None:
     tokenizer = load_tokenizer("smollm2-135m")
     config = config or LlamaConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=len(tokenizer), max_position_embeddings=512, bos_token_id=1, eos_token_id=2, tie_word_embeddings=True,
+        vocab_size=len(tokenizer), max_position_embeddings=512, bos_token_id=1, eos_token_id=2,
+        tie_word_embeddings=True,
     )  # fmt: skip
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)

@@ -1,0 +1,216 @@
+"""What the top-level pieces of a program text are: the answer, self-written tests or example calls, or unrelated."""
+
+from __future__ import annotations
+
+import ast
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+
+from evaluate_suite.languages import MAX_CHARS, can_parse, parse_tree, python_tree
+
+ANSWER = "answer"
+TESTS = "tests"
+UNRELATED = "unrelated"
+_ATTEMPTS = 20
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_CONTINUES = re.compile(r"(else|elif|except|finally)\b|[)\]}]")
+_DEFINITIONS = {
+    "function_declaration", "class_declaration", "method_declaration", "function_definition", "function_item",
+    "struct_item", "impl_item", "enum_item", "interface_declaration", "class_specifier", "lexical_declaration",
+    "export_statement", "method", "class", "generator_function_declaration",
+}  # fmt: skip
+_DEFINED = re.compile(r"\b(?:function\*?|class|const|let|var|def|fn|func|interface|struct|enum)\s+(\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`start:end` of a program text, and what it is. `why` names the rule for what is not the answer."""
+
+    start: int
+    end: int
+    kind: str
+    why: str = ""
+
+
+def line_starts(text: str) -> list[int]:
+    """The offset at which each line starts, lines counted as Python's parser counts them."""
+    return [0, *(match.end() for match in _LINE_END.finditer(text))]
+
+
+@lru_cache(maxsize=8)
+def parsed_prefix(code: str) -> tuple[ast.Module | None, int]:
+    """The longest run of whole top-level Python statements we find at the start of `code`, and where it ends.
+
+    Parses, and on an error cuts before the top-level statement that holds it, at most 20 times.
+    """
+    starts = line_starts(code)
+    end = len(code)
+    for _ in range(_ATTEMPTS):
+        tree = python_tree(code[:end])
+        if isinstance(tree, ast.Module):
+            return tree, end
+        line = int(str(tree).split(":", 1)[0].removeprefix("line "))
+        line = min(line, bisect_right(starts, max(end - 1, 0)))
+        while line > 1:
+            head = code[starts[line - 1] : starts[line - 1] + 10]
+            if head and not head[0].isspace() and not _CONTINUES.match(head) and starts[line - 1] < end:
+                break
+            line -= 1
+        if starts[line - 1] == 0:
+            return None, 0
+        end = starts[line - 1]
+    return None, 0
+
+
+def python_parts(code: str, prompt: str = "", already: int = 0) -> tuple[list[Part], int]:
+    """The parts of the parsable beginning of `code`, and where that beginning ends.
+
+    Until the first function or class that ends after offset `already` is complete, everything is the answer; so is a
+    script without any. After it, a definition belongs to the answer when the answer uses it, when it uses the answer,
+    or when the prompt names it; other definitions are unrelated; tests, `main` blocks, calls and asserts are tests.
+    """
+    tree, end = parsed_prefix(code[:MAX_CHARS])
+    if tree is None:
+        return [], 0
+    starts = line_starts(code)
+    last_lines = [stmt.end_lineno or stmt.lineno for stmt in tree.body]
+    ends = [min(starts[line], end) if line < len(starts) else end for line in last_lines]
+    ends = [max(e, starts[s.lineno - 1]) for s, e in zip(tree.body, ends, strict=True)]
+    kinds = _PythonKinds(tree, ends, prompt, already).kinds()
+    parts: list[Part] = []
+    at = 0
+    for stop, (kind, why) in zip(ends, kinds, strict=True):
+        if parts and parts[-1].kind == kind:
+            parts[-1] = Part(parts[-1].start, max(stop, at), kind, parts[-1].why)
+        else:
+            parts.append(Part(at, max(stop, at), kind, why))
+        at = max(at, stop)
+    return parts, end
+
+
+class _PythonKinds:
+    def __init__(self, tree: ast.Module, ends: list[int], prompt: str, already: int) -> None:
+        self.body, self.asked = tree.body, set(re.findall(r"\w+", prompt))
+        self.uses = [{node.id for node in ast.walk(stmt) if isinstance(node, ast.Name)} for stmt in self.body]
+        self.names = [_bound_names(stmt) for stmt in self.body]
+        definitions = [i for i, stmt in enumerate(self.body) if _is_definition(stmt) and ends[i] > already]
+        real = [i for i in definitions if not self._is_test(i)]
+        self.first = real[0] if real else None
+
+    def _is_test(self, i: int) -> bool:
+        stmt = self.body[i]
+        if isinstance(stmt, ast.ClassDef):
+            bases = {getattr(base, "attr", getattr(base, "id", "")) for base in stmt.bases}
+            return "TestCase" in bases or stmt.name.startswith("Test")
+        name = getattr(stmt, "name", "")
+        return bool(name.lower().startswith("test") or name.lower().endswith("_test") or name == "main")
+
+    def kinds(self) -> list[tuple[str, str]]:
+        if self.first is None:
+            return [(ANSWER, "")] * len(self.body)
+        answer = set(range(self.first + 1))
+        known: set[str] = set()
+        needed: set[str] = set()
+        for i in answer:
+            known |= self.names[i]
+            needed |= self.uses[i]
+        kinds: dict[int, tuple[str, str]] = {}
+        foreign: set[str] = set()
+        for i in range(self.first + 1, len(self.body)):
+            stmt = self.body[i]
+            if _is_definition(stmt) and not self._is_test(i):
+                name = next(iter(self.names[i]))
+                # What a later definition needs may come before it, so the answer's needs are looked up as they grow.
+                if name in known or name in foreign:
+                    kinds[i] = UNRELATED, "defined again"
+                elif name in needed or self.uses[i] & known or name in self.asked:
+                    known |= self.names[i]
+                    needed |= self.uses[i]
+                else:
+                    kinds[i] = UNRELATED, "another definition"
+                    foreign |= self.names[i]
+            elif self.uses[i] & foreign and not self.uses[i] & known:
+                kinds[i] = UNRELATED, "uses another definition"
+            elif isinstance(stmt, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign):
+                if self.names[i] & needed:
+                    known |= self.names[i]
+                else:
+                    kinds[i] = TESTS, "example"
+            else:
+                kinds[i] = TESTS, "test" if isinstance(stmt, ast.Assert) or _is_definition(stmt) else "example"
+        self._lend_to_next(kinds, foreign)
+        return [kinds.get(i, (ANSWER, "")) for i in range(len(self.body))]
+
+    def _lend_to_next(self, kinds: dict[int, tuple[str, str]], foreign: set[str]) -> None:
+        """Imports and assignments before an unrelated piece that uses them are unrelated too."""
+        for i in reversed(range(len(self.body) - 1)):
+            following = kinds.get(i + 1, (ANSWER, ""))
+            prepares = isinstance(self.body[i], ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
+            if i in kinds and prepares and following[0] == UNRELATED and self.names[i] & (self.uses[i + 1] | foreign):
+                kinds[i] = following
+
+
+def _is_definition(stmt: ast.stmt) -> bool:
+    return isinstance(stmt, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+
+
+def _bound_names(stmt: ast.stmt) -> set[str]:
+    if isinstance(stmt, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {stmt.name}
+    if isinstance(stmt, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).split(".")[0] for alias in stmt.names}
+    return {node.id for node in ast.walk(stmt) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
+    """As `python_parts`, for a language with a tree-sitter grammar, up to the first piece that does not parse.
+
+    A definition that stands there a second time word for word is unrelated; in JavaScript and TypeScript, statements
+    after the last definition that use one are tests. Other languages have no top-level calls to tell apart.
+    """
+    data = code[:MAX_CHARS].encode("utf-8", "replace")
+    nodes = []
+    for node in parse_tree(code[:MAX_CHARS], language).root_node.children:
+        if node.has_error:
+            break
+        nodes.append(node)
+    seen: set[bytes] = set()
+    names: set[str] = set()
+    parts: list[Part] = []
+    at, at_byte = 0, 0
+    for node in nodes:
+        raw = data[node.start_byte : node.end_byte]
+        text = raw.decode("utf-8", "replace")
+        stop = at + len(data[at_byte : node.end_byte].decode("utf-8", "replace"))
+        at_byte = node.end_byte
+        squeezed = b"".join(raw.split())
+        kind, why = ANSWER, ""
+        if squeezed in seen and len(squeezed) >= 20:
+            kind, why = UNRELATED, "defined again"
+        elif node.type in _DEFINITIONS:
+            names |= set(_DEFINED.findall(text[:400]))
+        elif (
+            language in ("javascript", "typescript")
+            and node.type == "expression_statement"
+            and not re.match(r"(module\.)?exports\b", text)
+            and names & set(re.findall(r"\w+", text[:2000]))
+        ):
+            kind, why = TESTS, "example"
+        seen.add(squeezed)
+        if parts and parts[-1].kind == kind:
+            parts[-1] = Part(parts[-1].start, stop, kind, parts[-1].why)
+        else:
+            parts.append(Part(at, stop, kind, why))
+        at = stop
+    return parts, at
+
+
+def code_parts(code: str, language: str | None, prompt: str = "") -> tuple[list[Part], int]:
+    """The parts of a program text and where the understood beginning ends; without a parser, all is the answer."""
+    if language == "python":
+        return python_parts(code, prompt)
+    if language is not None and can_parse(language):
+        return tree_parts(code, language)
+    return [Part(0, len(code), ANSWER)], len(code)

@@ -1,0 +1,358 @@
+"""Continuous batching over one key/value cache with a slot per running prompt."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from evaluate_suite.generation import DecodingSettings, GenerationTask
+
+CPU_BATCH = 32
+CUDA_BATCH = 192
+CPU_CACHE_BYTES = 4 * 2**30
+CUDA_CACHE_SHARE = 0.8  # of the memory free after the weights are loaded
+REFILL_SHARE = 8  # new prompts enter once one slot in eight is free: a prefill is worth its own forward pass
+LENGTH_STEP = 64  # attended lengths are rounded up to this on CUDA, so that few graphs are captured
+
+
+def why_not_slots(model: Any, length: int) -> str | None:
+    """Why this model cannot be decoded in slots for sequences of `length` tokens, or None when it can."""
+    config = model.config.get_text_config()
+    attention = getattr(config, "_attn_implementation", "sdpa")
+    if attention not in ("sdpa", "eager"):
+        return f"its attention is {attention}, which takes no mask of ours"
+    if getattr(model, "_is_stateful", False) or getattr(config, "is_encoder_decoder", False):
+        return "it keeps a state that is no key/value cache"
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    if kinds - {"full_attention", "sliding_attention"}:
+        return f"it has layers of kind {', '.join(sorted(kinds - {'full_attention', 'sliding_attention'}))}"
+    if window is not None and getattr(config, "use_sliding_window", True) and window < length:
+        return f"its attention window of {window} tokens is shorter than {length}"
+    return None
+
+
+@dataclass
+class SlotCache:
+    """Keys and values of all layers, (rows, heads, capacity, head size); row r holds its tokens in columns 0, 1, 2 ...
+
+    No row is padded on the left: a token's column is its position, so position ids and mask follow from the row's
+    length alone, a finished row's place can be given to another prompt, and nothing ever moves. Speaks as much of
+    the cache interface of transformers as attention layers call.
+    """
+
+    rows: int
+    capacity: int
+    keys: list[torch.Tensor] = field(default_factory=list)
+    values: list[torch.Tensor] = field(default_factory=list)
+    # What the next forward pass is: rows being prefilled, or (None) one step of all rows.
+    prefill_rows: torch.Tensor | None = None
+    positions: Any = None  # (rows,) column of the step's token
+    attended: int = 0  # columns a step attends to
+    is_compileable = False
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store a layer's new keys and values; all it may attend to comes back."""
+        import torch
+
+        while layer >= len(self.keys):
+            shape = (self.rows, keys.shape[1], self.capacity)
+            self.keys.append(torch.zeros((*shape, keys.shape[3]), dtype=keys.dtype, device=keys.device))
+            self.values.append(torch.zeros((*shape, values.shape[3]), dtype=values.dtype, device=values.device))
+        if self.prefill_rows is not None:
+            self.keys[layer][self.prefill_rows, :, : keys.shape[2]] = keys
+            self.values[layer][self.prefill_rows, :, : keys.shape[2]] = values
+            return keys, values
+        every = torch.arange(self.rows, device=keys.device)
+        self.keys[layer][every, :, self.positions] = keys[:, :, 0]
+        self.values[layer][every, :, self.positions] = values[:, :, 0]
+        return self.keys[layer][:, :, : self.attended], self.values[layer][:, :, : self.attended]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Asked for by models that would count positions themselves; ours are always given."""
+        return 0 if self.prefill_rows is not None else self.attended - 1
+
+    def keep(self, rows: Sequence[int], capacity: int, total: int) -> None:
+        """Keep `rows`, in this order, in a cache of `total` rows and `capacity` columns."""
+        import torch
+
+        for store in (self.keys, self.values):
+            for layer, old in enumerate(store):
+                width = min(capacity, self.capacity)
+                new = torch.zeros((total, old.shape[1], capacity, old.shape[3]), dtype=old.dtype, device=old.device)
+                if rows:
+                    chosen = torch.as_tensor(list(rows), device=old.device)
+                    new[: len(rows), :, :width] = old[:, :, :width].index_select(0, chosen)
+                store[layer] = new
+        self.rows, self.capacity = total, capacity
+
+
+@dataclass
+class Slot:
+    """A running prompt: which task, how many tokens are in the cache, and the ids produced so far."""
+
+    task: int
+    length: int
+    next_id: int
+    limit: int
+    new_ids: list[int] = field(default_factory=list)
+
+
+def cache_cells(model: Any) -> int:
+    """How many token positions fit into the memory given to the cache."""
+    import torch
+
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    room = CPU_CACHE_BYTES
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        reusable = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+        room = int((free + reusable) * CUDA_CACHE_SHARE)
+    return max(1, int(room // bytes_per_token))
+
+
+def decode_in_slots(
+    model: Any,
+    stop: Sequence[int],
+    pad: int | None,
+    tasks: Sequence[GenerationTask],
+    settings: DecodingSettings,
+) -> Iterator[tuple[int, list[int], bool]]:
+    """Yield (task index, new ids without the end token, whether it ended itself) as each task finishes.
+
+    Prompts enter shortest first. The last prompt token is fed by the first step, so that prefill needs no logits.
+    """
+    import torch
+
+    waiting = deque(sorted(range(len(tasks)), key=lambda i: (len(tasks[i].prompt_ids), i)))
+    cells = cache_cells(model)
+    decoder = _Decoder(model, list(stop), tasks, settings, cells)
+    while waiting or decoder.active:
+        with torch.no_grad():  # never across a yield: whoever consumes the results may train
+            decoder.admit(waiting)
+            finished = decoder.step()
+        yield from finished
+
+
+class _Decoder:
+    def __init__(
+        self, model: Any, stop: list[int], tasks: Sequence[GenerationTask], settings: DecodingSettings, cells: int
+    ) -> None:
+        self.model, self.stop, self.tasks, self.settings, self.cells = model, set(stop), tasks, settings, cells
+        self.device = model.device
+        self.cuda = self.device.type == "cuda"
+        self.batch = settings.batch_size or (CUDA_BATCH if self.cuda else CPU_BATCH)
+        self.slots: list[Slot | None] = []
+        self.cache = SlotCache(0, 0)
+        self.uniforms: dict[int, Any] = {}
+        self.graphs: dict[int, _Graph] = {}
+        self.graphs_work = self.cuda
+
+    @property
+    def active(self) -> int:
+        return sum(slot is not None for slot in self.slots)
+
+    def admit(self, waiting: deque[int]) -> None:
+        """Give free slots to waiting prompts once it pays; with none waiting, drop finished rows once it pays."""
+        active, rows = self.active, len(self.slots)
+        if not waiting:
+            if active <= rows * (0.5 if self.cuda else 0.75):
+                self._resize(active, self.cache.capacity)
+            return
+        free = max(min(self.batch, active + len(waiting)) - active, 0)
+        if free == 0 or (active and free < max(1, self.batch // REFILL_SHARE) and len(waiting) > free):
+            return
+        chosen: list[int] = []
+        capacity = self.cache.capacity if active else 0
+        while waiting and len(chosen) < free:
+            need = len(self.tasks[waiting[0]].prompt_ids) + self.settings.max_new_tokens
+            wider = max(capacity, -(-need // LENGTH_STEP) * LENGTH_STEP)
+            if (active + len(chosen) + 1) * wider > self.cells and (active or chosen):
+                break
+            capacity = wider
+            chosen.append(waiting.popleft())
+        if not chosen:
+            return
+        if active + len(chosen) > rows or capacity > self.cache.capacity:
+            self._resize(active + len(chosen), capacity)
+        self._prefill(chosen)
+
+    def _resize(self, rows: int, capacity: int) -> None:
+        kept = [index for index, slot in enumerate(self.slots) if slot is not None]
+        self.graphs.clear()
+        self.cache.keep(kept, capacity, rows)
+        self.slots = [self.slots[index] for index in kept] + [None] * (rows - len(kept))
+
+    def _prefill(self, chosen: list[int]) -> None:
+        import torch
+
+        free = [index for index, slot in enumerate(self.slots) if slot is None]
+        places = free[: len(chosen)]
+        heads = [list(self.tasks[index].prompt_ids[:-1]) for index in chosen]
+        width = max(len(ids) for ids in heads)
+        if width:
+            ids = torch.tensor([head + [0] * (width - len(head)) for head in heads], device=self.device)
+            # Padding stands on the right: with a causal mask no real token sees it, and later steps overwrite it.
+            mask = torch.full((width, width), torch.finfo(self.model.dtype).min, dtype=self.model.dtype).triu(1)
+            self.cache.prefill_rows = torch.tensor(places, device=self.device)
+            self._forward(
+                ids,
+                mask.to(self.device).expand(len(chosen), 1, width, width),
+                torch.arange(width, device=self.device).expand(len(chosen), width),
+            )
+            self.cache.prefill_rows = None
+        for place, index, head in zip(places, chosen, heads, strict=True):
+            task = self.tasks[index]
+            self.slots[place] = Slot(index, len(head), int(task.prompt_ids[-1]), self.settings.max_new_tokens)
+            if self.settings.do_sample:
+                self.uniforms[index] = _uniforms(task.seed or 0, self.settings.max_new_tokens)
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits
+
+    def step(self) -> list[tuple[int, list[int], bool]]:
+        """Feed every row its next token; the rows that finish come back and their slots are freed."""
+        import torch
+
+        finished = []
+        ids = torch.tensor([[slot.next_id if slot else 0] for slot in self.slots], device=self.device)
+        positions = torch.tensor([slot.length if slot else 0 for slot in self.slots], device=self.device)
+        longest = max(slot.length for slot in self.slots if slot) + 1
+        logits = self._step_logits(ids, positions, longest)
+        for row, next_id in enumerate(self._choose(logits)):
+            slot = self.slots[row]
+            if slot is None:
+                continue
+            slot.length += 1
+            ended = next_id in self.stop
+            if not ended:
+                slot.new_ids.append(next_id)
+                slot.next_id = next_id
+            if ended or len(slot.new_ids) >= slot.limit:
+                finished.append((slot.task, slot.new_ids, ended))
+                self.uniforms.pop(slot.task, None)
+                self.slots[row] = None
+        return finished
+
+    def _step_logits(self, ids: torch.Tensor, positions: torch.Tensor, longest: int) -> torch.Tensor:
+        if not self.cuda:
+            self.cache.attended = longest
+            return _step_forward(self, ids, positions)
+        self.cache.attended = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, self.cache.capacity)
+        if self.graphs_work:
+            graph = self.graphs.get(self.cache.attended)
+            if graph is None:
+                graph = _capture(self, ids, positions)
+            if graph is not None:
+                self.graphs[self.cache.attended] = graph
+                return graph.replay(ids, positions)
+            self.graphs_work = False
+        return _step_forward(self, ids, positions)
+
+    def _choose(self, logits: torch.Tensor) -> list[int]:
+        import torch
+
+        settings = self.settings
+        held = [i for i, slot in enumerate(self.slots) if slot and len(slot.new_ids) < settings.min_new_tokens]
+        if held:
+            logits = logits.clone()
+            columns = torch.tensor(sorted(self.stop), device=logits.device)
+            logits[torch.tensor(held, device=logits.device)[:, None], columns] = -torch.inf
+        if not settings.do_sample:
+            return [int(i) for i in logits.argmax(-1).tolist()]
+        drawn = [self.uniforms[slot.task][len(slot.new_ids)] if slot else 0.0 for slot in self.slots]
+        uniform = torch.tensor(drawn, dtype=torch.float64, device=logits.device)
+        return sample_top_p(logits, uniform, settings.temperature, settings.top_p)
+
+
+def _uniforms(seed: int, count: int) -> Any:
+    """The draws of one sample, all made at once, so that they depend on nothing but its seed."""
+    import numpy as np
+
+    return np.random.default_rng(seed).random(count)
+
+
+def sample_top_p(logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float) -> list[int]:
+    """One id per row by nucleus sampling (Holtzman et al., 2020) through the inverse of the distribution function.
+
+    `logits` (rows, vocabulary); `uniform` (rows,) in [0, 1). The smallest set of most likely ids that holds `top_p`
+    of the probability is kept.
+    """
+    import torch
+
+    probabilities, order = torch.softmax(logits.double() / temperature, dim=-1).sort(
+        dim=-1, descending=True, stable=True
+    )
+    before = probabilities.cumsum(-1) - probabilities
+    kept = probabilities.masked_fill(before >= top_p, 0.0)
+    cumulative = kept.cumsum(-1)
+    wanted = uniform[:, None] * cumulative[:, -1:]
+    index = (cumulative <= wanted).sum(-1, keepdim=True).clamp_max(logits.shape[-1] - 1)
+    last = (kept > 0).sum(-1, keepdim=True) - 1
+    return [int(i) for i in order.gather(-1, torch.minimum(index, last))[:, 0].tolist()]
+
+
+def _step_forward(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    cache, dtype = decoder.cache, decoder.model.dtype
+    cache.positions = positions
+    beyond = torch.arange(cache.attended, device=ids.device) > positions[:, None]
+    mask = torch.zeros(beyond.shape, dtype=dtype, device=ids.device).masked_fill(beyond, torch.finfo(dtype).min)
+    return decoder._forward(ids, mask[:, None, None, :], positions[:, None])
+
+
+@dataclass
+class _Graph:
+    """A captured CUDA graph of one step at one attended length: replay costs one launch instead of thousands."""
+
+    graph: Any
+    ids: torch.Tensor
+    positions: torch.Tensor
+    logits: torch.Tensor
+
+    def replay(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        self.ids.copy_(ids)
+        self.positions.copy_(positions)
+        self.graph.replay()
+        return self.logits
+
+
+def _capture(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> _Graph | None:
+    """The graph of a step, or None where this model cannot be captured (then steps run as they are)."""
+    import torch
+
+    ids, positions = ids.clone(), positions.clone()
+    stream = torch.cuda.Stream(decoder.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(decoder.device))
+    with torch.cuda.stream(stream):
+        _step_forward(decoder, ids, positions)  # writes what the step itself will write again
+    torch.cuda.current_stream(decoder.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            logits = _step_forward(decoder, ids, positions)
+    except RuntimeError as error:
+        torch.cuda.synchronize(decoder.device)
+        warnings.warn(f"generation runs without CUDA graphs, slower: {error}", stacklevel=2)
+        return None
+    return _Graph(graph, ids, positions, logits)

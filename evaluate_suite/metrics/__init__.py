@@ -1,0 +1,55 @@
+"""The metrics: one file each, one line each in `METRICS`, in the order reports show them."""
+
+from evaluate_suite.metrics import (
+    answered,
+    chrf,
+    clean_answer,
+    contains_code,
+    language_match,
+    memorisation,
+    parse_rate,
+    passes_tests,
+    prompt_echo,
+    repeated_ngrams,
+    runs,
+    stop_gap,
+    stopped_by_itself,
+    trailing_share,
+)
+from evaluate_suite.metrics.score import (
+    ExecutionOutcome,
+    Metric,
+    MetricContext,
+    MetricSummary,
+    Score,
+    apply,
+    summarise,
+)
+
+METRICS: dict[str, Metric] = {
+    "clean_answer": clean_answer.METRIC,
+    "answered": answered.METRIC,
+    "stopped_by_itself": stopped_by_itself.METRIC,
+    "contains_code": contains_code.METRIC,
+    "parse_rate": parse_rate.METRIC,
+    "language_match": language_match.METRIC,
+    "trailing_share": trailing_share.METRIC,
+    "prompt_echo": prompt_echo.METRIC,
+    "repeated_ngrams": repeated_ngrams.METRIC,
+    "chrf": chrf.METRIC,
+    "memorisation": memorisation.METRIC,
+    "runs": runs.METRIC,
+    "passes_tests": passes_tests.METRIC,
+    "stop_gap": stop_gap.METRIC,
+}
+
+__all__ = [
+    "METRICS",
+    "ExecutionOutcome",
+    "Metric",
+    "MetricContext",
+    "MetricSummary",
+    "Score",
+    "apply",
+    "summarise",
+]

@@ -1,0 +1,23 @@
+"""Did the model write anything of its own?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evaluate_suite.answers import squeeze
+from evaluate_suite.metrics.score import Metric, Score
+
+if TYPE_CHECKING:
+    from evaluate_suite.generation import Generation
+
+
+def score(generation: Generation) -> Score:
+    """1 when the completion holds a letter or digit that is not part of a repetition of the whole prompt, else 0."""
+    text = squeeze(generation.completion)
+    asked = squeeze(generation.prompt)
+    own = text.replace(asked, " ") if asked else text
+    written = any(sign.isalnum() for sign in own)
+    return Score(float(written), detail={"chars": len(generation.completion)})
+
+
+METRIC = Metric("answered", "answered", "Is there any text of the model's own?", score)

@@ -1,0 +1,21 @@
+"""Is there code in the completion?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evaluate_suite.answers import answer_of
+from evaluate_suite.metrics.score import Metric, Score
+
+if TYPE_CHECKING:
+    from evaluate_suite.generation import Generation
+
+
+def score(generation: Generation) -> Score:
+    """1 when the completion holds a fenced block, bare code, or inline code with signs in it; else 0."""
+    answer = answer_of(generation)
+    detail = {"form": answer.form, "language": answer.language, "pieces": len(answer.codes)}
+    return Score(float(bool(answer.codes)), detail=detail)
+
+
+METRIC = Metric("contains_code", "contains code", "Is there any code in the answer?", score)

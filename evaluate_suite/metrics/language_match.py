@@ -1,0 +1,40 @@
+"""Is the code in the language that was asked for?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evaluate_suite.answers import answer_of
+from evaluate_suite.languages import SIBLINGS, canonical_language, language_asked, parses
+from evaluate_suite.metrics.score import Metric, Score
+
+if TYPE_CHECKING:
+    from evaluate_suite.generation import Generation
+
+
+def score(generation: Generation) -> Score:
+    """1 when the language given is the one asked for (the generation's `language`, else what the prompt names).
+
+    One of two languages that look alike in a short text (C and C++, JavaScript and TypeScript, a page's HTML, CSS and
+    script) counts for the other when the code parses as what was asked. Absent when no language was asked for, none
+    can be made out, or a regular expression was asked for, which has no look of its own.
+    """
+    asked = canonical_language(generation.language) or language_asked(generation.prompt)
+    if asked is None:
+        return Score(None, "no_language_asked")
+    if asked == "regex":
+        return Score(None, "language_not_detectable")
+    answer = answer_of(generation)
+    if not answer.codes:
+        return Score(None, "no_code")
+    given = [code.language for code in answer.codes if code.language is not None]
+    if not given:
+        return Score(None, "language_not_detectable")
+    detail = {"asked": asked, "given": given[0]}
+    if asked in given:
+        return Score(1.0, detail=detail)
+    alike = any(asked in group and given[0] in group for group in SIBLINGS)
+    return Score(float(alike and parses(answer.codes[0].text, asked)[0]), detail=detail)
+
+
+METRIC = Metric("language_match", "language asked for", "Is the code in the language asked for?", score)

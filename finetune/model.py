@@ -195,3 +195,23 @@ def load_run(folder: str | Path) -> tuple[Any, Any]:
     run = read_run(folder)
     made = run.read_selection().manifest.config
     return load_adapter(load_base_model(run.config), run.adapter_dir), load_tokenizer(made["model"], made["tokenizer"])
+
+
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """The base model with the adapter added to its weights; 4-bit ones are dequantised first and not rounded again."""
+    if getattr(model, "is_loaded_in_4bit", False):
+        name = model.config.name_or_path
+        model = model.dequantize()
+        model.config.name_or_path = name
+    merged = load_adapter(model, folder).merge_and_unload(safe_merge=True)
+    for stale in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(merged.config, stale):
+            delattr(merged.config, stale)
+    merged.hf_quantizer = None
+    return merged.eval()
+
+
+def load_merged(folder: Path, config: RunConfig) -> Any:
+    """A merged model read back, unquantised, on the run's device."""
+    changed = config.model_copy(update={"model": str(folder), "load_in_4bit": False, "dtype": "auto"})
+    return load_base_model(changed)

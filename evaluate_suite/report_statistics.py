@@ -1,0 +1,180 @@
+"""The statistics of a report: estimates, verdicts, every pair, and the answer in two computed sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evaluate_suite.comparison import Interval, PairedDifference, compare_runs, paired_gain, ratio_with_interval
+from evaluate_suite.report_record import BASE, Estimate, FitVerdict, PairResult, RunResult
+
+if TYPE_CHECKING:
+    from evaluate_suite.eval_loss import RowEval
+    from evaluate_suite.generation import Generation
+    from evaluate_suite.report import Evaluation
+    from evaluate_suite.report_findings import Scored
+
+EVAL_LOSS = "eval loss"
+HEADLINE_METRIC = "clean_answer"  # compared between all models; the other metrics between base and each run
+
+
+def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
+    """The verdict on the lines of a run's history."""
+    from evaluate_suite.fit_signals import HistoryPoint, judge
+
+    points = [HistoryPoint(int(line["step"]), line.get("train_loss"), line.get("eval_loss")) for line in history]
+    found = judge(points)
+    evidence = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.evidence.items() if value is not None
+    )
+    return FitVerdict(found.verdict, found.rule, evidence, found.suggestion, found.best_step, found.onset_step)
+
+
+def loss_estimate(rows: Sequence[RowEval]) -> Estimate:
+    """Eval loss a token with its interval over rows."""
+    return _estimate(ratio_with_interval([row.nll for row in rows], [row.tokens for row in rows]))
+
+
+def gain_estimate(base: Sequence[RowEval], tuned: Sequence[RowEval]) -> Estimate:
+    """Base minus tuned eval loss a token, paired by row: above 0, training helped."""
+    tokens = [row.tokens for row in base]
+    return _estimate(paired_gain([row.nll for row in base], [row.nll for row in tuned], tokens))
+
+
+def _estimate(interval: Interval) -> Estimate:
+    return Estimate(interval.estimate, interval.low, interval.high, interval.n, 0, interval.reason)
+
+
+def compare_runs_pairwise(
+    evaluations: Sequence[Evaluation], base_generations: Sequence[Generation], scored: Scored, metrics: Sequence[str]
+) -> list[PairResult]:
+    """Every pair of models on eval loss and clean answers, and base against each run on the other metrics.
+
+    p values are corrected over the pairs of one measure.
+    """
+    first = evaluations[0]
+    weights: dict[Hashable, float] = {row.row_id: float(row.tokens) for row in first.base_losses}
+    losses: dict[str, dict[Hashable, float]] = {}
+    if all(e.base_losses == first.base_losses for e in evaluations):
+        losses[BASE] = {row.row_id: row.nll for row in first.base_losses}
+    losses |= {e.name: {row.row_id: row.nll for row in e.tuned_losses} for e in evaluations}
+    found = [_pair(EVAL_LOSS, p) for p in compare_runs(losses, higher_is_better=False, weights=weights)]
+    better = _directions()
+    for metric in metrics:
+        if better[metric] == "neither":
+            continue
+        values: dict[str, dict[Hashable, float]] = {
+            name: {
+                prompt.prompt_id: score.value
+                for prompt, score in zip(base_generations, file.scores[metric], strict=True)
+                if score.value is not None
+            }
+            for name, file in zip(scored.names, scored.files, strict=True)
+        }
+        pairs = compare_runs(values, higher_is_better=better[metric] == "higher")
+        if metric != HEADLINE_METRIC:
+            pairs = [pair for pair in pairs if pair.first == BASE]
+        found += [_pair(metric.replace("_", " "), pair) for pair in pairs]
+    return found
+
+
+def _directions() -> dict[str, str]:
+    from evaluate_suite.metrics import METRICS
+
+    return {name: metric.better for name, metric in METRICS.items()}
+
+
+def _pair(measure: str, pair: PairedDifference) -> PairResult:
+    return PairResult(
+        measure=measure,
+        first=pair.first,
+        second=pair.second,
+        n=pair.n,
+        effect=pair.effect,
+        low=pair.low,
+        high=pair.high,
+        p=pair.p,
+        p_adjusted=pair.p_holm,
+        smallest_detectable=pair.smallest_detectable,
+        winner=pair.winner,
+        reason=pair.reason,
+    )
+
+
+def answer(runs: Sequence[RunResult], pairs: Sequence[PairResult], base_model: str) -> tuple[str, str, str | None]:
+    """(what was found, how sure that is, the winning run or None), from the eval losses alone."""
+    losses = [pair for pair in pairs if pair.measure == EVAL_LOSS]
+    if len(runs) == 1:
+        return (*_single(runs[0], losses, base_model), None)
+    between = [pair for pair in losses if BASE not in (pair.first, pair.second)]
+    winner = next(
+        (
+            run.name
+            for run in runs
+            if all(p.winner == run.name for p in between if run.name in (p.first, p.second)) and between
+        ),
+        None,
+    )
+    if winner is None:
+        return (*_no_winner(runs, between), None)
+    return (*_winner(winner, runs, between), winner)
+
+
+def _single(run: RunResult, losses: Sequence[PairResult], base_model: str) -> tuple[str, str]:
+    gain, before, after = run.gain, run.base_loss.value, run.tuned_loss.value
+    if gain.value is None or before is None or after is None:
+        return f"The eval loss of {run.name} could not be measured.", f"{gain.reason or 'nothing was scored'}."
+    if gain.low is None or gain.high is None:
+        return f"The eval loss went from {before:.4f} to {after:.4f}.", f"No interval can be given: {gain.reason}."
+    sure = f"95% interval {gain.low:.4f} to {gain.high:.4f} nats a token, paired over {gain.n} held-out rows"
+    share = 100 * abs(gain.value) / before
+    if gain.low > 0:
+        told = f"Training lowered the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
+        return told, f"The gain is {gain.value:.4f}, {sure}."
+    if gain.high < 0:
+        told = f"Training raised the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
+        return told, f"The loss is {-gain.value:.4f} higher ({sure})."
+    told = f"No difference between {base_model} and the tuned model was shown on the held-out rows."
+    return told, f"The gain is {gain.value:.4f}, {sure}; {_could_have_seen(losses)}"
+
+
+def _could_have_seen(pairs: Sequence[PairResult]) -> str:
+    detectable = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
+    if not detectable:
+        return "what could have been shown cannot be computed from these rows."
+    return f"a difference of {max(detectable):.4f} would have been shown four times in five."
+
+
+def _no_winner(runs: Sequence[RunResult], between: Sequence[PairResult]) -> tuple[str, str]:
+    shown = sum(pair.winner is not None for pair in between)
+    best = min((r for r in runs if r.tuned_loss.value is not None), key=lambda r: r.tuned_loss.value or 0.0)
+    if not shown:
+        told = f"No difference between the {len(runs)} runs was shown."
+        return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}); {_could_have_seen(between)}"
+    told = f"No run was shown to beat all others; {shown} of {len(between)} pairs differ."
+    return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}). {_scope(runs)}"
+
+
+def _winner(winner: str, runs: Sequence[RunResult], between: Sequence[PairResult]) -> tuple[str, str]:
+    mine = [pair for pair in between if winner in (pair.first, pair.second)]
+    closest = min(mine, key=lambda pair: abs(pair.effect or 0.0))
+    other = closest.second if closest.first == winner else closest.first
+    low, high = sorted((abs(closest.low or 0.0), abs(closest.high or 0.0)))
+    strategy = next(run.strategy for run in runs if run.name == winner)
+    told = (
+        f"{winner} ({strategy}) won: its eval loss is {abs(closest.effect or 0.0):.4f} nats a token below that of "
+        f"{other}, the next best."
+    )
+    certainty = f"95% interval {low:.4f} to {high:.4f}, adjusted p {closest.p_adjusted:.2g}, {closest.n} held-out rows."
+    return told, f"{certainty} {_scope(runs)}"
+
+
+def _scope(runs: Sequence[RunResult]) -> str:
+    """What the claim is about: runs, unless every strategy was drawn several times."""
+    draws: dict[str, set[str]] = {}
+    for run in runs:
+        draws.setdefault(run.strategy, set()).add(run.selection)
+    if min(len(names) for names in draws.values()) > 1:
+        return f"Every strategy was drawn at least {min(len(names) for names in draws.values())} times."
+    once = ", ".join(sorted(strategy for strategy, names in draws.items() if len(names) == 1))
+    return f"This is about these runs, not their strategies: one selection only was drawn by {once}."

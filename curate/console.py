@@ -83,9 +83,15 @@ def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
 
     0 done, 1 expected failure, 2 usage, 3 a gate failed, 130 interrupted. Bugs show their traceback.
     """
+    import warnings
+
     import typer.main
 
     from curate.errors import UserError
+
+    if not sys.warnoptions:  # notices to developers of other libraries are no use to the people who run this
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
 
     # typer brings its own copy of click from 0.27 on, so its exception classes are found through the public one.
     click_error: type[Exception] = next(

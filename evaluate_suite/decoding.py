@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -136,11 +137,12 @@ def decode_in_slots(
 
     waiting = deque(sorted(range(len(tasks)), key=lambda i: (len(tasks[i].prompt_ids), i)))
     cells = cache_cells(model)
-    with torch.no_grad():
-        decoder = _Decoder(model, list(stop), tasks, settings, cells)
-        while waiting or decoder.active:
+    decoder = _Decoder(model, list(stop), tasks, settings, cells)
+    while waiting or decoder.active:
+        with torch.no_grad():  # never across a yield: whoever consumes the results may train
             decoder.admit(waiting)
-            yield from decoder.step()
+            finished = decoder.step()
+        yield from finished
 
 
 class _Decoder:
@@ -227,10 +229,11 @@ class _Decoder:
         ).logits[:, -1]
         return logits
 
-    def step(self) -> Iterator[tuple[int, list[int], bool]]:
-        """Feed every row its next token; rows that finish are yielded and their slots freed."""
+    def step(self) -> list[tuple[int, list[int], bool]]:
+        """Feed every row its next token; the rows that finish come back and their slots are freed."""
         import torch
 
+        finished = []
         ids = torch.tensor([[slot.next_id if slot else 0] for slot in self.slots], device=self.device)
         positions = torch.tensor([slot.length if slot else 0 for slot in self.slots], device=self.device)
         longest = max(slot.length for slot in self.slots if slot) + 1
@@ -245,9 +248,10 @@ class _Decoder:
                 slot.new_ids.append(next_id)
                 slot.next_id = next_id
             if ended or len(slot.new_ids) >= slot.limit:
-                yield slot.task, slot.new_ids, ended
+                finished.append((slot.task, slot.new_ids, ended))
                 self.uniforms.pop(slot.task, None)
                 self.slots[row] = None
+        return finished
 
     def _step_logits(self, ids: torch.Tensor, positions: torch.Tensor, longest: int) -> torch.Tensor:
         if not self.cuda:
@@ -347,7 +351,8 @@ def _capture(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> _
     try:
         with torch.cuda.graph(graph):
             logits = _step_forward(decoder, ids, positions)
-    except RuntimeError:
+    except RuntimeError as error:
         torch.cuda.synchronize(decoder.device)
+        warnings.warn(f"generation runs without CUDA graphs, slower: {error}", stacklevel=2)
         return None
     return _Graph(graph, ids, positions, logits)

@@ -47,6 +47,7 @@ def languages() -> dict[str, Language]:
 NOT_CODE = frozenset(
     ("text", "txt", "output", "console", "plaintext", "plain", "log", "markdown", "md", "stdout", "none")
 )
+_PYTHON_HEAD = re.compile(r"^\s*(async )?def \w+\([^\n]*:\s*$", re.MULTILINE)
 # Languages whose code is also, or may pass for, the other's.
 SIBLINGS = (
     frozenset({"c", "cpp"}),
@@ -73,6 +74,8 @@ def language_asked(prompt: str) -> str | None:
     named = [name for _, name in sorted(places)]
     if named:
         return next((name for name in named if name != "regex"), "regex")
+    if _PYTHON_HEAD.search(prompt[:_SCAN_CHARS]):
+        return "python"
     return detect_language(prompt, least=2)
 
 

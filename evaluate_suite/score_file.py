@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,16 @@ def score_generations(
     generations: Sequence[Generation],
     metrics: Sequence[str] = TEXT_METRICS,
     context: MetricContext | None = None,
-    **intervals: Callable[..., Any],
+    intervals: Mapping[str, Callable[..., Any]] | None = None,
 ) -> ScoredFile:
-    """All `metrics` for all `generations`; `intervals` are handed to `summarise`."""
+    """All `metrics` for all `generations`; `intervals` are handed to `summarise` by name."""
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f'Unknown metric "{name}".', did_you_mean(name, METRICS))
     # Generation by generation, because taking one apart is cached for the metrics that follow.
     scored = [{name: apply(METRICS[name], generation, context) for name in metrics} for generation in generations]
     scores = {name: [row[name] for row in scored] for name in metrics}
-    summaries = {name: summarise(METRICS[name], scores[name], **intervals) for name in metrics}
+    summaries = {name: summarise(METRICS[name], scores[name], **(intervals or {})) for name in metrics}
     return ScoredFile(list(generations), scores, summaries)
 
 
@@ -51,7 +51,7 @@ def score_file(
     path: str | Path,
     out: str | Path | None = None,
     metrics: Sequence[str] = TEXT_METRICS,
-    **intervals: Callable[..., Any],
+    intervals: Mapping[str, Callable[..., Any]] | None = None,
 ) -> ScoredFile:
     """Score a JSONL file of generations and, with `out`, write one line of scores per generation to `out`.
 
@@ -60,7 +60,7 @@ def score_file(
     """
     from curate.artifact import write_jsonl
 
-    result = score_generations(read_generations(path), metrics, **intervals)
+    result = score_generations(read_generations(path), metrics, intervals=intervals)
     if out is not None:
         write_jsonl(out, _lines(result))
     return result

@@ -27,6 +27,7 @@ DOORS = (
     "finetune.config",
     "finetune.model",
     "finetune.run_record",
+    "finetune.token_loss",
 )
 STUDY_DOORS = ("curate.config", "curate.pipeline", "finetune.train")
 HEAVY = {
@@ -40,7 +41,7 @@ ONLY_IN = {
     "wandb": {"finetune/tracking.py"},
 }
 # Loaded by the function that needs them, never by --help: modules whose whole content is one heavy library's classes.
-HEAVY_BY_NATURE = {"curate/artifact/manifest_schema.py"}
+HEAVY_BY_NATURE = {"curate/artifact/manifest_schema.py", "finetune/config.py"}
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:

@@ -16,8 +16,12 @@ STDLIB = "stdlib"
 
 @dataclass(frozen=True)
 class LoadedPool:
-    """A pool as read: rows in source order; `excluded` maps a row_index to (reason code, detail) where a row cannot be
-    used; `digest` is that of the rows in their order of ids, so that it does not depend on the order of the source."""
+    """A pool as read: every row of the source, in its order; `rows[i].row_index == i`.
+
+    `excluded` maps a row_index to (reason code, detail) where a row cannot be used; `digest` is that of the rows in
+    the order of their ids, so that it does not depend on the order of the source; `revision` is the commit of a hub
+    dataset, the Python version for `stdlib`, None for files; `notes` are sentences for people.
+    """
 
     rows: list[Row]
     source: str
@@ -29,10 +33,16 @@ class LoadedPool:
 
 
 def load_rows(dataset: str, columns: str | None = None) -> LoadedPool:
-    """The pool that `dataset` names: "stdlib", an existing file or folder, or a hub id with an optional @revision."""
+    """The pool that `dataset` names: "stdlib", an existing file or folder, or a hub id with an optional @revision.
+
+    `columns` is `instruction=NAME,output=NAME[,input=NAME]`, for sources whose columns are not recognised.
+    """
+    from curate.errors import UserError
     from curate.sources.columns import parse_columns
 
     mapping = parse_columns(columns)
+    if not dataset.strip():
+        raise UserError("--dataset is empty.", f'Name a file, a folder, a hub dataset OWNER/NAME, or "{STDLIB}".')
     if dataset == STDLIB:
         from curate.sources.stdlib import load_stdlib
 

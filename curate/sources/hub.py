@@ -2,34 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from curate.errors import UserError
 from curate.hub import explain_hub_error
-from curate.rows import Row, build_row
 from curate.sources import LoadedPool, pool_digest
-from curate.sources.columns import UnusableRow, read_pair, recognise
+from curate.sources.columns import MESSAGES, RowReader, recognise
+
+SPLIT = "train"
 
 
 def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
-    """The `train` split (else the only one) of a hub dataset `OWNER/NAME[@REVISION]`; the commit is recorded."""
-    import datasets
-    from huggingface_hub import HfApi
+    """The `train` split, or the only one, of a hub dataset `OWNER/NAME[@REVISION]`; the commit's id is recorded.
+
+    The rows are those of that commit, whatever happens to the branch meanwhile. No code of the dataset is run.
+    """
+    from curate.artifact.manifest_schema import FileRecord
 
     repo_id, _, wanted = dataset.partition("@")
     try:
-        revision = HfApi().dataset_info(repo_id, revision=wanted or None).sha
-        loaded = datasets.load_dataset(repo_id, revision=revision)
-    except Exception as error:
-        raise explain_hub_error(error, repo_id, "dataset") from error
-    split = loaded["train"] if "train" in loaded else loaded[next(iter(loaded))]
-    mapping = recognise(set(split.column_names), columns, repo_id)
-    rows: list[Row] = []
-    excluded: dict[int, tuple[str, str | None]] = {}
-    for index, record in enumerate(split):
-        try:
-            pair = read_pair(record, mapping, f"{repo_id} row {index + 1}")
-        except UnusableRow as unusable:
-            excluded[index] = (unusable.reason, unusable.detail)
-            pair = (str(record.get("messages")), "")
-        rows.append(build_row(index, *pair, source=repo_id))
-    return LoadedPool(rows, repo_id, revision, pool_digest(rows), [], [], excluded)
+        splits, revision, notes = _fetch(repo_id, wanted or None)
+    except UserError:
+        raise
+    except Exception as error:  # the libraries raise dozens of classes, those of three HTTP clients among them
+        raise explain_hub_error(error, repo_id, "dataset", wanted or None) from error
+    split, not_read = _only_split(splits, repo_id)
+    reader = RowReader(columns)
+    reader.read(_records(split, columns, repo_id), repo_id)
+    notes += not_read + reader.finish(repo_id)
+    digest = pool_digest(reader.rows)
+    inputs = [FileRecord(file=f"{repo_id}@{revision}", sha256=digest, rows=len(reader.rows))]
+    return LoadedPool(reader.rows, repo_id, revision, digest, inputs, notes, reader.excluded)
+
+
+def _fetch(repo_id: str, wanted: str | None) -> tuple[Any, str, list[str]]:
+    """All splits, the commit they are of, and notes; with HF_HUB_OFFLINE set, those of the copy fetched before."""
+    import datasets
+    from huggingface_hub import HfApi, constants
+
+    if constants.is_offline_mode():
+        builder = datasets.load_dataset_builder(repo_id, revision=wanted)
+        revision = str(builder.hash)
+        if wanted not in (None, revision):
+            raise UserError(
+                f"HF_HUB_OFFLINE is set, and the copy of {repo_id} on this machine is of {revision}, not {wanted}.",
+                f"Unset HF_HUB_OFFLINE, or name {repo_id}@{revision}.",
+            )
+        return builder.as_dataset(), revision, [f"HF_HUB_OFFLINE is set: {repo_id} is the copy fetched before."]
+    revision = str(HfApi().dataset_info(repo_id, revision=wanted).sha)
+    builder = datasets.load_dataset_builder(repo_id, revision=revision)
+    if builder.hash != revision:  # datasets takes another copy it has kept when the network fails from here on
+        raise ConnectionError(f"only the older commit {builder.hash} is on this machine")
+    builder.download_and_prepare()
+    return builder.as_dataset(), revision, []
+
+
+def _only_split(loaded: Mapping[str, Any], repo_id: str) -> tuple[Any, list[str]]:
+    names = list(loaded)
+    if SPLIT in names:
+        others = ", ".join(name for name in names if name != SPLIT)
+        return loaded[SPLIT], [f"{repo_id}: the split {SPLIT} was read; not read: {others}."] if others else []
+    if len(names) == 1:
+        return loaded[names[0]], []
+    raise UserError(
+        f"The dataset {repo_id} has no split {SPLIT} but {', '.join(names)}.",
+        "Download the file you want and name it with --dataset.",
+    )
+
+
+def _records(split: Any, columns: Mapping[str, str] | None, repo_id: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    mapping = recognise(tuple(split.column_names), columns, repo_id)
+    needed = list(dict.fromkeys(mapping.values())) or [MESSAGES]  # other columns may hold images and the like
+    for number, record in enumerate(split.select_columns(needed), start=1):
+        yield f"{repo_id} row {number}", record

@@ -23,6 +23,8 @@ outcomes: list of dicts with passed, passed_when_cut, runs, reason (the metrics 
 class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
     """A metric of ours in the shape `evaluate` knows."""
 
+    config_name: str
+
     def _info(self) -> evaluate.MetricInfo:
         import datasets
 

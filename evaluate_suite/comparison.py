@@ -1,0 +1,229 @@
+"""Comparing runs without fooling anyone: paired by row or prompt, with intervals, exact tests and corrections."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+POWER = 0.8
+PERMUTATIONS = 9_999
+TOO_FEW = "fewer than 2 items"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate over `n` items with its 95% interval; what cannot be computed is None, with the reason."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """`second` minus `first` over the `n` items both have; `p` is two-sided.
+
+    `smallest_detectable` is the effect that the data would have shown with 80% power; `winner` is None unless a
+    difference is shown after correction.
+    """
+
+    first: str
+    second: str
+    n: int
+    effect: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    smallest_detectable: float | None
+    p_holm: float | None = None
+    p_fdr: float | None = None
+    winner: str | None = None
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def mean_with_interval(values: Sequence[float]) -> Interval:
+    """The mean with Student's t interval; None with a reason for no value, no interval for one."""
+    import numpy as np
+    from scipy import stats
+
+    x = np.asarray(values, dtype=np.float64)
+    if not len(x):
+        return Interval(None, None, None, 0, "nothing was scored")
+    mean = float(x.mean())
+    if len(x) < 2:
+        return Interval(mean, None, None, 1, TOO_FEW)
+    error = float(x.std(ddof=1) / np.sqrt(len(x)))
+    if error == 0:
+        return Interval(mean, mean, mean, len(x))
+    low, high = stats.t.interval(CONFIDENCE, len(x) - 1, mean, error)
+    return Interval(mean, float(low), float(high), len(x))
+
+
+def share_with_interval(count: int, n: int) -> Interval:
+    """The share `count / n` with Wilson's interval (1927); None with a reason for n = 0."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    if n == 0:
+        return Interval(None, None, None, 0, "nothing was scored")
+    low, high = proportion_confint(count, n, alpha=1 - CONFIDENCE, method="wilson")
+    return Interval(count / n, float(low), float(high), n)
+
+
+def ratio_with_interval(sums: Sequence[float], weights: Sequence[float]) -> Interval:
+    """The ratio sum(sums) / sum(weights) over rows, such as a loss a token, with its interval over rows.
+
+    Rows are the unit that was drawn, so the standard error is that of a ratio estimator by linearisation (Cochran,
+    Sampling Techniques, 1977, chapter 6), with Student's t on n - 1 degrees of freedom.
+    """
+    import numpy as np
+
+    x, w = np.asarray(sums, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    if not len(x) or w.sum() == 0:
+        return Interval(None, None, None, 0, "no token was scored")
+    ratio = float(x.sum() / w.sum())
+    if len(x) < 2:
+        return Interval(ratio, None, None, 1, TOO_FEW)
+    spread = mean_with_interval(((x - ratio * w) / w.mean()).tolist())
+    half = (spread.high or 0.0) - (spread.estimate or 0.0)
+    return Interval(ratio, ratio - half, ratio + half, len(x))
+
+
+def paired_gain(base: Sequence[float], tuned: Sequence[float], weights: Sequence[float] | None = None) -> Interval:
+    """How much lower the tuned model's loss a token is than the base model's on the same rows; above 0 is better.
+
+    `base` and `tuned` are summed losses by row, `weights` the tokens they are summed over (1 each by default).
+    """
+    differences = [b - t for b, t in zip(base, tuned, strict=True)]
+    return ratio_with_interval(differences, weights if weights is not None else [1.0] * len(differences))
+
+
+def paired_difference(
+    first: str,
+    second: str,
+    values: Mapping[str, Mapping[Hashable, float]],
+    *,
+    weights: Mapping[Hashable, float] | None = None,
+    clusters: Mapping[Hashable, Hashable] | None = None,
+    seed: int = 0,
+) -> PairedDifference:
+    """`second` minus `first`, paired by item, clustered where several items belong to one task.
+
+    Values of 0 and 1 are tested by McNemar's exact test (1947), others by flipping the signs of the clusters'
+    differences (Fisher, 1935): exactly where that is at most 9,999 flips, else with as many random ones.
+    """
+    import numpy as np
+    from scipy import stats
+
+    items = [item for item in values[first] if item in values[second]]
+    groups: dict[Hashable, list[float]] = {}
+    for item in items:
+        weight = 1.0 if weights is None else weights[item]
+        entry = groups.setdefault(item if clusters is None else clusters[item], [0.0, 0.0])
+        entry[0] += values[second][item] - values[first][item]
+        entry[1] += weight
+    if len(groups) < 2:
+        return PairedDifference(first, second, len(items), None, None, None, None, None, reason=TOO_FEW)
+    sums, sizes = np.array(list(groups.values())).T
+    estimate = ratio_with_interval(sums.tolist(), sizes.tolist())
+    residuals = (sums - (estimate.estimate or 0.0) * sizes) / sizes.mean()
+    if clusters is None and weights is None and _binary(values, first, second, items):
+        gained, lost = int((sums > 0).sum()), int((sums < 0).sum())
+        p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    else:
+        p = _sign_flip(sums, seed)
+    return PairedDifference(
+        first, second, len(items), estimate.estimate, estimate.low, estimate.high, p, _detectable(residuals)
+    )
+
+
+def _binary(values: Mapping[str, Mapping[Hashable, float]], first: str, second: str, items: Sequence[Hashable]) -> bool:
+    return all(values[name][item] in (0, 1) for name in (first, second) for item in items)
+
+
+def _sign_flip(differences: NDArray[np.float64], seed: int) -> float:
+    import numpy as np
+    from scipy import stats
+
+    if not differences.any():
+        return 1.0
+    result = stats.permutation_test(
+        (differences,),
+        lambda x, axis=-1: np.sum(x, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def _detectable(residuals: NDArray[np.float64]) -> float | None:
+    """The smallest mean difference that n such differences show with 80% power in a two-sided t test at 5%."""
+    from statsmodels.stats.power import TTestPower
+
+    spread = float(residuals.std(ddof=1))
+    if spread == 0:
+        return None
+    return spread * float(TTestPower().solve_power(nobs=len(residuals), alpha=1 - CONFIDENCE, power=POWER))
+
+
+def compare_runs(
+    values: Mapping[str, Mapping[Hashable, float]],
+    *,
+    higher_is_better: bool,
+    weights: Mapping[Hashable, float] | None = None,
+    clusters: Mapping[Hashable, Hashable] | None = None,
+) -> list[PairedDifference]:
+    """Every pair of runs, with p values corrected over all of them: Holm (1979) and Benjamini and Hochberg (1995).
+
+    A winner is named only when Holm's p is at most 0.05 and the interval excludes 0.
+    """
+    pairs = [
+        paired_difference(a, b, values, weights=weights, clusters=clusters)
+        for a, b in itertools.combinations(values, 2)
+    ]
+    return correct(pairs, higher_is_better)
+
+
+def correct(pairs: Sequence[PairedDifference], higher_is_better: bool) -> list[PairedDifference]:
+    """The pairs with corrected p values and, where a difference is shown, the winner."""
+    from dataclasses import replace
+
+    from statsmodels.stats.multitest import multipletests
+
+    tested = [pair for pair in pairs if pair.p is not None]
+    if not tested:
+        return list(pairs)
+    raw = [pair.p for pair in tested]
+    holm = multipletests(raw, method="holm")[1]
+    fdr = multipletests(raw, method="fdr_bh")[1]
+    corrected = {}
+    for pair, p_holm, p_fdr in zip(tested, holm, fdr, strict=True):
+        shown = p_holm <= 1 - CONFIDENCE and pair.low is not None and pair.high is not None and pair.low * pair.high > 0
+        second_wins = (pair.effect or 0.0) > 0 if higher_is_better else (pair.effect or 0.0) < 0
+        winner = (pair.second if second_wins else pair.first) if shown else None
+        corrected[pair.first, pair.second] = replace(pair, p_holm=float(p_holm), p_fdr=float(p_fdr), winner=winner)
+    return [corrected.get((pair.first, pair.second), pair) for pair in pairs]
+
+
+def overall_winner(pairs: Sequence[PairedDifference]) -> str | None:
+    """The run that is shown to beat every other one; None when there is none."""
+    names = {name for pair in pairs for name in (pair.first, pair.second)}
+    for name in sorted(names):
+        mine = [pair for pair in pairs if name in (pair.first, pair.second)]
+        if mine and all(pair.winner == name for pair in mine):
+            return name
+    return None

@@ -1,0 +1,278 @@
+"""The `finetune` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curate.console import print_result, run_command, say, summary_table
+
+if TYPE_CHECKING:
+    from curate.selection import Selection
+    from finetune.config import RunConfig
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
+SelectionOption = Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")]
+PresetOption = Annotated[str | None, typer.Option(help="Default: the preset of the selection's model.")]
+ConfigOption = Annotated[Path | None, typer.Option(help="YAML file with settings; it comes after the preset.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Train an adapter on a selection.",
+    epilog="Examples:  finetune run   |   finetune presets",
+)
+RUN_EXAMPLES = """Examples:
+
+  finetune run
+
+  finetune run --selection kmeans-k1000-0a1b2c3d --preset cpu-demo max_steps=10 learning_rate=1e-4"""
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")] = None,
+    selection: Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Default: the preset of the selection's model.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings; it comes after the preset.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/runs/NAME.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this unfinished run (folder or name).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and the plan; train nothing.")] = False,
+    wandb: Annotated[
+        str | None, typer.Option(help="online, offline or off. Default: online when logged in, else off.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
+) -> None:
+    """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
+    from curate.errors import UsageError, did_you_mean
+    from curate.selection import read_selection
+    from finetune.config import RunConfig, load_config, preset_for
+
+    if wandb not in (None, "online", "offline", "off"):
+        raise UsageError(f'--wandb is "{wandb}".', did_you_mean(str(wandb), ["online", "offline", "off"]))
+    if resume is not None:
+        from finetune.run_record import find_unfinished, read_settings
+
+        folder: Path | None = find_unfinished(resume)
+        settings = read_settings(find_unfinished(resume))
+        chosen, found = RunConfig.model_validate(settings["config"]), read_selection(settings["selection"])
+    else:
+        folder, found = out, read_selection(selection)
+        model = found.manifest.config["model"]
+        chosen = load_config(preset or preset_for(model), config, overrides or [], model)
+    if dry_run:
+        _show_plan(chosen, found)
+        return
+    from finetune.model_card import loading_lines
+    from finetune.train import train
+
+    finished = train(chosen, found, folder, resume is not None, wandb, sys.argv)
+    made = finished.manifest.config
+    summary_table(
+        finished.path.name,
+        [
+            ("base model", chosen.model),
+            ("steps", f"{made['steps']}, {made['tokens_seen']} tokens"),
+            ("best", f"step {made['best_step']}, eval loss {made['best_eval_loss']}"),
+            (
+                "seconds",
+                f"{finished.manifest.seconds.get('train', 0):.0f} training, {finished.manifest.seconds.get('load', 0):.0f} loading",
+            ),
+        ],
+    )
+    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), chosen)) + "\n")
+    print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
+
+
+def _show_plan(config: object, selection: object) -> None:
+    from curate.selection import Selection
+    from finetune.config import RunConfig
+    from finetune.train import prepare
+
+    assert isinstance(config, RunConfig) and isinstance(selection, Selection)
+    job = prepare(config, selection, Path())
+    tokens = sum(len(job.plan.examples[i].input_ids) for places in job.plan.bins for i in places)
+    width = config.max_length * len(job.plan.bins)
+    print_result(
+        {
+            "config": config.model_dump(),
+            "selection": str(selection.path),
+            "plan": {
+                "rows": len(job.plan.examples),
+                "bins": len(job.plan.bins),
+                "steps": job.plan.max_steps,
+                "tokens": tokens,
+                "tokens_per_bin_limit_share": tokens / width,
+                "eval_rows": len(job.eval_examples),
+            },
+        }
+    )
+
+
+@app.command(epilog="Examples:\n\n  finetune presets\n\n  finetune show cpu-demo")
+def presets() -> None:
+    """List the presets with their models."""
+    from finetune.config import load_config, preset_names
+
+    for name in preset_names():
+        print(f"{name:<16} {load_config(name).model}")
+
+
+@app.command(epilog="Examples:\n\n  finetune show\n\n  finetune show notebook")
+def show(preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "llama2-7b") -> None:
+    """Print a preset with its reasons, then every setting it resolves to."""
+    import yaml
+
+    from finetune.config import load_config, preset_path
+
+    print(preset_path(preset).read_text(encoding="utf-8"))
+    print("# All settings:")
+    print(yaml.safe_dump(load_config(preset).model_dump(), sort_keys=False), end="")
+
+
+def _load(
+    selection: str | None, preset: str | None, config: Path | None, overrides: list[str] | None
+) -> tuple[RunConfig, Selection]:
+    """The run that these options mean: its settings and its selection."""
+    from curate.selection import read_selection
+    from finetune.config import load_config, preset_for
+
+    found = read_selection(selection)
+    model = found.manifest.config["model"]
+    return load_config(preset or preset_for(model), config, overrides or [], model), found
+
+
+@app.command(epilog="Examples:\n\n  finetune check\n\n  finetune check --preset cpu-demo learning_rate=1e-4")
+def check(
+    overrides: Overrides = None,
+    selection: SelectionOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
+    from curate.errors import UserError
+    from finetune.preflight import check as find
+
+    found = find(*_load(selection, preset, config, overrides))
+    for name, sentence in found.problems.items():
+        say(f"{name.replace('_', ' ')}: {sentence}")
+    for name, reason in found.not_checked.items():
+        say(f"not checked, what needs the {name}: {reason}")
+    print_result(found.as_dict() if as_json else f"{len(found.problems)} of {found.traps} traps sprung")
+    if found.problems:
+        raise UserError(
+            f"{len(found.problems)} problem(s): {', '.join(found.problems)}.", "Mend them, then check again."
+        )
+
+
+@app.command(epilog="Examples:\n\n  finetune forecast\n\n  finetune forecast --preset llama2-7b r=64 --json")
+def forecast(
+    overrides: Overrides = None,
+    selection: Annotated[str | None, typer.Option(help="Selection to count steps with; none: memory only.")] = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a run needs, from the shapes alone: peak memory, steps, time."""
+    from curate.artifact import newest_finished
+    from curate.selection import KIND, selections_dir
+    from finetune.forecast import plan_run
+
+    if selection is None and newest_finished(selections_dir(), KIND) is None:
+        from finetune.config import load_config
+
+        chosen, found = load_config(preset or "llama2-7b", config, overrides or []), None
+    else:
+        chosen, found = _load(selection, preset, config, overrides)
+    result = plan_run(chosen, found)
+    summary_table(f"Forecast for {chosen.model}", [(name.replace("_", " "), _shown(v)) for name, v in result.items()])
+    print_result(result if as_json else f"{result['peak_gib']:.1f} GiB")
+
+
+def _shown(value: object) -> str:
+    return "not known" if value is None else f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+@app.command(
+    "padding-study",
+    epilog="Examples:\n\n  finetune padding-study --rows 64\n\n  finetune padding-study --preset cpu-demo --out study --json",
+)
+def padding_study(
+    overrides: Overrides = None,
+    selection: SelectionOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    rows: Annotated[int, typer.Option(min=2, help="How many selected rows every arm trains on, once.")] = 64,
+    out: Annotated[Path | None, typer.Option(help="Folder for the runs. Default: $ROWPICK_HOME/padding-study.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
+    from curate.artifact import home, write_json
+    from finetune.padding_study import as_dict, study
+
+    folder = out or home() / "padding-study"
+    arms = study(*_load(selection, preset, config, overrides), folder, rows, sys.argv)
+    for arm in arms:
+        more = (
+            ""
+            if arm.interval is None
+            else f", {arm.loss_difference:+.4f} [{arm.interval[0]:+.4f}, {arm.interval[1]:+.4f}]"
+        )
+        say(
+            f"{arm.name:<15} pad {arm.pad_token:<14} {arm.train_seconds:8.1f} s  {arm.tokens_per_second:8.1f} tokens/s  "
+            f"padding {arm.padding_share:6.1%}  eval loss {arm.eval_loss:.4f}{more}"
+        )
+    write_json(folder / "padding-study.json", as_dict(arms))
+    print_result(as_dict(arms) if as_json else folder / "padding-study.json")
+
+
+@app.command(
+    epilog="Examples:\n\n  finetune merge\n\n  finetune merge kmeans-k1000-0a1b2c3d --out merged --dtype float32"
+)
+def merge(
+    run_name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: the newest finished run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: merged/ in the run.")] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    as_json: JsonOption = False,
+) -> None:
+    """Write base model and adapter as one model, and compare its greedy text with the adapter's."""
+    from curate.errors import UsageError, did_you_mean
+    from finetune.merge import merge as write_merged
+    from finetune.run_record import read_run
+
+    if dtype not in ("bfloat16", "float16", "float32"):
+        raise UsageError(f'--dtype is "{dtype}".', did_you_mean(dtype, ["bfloat16", "float16", "float32"]))
+    made = write_merged(read_run(run_name), out, dtype)
+    say(f"Greedy text equals the adapter's on {made.same_text} of {made.compared} held-out prompts.")
+    print_result(made.as_dict() if as_json else made.path)
+
+
+@app.command(
+    epilog="Examples:\n\n  finetune push me/my-adapter\n\n  finetune push me/my-adapter --run kmeans-k1000-0a1b2c3d --public"
+)
+def push(
+    repository: Annotated[str, typer.Argument(help="Name on the hub: OWNER/NAME.")],
+    run_name: Annotated[str | None, typer.Option("--run", help="Default: the newest finished run.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
+) -> None:
+    """Upload a run's adapter and model card to the hub."""
+    from finetune.merge import push as upload
+    from finetune.run_record import read_run
+
+    print_result(upload(read_run(run_name), repository, private=not public))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code comes back."""
+    return run_command(app, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

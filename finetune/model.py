@@ -1,0 +1,217 @@
+"""Base models and adapters: loaded, quantised, saved. The only file that imports peft and bitsandbytes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from curate.errors import UserError
+from curate.tokens import SMOLLM2
+
+if TYPE_CHECKING:
+    from finetune.config import RunConfig
+
+
+def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
+    """ "cuda" or "cpu"; a GPU that is asked for and absent is an error."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "A GPU was asked for (device: cuda), and there is none that torch can use.",
+            "Set device=cpu, or check the driver with nvidia-smi.",
+        )
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def resolve_dtype(wanted: str, device: str) -> str:
+    """Name of the dtype to compute in: on a GPU bfloat16 where the card has it, else float16; on a CPU float32."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if device == "cpu":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def load_base_model(config: RunConfig) -> Any:
+    """The frozen base model of a run, quantised when the config says so, on its device and in eval mode.
+
+    Hub id, local folder (safetensors) or smollm2-135m. Remote code is never run.
+    """
+    import torch
+
+    from curate.console import quiet
+
+    with quiet():
+        import bitsandbytes  # noqa: F401  (it greets on import)
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    device = resolve_device(config.device)
+    dtype = getattr(torch, resolve_dtype(config.dtype, device))
+    arguments: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": config.attn_implementation,
+        "device_map": {"": device},
+        "use_safetensors": True,
+    }
+    if config.load_in_4bit:
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=config.bnb_4bit_quant_type,
+            bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    source = str(_smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
+    model = _from_pretrained(AutoModelForCausalLM, source, arguments)
+    model.config.name_or_path = model.name_or_path = config.model
+    _keep_4bit_trainable_on_cpu(model)
+    return model.eval()
+
+
+def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any:
+    from curate.console import quiet
+    from curate.hub import explain_hub_error
+
+    try:
+        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
+            return loader.from_pretrained(source, **arguments)
+    except (OSError, ValueError) as error:
+        if Path(source).is_dir():
+            raise UserError(
+                f"{source} holds no model that transformers can load ({error}).", "Check the folder."
+            ) from None
+        raise explain_hub_error(error, source, "model") from error
+
+
+def _smollm2_as_safetensors() -> Path:
+    """The embedded GGUF, dequantised once into the cache: it loads ten times faster and can be quantised again."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from curate.artifact import cache_dir, digest_file, file_lock
+    from curate.console import quiet
+    from curate.tokens import smollm2_folder
+
+    folder, gguf = smollm2_folder()
+    target = cache_dir("models") / f"{SMOLLM2}-{digest_file(folder / gguf)[:16]}"
+    with file_lock(target.with_suffix(".lock")):
+        if not (target / "finished").is_file():
+            with quiet(), contextlib.redirect_stderr(io.StringIO()):
+                model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype=torch.float32)
+                model.hf_quantizer = None
+                del model.config.quantization_config
+                model.save_pretrained(target)
+            (target / "finished").touch()
+    return target
+
+
+def _keep_4bit_trainable_on_cpu(model: Any) -> None:
+    """Stop bitsandbytes 0.50 from repacking 4-bit weights on CPUs with AVX512-BF16.
+
+    It does so at the first forward pass in eval mode, for good; the product of repacked weights has no gradient, so a
+    run that evaluates before it trains would train on wrong gradients without a word.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def attach_adapter(model: Any, config: RunConfig) -> Any:
+    """The model with a fresh float32 LoRA adapter (Hu et al., 2021; on 4-bit weights Dettmers et al., 2023).
+
+    Deterministic in `config.seed`. Target modules that match nothing are an error.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(config.seed)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    lora = LoraConfig(
+        r=config.r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=config.target_modules,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=config.model,
+    )
+    try:
+        with_adapter = get_peft_model(model, lora)
+    except ValueError as error:
+        what = f"target_modules {config.target_modules} do not fit {config.model} ({error})."
+        raise UserError(what, "Use all-linear.") from None
+    for name, parameter in with_adapter.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+        elif "lora_" in name:
+            raise AssertionError(f"{name} is frozen")
+    with_adapter.peft_config["default"].base_model_name_or_path = config.model
+    return with_adapter
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter in PEFT's layout; the model card is ours, so PEFT's is removed.
+
+    Embeddings are never trained here, so PEFT need not ask the hub whether the vocabulary grew.
+    """
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """`model` with the saved adapter, frozen, in eval mode. An adapter of another base model is refused."""
+    from peft import PeftConfig, PeftModel
+
+    try:
+        saved = PeftConfig.from_pretrained(str(folder))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} holds no adapter ({error}).", "Name a finished run.") from None
+    if saved.base_model_name_or_path != model.config.name_or_path:
+        raise UserError(
+            f"The adapter in {folder} belongs to {saved.base_model_name_or_path}, not to {model.config.name_or_path}.",
+            "Load it on its own base model.",
+        )
+    return PeftModel.from_pretrained(model, str(folder)).eval()
+
+
+def adapter_off(model: Any) -> Any:
+    """A context in which an adapted model computes as its base model."""
+    return model.disable_adapter()
+
+
+def load_run(folder: str | Path) -> tuple[Any, Any]:
+    """(model with the run's adapter, tokenizer) of a finished run, ready to generate."""
+    from curate.tokens import load_tokenizer
+    from finetune.run_record import read_run
+
+    run = read_run(folder)
+    made = run.read_selection().manifest.config
+    return load_adapter(load_base_model(run.config), run.adapter_dir), load_tokenizer(made["model"], made["tokenizer"])
+
+
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """The base model with the adapter added to its weights; 4-bit ones are dequantised first and not rounded again."""
+    if getattr(model, "is_loaded_in_4bit", False):
+        name = model.config.name_or_path
+        model = model.dequantize()
+        model.config.name_or_path = name
+    merged = load_adapter(model, folder).merge_and_unload(safe_merge=True)
+    for stale in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(merged.config, stale):
+            delattr(merged.config, stale)
+    merged.hf_quantizer = None
+    return merged.eval()
+
+
+def load_merged(folder: Path, config: RunConfig) -> Any:
+    """A merged model read back, unquantised, on the run's device."""
+    changed = config.model_copy(update={"model": str(folder), "load_in_4bit": False, "dtype": "auto"})
+    return load_base_model(changed)

@@ -1,0 +1,359 @@
+"""THE RECIPE of `finetune run`: read the selection, plan the batches, load, adapt, train, keep the best, record."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.console import progress, say
+from curate.errors import UserError
+from curate.selection import Selection
+from finetune.dataset import Plan, build_plan, encode_rows
+from finetune.history import History, Meter, peak_memory_gib
+from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_folder, start_run
+
+if TYPE_CHECKING:
+    from curate.tokens import EncodedExample
+    from finetune.config import RunConfig
+
+COMPLETE = "complete"  # an empty file that says a checkpoint was written to its end
+BEST = "best"
+
+
+@dataclass
+class Job:
+    """What training needs beside the trainer: the plan, what to evaluate on, and where it is all written."""
+
+    config: RunConfig
+    selection: Selection
+    folder: Path
+    tokenizer: Any
+    pad_token_id: int
+    plan: Plan
+    eval_examples: list[EncodedExample]
+    history: History
+    meter: Meter = field(default_factory=Meter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    config: RunConfig,
+    selection: Selection,
+    out: Path | None = None,
+    resume: bool = False,
+    wandb_mode: str | None = None,
+    command: Sequence[str] = (),
+) -> Run:
+    """The finished run for this config and selection, trained or, where the same one exists already, reused."""
+    folder = run_folder(config, selection, out)
+    if start_run(folder, config, selection, resume):
+        return read_run(folder)
+    started = time.perf_counter()
+    job = prepare(config, selection, folder)
+    trainer = build_trainer(job, wandb_mode)
+    job.seconds["load"] = time.perf_counter() - started
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is not None:
+        job.history.continue_from(step_of(checkpoint))
+        job.meter.tokens_seen = job.history.lines[-1]["tokens_seen"]
+        say(f"Going on from step {step_of(checkpoint)}.")
+    elif resume:
+        job.history.continue_from(-1)
+        say("No whole checkpoint was written yet; starting at step 0.")
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except KeyboardInterrupt:
+        say(f"Stopped. What was trained up to the last checkpoint is kept; go on with: finetune run --resume {folder}")
+        raise
+    job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
+    finish(job, trainer, command)
+    return read_run(folder)
+
+
+def prepare(config: RunConfig, selection: Selection, folder: Path) -> Job:
+    """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
+    from curate.tokens import load_tokenizer, tokenizer_digest
+
+    made = selection.manifest.config
+    tokenizer = load_tokenizer(config.model, made["tokenizer"])
+    if tokenizer_digest(tokenizer) != made["tokenizer_digest"]:
+        raise UserError(
+            f"The selection was counted with the tokenizer of {made['tokenizer'] or made['model']}, "
+            f"which is not that of {config.model}.",
+            f"Select again with --model {config.model}.",
+        )
+    if config.packing == "joined":
+        say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
+    plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
+    held_out = selection.holdout[: config.eval_rows]
+    examples = encode_rows(tokenizer, selection, held_out)
+    return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, History(folder))
+
+
+def pad_token(tokenizer: Any, config: RunConfig) -> int:
+    """The id that fills up batches. It never carries loss, so it matters only where a config names one."""
+    if config.pad_token is not None:
+        found = tokenizer.convert_tokens_to_ids(config.pad_token)
+        if found is None or (found == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
+            raise UserError(
+                f'pad_token "{config.pad_token}" is not in the vocabulary.', "Name a token of the tokenizer."
+            )
+        return int(found)
+    return int(
+        next(i for i in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id) if i is not None)
+    )
+
+
+def build_trainer(job: Job, wandb_mode: str | None) -> Any:
+    """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
+    import datasets
+    import torch
+    from trl import SFTTrainer
+
+    from finetune.model import attach_adapter, load_base_model, resolve_device, resolve_dtype, save_adapter
+    from finetune.packing import build_packed_batch
+    from finetune.token_loss import token_nll
+
+    config = job.config
+    model = attach_adapter(load_base_model(config), config)
+    device = resolve_device(config.device)
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+    class Trainer(SFTTrainer):  # type: ignore[misc]
+        """SFTTrainer whose batches come in the plan's order and whose loss is ours."""
+
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+        def _set_signature_columns_if_needed(self) -> None:
+            self._signature_columns = ["bin"]
+
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            nll, _ = token_nll(model, inputs)
+            job.meter.add(nll, inputs["sample_ids"])
+            total = nll.sum() / num_items_in_batch
+            return total * self.accelerator.num_processes if self.accelerator.num_processes > 1 else total
+
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            save_adapter(self.model, Path(str(output_dir)))
+
+        def log(self, *_: Any, **__: Any) -> None:
+            """The history callback writes the lines; nothing else is to be logged."""
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        bins = [[job.plan.examples[i] for i in job.plan.bins[row["bin"]]] for row in rows]
+        return build_packed_batch(bins, job.pad_token_id, config.completion_only_loss)
+
+    trainer = Trainer(
+        model=model,
+        args=training_arguments(job, device, resolve_dtype(config.dtype, device)),
+        train_dataset=datasets.Dataset.from_dict({"bin": list(range(len(job.plan.bins)))}),
+        data_collator=collate,
+        processing_class=job.tokenizer,
+    )
+    trainer.model_accepts_loss_kwargs = True  # the loss is divided by the tokens of the whole step, not batch by batch
+    for name, parameter in model.named_parameters():
+        # TRL rounds the adapter of a 4-bit model to bfloat16; float32 adapters are trained here, so that is undone.
+        if parameter.requires_grad:
+            parameter.data = before[name]
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(build_callback(job, wandb_mode))
+    return trainer
+
+
+def training_arguments(job: Job, device: str, dtype: str) -> Any:
+    """SFTConfig with everything that matters set here: TRL's own defaults cut rows and cast adapters."""
+    import warnings
+
+    from trl import SFTConfig
+
+    config = job.config
+    checkpointing = config.gradient_checkpointing
+    if checkpointing == "auto":
+        checkpointing = device == "cuda" and wants_checkpointing(config)
+    optim = config.optim if config.optim != "auto" else ("paged_adamw_8bit" if device == "cuda" else "adamw_torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return SFTConfig(
+            output_dir=str(job.folder / CHECKPOINTS),
+            max_length=None,
+            packing=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            remove_unused_columns=False,
+            per_device_train_batch_size=config.per_device_train_batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            learning_rate=config.learning_rate,
+            lr_scheduler_type=config.lr_scheduler_type,
+            warmup_steps=config.warmup_steps,
+            num_train_epochs=1,
+            max_steps=job.plan.max_steps,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            optim=optim,
+            gradient_checkpointing=checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+            bf16=device == "cuda" and dtype == "bfloat16",
+            fp16=device == "cuda" and dtype == "float16",
+            use_cpu=device == "cpu",
+            save_strategy="steps",
+            save_steps=config.eval_steps,
+            save_total_limit=2,
+            eval_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_num_workers=0,
+            dataloader_pin_memory=device == "cuda",
+            seed=config.seed,
+        )
+
+
+def wants_checkpointing(config: RunConfig) -> bool:
+    """Whether a batch's activations would not fit beside the model on this GPU.
+
+    34 bytes a token, layer and hidden unit: Korthikanti et al., 2022, table 2, one device, fused attention.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    shape = AutoConfig.from_pretrained(config.model)
+    tokens = config.per_device_train_batch_size * config.max_length
+    activations = 34 * tokens * shape.hidden_size * shape.num_hidden_layers + 8 * tokens * shape.vocab_size
+    free, _ = torch.cuda.mem_get_info()
+    return bool(activations > 0.8 * free)
+
+
+def build_callback(job: Job, wandb_mode: str | None) -> Any:
+    """What happens around the steps: the base model's loss first, then lines, evaluations, the best kept."""
+    from transformers import TrainerCallback
+
+    from finetune.tracking import Tracker, resolve_mode
+
+    config, history, meter = job.config, job.history, job.meter
+    recorded = {**config.model_dump(), "selection_digest": job.selection.digest}
+    tracker = Tracker(resolve_mode(wandb_mode), job.folder.name, job.folder, recorded)
+    bar: dict[str, Any] = {}
+
+    class Callback(TrainerCallback):  # type: ignore[misc]
+        """Writes history, evaluates, keeps the best adapter, draws the progress bar."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            bar["context"] = progress("Training", job.plan.max_steps)
+            bar["advance"] = bar["context"].__enter__()
+            bar["advance"](state.global_step)
+            if not history.lines:
+                write(model, 0, None, evaluate(job, model))
+
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+            step, last = state.global_step, state.global_step >= state.max_steps
+            bar["advance"](1)
+            evaluating = step % config.eval_steps == 0 or last
+            if evaluating or step % config.logging_steps == 0:
+                rate = more["lr_scheduler"].get_last_lr()[0]
+                write(model, step, rate, evaluate(job, model) if evaluating else None)
+            control.should_save = evaluating
+            if evaluating and out_of_patience(history, config):
+                say(f"Stopping early: no lower eval loss in {config.early_stopping_patience} evaluations.")
+                control.should_training_stop = True
+
+        def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            complete_checkpoint(job, state.global_step)
+            history.resume_clock()
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            bar["context"].__exit__(None, None, None)
+            tracker.close()
+
+    def write(model: Any, step: int, rate: float | None, eval_loss: float | None) -> None:
+        loss, share, tokens = meter.take()
+        line = history.append(step, loss, eval_loss, rate, meter.tokens_seen, share, tokens, peak_memory_gib())
+        history.resume_clock()
+        tracker.log(line)
+        shown = [f"step {step}/{job.plan.max_steps}"]
+        shown += [f"train loss {loss:.4f}"] if loss is not None else []
+        shown += [f"eval loss {eval_loss:.4f}"] if eval_loss is not None else []
+        shown += [f"{line['tokens_per_second']:.0f} tokens/s"] if line["tokens_per_second"] else []
+        say("  ".join(shown))
+
+    return Callback()
+
+
+def evaluate(job: Job, model: Any) -> float | None:
+    """Mean eval loss a token over the run's held-out rows; None when the selection has no holdout."""
+    from finetune.token_loss import mean_loss, row_losses
+
+    with progress("Evaluating", len(job.eval_examples)) as advance:
+        return mean_loss(row_losses(model, job.eval_examples, job.pad_token_id, advance))
+
+
+def out_of_patience(history: History, config: RunConfig) -> bool:
+    """Whether the last `early_stopping_patience` evaluations all lie above the best one before them."""
+    if config.early_stopping_patience is None:
+        return False
+    measured = [line["eval_loss"] for line in history.lines if line["eval_loss"] is not None and line["step"]]
+    recent = measured[-config.early_stopping_patience :]
+    earlier = measured[: -config.early_stopping_patience]
+    return bool(earlier) and min(recent) >= min(earlier)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, after removing what a killed run left half-written."""
+    found = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=step_of)
+    for path in [p for p in found if not (p / COMPLETE).is_file()]:
+        shutil.rmtree(path)
+    whole = [p for p in found if p.exists()]
+    return whole[-1] if whole else None
+
+
+def complete_checkpoint(job: Job, step: int) -> None:
+    """Mark the checkpoint of `step` as whole, and copy its adapter when it is the best so far."""
+    checkpoint = job.folder / CHECKPOINTS / f"checkpoint-{step}"
+    (checkpoint / COMPLETE).touch()
+    os.sync()
+    keep_best(job, checkpoint)
+
+
+def keep_best(job: Job, checkpoint: Path) -> None:
+    """`checkpoints/best` holds the adapter of the step with the lowest eval loss, else of the last one."""
+    best = job.history.best()
+    if best is not None and best[0] != step_of(checkpoint):
+        return
+    target, fresh = job.folder / CHECKPOINTS / BEST, job.folder / CHECKPOINTS / f".{BEST}.part"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copyfile(checkpoint / name, fresh / name)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+
+
+def finish(job: Job, trainer: Any, command: Sequence[str]) -> None:
+    """Put the best adapter in its place and write card and manifest."""
+    last = latest_checkpoint(job.folder)
+    if last is not None and job.history.best() == (step_of(last), job.history.lines[-1]["eval_loss"]):
+        keep_best(job, last)
+    shutil.rmtree(job.folder / ADAPTER, ignore_errors=True)
+    shutil.copytree(job.folder / CHECKPOINTS / BEST, job.folder / ADAPTER)
+    best = job.history.best()
+    results = {
+        "steps": job.history.lines[-1]["step"],
+        "tokens_seen": job.history.lines[-1]["tokens_seen"],
+        "best_step": best[0] if best else None,
+        "best_eval_loss": best[1] if best else None,
+    }
+    counts = {"rows": len(job.selection.selected), "eval_rows": len(job.eval_examples), "bins": len(job.plan.bins)}
+    finish_run(job.folder, job.config, job.selection, command, results, counts, job.seconds, str(trainer.model.device))

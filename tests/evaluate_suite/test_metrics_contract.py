@@ -1,0 +1,131 @@
+"""What every metric in the table must keep to, whatever text it meets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import evaluate_suite.metrics as package
+from evaluate_suite.answers import split_answer
+from evaluate_suite.generation import Generation
+from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, Score, apply, summarise
+from evaluate_suite.metrics.score import NEEDS
+from evaluate_suite.training_corpus import TrainingCorpus
+
+ROOT = Path(__file__).parents[2]
+BOUNDS = {"yes_no": (0.0, 1.0), "share": (-1.0, 1.0), "points": (0.0, 100.0)}
+CONTEXT = MetricContext(
+    TrainingCorpus([("r0", "for i in range(10):\n    print(i, i * i)\n")]),
+    {("p", 0): ExecutionOutcome(passed=True, passed_when_cut=True, runs=True)},
+)
+PIECES = [
+    "```", "```python\n", "~~~", "\n\n", "def f(x):\n", "    return x\n", "class A:\n", "\0", "\ud800", "é",
+    "### Instruction:", "Question 1:", "print(f(1))\n", "const a = () => {\n", "}\n", "SELECT * FROM t;\n", "<div>",
+    "((((", "'''", '"""', "#", "\r", "\x0c", "\u2028", " ", "word ", "if __name__ == '__main__':\n", "import os\n", "x = 1\n",
+    "`a=>{}`", "Write a function", "\\", "🙂",
+]  # fmt: skip
+texts = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
+HOSTILE = {
+    "one line of 100 kB": "a" * 100_000,
+    "brackets": "(" * 100_000,
+    "nested lists": "x = " + "[" * 5_000,
+    "minus signs": "x = " + "-" * 50_000 + "1",
+    "null bytes": "def f():\n\0\n" * 1000,
+    "lone surrogates": "def f():\n    return '\ud800'\n" * 50,
+    "fences": "```\n" * 20_000,
+    "a fence with a long tag": "```" + "a" * 100_000 + "`",
+    "quotes": "'" * 50_000,
+    "blank lines": "\n \n " * 25_000,
+    "questions": "Question: a\n" * 8_000,
+    "one letter questions": "Q:\n" * 25_000,
+    "definitions": "def f(x):\n    return x\n" * 3_000,
+    "open calls": "def f():\n    return 1\n" + "x(\n" * 15_000,
+    "beyond what is looked at": "word " * 60_000,
+}
+
+
+def check(name: str, generation: Generation) -> Score:
+    metric = METRICS[name]
+    score = apply(metric, generation, CONTEXT)
+    assert (score.value is None) == (score.reason is not None)
+    if score.value is not None:
+        low, high = BOUNDS[metric.kind]
+        assert low <= score.value <= high + 1e-9
+        assert math.isfinite(score.value)
+    assert apply(metric, generation, CONTEXT) == score
+    return score
+
+
+@pytest.mark.parametrize("name", METRICS)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(completion=texts, prompt=texts, reference=st.none() | texts, stop=st.sampled_from([None, "end_token"]))
+def test_a_metric_never_raises_and_keeps_its_bounds(
+    name: str, completion: str, prompt: str, reference: str | None, stop: str | None
+) -> None:
+    check(name, Generation("p", prompt, completion, stop_reason=stop, reference=reference))
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_texts_are_scored_by_every_metric(case: str) -> None:
+    for name in METRICS:
+        check(name, Generation("p", "reverse a string", HOSTILE[case], 5, "max_new_tokens", reference="abc"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(completion=texts, prompt=texts)
+def test_a_completion_is_taken_apart_without_overlap(completion: str, prompt: str) -> None:
+    answer = split_answer(completion, prompt)
+    assert 0 <= answer.end <= len(completion)
+    at = 0
+    for part in answer.trailing:
+        assert at <= part.start <= part.end <= len(completion)
+        at = part.end
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_describes_itself_and_has_its_file_and_its_page(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.name == name
+    assert metric.kind in BOUNDS
+    assert metric.needs in NEEDS
+    assert metric.better in ("higher", "lower")
+    assert metric.question.endswith("?")
+    assert (Path(package.__file__).parent / f"{name}.py").is_file()
+    page = (ROOT / "docs" / "metrics" / f"{name}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {metric.title}\n")
+    assert "\n## What it can tell\n" in page
+    assert "\n## What it cannot tell\n" in page
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    mean = sum(values) / len(values)
+    return mean, mean - 0.5, mean + 0.5
+
+
+def share_interval(k: int, n: int) -> tuple[float, float, float]:
+    return k / n, 0.25, 0.75
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_summary_counts_the_unscored_with_their_reasons(name: str) -> None:
+    scores = [Score(1.0), Score(0.0), Score(None, "no_code"), Score(None, "no_code"), Score(None, "too_long")]
+    summary = summarise(METRICS[name], scores, mean_with_interval=mean_interval, share_with_interval=share_interval)
+    interval = (0.25, 0.75) if METRICS[name].kind == "yes_no" else (0.0, 1.0)
+    assert summary.as_record() == {
+        "metric": name,
+        "n_scored": 2,
+        "n_unscored": 3,
+        "mean": 0.5,
+        "interval": list(interval),
+        "reasons": {"no_code": 2, "too_long": 1},
+    }
+
+
+def test_a_mean_of_nothing_is_none() -> None:
+    summary = summarise(METRICS["chrf"], [Score(None, "no_reference")])
+    assert (summary.mean, summary.interval, summary.n_scored, summary.n_unscored) == (None, None, 0, 1)

@@ -1,0 +1,114 @@
+"""Scoring anybody's file of generations, and the metrics through the `evaluate` library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.artifact import read_jsonl
+from curate.errors import UsageError, UserError
+from evaluate_suite.score_file import TEXT_METRICS, score_file
+
+INTERVALS = {
+    "mean_with_interval": lambda values: (0.0, min(values), max(values)),
+    "share_with_interval": lambda k, n: (k / n, 0.0, 1.0),
+}
+LINES: list[dict[str, Any]] = [
+    {"task_id": "HumanEval/0", "prompt": "def f(x):\n    '''One.'''\n", "completion": "    return 1\n"},
+    {"task_id": "HumanEval/0", "prompt": "def f(x):\n    '''One.'''\n", "completion": "    return (\n", "other": [1]},
+    {"prompt": "python fizzbuzz", "completion": "```python\nprint(1)\n```", "reference": "print(1)"},
+]
+
+
+def write(path: Path, lines: Sequence[Any]) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def test_a_file_is_scored_line_by_line(tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    result = score_file(write(tmp_path / "g.jsonl", LINES), out, intervals=INTERVALS)
+    rows = read_jsonl(out)
+    assert [(row["prompt_id"], row["sample"]) for row in rows] == [
+        ("HumanEval/0", 0), ("HumanEval/0", 1), ("python fizzbuzz", 0),
+    ]  # fmt: skip
+    assert [row["scores"]["parse_rate"] for row in rows] == [1.0, 0.0, 1.0]
+    assert rows[0]["reasons"] == {
+        "clean_answer": "stop_reason_unknown", "stopped_by_itself": "stop_reason_unknown", "chrf": "no_reference",
+        "repeated_ngrams": "too_short",
+    }  # fmt: skip
+    record = result.as_record()
+    assert record["generations"] == 3
+    assert record["metrics"]["chrf"]["n_scored"] == 1
+    assert record["metrics"]["stopped_by_itself"] == {
+        "metric": "stopped_by_itself", "n_scored": 0, "n_unscored": 3, "mean": None, "interval": None,
+        "reasons": {"stop_reason_unknown": 3},
+    }  # fmt: skip
+    assert set(record["metrics"]) == set(TEXT_METRICS)
+
+
+def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.jsonl", LINES)
+    for name in ("a", "b"):
+        score_file(path, tmp_path / name, intervals=INTERVALS)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "holds no generations"),
+        ([{"prompt": "a", "text": "b"}], ":1: no field completion (fields found: prompt, text)"),
+        ([{"completion": "b"}], ":1: neither prompt nor task_id"),
+        ([LINES[2], "", {"prompt": "a", "completion": None}], ":3: the field completion is a NoneType, not text"),
+        ([LINES[2], '{"prompt": '], ":2: not a line of JSON"),
+        ([["a"]], ":1: a JSON list, not an object"),
+        ([{"prompt": "a", "completion": "b", "stop_reason": "length"}], ':1: unknown stop_reason "length"'),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_line_and_nothing_is_written(
+    tmp_path: Path, lines: list[Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        score_file(write(tmp_path / "g.jsonl", lines), tmp_path / "out.jsonl", intervals=INTERVALS)
+    assert message in str(error.value)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_unknown_metric_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match='Did you mean "parse_rate"'):
+        score_file(write(tmp_path / "g.jsonl", LINES), None, ["parse_rat"])
+
+
+def test_every_metric_loads_in_evaluate_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_EVALUATE_OFFLINE", "1")
+    evaluate = pytest.importorskip("evaluate")
+    from evaluate_suite.evaluate_adapter import adapter_path
+    from evaluate_suite.metrics import METRICS
+
+    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    cache = str(tmp_path / "cache")
+    given = {
+        "stop_reasons": ["end_token", "end_token"],
+        "training_rows": ["def f(a, b):\n    return a + b"],
+        "outcomes": [{"passed": True, "passed_when_cut": True, "runs": True}, {"reason": "stalled"}],
+    }
+    predictions = ["def f(a, b):\n    return a + b\n", "x = (((\ny = 1\nz = 2\n"]
+    results = {}
+    for name, metric in METRICS.items():
+        loaded = evaluate.load(adapter_path(), name, cache_dir=cache)
+        references = {"references": predictions} if metric.needs == "reference" else {}
+        results[name] = loaded.compute(predictions=predictions, **references, **given)
+    assert {name: result["scores"] for name, result in results.items() if name != "repeated_ngrams"} == {
+        "clean_answer": [1.0, 0.0], "answered": [1.0, 1.0], "stopped_by_itself": [1.0, 1.0],
+        "contains_code": [1.0, 1.0], "parse_rate": [1.0, 0.0], "language_match": [None, None],
+        "trailing_share": [0.0, 0.0], "prompt_echo": [None, None], "chrf": [100.0, 100.0],
+        "memorisation": [1.0, 0.0], "runs": [1.0, None], "passes_tests": [1.0, None], "stop_gap": [0.0, None],
+    }  # fmt: skip
+    assert results["runs"]["reasons"] == [None, "stalled"]
+    assert (results["parse_rate"]["parse_rate"], results["parse_rate"]["n_scored"]) == (0.5, 2)
+    assert results["language_match"]["language_match"] is None

@@ -1,0 +1,184 @@
+"""`finetune run` end to end on a tiny model: what it leaves, that it repeats, that it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from curate.artifact import digest_file, read_jsonl
+from finetune.cli import main
+from finetune.run_record import read_run
+from tests.finetune.conftest import QUICK
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(selection: Path, out: Path, *more: str) -> int:
+    return main(["run", "--selection", str(selection), "--out", str(out), "--wandb", "off", *QUICK, *more])
+
+
+def test_a_run_leaves_its_artifact_and_the_adapter_loads_with_peft(
+    selection: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    assert run(selection, tmp_path / "r") == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "r")
+    made = read_run(tmp_path / "r")
+    assert [line["step"] for line in made.history] == [0, 1, 2, 3, 4, 5, 6]
+    assert set(made.history[0]) == {"step", "train_loss", "eval_loss", "learning_rate", "tokens_seen", "padding_share"}
+    assert made.history[0]["train_loss"] is None
+    assert [line["eval_loss"] is not None for line in made.history] == [True, False, True, False, True, False, True]
+    assert made.history[6]["eval_loss"] < made.history[0]["eval_loss"]
+    assert made.manifest.config["best_step"] == 6
+    adapter = json.loads((made.adapter_dir / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str(tiny_model)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert PeftModel.from_pretrained(base, str(made.adapter_dir)).peft_config["default"].r == 16
+    assert set(read_jsonl(tmp_path / "r" / "timings.jsonl")[1]) == {
+        "step", "tokens_per_second", "elapsed_seconds", "peak_memory_gib",
+    }  # fmt: skip
+
+
+def test_equal_runs_leave_equal_bytes_and_a_finished_one_is_reused(selection: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert run(selection, tmp_path / name, "lora_dropout=0.1") == 0
+    for name in ("history.jsonl", "adapter/adapter_model.safetensors"):
+        assert digest_file(tmp_path / "a" / name) == digest_file(tmp_path / "b" / name)
+    made = read_run(tmp_path / "a").manifest.created_at
+    assert run(selection, tmp_path / "a", "lora_dropout=0.1") == 0
+    assert read_run(tmp_path / "a").manifest.created_at == made
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(selection: Path, tmp_path: Path) -> None:
+    settings = [*QUICK, "max_steps=12", "lora_dropout=0.1"]
+    arguments = ["run", "--selection", str(selection), "--wandb", "off", *settings]
+    assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "finetune.cli", *arguments, "--out", str(killed)],
+        cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        history = killed / "history.jsonl"
+        if history.exists() and history.read_text().count("\n") >= 6:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "manifest.json").exists()
+    assert main(["run", "--resume", str(killed), "--wandb", "off"]) == 0
+    for name in ("history.jsonl", "adapter/adapter_model.safetensors"):
+        assert digest_file(tmp_path / "whole" / name) == digest_file(killed / name)
+
+
+def test_eight_times_one_is_one_times_eight(selection: Path, tmp_path: Path) -> None:
+    losses = []
+    for name, batch, accumulation in (("a", 1, 8), ("b", 8, 1)):
+        more = ["packing=none", f"per_device_train_batch_size={batch}", f"gradient_accumulation_steps={accumulation}"]
+        assert run(selection, tmp_path / name, *more, "max_steps=4") == 0
+        losses.append([line["train_loss"] for line in read_run(tmp_path / name).history[1:]])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_ctrl_c_keeps_the_checkpoint_says_how_to_go_on_and_exits_130(
+    selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from finetune.history import History
+
+    append = History.append
+
+    def interrupted(self: History, step: int, *rest: object) -> object:
+        if step == 5:
+            raise KeyboardInterrupt
+        return append(self, step, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(History, "append", interrupted)
+    assert run(selection, tmp_path / "r") == 130
+    assert f"finetune run --resume {tmp_path / 'r'}" in capsys.readouterr().err
+    assert (tmp_path / "r" / "checkpoints" / "checkpoint-4" / "complete").exists()
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "sentence"),
+    [
+        (["--preset", "cpu-dem"], 2, 'Unknown preset "cpu-dem". Did you mean "cpu-demo"?'),
+        (["lerning_rate=1"], 2, 'lerning_rate is not a setting. Did you mean "learning_rate"?'),
+        (["r=0", "learning_rate=-1"], 2, "The config has 2 problem(s)"),
+        (["max_length=16"], 1, "tokens and max_length is 16; rows are never cut. Set max_length="),
+        (["target_modules=[nothing]"], 1, "target_modules ['nothing'] do not fit"),
+        (["pad_token=<none>"], 1, 'pad_token "<none>" is not in the vocabulary'),
+        (["eval_steps=3", "logging_steps=2"], 2, "eval_steps 3 is not a multiple of logging_steps 2"),
+        (["--wandb", "sometimes"], 2, '--wandb is "sometimes"'),
+        (["--config", "none.yaml"], 1, "Could not read the config none.yaml"),
+        (["--resume", "nowhere"], 1, "There is no run nowhere that was started"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_next_step(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, sentence: str
+) -> None:
+    assert run(selection, tmp_path / "r", *more) == code
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_asked_for_and_absent_is_an_error(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("THIS MACHINE HAS A GPU: the error cannot be shown here")
+    assert run(selection, tmp_path / "r", "device=cuda") == 1
+    assert "A GPU was asked for (device: cuda), and there is none" in capsys.readouterr().err
+
+
+def test_a_selection_counted_with_another_tokenizer_is_refused(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((selection / "manifest.json").read_text())
+    manifest["config"]["tokenizer_digest"] = "0" * 64
+    (selection / "manifest.json").write_text(json.dumps(manifest))
+    assert run(selection, tmp_path / "r") == 1
+    assert "The selection was counted with the tokenizer of" in capsys.readouterr().err
+
+
+def test_an_unfinished_selection_and_another_run_in_the_same_place_are_refused(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(selection, tmp_path / "r", "max_steps=2") == 0
+    assert run(selection, tmp_path / "r", "max_steps=3") == 1
+    assert "holds another run" in capsys.readouterr().err
+    (selection / "manifest.json").unlink()
+    assert run(selection, tmp_path / "new") == 1
+    assert "is not finished: it has no manifest.json" in capsys.readouterr().err
+
+
+def test_an_adapter_of_another_base_model_is_refused(selection: Path, tmp_path: Path) -> None:
+    from curate.errors import UserError
+    from finetune.model import load_adapter, load_base_model
+
+    assert run(selection, tmp_path / "r", "max_steps=2") == 0
+    made = read_run(tmp_path / "r")
+    base = load_base_model(made.config)
+    base.config.name_or_path = "another/model"
+    with pytest.raises(UserError, match="belongs to .*tiny-llama, not to another/model"):
+        load_adapter(base, made.adapter_dir)
+
+
+def test_dry_run_prints_the_plan_and_leaves_nothing(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(selection, tmp_path / "r", "--dry-run") == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["rows"], plan["bins"], plan["steps"], plan["eval_rows"]) == (40, 12, 6, 4)
+    assert not (tmp_path / "r").exists()

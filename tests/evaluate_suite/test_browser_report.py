@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from benchmarks.headless_browser import console_messages, emulate, find_browser, network_requests, open_browser
 from evaluate_suite.report_page import render_report_page
+from tests.evaluate_suite.report_factory import make_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_factory import make_report

@@ -31,6 +31,18 @@ SCORE_EXAMPLES = """Examples:
 
   evalsuite score generations.jsonl --out scores.jsonl --json"""
 
+VERDICT_EXAMPLES = """Examples:
+
+  evalsuite verdict history.jsonl
+
+  evalsuite verdict losses.csv --json"""
+
+COMPARE_EXAMPLES = """Examples:
+
+  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b
+
+  evalsuite compare ours.jsonl theirs.jsonl --json"""
+
 JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
 
 
@@ -98,6 +110,43 @@ def _summary_text(summary: dict[str, object]) -> str:
         return counts
     between = f" ({format_number(interval[0])} to {format_number(interval[1])})" if isinstance(interval, list) else ""
     return f"{format_number(mean)}{between}, {counts}"
+
+
+@app.command(epilog=VERDICT_EXAMPLES)
+def verdict(
+    history: Annotated[str, typer.Argument(help="A run, a history.jsonl, or CSV/JSON: step, train_loss, eval_loss.")],
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """What a loss history says about the training, by which rule, and what to try."""
+    from curate.artifact import home
+    from evaluate_suite.fit_signals import judge, read_history
+
+    run = home() / "runs" / history
+    found = judge(read_history(run if run.is_dir() and not Path(history).exists() else Path(history)))
+    rows = [("best step", found.best_step), ("onset", found.onset_step), ("why", found.rule), ("try", found.suggestion)]
+    summary_table(found.verdict, [(name, str(value)) for name, value in rows if value is not None])
+    print_result(found.to_json() if as_json else found.verdict)
+
+
+@app.command(epilog=COMPARE_EXAMPLES)
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="A B [...]", help="Runs, or files of task_id and passed.")],
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
+    from curate.page import format_number
+    from evaluate_suite.compare_models import compare_given, pair_line
+
+    compared = compare_given(models)
+    if as_json:
+        print_result(compared.as_record())
+        return
+    print_result(compared.measure)
+    for name, estimate in compared.estimates.items():
+        between = f"{format_number(estimate.low, 4)} to {format_number(estimate.high, 4)}"
+        print_result(f"  {name}: {format_number(estimate.estimate, 4)} ({between}), n {estimate.n}")
+    for pair in compared.pairs:
+        print_result(f"  {pair.second} minus {pair.first}: {pair_line(pair)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

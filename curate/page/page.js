@@ -49,6 +49,7 @@ const alive = async box => {
   const busy = box.dataset.image ? "canvas" : "svg";
   await vegaEmbed(stage, JSON.parse(text), { actions: false, ast: true, renderer: busy, defaultStyle: false, tooltip: { disableDefaultStyle: true } });
   stage.style.cssText = "width:100%";
+  for (const inner of all("[role]", stage)) { inner.removeAttribute("role"); inner.removeAttribute("aria-roledescription"); }
   for (const drawn of all("canvas,svg", stage)) { drawn.setAttribute("role", "img"); drawn.setAttribute("aria-label", box.dataset.label); }
   still?.remove();
   box.dataset.live = "1";
@@ -126,7 +127,10 @@ if (list && "DecompressionStream" in window) {
       const id = "p-" + p.id;
       if (!built.has(id)) built.set(id, build(d, p));
       const box = built.get(id);
-      all(".gen", box).forEach(g => { g.hidden = +g.dataset.model !== 0 && +g.dataset.model !== r; });
+      all(".gen", box).forEach(g => {
+        g.hidden = +g.dataset.model !== 0 && +g.dataset.model !== r;
+        if (!g.hidden) all(".plain", g).forEach(e => { const t = e.textContent; e.className = ""; e.textContent = ""; paint(t, e); });
+      });
       return box;
     }));
     count.textContent = `${found.length} of ${d.prompts.length} prompts`;

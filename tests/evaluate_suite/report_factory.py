@@ -177,7 +177,13 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
         second="Clean answers: no difference shown; a difference of 9 points could have been seen.",
         base_model="smollm2-135m",
         winner=runs[0].name if runs else None,
-        facts=[("Runs", str(n_runs)), ("Base model", "smollm2-135m"), ("Held-out rows", "180"), ("Raw prompts", str(n_prompts)), ("Best perplexity", "9.15 to 3.72")],
+        facts=[
+            ("Runs", str(n_runs)),
+            ("Base model", "smollm2-135m"),
+            ("Held-out rows", "180"),
+            ("Raw prompts", str(n_prompts)),
+            ("Best perplexity", "9.15 to 3.72"),
+        ],
         notes=["2 held-out rows are longer than the model's context and were not scored."],
         metrics=METRICS,
         base_metrics=_metrics(rng, 0.4),
@@ -187,4 +193,4 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
         prompts=make_prompts(runs, n_prompts, rng, hostile),
         settings={"max_new_tokens": 64, "do_sample": False, "report_eval_rows": 180},
         versions={"rowpick": "0.1.0", "torch": "2.13.0"},
-    )  # fmt: skip
+    )

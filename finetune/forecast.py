@@ -182,7 +182,9 @@ def _measure(config: RunConfig, shape: Any, layers: int, checkpointing: bool) ->
         model.train()
         if checkpointing:
             model.enable_input_require_grads()
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # transformers is renaming this one; both names take the same arguments
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         base = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
         moving = _peak_bytes(lambda: _step(model, config, dtype))
     return {"base": base, "adapter": adapter, "optimizer": optimizer, "moving": moving, "trainable": trainable,

@@ -1,0 +1,206 @@
+"""`finetune check`: every trap is sprung by a seeded bad run, and none by good ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.selection import SelectedRow, read_selection
+from curate.tokens import EncodedExample
+from finetune.cli import main
+from finetune.config import RunConfig
+from finetune.preflight import find_problems, gather_facts
+from finetune.traps import TRAPS, Facts
+from tests.finetune.conftest import QUICK
+
+KEPT: dict[str, Any] = {}
+SETTINGS: dict[str, Any] = {
+    "device": "cpu", "load_in_4bit": False, "max_length": 128, "per_device_train_batch_size": 1, "logging_steps": 1,
+    "gradient_accumulation_steps": 2, "eval_steps": 2, "warmup_steps": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def good(made_selection: Path, tiny_model: Path) -> Facts:
+    """Facts of a run without a fault, gathered once."""
+    return gather_facts(RunConfig(model=str(tiny_model), **SETTINGS), read_selection(made_selection))
+
+
+@pytest.fixture(autouse=True)
+def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the tokenizer takes most of a check's time; it is the same one throughout."""
+    import curate.tokens
+
+    read = curate.tokens.load_tokenizer
+
+    def load(model: str, tokenizer: str | None = None) -> Any:
+        if model not in KEPT:
+            KEPT[model] = read(model, tokenizer)
+        return KEPT[model]
+
+    monkeypatch.setattr(curate.tokens, "load_tokenizer", load)
+
+
+def config(**changes: Any) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(facts, config=facts.config.model_copy(update=changes))
+
+
+def with_facts(**changes: Any) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(facts, **changes)
+
+
+def rows(change: Callable[[list[SelectedRow]], list[SelectedRow]]) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(
+        facts, selection=replace(facts.selection, selected=change(list(facts.selection.selected)))
+    )
+
+
+def regathered(**changes: Any) -> Callable[[Facts], Facts]:
+    """The config changed, and everything gathered anew: the trap is seen in what the run would really build."""
+    return lambda facts: gather_facts(facts.config.model_copy(update=changes), facts.selection)
+
+
+def pad_is_end_masked_by_id(facts: Facts) -> Facts:
+    """Batches as a collator builds them that masks wherever the id is the pad token's, with pad = end."""
+    batches = []
+    for batch in facts.batches or ():
+        labels = batch["labels"].clone()
+        labels[batch["input_ids"] == facts.end_id] = -100
+        batches.append(batch | {"labels": labels})
+    return replace(facts, batches=batches)
+
+
+def all_masked(facts: Facts) -> Facts:
+    batch = (facts.batches or [])[0]
+    return replace(facts, batches=[batch | {"labels": batch["labels"] * 0 - 100}])
+
+
+def doubled_start(facts: Facts) -> Facts:
+    examples = [EncodedExample([1, 1, *e.input_ids], e.prompt_length + 2) for e in facts.examples or ()]
+    return replace(facts, examples=examples, start_ids=[1])
+
+
+def shape(**changes: Any) -> Callable[[Facts], Facts]:
+    def apply(facts: Facts) -> Facts:
+        import copy
+
+        changed = copy.deepcopy(facts.shape)
+        for name, value in changes.items():
+            setattr(changed, name, value)
+        return replace(facts, shape=changed)
+
+    return apply
+
+
+def gemma_in_float16(facts: Facts) -> Facts:
+    return shape(model_type="gemma2")(config(dtype="float16")(facts))
+
+
+SEEDED: dict[str, Callable[[Facts], Facts]] = {
+    "end_token_missing": regathered(packing="joined"),
+    "end_token_masked": pad_is_end_masked_by_id,
+    "rows_are_cut": regathered(packing="joined"),
+    "start_token_doubled": doubled_start,
+    "token_counts_differ": rows(lambda picked: [replace(picked[0], token_count=1), *picked[1:]]),
+    "nothing_labelled": all_masked,
+    "empty_outputs": rows(lambda picked: [replace(picked[0], output=" \n"), *picked[1:]]),
+    "row_over_limit": regathered(max_length=16),
+    "over_context": with_facts(context=16),
+    "tokenizer_differs": with_facts(tokenizer_matches=False),
+    "vocabulary_too_small": shape(vocab_size=100),
+    "samples_see_each_other": config(packing="joined"),
+    "prompt_is_trained_on": config(completion_only_loss=False),
+    "float16_on_a_cpu": config(dtype="float16"),
+    "float16_overflows": gemma_in_float16,
+    "bfloat16_absent": lambda facts: replace(config(dtype="bfloat16")(facts), gpu_has_bfloat16=False),
+    "paged_optimizer_without_gpu": config(optim="paged_adamw_8bit"),
+    "gpu_absent": lambda facts: replace(config(device="cuda")(facts), has_gpu=False),
+    "learning_rate_unusual": config(learning_rate=0.1),
+    "warmup_fills_the_run": config(warmup_steps=500),
+    "more_steps_than_data": regathered(num_train_epochs=50),
+    "batch_larger_than_data": config(gradient_accumulation_steps=64),
+    "no_holdout": lambda facts: replace(facts, selection=replace(facts.selection, holdout=[])),
+    "few_eval_rows": config(eval_rows=2),
+    "evaluated_only_at_the_end": config(eval_steps=1000),
+    "alpha_out_of_proportion": config(lora_alpha=1000),
+    "dropout_high": config(lora_dropout=0.6),
+    "targets_match_nothing": regathered(target_modules=["c_attn"]),
+    "attention_unsupported": with_facts(attention_problem="no such attention"),
+    "pad_token_unknown": regathered(pad_token="<nothing>"),
+    "holdout_in_training": lambda facts: replace(
+        facts, selection=replace(facts.selection, holdout=facts.selection.selected[:1])
+    ),
+    "rows_repeated": rows(lambda picked: [picked[1], *picked[1:]]),
+    "weights_not_safetensors": with_facts(local_files=["pytorch_model.bin", "config.json"]),
+    "remote_code": shape(auto_map={"AutoModelForCausalLM": "modeling.Own"}),
+    "grouping_without_effect": config(group_by_length=True),
+    "not_enough_memory": with_facts(memory_bytes=2**20),
+    "not_enough_disk": with_facts(free_disk_bytes=2**10),
+}
+
+
+def test_every_trap_has_a_seeded_case() -> None:
+    assert {trap.__name__ for trap in TRAPS} == set(SEEDED)
+    assert len(TRAPS) == 37
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_a_trap_is_sprung_by_its_seeded_case_and_not_by_the_good_run(good: Facts, name: str) -> None:
+    trap = next(trap for trap in TRAPS if trap.__name__ == name)
+    assert trap(good) is None
+    sentence = trap(SEEDED[name](good))
+    assert isinstance(sentence, str) and sentence.endswith(".")
+
+
+GOOD: list[dict[str, Any]] = [
+    {}, {"r": 4, "lora_alpha": 8}, {"r": 64, "lora_alpha": 64}, {"lora_dropout": 0.1}, {"learning_rate": 1e-4},
+    {"learning_rate": 1e-3}, {"packing": "none"}, {"packing": "none", "group_by_length": True}, {"num_train_epochs": 3},
+    {"max_steps": 4}, {"warmup_steps": 2}, {"target_modules": ["q_proj", "v_proj"]}, {"load_in_4bit": True},
+    {"attn_implementation": "eager"}, {"pad_token": "<|endoftext|>"}, {"lr_scheduler_type": "linear"},
+    {"gradient_checkpointing": True}, {"max_length": 512, "eval_steps": 1}, {"per_device_train_batch_size": 2},
+    {"dtype": "bfloat16"}, {"weight_decay": 0.01}, {"eval_rows": 8},
+]  # fmt: skip
+
+
+# Settings that change nothing of what is gathered.
+ONLY_READ = {
+    "lora_alpha",
+    "lora_dropout",
+    "learning_rate",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "weight_decay",
+    "eval_rows",
+}
+
+
+def test_no_trap_is_sprung_by_good_runs(good: Facts) -> None:
+    assert len(GOOD) >= 20
+    alarms = {}
+    for more in GOOD:
+        facts = config(**more)(good) if set(more) <= ONLY_READ else regathered(**more)(good)
+        alarms[str(more)] = find_problems(facts).problems
+    assert {more: found for more, found in alarms.items() if found} == {}
+
+
+def test_all_problems_come_at_once_with_exit_1(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = [*QUICK, "learning_rate=0.1", "lora_dropout=0.6", "target_modules=[c_attn]"]
+    assert main(["check", "--selection", str(selection), "--json", *bad]) == 1
+    told = capsys.readouterr()
+    assert set(json.loads(told.out)["problems"]) == {
+        "learning_rate_unusual", "dropout_high", "targets_match_nothing", "few_eval_rows",
+    }  # fmt: skip
+    assert "error: 4 problem(s): " in told.err
+
+
+def test_what_could_not_be_looked_at_is_named(selection: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", "--selection", str(selection), "--json", "device=cpu", "model=nobody/nothing"]
+    assert main(arguments) in (0, 1)
+    assert set(json.loads(capsys.readouterr().out)["not_checked"]) >= {"model"}

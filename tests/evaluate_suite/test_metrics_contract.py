@@ -26,8 +26,8 @@ CONTEXT = MetricContext(
 PIECES = [
     "```", "```python\n", "~~~", "\n\n", "def f(x):\n", "    return x\n", "class A:\n", "\0", "\ud800", "é",
     "### Instruction:", "Question 1:", "print(f(1))\n", "const a = () => {\n", "}\n", "SELECT * FROM t;\n", "<div>",
-    "((((", "'''", '"""', "#", "\r", "\x0c", "\u2028", " ", "word ", "if __name__ == '__main__':\n", "import os\n", "x = 1\n",
-    "`a=>{}`", "Write a function", "\\", "🙂",
+    "((((", "'''", '"""', "#", "\r", "\x0c", "\u2028", " ", "word ", "if __name__ == '__main__':\n", "import os\n",
+    "x = 1\n", "`a=>{}`", "Write a function", "\\", "🙂",
 ]  # fmt: skip
 texts = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
 HOSTILE = {

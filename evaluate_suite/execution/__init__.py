@@ -1,0 +1,1 @@
+"""Runs generated code in a sandbox and scores it."""

@@ -99,6 +99,10 @@ def _command(mode: Mode) -> list[str]:
         command += ["--cap-add", "ALL"]
     else:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-add", "CAP_SYS_ADMIN"]
+    # bubblewrap makes missing parents with mode 0700, closed to the user that root becomes inside.
+    for parent in sorted({str(parent) for path in read_only for parent in Path(path).parents} - {"/"}, key=len):
+        if not any(Path(parent).is_relative_to(path) for path in read_only):
+            command += ["--perms", "0755", "--dir", parent]
     for path in read_only:
         command += ["--ro-bind", path, path]
     for path, target in links.items():

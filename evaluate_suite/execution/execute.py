@@ -60,10 +60,7 @@ def read_generations(path: str | Path, tasks: dict[str, Task]) -> list[tuple[Tas
         where = f"{path}:{number}"
         if not isinstance(row.get("completion"), str):
             raise UserError(f"{where}: completion is missing or not text.", "Each line needs it beside task_id.")
-        if "task_id" in row:
-            task = tasks.get(str(row["task_id"]))
-        else:
-            task = by_prompt.get(str(row.get("prompt")))
+        task = tasks.get(str(row["task_id"])) if "task_id" in row else by_prompt.get(str(row.get("prompt")))
         if task is None:
             name = row.get("task_id", "its prompt")
             raise UserError(f"{where}: {name} is not in the tasks file.", "Give the tasks the generations are for.")

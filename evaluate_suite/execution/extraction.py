@@ -29,11 +29,15 @@ def extract_code(answer: str, entry_point: str = "") -> str | None:
     """
     blocks = [(tag.strip().lower(), body) for tag, body in _FENCE.findall(answer)]
     python = [body for tag, body in blocks if tag in ("", "python", "py", "python3")]
+    body: str
     for body in python:
-        if entry_point and re.search(rf"\b(?:def|class)\s+{re.escape(entry_point)}\b|\b{re.escape(entry_point)}\s*=", body):
+        if entry_point and re.search(
+            rf"\b(?:def|class)\s+{re.escape(entry_point)}\b|\b{re.escape(entry_point)}\s*=", body
+        ):
             return body
     if python and python[0].strip():
-        return python[0]
+        first: str = python[0]
+        return first
     if answer.strip() and _STARTS.match(answer.lstrip("\n")) and _parses(answer):
         return answer
     lines = answer.splitlines()

@@ -69,7 +69,7 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
     for path in paths:
         entry = Path(path)
         if entry.is_symlink() and path in ("/lib", "/lib64"):
-            links[path] = os.readlink(path)
+            links[path] = str(entry.readlink())
         elif entry.exists() and not any(Path(path).is_relative_to(p) for p in found):
             found.append(path)
     return found, links, libraries, interpreter
@@ -100,7 +100,9 @@ def _command(mode: Mode) -> list[str]:
     else:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-add", "CAP_SYS_ADMIN"]
     # bubblewrap makes missing parents with mode 0700, closed to the user that root becomes inside.
-    for parent in sorted({str(parent) for path in read_only for parent in Path(path).parents} - {"/"}, key=len):
+    for parent in sorted(
+        {str(parent) for path in [*read_only, *DEVICES, HOME] for parent in Path(path).parents} - {"/"}, key=len
+    ):
         if not any(Path(parent).is_relative_to(path) for path in read_only):
             command += ["--perms", "0755", "--dir", parent]
     for path in read_only:
@@ -120,7 +122,8 @@ def run_job(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
     config = {
         "mode": mode, "as_root": mode != "none" and _privileged(), "read_only": read_only, "links": links,
         "devices": DEVICES, "home": HOME, "libraries": libraries, "keep_output_bytes": KEEP_OUTPUT_BYTES,
-        "count_processes": _kernel_version() >= (5, 14), "limits": {**asdict(limits), "stall_seconds": limits.stall_seconds},
+        "count_processes": _kernel_version() >= (5, 14),
+        "limits": {**asdict(limits), "stall_seconds": limits.stall_seconds},
     }  # fmt: skip
     task = {
         "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test,

@@ -1,1 +1,1 @@
-"""What runs inside the sandbox: standard library only, imported as `cell` there; nothing here imports the rest of Rowpick."""
+"""What runs inside the sandbox: standard library only, imported there as `cell`; nothing of Rowpick."""

@@ -98,8 +98,8 @@ def main(fd: int, libraries: list[str]) -> None:
     """Serve requests on `fd` with a Python that looks as usual: `exit`, `quit` and the installed packages are there."""
     import _sitebuiltins
 
-    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")  # type: ignore[assignment]
-    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")  # type: ignore[assignment]
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
     sys.path[:] = [path for path in sys.path if not path.endswith("/execution")] + libraries
     sys.argv[:] = ["program.py"]
     try:

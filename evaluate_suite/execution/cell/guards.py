@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import struct
+from pathlib import Path
 from typing import Any
 
 from . import kernel
@@ -102,7 +103,7 @@ def install_landlock(readable: list[str], writable: list[str]) -> int:
                 at = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except OSError:
                 continue
-            allowed = rights if os.path.isdir(path) else (rights | (2 if path.startswith("/dev/") else 0)) & _FILE_ONLY
+            allowed = rights if Path(path).is_dir() else (rights | (2 if path.startswith("/dev/") else 0)) & _FILE_ONLY
             rule = kernel.buffer_of(struct.pack("<Qi", allowed & handled, at))
             kernel.syscall(kernel.SYS_LANDLOCK_ADD, fd, 1, kernel.pointer(rule), 0, what=f"landlock_add_rule {path}")
             os.close(at)

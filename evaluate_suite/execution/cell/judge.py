@@ -1,4 +1,4 @@
-"""The process that runs the tests. It never runs code of the tested program: it asks for calls and compares plain data."""
+"""The process that runs the tests. It asks the tested program for calls, never runs its code."""
 
 from __future__ import annotations
 

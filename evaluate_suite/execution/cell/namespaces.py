@@ -103,7 +103,11 @@ def finish_root(config: dict[str, Any], *, as_root: bool) -> int:
         os.setresuid(NOBODY, NOBODY, NOBODY)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
         kernel.unshare(kernel.CLONE_NEWUSER, "a new user namespace")
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {NOBODY} 1"), ("gid_map", f"{NOBODY} {NOBODY} 1")):
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{NOBODY} {NOBODY} 1"),
+            ("gid_map", f"{NOBODY} {NOBODY} 1"),
+        ):
             fd = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
             os.write(fd, text.encode())
             os.close(fd)

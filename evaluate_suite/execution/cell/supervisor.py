@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from . import candidate, guards, judge, kernel, namespaces, wire
+from .syscalls import ALLOWED
 
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 _EAGAIN = 11
@@ -197,7 +198,7 @@ class Cell:
             return
         number, _, _, call = struct.unpack_from("<QIIi", request)
         flags = struct.unpack_from("<Q", request, 32)[0]
-        table = guards.ALLOWED[os.uname().machine]
+        table = ALLOWED[os.uname().machine]
         kind = "threads" if call == table["clone"] and flags & 0x10000 else "processes"
         self.created[kind] += 1
         allowed = self.created[kind] <= self.limits[kind]
@@ -211,7 +212,7 @@ class Cell:
 
     def _processes(self) -> list[int]:
         if self.guarded:
-            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]
+            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]  # noqa: PTH208
         found, queue = [], [self.candidate, self.judge]
         while queue:
             process = queue.pop()
@@ -234,9 +235,7 @@ class Cell:
         self.alive = self._processes()
         for process in self.alive:
             try:
-                self.cpu[process] = max(
-                    self.cpu.get(process, 0.0), time.clock_gettime(((~process) << 3) | 2)
-                )
+                self.cpu[process] = max(self.cpu.get(process, 0.0), time.clock_gettime(((~process) << 3) | 2))
                 resident += int(self._read(f"{process}/statm").split()[1]) * 4096
             except (OSError, IndexError, ValueError):
                 continue

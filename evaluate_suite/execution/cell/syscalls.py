@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Looked at further by the filter: process creation (asked of the supervisor), sockets (local ones only), limits (own ones only).
-EXAMINED = ('clone', 'fork', 'vfork', 'socket', 'socketpair', 'prlimit64', 'clone3')
+# Looked at further by the filter: process creation, sockets (local ones only), limits (own ones only).
+EXAMINED = ("clone", "fork", "vfork", "socket", "socketpair", "prlimit64", "clone3")
 
 ALLOWED: dict[str, dict[str, int]] = {
     "x86_64": {

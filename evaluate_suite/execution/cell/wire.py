@@ -1,6 +1,6 @@
 """Plain data as bytes and back: the only thing that crosses between the tested program and its judge.
 
-Decoding never runs code of the sender and yields exact built-in types, so a value that arrives cannot carry an `__eq__`.
+Decoding never runs code of the sender and yields exact built-in types, so no value carries an `__eq__`.
 """
 
 from __future__ import annotations
@@ -137,9 +137,10 @@ def _encode_other(value: Any, out: list[bytes], keep: Callable[[Any], Reference]
     if kind.__name__ == "defaultdict":
         _encode(dict(value), out, keep, depth)
         return
+    base: Any
     for base in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict):
         if isinstance(value, base) and keep is not None:
-            plain = {**value} if base is dict else base.__new__(base) if base in (list, set, bytearray) else None
+            plain: Any = {**value} if base is dict else base.__new__(base) if base in (list, set, bytearray) else None
             if base is list:
                 plain = list.__getitem__(value, slice(None))
             elif base in (set, frozenset, tuple):

@@ -1,0 +1,117 @@
+"""The sandbox's own file tree and namespaces, where bubblewrap has not made them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from . import kernel
+
+_TMPFS_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
+NOBODY = 65534
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _map_user(inside: int, outside_user: int, outside_group: int) -> None:
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{inside} {outside_user} 1")
+    _write("/proc/self/gid_map", f"{inside} {outside_group} 1")
+
+
+def enter_namespaces(*, as_root: bool) -> None:
+    """Leave the host's namespaces; what comes back from here is process 1 of a new tree, the caller waits for it."""
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    user, group = os.geteuid(), os.getegid()
+    if as_root:
+        kernel.unshare(flags, "new mount, pid, network, ipc and uts namespaces")
+    else:
+        kernel.unshare(flags | kernel.CLONE_NEWUSER, "new user, mount, pid, network, ipc and uts namespaces")
+        _map_user(NOBODY, user, group)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
+    child = os.fork()
+    if child:
+        for fd in (0, 1):
+            os.close(fd)
+        os.waitpid(child, 0)
+        os._exit(0)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
+
+
+def build_root(config: dict[str, Any]) -> None:
+    """Replace the file tree by an empty one that holds the interpreter, read-only, and four devices."""
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("tmpfs", "/tmp", "tmpfs", _TMPFS_FLAGS, "mode=755")
+    Path("/tmp/new").mkdir()
+    Path("/tmp/old").mkdir()
+    kernel.machine_call("pivot_root", kernel.pointer(_path("/tmp")), kernel.pointer(_path("/tmp/old")))
+    os.chdir("/")
+    kernel.mount("/new", "/new", None, kernel.MS_BIND)
+    for path in config["read_only"]:
+        _bind("/old" + path, "/new" + path)
+        kernel.make_read_only("/new" + path)
+    for target, source in config["links"].items():
+        link = Path("/new" + target)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists() and not link.is_symlink():
+            link.symlink_to(source)
+    for path in config["devices"]:
+        _bind("/old" + path, "/new" + path)
+    for path in ("/proc", "/tmp", config["home"], "/dev/shm"):
+        Path("/new" + path).mkdir(parents=True, exist_ok=True)
+    kernel.mount("proc", "/new/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    kernel.unmount("/old")
+    os.chdir("/new")
+    kernel.machine_call("pivot_root", kernel.pointer(_path(".")), kernel.pointer(_path(".")))
+    kernel.unmount(".")
+    os.chdir("/")
+    kernel.mount("none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | _TMPFS_FLAGS)
+
+
+def _path(text: str) -> Any:
+    return kernel.buffer_of(text.encode() + b"\0")
+
+
+def _bind(source: str, target: str) -> None:
+    if Path(source).is_dir():
+        Path(target).mkdir(parents=True, exist_ok=True)
+    else:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
+    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
+
+
+def finish_root(config: dict[str, Any], *, as_root: bool) -> int:
+    """Mount the private places, take /proc out of sight and give up root; a descriptor of /proc comes back."""
+    for path in ("/tmp", config["home"], "/dev/shm"):
+        size = f"mode=1777,size={config['limits']['disk_bytes']},nr_inodes={config['limits']['files']}"
+        kernel.mount("tmpfs", path, "tmpfs", _TMPFS_FLAGS, size)
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    if as_root:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        # Capabilities must outlive the change of user until /proc is gone: the new user namespace gives them anew,
+        # but only over itself, so /proc is unmounted first and the map is written through the descriptor.
+        kernel.unmount("/proc")
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+        kernel.unshare(kernel.CLONE_NEWUSER, "a new user namespace")
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{NOBODY} {NOBODY} 1"),
+            ("gid_map", f"{NOBODY} {NOBODY} 1"),
+        ):
+            fd = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
+            os.write(fd, text.encode())
+            os.close(fd)
+    else:
+        kernel.unmount("/proc")
+    os.chdir(config["home"])
+    return proc

@@ -1,0 +1,321 @@
+"""Process 1 of the sandbox: starts the tested program and its judge, counts what the tree uses, ends it whole.
+
+It runs no foreign code and holds neither the tests nor the program, so the two children, forks of it, start without
+them too. The tests go from the host to the judge alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import sys
+import time
+from typing import Any
+
+from . import candidate, guards, judge, kernel, namespaces, wire
+from .syscalls import ALLOWED
+
+_RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
+_EAGAIN = 11
+POLL_MILLISECONDS = 20
+
+
+def main() -> None:
+    """Read the configuration from standard input, run the job that follows it, write the result to standard output."""
+    config = wire.decode(wire.receive(0))
+    step = "namespaces"
+    try:
+        proc = -1
+        if config["mode"] != "none":
+            if config["mode"] == "unshare":
+                namespaces.enter_namespaces(as_root=config["as_root"])
+                step = "file tree"
+                namespaces.build_root(config)
+            step = "private places"
+            proc = namespaces.finish_root(config, as_root=config["as_root"])
+        step = "guards"
+        cell = Cell(config, proc)
+        cell.start()
+    except (OSError, wire.Closed) as error:
+        _finish({"reason": "setup_failed", "detail": f"{step}: {error}"})
+    _finish(cell.watch())
+
+
+def _finish(result: dict[str, Any]) -> None:
+    wire.send(1, wire.encode(result))
+    os._exit(0)
+
+
+def _close_all_but(*kept: int) -> None:
+    last = 2
+    for fd in sorted(kept):
+        os.closerange(last + 1, fd)
+        last = max(last, fd)
+    os.closerange(last + 1, 1 << 16)
+
+
+class Cell:
+    """One tested program and its judge."""
+
+    def __init__(self, config: dict[str, Any], proc: int) -> None:
+        self.config = config
+        self.limits = config["limits"]
+        self.guarded = config["mode"] != "none"
+        self.proc = proc if proc >= 0 else os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+        self.cpu: dict[int, float] = {}
+        self.peak_bytes = 0
+        self.output = bytearray()
+        self.output_bytes = 0
+        self.created = {"processes": 0, "threads": 0}
+        self.refused = ""
+        self.status: int | None = None
+        self.landlock = 0
+
+    def start(self) -> None:
+        import _socket
+
+        judge_end, candidate_end = _socket.socketpair()
+        mine, theirs = _socket.socketpair()
+        self.output_fd, output = os.pipe()
+        self.verdict_fd, verdict = os.pipe()
+        null = os.open("/dev/null", os.O_RDWR)
+        os.environ.clear()
+        self.candidate = os.fork()
+        if not self.candidate:
+            for fd, onto in ((null, 0), (output, 1), (output, 2)):
+                os.dup2(fd, onto)
+            self._become_candidate(candidate_end, theirs)
+        theirs.close()
+        note, ancillary, _, _ = mine.recvmsg(400, 64)
+        if not note.startswith(b"ready"):
+            raise OSError(0, note.decode(errors="replace") or "the tested process did not start")
+        self.landlock = note[5] if len(note) > 5 else 0
+        self.listener = struct.unpack("i", ancillary[0][2])[0] if ancillary else -1
+        mine.close()
+        self.judge = os.fork()
+        if not self.judge:
+            for onto in (1, 2):
+                os.dup2(null, onto)
+            self._become_judge(judge_end.fileno(), verdict)
+        for fd in (output, verdict, null, 0):
+            os.close(fd)
+        judge_end.close()
+        candidate_end.close()
+        if self.guarded:
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+            kernel.drop_capabilities()
+
+    def _guard(self) -> int:
+        """Landlock's version; the process has given up all it does not need."""
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        guards.set_limits(self.limits, count_processes=self.guarded and self.config["count_processes"])
+        if not self.guarded:
+            return 0
+        kernel.drop_capabilities()
+        return guards.install_landlock(
+            [*self.config["read_only"], "/dev/urandom", "/dev/random", "/dev/zero", "/dev/null"],
+            ["/tmp", self.config["home"], "/dev/shm"],
+        )
+
+    def _become_candidate(self, line: Any, control: Any) -> None:
+        try:
+            _close_all_but(line.fileno(), control.fileno())
+            landlock = self._guard()
+            listener = guards.install_seccomp(ask_supervisor=True) if self.guarded else -1
+            rights = [(1, 1, struct.pack("i", listener))] if listener >= 0 else []
+            control.sendmsg([b"ready" + bytes([landlock])], rights)
+            control.close()
+            if listener >= 0:
+                os.close(listener)
+            fd = line.detach()
+            libraries = self.config["libraries"]
+            self.__dict__.clear()
+            candidate.main(fd, libraries)
+        except BaseException as error:
+            try:
+                control.send(f"{type(error).__name__}: {error}".encode()[:300])
+            finally:
+                os._exit(70)
+
+    def _become_judge(self, line: int, verdict: int) -> None:
+        try:
+            _close_all_but(line, verdict)
+            self._guard()
+            if self.guarded:
+                guards.install_seccomp(ask_supervisor=False)
+            judge.main(0, line, verdict, self.config["libraries"])
+        finally:
+            os._exit(70)
+
+    def watch(self) -> dict[str, Any]:
+        """What became of the program."""
+        began = time.monotonic()
+        poll = select.poll()
+        for fd in (self.output_fd, self.verdict_fd, self.listener):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        reason = detail = ""
+        next_sample = 0.0
+        while not reason:
+            for fd, events in poll.poll(POLL_MILLISECONDS):
+                if fd == self.verdict_fd:
+                    reason, detail = self._read_verdict()
+                elif fd == self.listener and events & select.POLLIN:
+                    self._answer_clone()
+                elif fd == self.output_fd and events & select.POLLIN:
+                    self._take_output()
+                elif fd != self.verdict_fd:
+                    poll.unregister(fd)
+            now = time.monotonic()
+            if now >= next_sample or reason:
+                next_sample = now + POLL_MILLISECONDS / 1000
+                reason, detail = self._over_limit(now - began) or (reason, detail)
+        self._reap()
+        return self._result(reason, detail)
+
+    def _read_verdict(self) -> tuple[str, str]:
+        try:
+            reason, detail = wire.decode(wire.receive(self.verdict_fd))
+        except (wire.Closed, wire.BadFrame):
+            return "judge_lost", ""
+        return str(reason), str(detail)
+
+    def _take_output(self) -> None:
+        data = os.read(self.output_fd, 1 << 16)
+        self.output_bytes += len(data)
+        if len(self.output) < self.config["keep_output_bytes"]:
+            self.output += data[: self.config["keep_output_bytes"] - len(self.output)]
+
+    def _answer_clone(self) -> None:
+        request = bytearray(80)
+        try:
+            fcntl.ioctl(self.listener, _RECEIVE, request)
+        except OSError:
+            return
+        number, _, _, call = struct.unpack_from("<QIIi", request)
+        flags = struct.unpack_from("<Q", request, 32)[0]
+        table = ALLOWED[os.uname().machine]
+        kind = "threads" if call == table["clone"] and flags & 0x10000 else "processes"
+        self.created[kind] += 1
+        allowed = self.created[kind] <= self.limits[kind]
+        if not allowed:
+            self.refused = kind
+        answer = struct.pack("<QqiI", number, 0, 0 if allowed else -_EAGAIN, _CONTINUE if allowed else 0)
+        try:
+            fcntl.ioctl(self.listener, _SEND, answer)
+        except OSError:
+            return
+
+    def _processes(self) -> list[int]:
+        if self.guarded:
+            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]  # noqa: PTH208
+        found, queue = [], [self.candidate, self.judge]
+        while queue:
+            process = queue.pop()
+            found.append(process)
+            try:
+                queue += [int(c) for c in self._read(f"{process}/task/{process}/children").split()]
+            except OSError:
+                continue
+        return found
+
+    def _read(self, name: str) -> bytes:
+        fd = os.open(name, os.O_RDONLY, dir_fd=self.proc)
+        try:
+            return os.read(fd, 4096)
+        finally:
+            os.close(fd)
+
+    def _over_limit(self, wall_seconds: float) -> tuple[str, str] | None:
+        resident = 0
+        self.alive = self._processes()
+        for process in self.alive:
+            try:
+                self.cpu[process] = max(self.cpu.get(process, 0.0), time.clock_gettime(((~process) << 3) | 2))
+                resident += int(self._read(f"{process}/statm").split()[1]) * 4096
+            except (OSError, IndexError, ValueError):
+                continue
+        self.peak_bytes = max(self.peak_bytes, resident)
+        judged = self.cpu.get(self.judge, 0.0)
+        if sum(self.cpu.values()) - judged > self.limits["cpu_seconds"]:
+            return "cpu_limit", ""
+        if judged > self.limits["cpu_seconds"]:
+            return "cpu_limit", "while judging"
+        if resident > self.limits["memory_bytes"] and self._proportional() > self.limits["memory_bytes"]:
+            return "memory_limit", ""
+        if self.output_bytes > self.limits["output_bytes"]:
+            return "output_limit", ""
+        if wall_seconds > self.limits["stall_seconds"]:
+            return "stalled", ""
+        return None
+
+    def _proportional(self) -> int:
+        total = 0
+        for process in self.alive:
+            try:
+                for line in self._read(f"{process}/smaps_rollup").split(b"\n"):
+                    if line.startswith(b"Pss:"):
+                        total += int(line.split()[1]) * 1024
+            except OSError:
+                # Not readable for a process that made itself undumpable: count all of it.
+                try:
+                    total += int(self._read(f"{process}/statm").split()[1]) * 4096
+                except OSError:
+                    continue
+        return total
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not process:
+                return
+            if process == self.candidate:
+                self.status = status
+
+    def _result(self, reason: str, detail: str) -> dict[str, Any]:
+        if self.status is not None and reason == "exited":
+            ended_by = os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
+            if ended_by == signal.SIGXCPU:
+                reason = "cpu_limit"
+            detail = f"signal {ended_by}" if ended_by else f"exit code {os.WEXITSTATUS(self.status)}"
+        if self.refused and reason != "passed":
+            detail = f"{reason}: {detail}"
+            reason = "process_limit"
+        while select.select([self.output_fd], [], [], 0)[0] and self.output_bytes <= self.limits["output_bytes"]:
+            before = self.output_bytes
+            self._take_output()
+            if self.output_bytes == before:
+                break
+        if reason in ("passed", "exited") and self.output_bytes > self.limits["output_bytes"]:
+            reason = "output_limit"
+        self._kill_all()
+        judged = self.cpu.pop(self.judge, 0.0)
+        return {
+            "reason": reason, "detail": detail, "cpu_seconds": sum(self.cpu.values()), "judge_seconds": judged,
+            "peak_bytes": self.peak_bytes, "output": bytes(self.output), "output_bytes": self.output_bytes,
+            "processes": self.created["processes"], "landlock": self.landlock,
+        }  # fmt: skip
+
+    def _kill_all(self) -> None:
+        if self.guarded:
+            try:
+                os.kill(-1, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+            return
+        for process in [*self._processes(), self.candidate, self.judge]:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+if __name__ == "__main__":
+    sys.exit("This is started by evaluate_suite.execution.sandbox.")

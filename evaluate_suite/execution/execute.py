@@ -1,0 +1,218 @@
+"""Runs a file of generations against a file of tasks, and can be stopped and started again at any point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
+from curate.console import progress
+from curate.errors import UsageError, UserError, did_you_mean
+from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
+from evaluate_suite.execution.pass_at_k import mean_pass_at_k
+from evaluate_suite.execution.sandbox import Mode, ProgramResult, choose_mode, run_job
+from evaluate_suite.execution.tasks import STYLES, Style, Task, read_lines, read_tasks
+
+KS = (1, 10, 100)
+# Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "judge_lost", "test_error", "test_calls_nothing")
+
+
+@dataclass(frozen=True)
+class ExecutionSummary:
+    """What came out: shares are 0 to 1 and None where nothing could be scored; counts are of samples or of tasks."""
+
+    executed: bool
+    mode: str
+    tasks: int
+    tasks_without_generation: int
+    samples: int
+    scored: int
+    unscored: int
+    passed: int
+    pass_at_1: float | None
+    pass_at_k: dict[str, float | None] = field(default_factory=dict)
+    tasks_scored_at_k: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    task: Task
+    index: int
+    answer: str
+    digest: str
+
+
+def read_generations(path: str | Path, tasks: dict[str, Task]) -> list[tuple[Task, int, str]]:
+    """Each generation with its task and its number among that task's samples (from 0), in file order."""
+    by_prompt = {task.prompt: task for task in tasks.values()}
+    counts: dict[str, int] = {}
+    found = []
+    for number, row in read_lines(Path(path)):
+        where = f"{path}:{number}"
+        if not isinstance(row.get("completion"), str):
+            raise UserError(f"{where}: completion is missing or not text.", "Each line needs it beside task_id.")
+        task = tasks.get(str(row["task_id"])) if "task_id" in row else by_prompt.get(str(row.get("prompt")))
+        if task is None:
+            name = row.get("task_id", "its prompt")
+            raise UserError(f"{where}: {name} is not in the tasks file.", "Give the tasks the generations are for.")
+        index = counts.get(task.task_id, 0)
+        counts[task.task_id] = index + 1
+        found.append((task, index, row["completion"]))
+    if not found:
+        raise UserError(f"{path} holds no generations.", "Give one JSON object a line: task_id, completion.")
+    return found
+
+
+def execute(
+    tasks_file: str | Path,
+    generations_file: str | Path,
+    out_file: str | Path,
+    *,
+    workers: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    style: Style = "completion",
+    unsafe_local: bool = False,
+    execute: bool = False,
+) -> ExecutionSummary:
+    """Run every generation and write one line each to `out_file`; without `execute` both files are only checked.
+
+    A line is appended as soon as its result exists, and a rerun goes on with the samples that have none. At the end
+    the lines are put in the order of the generations, so that the same inputs give the same bytes.
+    """
+    if style not in STYLES:
+        raise UsageError(f'style "{style}" is not known.', did_you_mean(style, STYLES))
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}.", "Give at least 1.")
+    tasks = read_tasks(tasks_file)
+    settings = {"limits": asdict(limits), "style": style}
+    samples = [
+        _Sample(task, index, answer, digest_json([asdict(task), answer, settings]))
+        for task, index, answer in read_generations(generations_file, tasks)
+    ]
+    if not execute:
+        return _summary(tasks, samples, {}, "")
+    mode: Mode = "none" if unsafe_local else choose_mode()
+    target = Path(out_file)
+    with file_lock(target.with_name(target.name + ".lock")):
+        done = _read_done(target, samples)
+        todo = [sample for sample in samples if sample.digest + str(sample.index) not in done]
+        _run_all(todo, done, target, workers or os.cpu_count() or 1, limits, style, mode)
+        write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
+    return _summary(tasks, samples, done, mode)
+
+
+def _read_done(target: Path, samples: list[_Sample]) -> dict[str, dict[str, Any]]:
+    if not target.exists():
+        return {}
+    data = target.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with target.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
+    rows = read_jsonl(target)
+    known = {sample.digest + str(sample.index) for sample in samples}
+    keys = [str(row.get("program_digest")) + str(row.get("sample")) for row in rows]
+    if any(key not in known for key in keys):
+        raise UserError(
+            f"{target} holds results of other generations, tasks or limits.", "Choose another --out, or remove it."
+        )
+    return {key: row for key, row in zip(keys, rows, strict=True) if row["reason"] not in UNSCORED_REASONS}
+
+
+def _run_all(
+    todo: Iterable[_Sample],
+    done: dict[str, dict[str, Any]],
+    target: Path,
+    workers: int,
+    limits: Limits,
+    style: Style,
+    mode: Mode,
+) -> None:
+    queue = list(todo)[::-1]
+    with progress("Running programs", len(queue)) as advance, ThreadPoolExecutor(workers) as pool:
+        running: dict[Future[ProgramResult], _Sample] = {}
+        while queue or running:
+            while queue and len(running) < 2 * workers:
+                sample = queue.pop()
+                running[pool.submit(run_answer, sample.task, sample.answer, style, limits, mode)] = sample
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                sample = running.pop(future)
+                result = future.result()
+                row = _line(sample, result)
+                _append(target, row)
+                done[sample.digest + str(sample.index)] = row
+                advance(1)
+
+
+def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:
+    """Whether `answer` passes the tests of `task`."""
+    job = task.job(answer, style)
+    if job is None:
+        return ProgramResult(False, "no_code", "the answer holds no code")
+    return run_job(job, limits, mode)
+
+
+def passes_tests(
+    task: Task, answer: str, style: Style, limits: Limits = DEFAULT_LIMITS, *, unsafe_local: bool = False
+) -> ProgramResult:
+    """The metric "passes tests" for one answer, in the sandbox."""
+    return run_answer(task, answer, style, limits, "none" if unsafe_local else choose_mode())
+
+
+def _line(sample: _Sample, result: ProgramResult) -> dict[str, Any]:
+    return {
+        "task_id": sample.task.task_id,
+        "sample": sample.index,
+        "passed": None if result.reason in UNSCORED_REASONS else result.passed,
+        "reason": result.reason,
+        "detail": result.detail,
+        "program_digest": sample.digest,
+    }
+
+
+def _append(target: Path, row: dict[str, Any]) -> None:
+    size = target.stat().st_size if target.exists() else 0
+    try:
+        append_jsonl(target, row)
+    except UserError:
+        if target.exists():
+            os.truncate(target, size)
+        raise
+
+
+def _summary(
+    tasks: dict[str, Task], samples: list[_Sample], done: dict[str, dict[str, Any]], mode: str
+) -> ExecutionSummary:
+    counts: dict[str, tuple[int, int]] = {}
+    reasons: dict[str, int] = {}
+    for row in done.values():
+        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+        if row["passed"] is not None:
+            n, c = counts.get(row["task_id"], (0, 0))
+            counts[row["task_id"]] = (n + 1, c + bool(row["passed"]))
+    most = max((n for n, _ in counts.values()), default=0)
+    ks = [k for k in KS if k == 1 or k <= most]
+    scored = sum(n for n, _ in counts.values())
+    values = list(counts.values())
+    return ExecutionSummary(
+        executed=bool(mode),
+        mode=mode,
+        tasks=len(tasks),
+        tasks_without_generation=len(tasks) - len({sample.task.task_id for sample in samples}),
+        samples=len(samples),
+        scored=scored,
+        unscored=len(samples) - scored,
+        passed=sum(c for _, c in values),
+        pass_at_1=mean_pass_at_k(values, 1),
+        pass_at_k={str(k): mean_pass_at_k(values, k) for k in ks},
+        tasks_scored_at_k={str(k): sum(n >= k for n, _ in values) for k in ks},
+        reasons=dict(sorted(reasons.items())),
+    )

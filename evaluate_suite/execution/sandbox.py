@@ -1,0 +1,213 @@
+"""Runs one program in a sandbox that needs neither Docker nor root, and says what became of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from curate.errors import UserError
+from evaluate_suite.execution.cell import wire
+from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
+
+HOME = "/home/sandbox"
+KEEP_OUTPUT_BYTES = 4096
+DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
+Mode = Literal["bwrap", "unshare", "none"]
+
+
+@dataclass(frozen=True)
+class ProgramResult:
+    """What became of a program: `passed`, or the reason why not, with the resources it used (seconds, bytes)."""
+
+    passed: bool
+    reason: str
+    detail: str = ""
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    output: str = ""
+    output_bytes: int = 0
+    landlock: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`)."""
+
+    program: str
+    kind: Literal["run", "test"] = "run"
+    prelude: str = ""
+    test: str = ""
+    entry_point: str = ""
+
+
+@cache
+def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
+    """Read-only paths, links, library folders and the interpreter, all as in this process."""
+    interpreter = os.path.realpath(sys.executable)
+    folder = Path(__file__).resolve().parent / "cell"
+    paths = [str(folder)]
+    if sys.base_prefix == "/usr":
+        paths += [interpreter, "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
+    else:
+        paths += [os.path.realpath(sys.base_prefix), "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
+    paths += ["/lib", "/lib64", "/etc/ld.so.cache"]
+    libraries = []
+    for name in ("purelib", "platlib"):
+        path = sysconfig.get_path(name)
+        if path not in libraries and Path(path).is_dir():
+            libraries.append(path)
+    paths += libraries
+    links: dict[str, str] = {}
+    found: list[str] = []
+    for path in paths:
+        entry = Path(path)
+        if entry.is_symlink() and path in ("/lib", "/lib64"):
+            links[path] = str(entry.readlink())
+        elif entry.exists() and not any(Path(path).is_relative_to(p) for p in found):
+            found.append(path)
+    return found, links, libraries, interpreter
+
+
+def _privileged() -> bool:
+    """Whether this process is root with the capabilities to make namespaces without a user namespace."""
+    if os.geteuid() != 0:
+        return False
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("CapEff:"):
+            held = int(line.split()[1], 16)
+            return all(held & 1 << bit for bit in (6, 7, 21))  # CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
+    return False
+
+
+def _command(mode: Mode) -> list[str]:
+    read_only, links, _, interpreter = _layout()
+    folder = str(Path(__file__).resolve().parent)
+    code = f"import sys; sys.path.insert(0, {folder!r}); from cell.supervisor import main; main()"
+    python = [interpreter, "-I", "-S", "-c", code]
+    if mode != "bwrap":
+        return python
+    command = ["bwrap", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"]
+    command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    if _privileged():
+        command += ["--cap-add", "ALL"]
+    else:
+        command += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-add", "CAP_SYS_ADMIN"]
+    # bubblewrap makes missing parents with mode 0700, closed to the user that root becomes inside.
+    for parent in sorted(
+        {str(parent) for path in [*read_only, *DEVICES, HOME] for parent in Path(path).parents} - {"/"}, key=len
+    ):
+        if not any(Path(parent).is_relative_to(path) for path in read_only):
+            command += ["--perms", "0755", "--dir", parent]
+    for path in read_only:
+        command += ["--ro-bind", path, path]
+    for path, target in links.items():
+        command += ["--symlink", target, path]
+    for path in DEVICES:
+        command += ["--dev-bind", path, path]
+    for path in ("/tmp", HOME, "/dev/shm"):
+        command += ["--dir", path]
+    return [*command, "--proc", "/proc", "--remount-ro", "/", "--", *python]
+
+
+def run_job(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
+    """Run `job` under `mode` and wait; a sandbox that could not be set up has the reason `setup_failed`."""
+    read_only, links, libraries, _ = _layout()
+    config = {
+        "mode": mode, "as_root": mode != "none" and _privileged(), "read_only": read_only, "links": links,
+        "devices": DEVICES, "home": HOME, "libraries": libraries, "keep_output_bytes": KEEP_OUTPUT_BYTES,
+        "count_processes": _kernel_version() >= (5, 14),
+        "limits": {**asdict(limits), "stall_seconds": limits.stall_seconds},
+    }  # fmt: skip
+    task = {
+        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test,
+        "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
+    }  # fmt: skip
+    data = b"".join(_frame(wire.encode(part)) for part in (config, task))
+    process = subprocess.Popen(
+        _command(mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, cwd="/"
+    )
+    try:
+        # Twice the backstop inside, for a supervisor that is itself stuck.
+        answer, problem = process.communicate(data, timeout=2 * limits.stall_seconds + 60)
+    except subprocess.TimeoutExpired:
+        return ProgramResult(False, "stalled", "the sandbox itself did not answer")
+    finally:
+        process.kill()
+        process.wait()
+    return _result(answer, problem)
+
+
+def _frame(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "little") + data
+
+
+def _result(answer: bytes, problem: bytes) -> ProgramResult:
+    try:
+        found: dict[str, Any] = wire.decode(answer[4:])
+    except wire.BadFrame:
+        lines = problem.decode(errors="replace").strip().splitlines()
+        return ProgramResult(False, "setup_failed", lines[-1] if lines else "the sandbox ended without an answer")
+    return ProgramResult(
+        passed=found["reason"] == "passed",
+        reason=found["reason"],
+        detail=found["detail"],
+        cpu_seconds=found.get("cpu_seconds", 0.0),
+        peak_bytes=found.get("peak_bytes", 0),
+        output=found.get("output", b"").decode("utf-8", "replace"),
+        output_bytes=found.get("output_bytes", 0),
+        landlock=found.get("landlock", 0),
+    )
+
+
+def _kernel_version() -> tuple[int, int]:
+    parts = os.uname().release.split("-")[0].split(".")
+    return int(parts[0]), int("".join(c for c in parts[1] if c.isdigit()) or 0)
+
+
+def missing_kernel_parts() -> list[str]:
+    """What the sandbox needs and this kernel does not offer, by name; empty where nothing is missing."""
+    missing = []
+    if sys.platform != "linux":
+        return ["Linux"]
+    if os.uname().machine not in ("x86_64", "aarch64"):
+        missing.append(f"a system call table for {os.uname().machine}")
+    if _kernel_version() < (5, 12):
+        missing.append(f"Linux 5.12 or newer (this is {os.uname().release})")
+    for name, what in (("user", "user namespaces"), ("pid", "pid namespaces"), ("mnt", "mount namespaces")):
+        if not Path(f"/proc/self/ns/{name}").exists():
+            missing.append(what)
+    if not Path("/proc/self/ns/net").exists():
+        missing.append("network namespaces")
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    if not actions.exists() or "user_notif" not in actions.read_text():
+        missing.append("seccomp with user notification")
+    return missing
+
+
+@cache
+def choose_mode() -> Mode:
+    """`bwrap` where bubblewrap works, else `unshare`; `UserError` naming what is missing where neither does."""
+    problems = missing_kernel_parts()
+    modes: list[Mode] = ["bwrap", "unshare"] if shutil.which("bwrap") else ["unshare"]
+    if not problems:
+        for mode in modes:
+            result = run_job(Job("pass"), DEFAULT_LIMITS, mode)
+            if result.passed:
+                return mode
+            problems.append(f"{mode}: {result.detail or result.reason}")
+    raise UserError(
+        f"This machine cannot isolate generated code; missing: {'; '.join(problems)}.",
+        "Allow unprivileged user namespaces or use another machine; --unsafe-local runs the code without a sandbox.",
+    )
+
+
+def run_program(code: str, limits: Limits = DEFAULT_LIMITS, *, unsafe_local: bool = False) -> ProgramResult:
+    """Run `code` as a script in the sandbox; `passed` when it ended without an exception (`sys.exit(0)` included)."""
+    return run_job(Job(code), limits, "none" if unsafe_local else choose_mode())

@@ -71,6 +71,18 @@ class SelectConfig:
         """The config as the manifest records it; local paths keep the name the user gave."""
         return asdict(self)
 
+    def as_command(self) -> list[str]:
+        """The command line that makes this selection, with the options that differ from the defaults."""
+        given = asdict(self)
+        options = given.pop("strategy_options")
+        words = ["curate", "select"]
+        for name, value in given.items():
+            if value != getattr(SelectConfig(), name) or name in ("dataset", "k"):
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        for name, value in options.items():
+            words += ["--strategy-option", f"{name}={value}"]
+        return words
+
 
 def inputs_exist(config: SelectConfig) -> None:
     """Fail before any work when a file the config names is absent."""

@@ -44,6 +44,7 @@ class Work:
     clusters: Any = None  # labels of `embedded`
     centres: Any = None
     picked: list[int] = field(default_factory=list)  # row indices, in pick order
+    coverage: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Row]:
@@ -215,10 +216,13 @@ def pick(work: Work) -> None:
     """Let the strategy choose, keep near-duplicates of picks out, and write down every candidate's fate."""
     import numpy as np
 
+    from curate.coverage import measure_coverage
+
     candidates = build_candidates(work)
     picks = choose(work.config, candidates, np.random.default_rng([work.config.seed, 2]))
     work.notes += picks.notes
     work.picked = [work.candidates[i] for i in picks.indices.tolist()]
+    work.coverage = measure_coverage(candidates.embeddings, picks.indices, candidates.labels)
     for i, reason in zip(work.picked, picks.reasons, strict=True):
         work.fates.decide(i, SELECTED, work.config.strategy, reason)
     for position, (pick_index, cosine) in picks.near_duplicates.items():

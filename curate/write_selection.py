@@ -59,6 +59,7 @@ def existing(work: Work, folder: Path) -> bool:
 def write(work: Work, folder: Path, command: Sequence[str]) -> None:
     """Write every file of the artifact; the manifest, which declares it finished, comes last."""
     from curate.dataset_card import render_card
+    from curate.report_page import SelectionPageData, render_selection_page
 
     started = time.perf_counter()
     selected, held_out = _selected_rows(work, work.picked), _selected_rows(work, work.held_out)
@@ -69,11 +70,23 @@ def write(work: Work, folder: Path, command: Sequence[str]) -> None:
     decisions = decision_columns(work)
     _write_decisions(folder / DECISIONS, decisions)
     write_text(folder / README, render_card(folder.name, config, counts, work.notes))
+    page = SelectionPageData(
+        name=folder.name,
+        config=config,
+        counts=counts,
+        decisions=decisions,
+        texts={row.row_id: row.instruction for row in work.rows},
+        coverage=config["coverage"],
+        notes=work.notes,
+        command=work.config.as_command(),
+    )
+    write_text(folder / REPORT, render_selection_page(page))
     outputs = [
         record_file(folder, SELECTED, len(selected)),
         record_file(folder, HOLDOUT, len(held_out)),
         record_file(folder, DECISIONS, len(work.rows)),
         record_file(folder, README),
+        record_file(folder, REPORT),
     ]
     work.seconds["write"] = time.perf_counter() - started
     write_manifest(
@@ -101,6 +114,7 @@ def recorded_config(work: Work) -> dict[str, Any]:
         "source": work.pool.source,
         "revision": work.pool.revision,
         "n_clusters": len(work.centres),
+        "coverage": work.coverage,
         "config_digest": config_digest(work),
         "notes": work.notes,
     }

@@ -24,13 +24,12 @@ from evaluate_suite.report_record import (
 )
 
 if TYPE_CHECKING:
-    from finetune.run_record import Run
-
     from curate.selection import Selection
     from evaluate_suite.eval_loss import EvalRows, RowEval
     from evaluate_suite.generation import DecodingSettings, Generation
     from evaluate_suite.raw_prompts import RawPrompt
     from evaluate_suite.report_models import ReportModels
+    from finetune.run_record import Run
 
 INDEX = "index.html"
 GATES = ("overfit", "regression")
@@ -116,12 +115,11 @@ def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
 
 def prepare(request: ReportRequest) -> Work:
     """Read runs and selections, refuse an unfair comparison, and decide on rows and prompts. Loads no model."""
-    from finetune.run_record import read_run
-
     from evaluate_suite.eval_loss import choose_rows
     from evaluate_suite.generation import DecodingSettings
     from evaluate_suite.raw_prompts import load_raw_prompts
     from evaluate_suite.report_models import ReportModels
+    from finetune.run_record import read_run
 
     runs = [read_run(given) for given in request.runs or finished_run_paths()]
     evaluations = [Evaluation(run, run.read_selection()) for run in runs]

@@ -12,11 +12,10 @@ from curate.console import progress
 from evaluate_suite.eval_loss import RowEval, cached_rows, score_rows
 
 if TYPE_CHECKING:
-    from finetune.run_record import Run
-
     from curate.selection import SelectedRow, Selection
     from evaluate_suite.generation import DecodingSettings, Generation
     from evaluate_suite.raw_prompts import RawPrompt
+    from finetune.run_record import Run
 
 # What of a run's config decides the numbers its base model computes.
 BASE_SETTINGS = (

@@ -28,7 +28,10 @@ def made(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         patch.setenv("ROWPICK_HOME", str(home))
         for seed in (0, 1):
             out = ["--out", str(home / "runs" / f"run-{seed}")]
-            assert finetune(["run", "--selection", str(made_selection), *out, "--wandb", "off", *QUICK, f"seed={seed}"]) == 0
+            assert (
+                finetune(["run", "--selection", str(made_selection), *out, "--wandb", "off", *QUICK, f"seed={seed}"])
+                == 0
+            )
     (home / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in PROMPTS))
     yield home
 

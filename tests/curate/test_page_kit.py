@@ -184,10 +184,8 @@ def test_the_policy_names_the_script_it_allows_by_digest() -> None:
     page = render_selection_page(DATA)
     script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)[-1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0]
+    policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0]
     policy = policy.replace("&#39;", "'").replace("&#43;", "+")
-    )
     assert f"'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none';")
 

@@ -14,9 +14,6 @@ from benchmarks.headless_browser import console_messages, emulate, find_browser,
 from evaluate_suite.report_page import render_report_page
 from tests.evaluate_suite.report_factory import make_report
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report_factory import make_report
-
 AXE_VERSION = "4.14.1"
 IN_CI = bool(os.environ.get("CI"))
 pytestmark = pytest.mark.browser

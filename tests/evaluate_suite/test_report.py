@@ -22,18 +22,18 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def made(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: F811
-    """A home with two finished runs, the second on another seed, and a file of two prompts."""
+    """A home with two finished runs (the second is a copy), a file of two prompts, and a report on both runs."""
     home = tmp_path_factory.mktemp("loop")
+    settings = [*QUICK, "max_steps=2", "eval_rows=2"]
+    first = home / "runs" / "run-0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROWPICK_HOME", str(home))
-        for seed in (0, 1):
-            out = ["--out", str(home / "runs" / f"run-{seed}")]
-            assert (
-                finetune(["run", "--selection", str(made_selection), *out, "--wandb", "off", *QUICK, f"seed={seed}"])
-                == 0
-            )
-    (home / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in PROMPTS))
-    yield home
+        command = ["run", "--selection", str(made_selection), "--out", str(first), "--wandb", "off", *settings]
+        assert finetune(command) == 0
+        shutil.copytree(first, home / "runs" / "run-1")
+        (home / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in PROMPTS))
+        assert report(home, "--out", str(home / "reports" / "r")) == 0
+        yield home
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def report(home: Path, *arguments: str) -> int:
 
 @pytest.fixture
 def finished_report(home: Path, tmp_path: Path) -> Path:
-    assert report(home, "--out", str(tmp_path / "reports" / "r")) == 0
+    """A copy of the report, so that a test may spoil it."""
+    shutil.copytree(home / "reports", tmp_path / "reports")
     return tmp_path / "reports" / "r"
 
 

@@ -7,7 +7,6 @@ import re
 import zlib
 from base64 import b64decode
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +16,6 @@ from evaluate_suite.report_charts import gain_chart, loss_chart, loss_values
 from evaluate_suite.report_page import STANDING, render_report_page, reproduce_block
 from evaluate_suite.report_record import ReportData, record_of
 from tests.evaluate_suite.report_factory import make_report
-
-sys.path.insert(0, str(Path(__file__).parent))
-from report_factory import make_report
 
 
 @pytest.fixture(scope="module")

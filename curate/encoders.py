@@ -133,10 +133,12 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
 
 def _load_sentence_transformer(source: str) -> Any:
     from curate.console import quiet
-    from curate.hub import explain_hub_error
+    from curate.hub import explain_hub_error, require_on_hub
 
     with quiet():
         from sentence_transformers import SentenceTransformer
+    if not Path(source).exists():
+        require_on_hub(source, "encoder")
     try:
         with quiet() if Path(source).is_dir() else contextlib.nullcontext():
             return SentenceTransformer(source).eval()

@@ -49,11 +49,13 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
     """The fast tokenizer of `model`, or of `tokenizer` where only that is at hand (hub id, path or smollm2-135m)."""
     from transformers import AutoTokenizer
 
-    from curate.hub import explain_hub_error
+    from curate.hub import explain_hub_error, require_on_hub
 
     name = tokenizer or model
     if name == SMOLLM2:
         return _load_smollm2_tokenizer()
+    if not Path(name).exists():
+        require_on_hub(name, "tokenizer")
     try:
         loaded = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:

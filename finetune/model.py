@@ -76,8 +76,10 @@ def load_base_model(config: RunConfig) -> Any:
 
 def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any:
     from curate.console import quiet
-    from curate.hub import explain_hub_error
+    from curate.hub import explain_hub_error, require_on_hub
 
+    if not Path(source).exists():
+        require_on_hub(source, "model")
     try:
         with quiet() if Path(source).is_dir() else contextlib.nullcontext():
             return loader.from_pretrained(source, **arguments)

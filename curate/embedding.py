@@ -37,12 +37,11 @@ def embed_rows(
     Cached in `cache/embeddings` under the digest of encoder, batch size, what is embedded and the row ids. A cache
     file that was cut short is computed again, and said.
     """
-    from curate.artifact import cache_dir, digest_json, file_lock
+    from curate.artifact import file_lock
     from curate.console import progress, say
 
     loaded = load_encoder(encoder, batch_size)
-    key = digest_json([loaded.digest, embed, [row.row_id for row in rows]])[:32]
-    path = cache_dir("embeddings") / f"{key}.npy"
+    path = _cache_path(loaded.digest, embed, [row.row_id for row in rows])
     with file_lock(path.with_suffix(".lock")):
         cached = _read_cache(path, len(rows))
         if cached is not None:
@@ -53,6 +52,17 @@ def embed_rows(
             vectors = unit_rows(loaded.encode([text_to_embed(row, embed) for row in rows], advance))
         _write_cache(path, vectors)
     return vectors, loaded.digest
+
+
+def cached_vectors(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> NDArray[np.float32] | None:
+    """What `embed_rows` kept for rows with these ids, in this order, by that encoder; None where nothing was kept."""
+    return _read_cache(_cache_path(encoder_digest, embed, row_ids), len(row_ids))
+
+
+def _cache_path(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> Path:
+    from curate.artifact import cache_dir, digest_json
+
+    return cache_dir("embeddings") / f"{digest_json([encoder_digest, embed, list(row_ids)])[:32]}.npy"
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -174,7 +174,7 @@ def _block_parts(block: Block, language: str | None, prompt: str, before: list[C
 
 
 def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
-    start = code_start(text, hint)
+    start = code_start(text)
     if start is None:
         return None
     language = language_of(text[start:], None, hint)

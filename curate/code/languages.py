@@ -47,6 +47,7 @@ def languages() -> dict[str, Language]:
 NOT_CODE = frozenset(
     ("text", "txt", "output", "console", "plaintext", "plain", "log", "markdown", "md", "stdout", "none")
 )
+_TRAILING_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
 _PYTHON_HEAD = re.compile(r"^\s*(async )?def \w+\([^\n]*:\s*$", re.MULTILINE)
 # Languages whose code is also, or may pass for, the other's.
 SIBLINGS = (
@@ -140,6 +141,8 @@ def parses(code: str, language: str) -> tuple[bool, str | None]:
     if language == "python":
         error = python_tree(code)
         return (False, error) if isinstance(error, str) else (True, None)
+    if language in ("c", "cpp"):
+        code = _TRAILING_BLANKS.sub("", code)  # after `#include <x.h>` these grammars take a blank for an error
     root = parse_tree(code, language).root_node
     if not root.has_error:
         return True, None

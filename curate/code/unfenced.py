@@ -25,7 +25,7 @@ def looks_like_prose(line: str) -> bool:
     return plain >= 0.7 * len(words) and not re.search(r"[{};=]\s*$|\w\(.*\)\s*:?$", line)
 
 
-def code_start(text: str, hint: str | None) -> int | None:
+def code_start(text: str) -> int | None:
     """Offset of the first line that carries a mark of a language and does not read like a sentence."""
     at = 0
     for line in text[:20_000].splitlines(keepends=True)[:400]:

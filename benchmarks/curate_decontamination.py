@@ -2,12 +2,11 @@
 
     python benchmarks/curate_decontamination.py --data DIR     # about a minute on 2 cores
 
-DIR holds HumanEval.jsonl, mbpp-601-974.jsonl and the clean rows codegen-4.5k.jsonl and codealpaca-2k.jsonl; default
-$ROWPICK_DATA. The stdlib rows are mined on the spot. 1,000 leaks of the kinds that are promised are planted, built from
-one half of the tasks (by digest of their id); the rules were tuned on the other half, and `--half tuned` measures there.
-Rows beyond the promise (several disguises at once) are reported apart. The clean rows are pools as people use them: they
-hold real overlaps with both benchmarks (fibonacci, is_prime, add), and `--show` prints each hit to be judged by eye.
-Prints JSON.
+DIR (default $ROWPICK_DATA) holds HumanEval.jsonl, mbpp-601-974.jsonl and the clean rows codegen-4.5k.jsonl and
+codealpaca-2k.jsonl; the stdlib rows are mined on the spot. 1,000 leaks of the promised kinds are built from one half of
+the tasks (by digest of id); the rules were tuned on the other half, where `--half tuned` measures. Rows beyond the
+promise (several disguises at once) are reported apart. The clean rows are pools as people use them: they hold real
+overlaps with both benchmarks (fibonacci, is_prime, add), and `--show` prints each hit to be judged by eye. Prints JSON.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from planted_leaks import HARDER_KINDS, KINDS, Plant, plant
-
+from benchmarks.planted_leaks import HARDER_KINDS, KINDS, Plant, plant
 from curate.artifact import digest_text
 from curate.decontamination import BenchmarkTask, find_leaks, load_benchmarks
 from curate.rows import Row, build_row
@@ -47,7 +45,7 @@ def our_leaks(rows: Sequence[Row], tasks: Sequence[BenchmarkTask]) -> Found:
 
 
 def shares_words(n: int) -> Callable[[Sequence[Row], Sequence[BenchmarkTask]], Found]:
-    """A row leaks when it shares a run of `n` words with a task's request or solution (Brown et al., 2020: 13 words)."""
+    """A row leaks when it shares a run of `n` words with a task's request or solution (Brown et al., 2020: 13)."""
 
     def grams(text: str) -> set[tuple[str, ...]]:
         words = re.findall(r"\w+", text.lower())
@@ -94,7 +92,9 @@ WAYS: dict[str, Callable[[Sequence[Row], Sequence[BenchmarkTask]], Found]] = {
 }
 
 
-def make_plants(tasks: Sequence[BenchmarkTask], kinds: Sequence[str], n: int, clean: Sequence[Row], seed: int) -> list[Plant]:
+def make_plants(
+    tasks: Sequence[BenchmarkTask], kinds: Sequence[str], n: int, clean: Sequence[Row], seed: int
+) -> list[Plant]:
     """`n` leaks, kinds in turn, tasks in a shuffled order each before any again."""
     rng = random.Random(seed)
     plants: list[Plant] = []
@@ -108,14 +108,13 @@ def make_plants(tasks: Sequence[BenchmarkTask], kinds: Sequence[str], n: int, cl
     return plants
 
 
-def recall(found: Found, plants: Sequence[Plant], offset: int) -> dict[str, Any]:
-    kinds = list(dict.fromkeys(each.kind for each in plants))
-    hit = [offset + number in found for number in range(len(plants))]
-    by_kind = {
-        kind: round(sum(h for h, each in zip(hit, plants, strict=True) if each.kind == kind) / sum(p.kind == kind for p in plants), 4)
-        for kind in kinds
-    }
-    return {"all": round(sum(hit) / len(plants), 4), **by_kind}
+def recall(found: Found, plants: Sequence[Plant], offset: int) -> dict[str, float]:
+    """The share of the plants that was found, of all and by kind."""
+    hits: dict[str, list[bool]] = {"all": []}
+    for number, each in enumerate(plants, start=offset):
+        hits["all"].append(number in found)
+        hits.setdefault(each.kind, []).append(number in found)
+    return {kind: round(sum(hit) / len(hit), 4) for kind, hit in hits.items()}
 
 
 def main() -> None:
@@ -123,7 +122,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("ROWPICK_DATA"))
     parser.add_argument("--half", choices=["other", "tuned"], default="other")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", action="store_true", help="print every clean row that is taken for a leak, and misses")
+    parser.add_argument(
+        "--show", action="store_true", help="print every clean row that is taken for a leak, and misses"
+    )
     args = parser.parse_args()
     if args.data is None:
         parser.error("give --data or set ROWPICK_DATA")

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from curate.sources.stdlib import load_stdlib, mine
 
 _NAME = re.compile(r"\bdef (\w+)\(([\w, ]*)\)")
+_OPENINGS = ("Please help me with this.", "For my project:", "Task:", "I want the following in Python.", "Hello!")
 
 
 def mined_rows() -> Iterator[tuple[str, str, str]]:
@@ -42,23 +43,25 @@ def mined_rows() -> Iterator[tuple[str, str, str]]:
 
 
 def vary(instruction: str, output: str, rng: random.Random) -> tuple[str, str]:
-    """The row with its function and arguments renamed and its request reworded: a near-duplicate, as pools have them."""
+    """The row with function and arguments renamed and the request reworded: a near-duplicate, as pools have them."""
     found = _NAME.search(output)
-    names = [found[1], *(name.strip() for name in found[2].split(",") if name.strip() not in ("", "self"))] if found else []
+    names = (
+        [found[1], *(name.strip() for name in found[2].split(",") if name.strip() not in ("", "self"))] if found else []
+    )
     for name in names:
         new = f"{name}_{rng.choice(('value', 'item', 'data', 'new', 'other', 'result'))}{rng.randrange(100)}"
         instruction = re.sub(rf"\b{re.escape(name)}\b", new, instruction)
         output = re.sub(rf"\b{re.escape(name)}\b", new, output)
-    opening = rng.choice(("Please help me with this.", "For my project:", "Task:", "I want the following in Python.", "Hello!"))
+    opening = rng.choice(
+        ("Please help me with this.", "For my project:", "Task:", "I want the following in Python.", "Hello!")
+    )
     return f"{opening} {instruction}", output
 
 
 def write_pool(path: Path, n_rows: int, seed: int = 0) -> dict[str, Any]:
     """Write `n_rows` rows as JSONL in a shuffled order; how many are of which kind comes back."""
     rng = random.Random(seed)
-    rows = []
-    for row in mined_rows():
-        rows.append(row)
+    rows = list(mined_rows())
     rng.shuffle(rows)
     real = rows[:n_rows]
     varied = []
@@ -77,7 +80,7 @@ def write_pool(path: Path, n_rows: int, seed: int = 0) -> dict[str, Any]:
         "mined_from_packages": len(real) - stdlib,
         "varied": len(varied),
         "megabytes": round(path.stat().st_size / 1e6, 1),
-        "how": "documented functions of the installed library and packages; varied rows are renamed and reworded copies",
+        "how": "documented functions of the installed library and packages; varied ones are renamed, reworded copies",
     }
 
 

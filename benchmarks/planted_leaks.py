@@ -1,4 +1,4 @@
-"""Rows that leak a benchmark task, in the ways leaks happen: verbatim, renamed, reformatted, reworded, solution only."""
+"""Rows that leak a benchmark task in the ways leaks happen: verbatim, renamed, reformatted, reworded, and more."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = (
 HARDER_KINDS = ("renamed_reformatted_reworded", "renamed_solution_only", "body_only")
 _NEW_NAMES = (
     "items", "data", "seq", "val", "acc", "out", "tmp", "cur", "nxt", "left", "right", "total", "best", "flag", "buf",
-    "node", "key", "entry", "piece", "part", "idx", "pos", "size", "limit", "base", "step", "head", "tail", "score", "word",
+    "node", "key", "entry", "piece", "part", "idx", "pos", "size", "limit", "base", "step", "head", "tail", "score",
 )  # fmt: skip
 _ASKS = (
     "{d}",
@@ -41,8 +41,9 @@ _SYNONYMS = {
     "return": "give back", "list": "sequence", "array": "sequence", "string": "text", "number": "value",
     "numbers": "values", "check": "test", "whether": "if", "elements": "items", "element": "item", "remove": "delete",
     "all": "every", "sum": "total", "largest": "biggest", "smallest": "least", "maximum": "greatest",
-    "minimum": "lowest", "calculate": "compute", "count": "tally", "integer": "whole number", "integers": "whole numbers",
-    "input": "argument", "contains": "holds", "using": "by means of", "first": "initial", "last": "final",
+    "minimum": "lowest", "calculate": "compute", "count": "tally", "integer": "whole number",
+    "integers": "whole numbers", "input": "argument", "contains": "holds",
+    "using": "by means of", "first": "initial", "last": "final",
     "convert": "turn", "create": "build", "sort": "order", "two": "a pair of", "words": "terms", "takes": "accepts",
 }  # fmt: skip
 
@@ -82,18 +83,20 @@ def plant(task: BenchmarkTask, kind: str, clean: tuple[str, str], rng: random.Ra
     if kind == "body_only":
         lines = solution.split("\n")
         first = next((i for i, line in enumerate(lines) if line.startswith("def ")), 0)
-        return Plant(kind, task.task_id, clean[0], f"def run(value):\n" + "\n".join(lines[first + 1 :]))
+        return Plant(kind, task.task_id, clean[0], "def run(value):\n" + "\n".join(lines[first + 1 :]))
     if kind == "solution_only":
         return Plant(kind, task.task_id, clean[0], _dress(solution, rng))
-    inside = f"class Solution:\n{textwrap.indent(solution, '    ')}\n\n\n{clean[1]}" if rng.random() < 0.5 else (
-        f"{clean[1]}\n\n\n{solution}"
+    inside = (
+        f"class Solution:\n{textwrap.indent(solution, '    ')}\n\n\n{clean[1]}"
+        if rng.random() < 0.5
+        else (f"{clean[1]}\n\n\n{solution}")
     )
     return Plant(kind, task.task_id, clean[0], inside)
 
 
 def _ask(template: str, description: str, code: str) -> str:
     head = code.split("\n    ")[0] if "{p}" in template else ""
-    return template.format(d=description, p=f"{head}\n    \"\"\"{description}\"\"\"")
+    return template.format(d=description, p=f'{head}\n    """{description}"""')
 
 
 def _dress(code: str, rng: random.Random) -> str:

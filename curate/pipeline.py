@@ -37,9 +37,9 @@ class Work:
     tokenizer_digest: str
     template: PromptTemplate
     token_counts: NDArray[np.int32]
-    benchmarks: list[BenchmarkTask] = field(default_factory=list)
-    inputs: list[FileRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    benchmarks: list[BenchmarkTask] = field(default_factory=list)
+    inputs: list[FileRecord] = field(default_factory=list)  # the pool's files, then the benchmarks'
     seconds: dict[str, float] = field(default_factory=dict)
     embedded: list[int] = field(default_factory=list)  # row indices, in row_id order
     embeddings: Any = None  # (len(embedded), d)

@@ -27,7 +27,13 @@ def config_digest(work: Work) -> str:
 
     settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
     benchmarks = [record.sha256 for record in work.inputs[len(work.pool.inputs) :]]
-    contents = [*benchmarks, work.pool.digest, work.tokenizer_digest, work.template.text, encoder_identity(work.config.encoder)]
+    contents = [
+        *benchmarks,
+        work.pool.digest,
+        work.tokenizer_digest,
+        work.template.text,
+        encoder_identity(work.config.encoder),
+    ]
     return digest_json([settings, contents])
 
 

@@ -13,7 +13,9 @@ from curate.code.unfenced import looks_like_prose
 from curate.rows import Row
 
 # Grammars that take fragments and dialects as people write them; the others report errors in code that is fine.
-TRUSTED = frozenset({"python", "javascript", "typescript", "java", "c", "cpp", "csharp", "go", "rust", "ruby", "php", "json"})
+TRUSTED = frozenset(
+    {"python", "javascript", "typescript", "java", "c", "cpp", "csharp", "go", "rust", "ruby", "php", "json"}
+)
 _SESSION = re.compile(r"^\s*(>>>|\.\.\.|In \[\d+\]:|\$ )", re.MULTILINE)
 _MAGIC = re.compile(r"^[ \t]*[!%].*$", re.MULTILINE)
 

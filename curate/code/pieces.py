@@ -13,11 +13,13 @@ from curate.code.unfenced import code_start, prose_start
 _CLAIM_CHARS = 2_000
 # Languages we do not know, but must not take for one we do: "a Kotlin class that Java can call" asks for no Java.
 _OTHERS = re.compile(
-    r"\b(kotlin|swift|scala|perl|haskell|matlab|dart|lua|julia|powershell|visual basic|vb\.?net|vba|assembly|objective-c|"
-    r"elixir|clojure|f#|groovy|fortran|cobol|lisp|scheme|prolog|erlang|ocaml|solidity|verilog|vhdl|graphql|yaml|xml|"
+    r"\b(kotlin|swift|scala|perl|haskell|matlab|dart|lua|julia|powershell|visual basic|vb\.?net|vba|assembly|"
+    r"objective-c|elixir|clojure|f#|groovy|fortran|cobol|lisp|scheme|prolog|erlang|ocaml|solidity|verilog|vhdl|graphql|yaml|xml|"
     r"markdown|latex|arduino|unity|excel|r (?:program|script|code|function)|in r)\b|\bf#"
 )
-_TRANSLATES = re.compile(r"\b(translat|convert|port|rewrit|transpil|migrat|equivalent|differen)\w*\b[^.]*\b(to|in|into|of|from)\b")
+_TRANSLATES = re.compile(
+    r"\b(translat|convert|port|rewrit|transpil|migrat|equivalent|differen)\w*\b[^.]*\b(to|in|into|of|from)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_TO_24_BITS = 40  # bits to shift a 64-bit hash by
+
 
 @dataclass(frozen=True)
 class Covered:
@@ -33,6 +35,9 @@ class Index:
         self.reference = references.row[starts][order].astype(np.int64)
         self.position = starts[order]
         self.hashes, self.first, self.times = np.unique(hashes[order], return_index=True, return_counts=True)
+        # Most windows of most rows stand in no reference: a table of 24 bits of the hash says so without a search.
+        self.maybe = np.zeros(1 << 24, dtype=bool)
+        self.maybe[self.hashes >> _TO_24_BITS] = True
         self.tokens = np.bincount(references.row, minlength=n_references)
 
     def cover(self, rows: Streams, least: float) -> Covered:
@@ -43,6 +48,8 @@ class Index:
         if not len(hashes) or not len(self.hashes):
             none = np.zeros(0, dtype=np.int64)
             return Covered(none, none, np.zeros(0))
+        likely = self.maybe[hashes >> _TO_24_BITS]
+        hashes, starts = hashes[likely], starts[likely]
         place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         hit = self.hashes[place] == hashes
         pairs = np.unique(rows.row[starts[hit]].astype(np.int64) * len(self.hashes) + place[hit])

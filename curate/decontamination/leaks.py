@@ -10,59 +10,104 @@ from dataclasses import dataclass
 from curate.cleaning import Finding
 from curate.code.languages import python_tree
 from curate.decontamination.coverage import Index
-from curate.decontamination.streams import code_streams, word_streams
+from curate.decontamination.streams import Streams, code_streams, word_streams
 from curate.decontamination.tasks import BenchmarkTask
 from curate.rows import Row
 
 REASON = "leaks_benchmark"
 _CHUNK_ROWS = 4_000
 _IMPORT = re.compile(r"^(?:from [\w.]+ import |import ).*$", re.MULTILINE)
-_REQUEST = re.compile(r"^\s*write an? (?:python )?(?:function|program|code|method)(?: to| that| which| for)?\b", re.IGNORECASE)
+_REQUEST = re.compile(
+    r"^\s*write an? (?:python )?(?:function|program|code|method)(?: to| that| which| for)?\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a comparison with a task's text is a leak: the share that must stand in the row, of how many tokens at least,
-    in runs of `window` tokens."""
+    """When a comparison with a task's text is a leak: the `share` of it that must stand in the row in runs of `window`
+    tokens; texts of fewer than `least_tokens` are not compared."""
 
     share: float
     window: int
     least_tokens: int = 0
 
 
-# Tuned on the tasks that benchmarks/curate_decontamination.py does not measure with. Runs of few tokens find what was
-# taken apart, and demand a share near one; names that agree are worth much, code that agrees only in its shape needs the
-# request to agree as well, or to be long: a bubble sort looks alike everywhere.
+# Tuned on the tasks that benchmarks/curate_decontamination.py does not measure with. Names that agree are worth much;
+# code that agrees only in its shape needs the request to agree as well, or to be long: short loops are all alike.
 SOLUTION = Rule(share=0.9, window=5)
+BODY = Rule(share=1.0, window=5, least_tokens=8)
 RENAMED = Rule(share=0.9, window=6)
-RENAMED_ALONE = Rule(share=0.95, window=12, least_tokens=40)
+RENAMED_ALONE = Rule(share=0.9, window=12, least_tokens=24)
 REQUEST_WITH_CODE = Rule(share=0.5, window=2)
 REQUEST = Rule(share=0.9, window=3, least_tokens=10)
 TEST = Rule(share=1.0, window=6, least_tokens=12)
 
 
+Hits = dict[tuple[int, int], float]  # (row, task) -> share of the task's text that stands in the row
+
+
 class Comparison:
     """One way of comparing rows with texts of the tasks; `texts` are (task number, text)."""
 
-    def __init__(self, texts: Sequence[tuple[int, str]], rule: Rule, *, words: bool = False, renamed: bool = False) -> None:
+    def __init__(
+        self, texts: Sequence[tuple[int, str]], rule: Rule, *, words: bool = False, renamed: bool = False
+    ) -> None:
         streams = (word_streams if words else code_streams)([text for _, text in texts])
-        self.rule, self.words = rule, words
+        self.rule = rule
         self.task = [task for task, _ in texts]
         self.index = Index(streams, len(texts), rule.window, renamed=renamed)
 
-    def hits(self, streams: dict[bool, object]) -> dict[tuple[int, int], float]:
-        """{(row, task): share} where the rule's share is reached."""
-        covered = self.index.cover(streams[self.words], self.rule.share)  # type: ignore[arg-type]
-        best: dict[tuple[int, int], float] = {}
-        for row, text, share in zip(covered.row.tolist(), covered.reference.tolist(), covered.share.tolist(), strict=True):
+    def hits(self, rows: Streams) -> Hits:
+        """The pairs that reach the rule's share."""
+        found = self.index.cover(rows, self.rule.share)
+        best: Hits = {}
+        for row, text, share in zip(found.row.tolist(), found.reference.tolist(), found.share.tolist(), strict=True):
             pair = row, self.task[text]
             if self.index.tokens[text] >= self.rule.least_tokens and share > best.get(pair, 0.0):
                 best[pair] = share
         return best
 
 
+class Detector:
+    """All comparisons with the texts of `tasks`, built once."""
+
+    def __init__(self, tasks: Sequence[BenchmarkTask]) -> None:
+        solutions = [(number, text) for number, task in enumerate(tasks) for text in _solutions(task.code)]
+        bodies = [(number, body) for number, text in solutions if (body := _body(text))]
+        requests = [(number, _REQUEST.sub("", task.description)) for number, task in enumerate(tasks)]
+        tests = [(number, line) for number, task in enumerate(tasks) for line in _tests(task.tests)]
+        self.by_name = Comparison(solutions, SOLUTION)
+        self.by_body = Comparison(bodies, BODY)
+        self.by_test = Comparison(tests, TEST)
+        self.by_request = Comparison(requests, REQUEST, words=True)
+        self.by_shape = Comparison(solutions, RENAMED, renamed=True)
+        self.by_word_pairs = Comparison(requests, REQUEST_WITH_CODE, words=True)
+        self.by_long_shape = Comparison(solutions + bodies, RENAMED_ALONE, renamed=True)
+
+    def evidence(self, texts: Sequence[str]) -> dict[int, tuple[int, float, str]]:
+        """{text number: (task number, share, what was found)}: the plainest evidence, of the task with most of it."""
+        code, words = code_streams(texts), word_streams(texts)
+        shape = self.by_shape.hits(code)
+        pairs = self.by_word_pairs.hits(words.only({row for row, _ in shape}))
+        best: dict[int, tuple[int, float, str]] = {}
+        for hits, what in (
+            (self.by_name.hits(code), "its solution"),
+            (self.by_body.hits(code), "its solution's body"),
+            (self.by_test.hits(code), "one of its tests"),
+            (self.by_request.hits(words), "its request"),
+            ({pair: share for pair, share in shape.items() if pair in pairs}, "its solution, renamed, and its request"),
+            (self.by_long_shape.hits(code), "its solution, renamed"),
+        ):
+            found: dict[int, tuple[int, float, str]] = {}
+            for (row, task), share in sorted(hits.items()):
+                if row not in best and (row not in found or share > found[row][1]):
+                    found[row] = task, share, what
+            best |= found
+        return best
+
+
 def find_leaks(rows: Sequence[Row], tasks: Sequence[BenchmarkTask]) -> list[Finding]:
-    """(row index, "leaks_benchmark", detail) of rows that hold a task's solution, tests or request.
+    """(row index, "leaks_benchmark", detail) of rows that hold a task's solution, a test or its request.
 
     Compared are runs of tokens of the whole row, instruction and output, so layout, comments, docstrings, brackets,
     quotes and type annotations leave no trace, and code is found inside other code. A solution counts with its own
@@ -71,40 +116,13 @@ def find_leaks(rows: Sequence[Row], tasks: Sequence[BenchmarkTask]) -> list[Find
     Only the first 50,000 characters of a row are looked at. What the rules find and miss:
     benchmarks/curate_decontamination.py.
     """
-    solutions = [(number, text) for number, task in enumerate(tasks) for text in _solutions(task.code)]
-    requests = [(number, _REQUEST.sub("", task.description)) for number, task in enumerate(tasks)]
-    tests = [(number, line) for number, task in enumerate(tasks) for line in _tests(task.tests)]
-    by_name = Comparison(solutions, SOLUTION)
-    by_shape = Comparison(solutions, RENAMED, renamed=True)
-    by_long_shape = Comparison(solutions, RENAMED_ALONE, renamed=True)
-    by_pairs = Comparison(requests, REQUEST_WITH_CODE, words=True)
-    by_request = Comparison(requests, REQUEST, words=True)
-    by_test = Comparison(tests, TEST)
+    detector = Detector(tasks)
     found: list[Finding] = []
     for start in range(0, len(rows), _CHUNK_ROWS):
         chunk = rows[start : start + _CHUNK_ROWS]
-        texts = [f"{row.instruction}\n{row.output}" for row in chunk]
-        streams: dict[bool, object] = {False: code_streams(texts), True: word_streams(texts)}
-        shape, pairs = by_shape.hits(streams), by_pairs.hits(streams)
-        evidence: dict[int, tuple[float, int, str]] = {}
-
-        def note(hits: dict[tuple[int, int], float], what: str, into: dict[int, tuple[float, int, str]] = evidence) -> None:
-            for (row, task), share in hits.items():
-                if (share, -task) > into.get(row, (0.0, 0, ""))[:2] and row not in settled:
-                    into[row] = share, -task, what
-
-        settled: set[int] = set()
-        for hits, what in (
-            (by_name.hits(streams), "its solution"),
-            (by_test.hits(streams), "one of its tests"),
-            (by_request.hits(streams), "its request"),
-            ({pair: share for pair, share in shape.items() if pair in pairs}, "its solution, renamed, and its request"),
-            (by_long_shape.hits(streams), "its solution, renamed"),
-        ):
-            note(hits, what)
-            settled |= set(evidence)
-        for row, (share, task, what) in sorted(evidence.items()):
-            found.append((chunk[row].row_index, REASON, f"{tasks[-task].task_id}: {share:.0%} of {what}"))
+        evidence = detector.evidence([f"{row.instruction}\n{row.output}" for row in chunk])
+        for number, (task, share, what) in sorted(evidence.items()):
+            found.append((chunk[number].row_index, REASON, f"{tasks[task].task_id}: {share:.0%} of {what}"))
     return found
 
 
@@ -125,6 +143,13 @@ def _solutions(code: str) -> Iterator[str]:
                     argument.annotation = None
         texts.append(_IMPORT.sub("", ast.unparse(tree)))
     return iter(dict.fromkeys(texts))
+
+
+def _body(solution: str) -> str | None:
+    """What follows the first line of a solution that is a single function."""
+    lines = solution.split("\n")
+    heads = [number for number, line in enumerate(lines) if line.startswith("def ")]
+    return "\n".join(lines[heads[0] + 1 :]) if len(heads) == 1 else None
 
 
 def _tests(tests: str) -> Iterator[str]:

@@ -6,8 +6,9 @@ import builtins
 import keyword
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,15 +26,9 @@ _FIXED = frozenset(keyword.kwlist) | frozenset(dir(builtins)) | {"self", "cls"}
 _DROPPED, _DOT = 0, 2  # numbers no token has: names are odd, everything else is even
 
 
-class _Numbers(dict[str, int]):
-    """Token -> number, remembered; a name that can be renamed is odd, any other token even, a dropped one 0."""
-
-    def __missing__(self, token: str) -> int:
-        number = self[token] = _number(token)
-        return number
-
-
+@lru_cache(maxsize=1_000_000)
 def _number(token: str) -> int:
+    """The number of a token; that of a name that can be renamed is odd, of any other even, of a dropped one 0."""
     if token == ".":
         return _DOT
     first = token[0]
@@ -49,29 +44,37 @@ def _number(token: str) -> int:
     return _hash(token) & ~1
 
 
+@lru_cache(maxsize=1_000_000)
 def _hash(token: str) -> int:
     data = token.encode("utf-8", "surrogatepass")
     return (zlib.crc32(data) << 30 | zlib.crc32(data, 0x5EED) >> 2) + 4
 
 
-_NUMBERS = _Numbers()
-
-
 @dataclass(frozen=True)
 class Streams:
-    """Many texts behind one another: `values` of all tokens, the `row` each is of, and whether a name could be renamed."""
+    """Many texts behind one another: `values` of all tokens, the `row` each is of, whether it is a renamable `name`."""
 
     values: NDArray[np.uint64]
     row: NDArray[np.int32]
     name: NDArray[np.bool_]
 
+    def only(self, rows: Collection[int]) -> Streams:
+        """The streams of these rows, under their numbers."""
+        import numpy as np
+
+        kept = np.isin(self.row, np.array(sorted(rows), dtype=np.int32))
+        return Streams(self.values[kept], self.row[kept], self.name[kept])
+
 
 def code_streams(texts: Sequence[str]) -> Streams:
-    """The code tokens of every text. White space, comments, docstrings, brackets, commas and colons are left out, quotes
-    are all alike, and what follows a dot is no name that could be renamed."""
+    """The code tokens of every text.
+
+    White space, comments, docstrings, brackets, commas and colons are left out, quotes are all alike, and what follows
+    a dot is no name that could be renamed.
+    """
     import numpy as np
 
-    streams = _build([list(map(_NUMBERS.__getitem__, _TOKEN.findall(text[:MAX_CHARS]))) for text in texts])
+    streams = _build([list(map(_number, _TOKEN.findall(text[:MAX_CHARS]))) for text in texts])
     after_dot = np.zeros(len(streams.values), dtype=bool)
     after_dot[1:] = streams.values[:-1] == _DOT
     kept = streams.values > _DOT
@@ -83,7 +86,7 @@ def word_streams(texts: Sequence[str]) -> Streams:
     """The words and numbers of every text, case folded."""
     import numpy as np
 
-    streams = _build([[_hash(word) for word in _WORD.findall(text[:MAX_CHARS].lower())] for text in texts])
+    streams = _build([list(map(_hash, _WORD.findall(text[:MAX_CHARS].lower()))) for text in texts])
     return Streams(streams.values, streams.row, np.zeros(len(streams.values), dtype=bool))
 
 
@@ -92,7 +95,9 @@ def _build(numbers: list[list[int]]) -> Streams:
 
     lengths = np.array([len(each) for each in numbers], dtype=np.int64)
     values = np.fromiter((n for each in numbers for n in each), np.uint64, int(lengths.sum()))
-    return Streams(values, np.repeat(np.arange(len(numbers), dtype=np.int32), lengths), np.zeros(len(values), dtype=bool))
+    return Streams(
+        values, np.repeat(np.arange(len(numbers), dtype=np.int32), lengths), np.zeros(len(values), dtype=bool)
+    )
 
 
 def windows(streams: Streams, length: int, *, renamed: bool) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -112,7 +117,9 @@ def windows(streams: Streams, length: int, *, renamed: bool) -> tuple[NDArray[np
         value = streams.values[j : j + n]
         if back is not None:
             seen = back[j : j + n]
-            value = np.where(streams.name[j : j + n], np.where(seen <= j, seen, 0).astype(np.uint64) + np.uint64(5), value)
+            value = np.where(
+                streams.name[j : j + n], np.where(seen <= j, seen, 0).astype(np.uint64) + np.uint64(5), value
+            )
         hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + value * np.uint64(0xD6E8FEB86659FD93)
         hashes ^= hashes >> np.uint64(29)
     inside = streams.row[:n] == streams.row[length - 1 : length - 1 + n]

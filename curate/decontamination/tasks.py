@@ -16,9 +16,7 @@ from curate.errors import UserError
 if TYPE_CHECKING:
     from curate.artifact.manifest_schema import FileRecord
 
-_FORMATS = (
-    "HumanEval (task_id, prompt, canonical_solution, entry_point, test) or MBPP (task_id, text or prompt, code, test_list)"
-)
+_FORMATS = "HumanEval (task_id, prompt, canonical_solution, test) or MBPP (task_id, text or prompt, code, test_list)"
 _DOCTEST = re.compile(r"^[ \t]*>>>[^\n]*(?:\n[ \t]*(?!>>>)\S[^\n]*)?", re.MULTILINE)
 
 
@@ -41,9 +39,10 @@ def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[Fil
     from curate.artifact import digest_file
     from curate.artifact.manifest_schema import FileRecord
 
-    tasks, records = [], []
+    tasks: list[BenchmarkTask] = []
+    records: list[FileRecord] = []
     for path in map(Path, paths):
-        found = [_task(record, f"{path} task {number}", path) for number, record in enumerate(_records(path), start=1)]
+        found = [_task(record, f"{path} task {number}") for number, record in enumerate(_records(path), start=1)]
         if not found:
             raise UserError(f"The benchmark file {path} holds no tasks.", f"Give {_FORMATS}.")
         tasks += found
@@ -68,7 +67,7 @@ def _records(path: Path) -> list[Any]:
     return read_jsonl(path)
 
 
-def _task(record: Any, place: str, path: Path) -> BenchmarkTask:
+def _task(record: Any, place: str) -> BenchmarkTask:
     if not isinstance(record, Mapping):
         raise UserError(f"{place} is a JSON {type(record).__name__}, not an object.", f"Give {_FORMATS}.")
 
@@ -80,13 +79,19 @@ def _task(record: Any, place: str, path: Path) -> BenchmarkTask:
     tests = record.get("test_list")
     task_id = record.get("task_id")
     if task_id is not None and solution is not None and prompt is not None:
-        whole = solution if solution.lstrip("\n").startswith(("def ", "import ", "from ", "class ", "@")) else prompt + solution
+        whole = (
+            solution
+            if solution.lstrip("\n").startswith(("def ", "import ", "from ", "class ", "@"))
+            else prompt + solution
+        )
         return BenchmarkTask(str(task_id), _docstring(prompt, record), whole, text("test") or text("assertion") or "")
     if task_id is not None and asked is not None and (code := text("code")) is not None:
         name = str(task_id) if not isinstance(task_id, int) else f"MBPP/{task_id}"
         listed = "\n".join(map(str, tests)) if isinstance(tests, list) else ""
         return BenchmarkTask(name, _words(asked), code, listed)
-    raise UserError(f"{place} has the fields {', '.join(map(str, record)) or 'none'}: no format we know.", f"Give {_FORMATS}.")
+    raise UserError(
+        f"{place} has the fields {', '.join(map(str, record)) or 'none'}: no format we know.", f"Give {_FORMATS}."
+    )
 
 
 def _docstring(prompt: str, record: Mapping[str, Any]) -> str:

@@ -109,9 +109,9 @@ def pick_tokens(
 ) -> Picks:
     """Picks whose tokens add up to at most `budget` and, where the rows allow, to within 0.1% of it.
 
-    Rows are taken in the strategy's order and those that overshoot are skipped; the rest is filled with the best fitting
-    row, again and again, and then by exchanging one pick for a row that fits better. A note says by how much the budget
-    was missed when that is more than 0.1%.
+    Rows are taken in the strategy's order and those that overshoot are skipped; the rest is filled with the best
+    fitting row, again and again, and then by exchanging a pick for a row that fits better. A note says by how much the
+    budget was missed when that is more than 0.1%.
     """
     import numpy as np
 

@@ -100,7 +100,7 @@ def place_in_cluster(labels: NDArray[np.int32], n_clusters: int) -> tuple[NDArra
 
 
 def take_turns(candidates: Candidates, order: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first k rows when clusters take turns, each giving its rows as they come in `order`; and each one's turn, from 1.
+    """The first k rows when clusters take turns, each giving its rows as they come in `order`; and their turns, from 1.
 
     Turns that standing picks took count: a cluster that has given fewer goes first. In a turn larger clusters go first.
     """

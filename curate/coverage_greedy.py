@@ -34,18 +34,18 @@ class Entries:
 
         gained = np.maximum(self.cosine - covered[self.rows], 0)
         sums = np.concatenate([[0.0], np.cumsum(gained, dtype=np.float64)])
-        return np.round(sums[self.starts[1:]] - sums[self.starts[:-1]], 5)
+        return np.asarray(np.round(sums[self.starts[1:]] - sums[self.starts[:-1]], 5))
 
 
 class Coverage:
     """The facility-location function f(S) = sum over evaluated rows of max(0, cosine to the nearest row of S).
 
-    The trick: floors. A few random rows, one for every 4 to 64 picks wanted, are taken as a yardstick, and each evaluated
-    row's cosine to the nearest of them (itself apart) is its floor. What is below the floor hardly matters once k picks
-    stand, so only cosines above it are kept: with r yardstick rows about 1/(r + 1) of all, found in one blocked product.
-    Greedy then maximises g(S) = sum of max(floor, cosine to the nearest row of S), which is at least f(S) for every S,
-    so a bound on the best g bounds the best f. When nothing gains any more, floors give way to what the picks really
-    reach, and greedy goes on.
+    The trick: floors. A few random rows, one for every 4 to 64 picks wanted, are taken as a yardstick, and each
+    evaluated row's cosine to the nearest of them (itself apart) is its floor. What is below the floor hardly matters
+    once k picks stand, so only cosines above it are kept: with r yardstick rows about 1/(r + 1) of all, found in one
+    blocked product. Greedy then maximises g(S) = sum of max(floor, cosine to the nearest row of S), which is at least
+    f(S) for every S, so a bound on the best g bounds the best f. When nothing gains any more, floors give way to what
+    the picks really reach, and greedy goes on.
     """
 
     def __init__(self, candidates: Candidates, k: int, rng: np.random.Generator, evaluated: int) -> None:
@@ -158,13 +158,95 @@ class Coverage:
                 near.add(j)
                 gains.append(gain)
 
-    def value_and_bound(self) -> tuple[float, float]:
-        """f of the picks over the evaluated rows, and what no set of as many picks can exceed."""
+    def bound(self) -> float:
+        """What no set of as many picks as stand can exceed, over the evaluated rows: g plus their largest gains."""
         import numpy as np
 
-        value = float(self._reach(np.array(self.picked, dtype=np.int64)).sum(dtype=np.float64))
         left = np.sort(self.entries.gains(self.covered))[::-1][: len(self.picked)]
-        return value, max(value, float(self.covered.sum(dtype=np.float64)) + float(left.sum()))
+        return float(self.covered.sum(dtype=np.float64)) + float(left.sum())
+
+    def value(self, picks: list[int]) -> float:
+        """f of the picks over the evaluated rows."""
+        import numpy as np
+
+        return float(self._reach(np.array(picks, dtype=np.int64)).sum(dtype=np.float64))
+
+
+def move_to_medoids(candidates: Candidates, order: list[int], rounds: int) -> tuple[list[int], float]:
+    """The picks, each moved to the row of its cell that serves the cell best, and f over all rows of all picks.
+
+    The cell of a pick are the rows nearest to it. The sum of their cosines to a row is one product with the sum of
+    their vectors, so a round costs one search for nearest picks, over the whole pool: what a sample missed is mended
+    (Voronoi iteration for k-medoids: Park and Jun, 2009). Picks that stood before stay; a move that would bring two
+    picks near each other, or not raise f, is not made.
+    """
+    import numpy as np
+
+    vectors = candidates.embeddings
+    stand = candidates.picked
+    picks = np.concatenate([stand, np.array(order, dtype=np.int64)])
+    cell, cosine = nearest(vectors, vectors[picks])
+    value = float(np.maximum(cosine, 0).sum(dtype=np.float64))
+    movable = np.zeros(len(vectors), dtype=bool)
+    movable[candidates.open()] = True
+    for _ in range(rounds):
+        moved = _medoids(vectors, picks, cell, movable)
+        moved[: len(stand)] = stand
+        moved = _keep_apart(vectors, picks, moved, candidates.near_duplicate)
+        if (moved == picks).all():
+            break
+        cell_after, cosine = nearest(vectors, vectors[moved])
+        value_after = float(np.maximum(cosine, 0).sum(dtype=np.float64))
+        if value_after <= value:
+            break
+        picks, cell, value = moved, cell_after, value_after
+    return picks[len(stand) :].tolist(), value
+
+
+def _medoids(
+    vectors: NDArray[np.float32], picks: NDArray[np.int64], cell: NDArray[np.int64], movable: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """For every pick the movable row of its cell with the largest sum of cosines to the cell; the first of equals."""
+    import numpy as np
+
+    by_cell = np.argsort(cell, kind="stable")
+    used, starts = np.unique(cell[by_cell], return_index=True)
+    sums = np.zeros((len(picks), vectors.shape[1]), dtype=np.float32)
+    for number, rows in zip(used.tolist(), np.split(by_cell, starts[1:]), strict=True):
+        sums[number] = vectors[rows].sum(axis=0, dtype=np.float64)
+    served = np.concatenate(
+        list(each_block(len(vectors), 16_384, lambda rows: np.einsum("nd,nd->n", vectors[rows], sums[cell[rows]])))
+    )
+    # A pick outside its own cell (its equal is another pick) and rows that may not be picked are left where they are.
+    rows = np.flatnonzero(movable)
+    rows = rows[np.lexsort((rows, -np.round(served[rows], 4), cell[rows]))]
+    used, first = np.unique(cell[rows], return_index=True)
+    moved = picks.copy()
+    own = cell[picks] == np.arange(len(picks))
+    moved[used[own[used]]] = rows[first][own[used]]
+    return moved
+
+
+def _keep_apart(
+    vectors: NDArray[np.float32], picks: NDArray[np.int64], moved: NDArray[np.int64], bound: float
+) -> NDArray[np.int64]:
+    """`moved`, without the moves that come near another pick, where it was or where it goes."""
+    import numpy as np
+
+    changed = np.flatnonzero(moved != picks)
+    kept = picks.copy()
+    others = vectors[np.concatenate([picks, moved])]
+
+    def is_free(rows: slice) -> NDArray[np.bool_]:
+        numbers = changed[rows]
+        cosine = vectors[moved[numbers]] @ others.T
+        each = np.arange(len(numbers))
+        cosine[each, numbers] = cosine[each, numbers + len(picks)] = -1
+        return np.asarray(cosine.max(axis=1) < bound - ROUNDING)
+
+    free = np.concatenate([np.zeros(0, dtype=bool), *each_block(len(changed), 512, is_free)])
+    kept[changed[free]] = moved[changed[free]]
+    return kept
 
 
 class _NearPick:

@@ -37,7 +37,8 @@ def pick_lazily(
     closest[places] = nearest(vectors[places], vectors[candidates.picked])[1]
     score = np.full(n, -np.inf)
     score[places] = base[places] - weight * np.maximum(closest[places], -1)
-    order, cosines = [], []
+    order: list[int] = []
+    cosines: list[float] = []
     while len(order) < min(k, len(places)):
         if n_picked == 0 and rng is not None:
             best = int(rng.choice(places))
@@ -50,7 +51,7 @@ def pick_lazily(
                 left = places[~np.isin(places, picked[:n_picked])][: k - len(order)]
                 return np.array([*order, *left], dtype=np.int64), np.array([*cosines, *closest[left]], dtype=np.float32)
         order.append(best)
-        cosines.append(closest[best])
+        cosines.append(float(closest[best]))
         picked[n_picked] = best
         n_picked += 1
         score[best] = -np.inf

@@ -134,10 +134,13 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "facility-location": Strategy(
         _from("facility_location"),
-        "the picks that all rows are nearest to, greedy, with a proven bound",
+        "the picks that all rows are nearest to, with a proven bound",
         "Nemhauser, Wolsey and Fisher, 1978",
         frozenset({"embeddings"}),
-        {"evaluated": Option(16_384, 1, 10_000_000, "rows that a larger pool's value is estimated on")},
+        {
+            "evaluated": Option(16_384, 1, 10_000_000, "rows that greedy values picks on in a larger pool"),
+            "rounds": Option(2, 0, 100, "times each pick is moved to the best row of those nearest to it"),
+        },
     ),
     "mmr": Strategy(
         _from("mmr"),

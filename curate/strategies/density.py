@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from curate.clustering import place_in_cluster
@@ -48,7 +49,7 @@ def estimate_density(candidates: Candidates, rng: np.random.Generator) -> NDArra
     density = np.ones(len(candidates))
     by_cluster = np.argsort(candidates.labels, kind="stable")
     edges = np.searchsorted(candidates.labels[by_cluster], np.arange(len(candidates.centres) + 1))
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges.tolist()):
         members = by_cluster[start:stop]
         if not len(members):
             continue
@@ -66,6 +67,6 @@ def _kernel_means(
 
     def mean(rows: slice) -> NDArray[np.float64]:
         cosine = np.minimum(vectors[rows] @ sample.T, 1)
-        return np.exp((cosine - 1) / np.float32(squared_bandwidth)).mean(axis=1, dtype=np.float64)
+        return np.asarray(np.exp((cosine - 1) / np.float32(squared_bandwidth)).mean(axis=1, dtype=np.float64))
 
     return np.concatenate(list(each_block(len(vectors), _BLOCK, mean)))

@@ -21,10 +21,10 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
     """Greedy MAP of a determinantal point process (Chen, Zhang and Zhou, 2018, arXiv 1709.05135): k rows, each the one
     that multiplies the determinant of the picks' kernel most; the first, where all are equal, is random.
 
-    The kernel is exp(-(1 - cosine) / bandwidth^2), which has full rank for rows that differ; the plain cosine kernel of
-    the paper's experiments has rank d, so that its determinant is zero for more than d picks. Where the determinant does
-    reach zero before k (rows that repeat each other, a wide bandwidth), the rest is drawn at random and a note says how
-    many. Determinants only fall, so most rows' are never brought up to date (Hemmi et al., 2022, arXiv 2206.05947).
+    The kernel is exp(-(1 - cosine) / bandwidth^2), which has full rank for rows that differ; a plain
+    cosine kernel has rank d, so that its determinant is zero for more than d picks. Where the determinant does reach
+    zero before k (rows that repeat each other, a wide bandwidth), the rest is drawn at random and a note says how many.
+    Determinants only fall, so most rows' are never brought up to date (Hemmi et al., 2022, arXiv 2206.05947).
     Needs up to 8 bytes x n x k of memory.
     """
     import numpy as np
@@ -41,7 +41,8 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
     process = _Process(candidates.embeddings, places, total, bandwidth)
     for pick in candidates.picked.tolist():
         process.force(pick)
-    order, reasons = [], []
+    order: list[int] = []
+    reasons: list[str] = []
     while len(order) < min(k, len(places)):
         best = int(rng.integers(len(places))) if process.n_picked == 0 else process.refreshed_best()
         variance = float(process.variance[best])
@@ -60,8 +61,8 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
         order += others.tolist()
         reasons += ["drawn at random: the determinant is zero"] * len(others)
         notes = [
-            f"dpp: the determinant is zero beyond {total - missing} rows at bandwidth {bandwidth}; the other picks were "
-            "drawn at random among the rows left."
+            f"dpp: the determinant is zero beyond {total - missing} rows at bandwidth {bandwidth}; the other picks "
+            "were drawn at random among the rows left."
         ]
     return Picks(np.array(order, dtype=np.int64), reasons, notes)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-import types
-from typing import Any
 
 from . import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Server:
@@ -17,12 +19,15 @@ class Server:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.kept: list[Any] = []
+        self.numbers: dict[int, int] = {}
         self.space: dict[str, Any] = {}
 
     def keep(self, value: Any) -> wire.Reference:
-        self.kept.append(value)
+        number = self.numbers.setdefault(id(value), len(self.kept))
+        if number == len(self.kept):
+            self.kept.append(value)
         kind = "iterator" if hasattr(value, "__next__") else "type" if isinstance(value, type) else type(value).__name__
-        return wire.Reference(len(self.kept) - 1, kind)
+        return wire.Reference(number, kind)
 
     def resolve(self, reference: wire.Reference) -> Any:
         return self.kept[reference.number]
@@ -44,7 +49,7 @@ class Server:
             wire.send(self.fd, data)
 
     def do_load(self, source: str, name: str) -> None:
-        module = types.ModuleType(name)
+        module = type(sys)(name)
         sys.modules[name] = module
         self.space = module.__dict__
         exec(compile(source, "<program>", "exec", dont_inherit=True), self.space)
@@ -54,7 +59,7 @@ class Server:
         for name in names:
             if name in self.space:
                 value = self.space[name]
-                found[name] = ("module", name) if isinstance(value, types.ModuleType) else ("value", value)
+                found[name] = ("module", name) if isinstance(value, type(sys)) else ("value", value)
         return found
 
     def do_call(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -83,6 +88,9 @@ class Server:
             return ("item", next(value))
         except StopIteration:
             return ("end", None)
+
+    def do_eq(self, value: Any, other: Any) -> bool:
+        return bool(value == other)
 
     def do_len(self, value: Any) -> int:
         return len(value)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from curate.errors import UserError
 from evaluate_suite.execution.cell import wire
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-from evaluate_suite.execution.test_names import names_of_test
+from evaluate_suite.execution.wanted_names import names_of_test
 
 HOME = "/home/sandbox"
 KEEP_OUTPUT_BYTES = 4096
@@ -55,7 +55,7 @@ class Job:
 
 @cache
 def _compile_cell() -> None:
-    """Write the byte code of the inside once, so that the sandbox, which cannot write it, need not make it each time."""
+    """Write the byte code of the inside once: the sandbox cannot write it and would make it each time."""
     import compileall
 
     compileall.compile_dir(Path(__file__).resolve().parent / "cell", quiet=2)
@@ -87,6 +87,11 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
         elif entry.exists() and not any(Path(path).is_relative_to(p) for p in found):
             found.append(path)
     return found, links, libraries, interpreter
+
+
+def visible_inside(path: str | Path) -> bool:
+    """Whether tested programs can read `path`: it lies in the Python installation."""
+    return any(Path(path).resolve().is_relative_to(Path(seen).resolve()) for seen in _layout()[0])
 
 
 def _privileged() -> bool:
@@ -148,8 +153,8 @@ def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
     }  # fmt: skip
     names, modules = names_of_test(job.test)
     task = {
-        "names": names, "modules": modules, "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test,
-        "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
+        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test, "names": names,
+        "modules": modules, "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
     }  # fmt: skip
     data = b"".join(_frame(wire.encode(part)) for part in (config, task))
     process = subprocess.Popen(

@@ -225,7 +225,7 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
 
 
 def _explain(error: BaseException, session: Session, kind: str, missing: set[str], asked: bool) -> tuple[str, str]:
-    """Why it did not pass. A test that stumbles over an answer fails it; only one that asked nothing is itself wrong."""
+    """Why it did not pass. A test that stumbles over an answer fails it; one that asked nothing is itself wrong."""
     name, text = type(error).__name__, _text(error)
     if error is session.raised:
         name = getattr(error, "candidate_kind", "")

@@ -224,7 +224,7 @@ class Cell:
 
     def _processes(self) -> list[int]:
         if self.guarded:
-            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]  # noqa: PTH208
+            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]
         found, queue = [], [self.candidate, self.judge]
         while queue:
             process = queue.pop()

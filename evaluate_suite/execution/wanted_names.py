@@ -20,7 +20,8 @@ def names_of_test(test: str) -> tuple[list[str], list[str]]:
     table = symtable.symtable(test, "<test>", "exec")
     own = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
     read = _read_globals(table) - own - set(dir(builtins))
-    bases, other = set(), set()
+    bases: set[str] = set()
+    other: set[str] = set()
     tree = ast.parse(test)
     attributes = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):

@@ -52,7 +52,12 @@ class Server:
         module = type(sys)(name)
         sys.modules[name] = module
         self.space = module.__dict__
-        exec(compile(source, "<program>", "exec", dont_inherit=True), self.space)
+        try:
+            exec(compile(source, "<program>", "exec", dont_inherit=True), self.space)
+            if name == "__main__":
+                _end_as_a_script_does()
+        finally:
+            _flush()
 
     def do_names(self, names: list[str]) -> dict[str, Any]:
         found = {}
@@ -102,6 +107,22 @@ class Server:
         return repr(value)
 
 
+def _end_as_a_script_does() -> None:
+    """Wait for threads, then run what was registered for the end."""
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    if "atexit" in sys.modules:
+        sys.modules["atexit"]._run_exitfuncs()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            continue
+
+
 def main(fd: int, libraries: list[str]) -> None:
     """Serve requests on `fd` with a Python that looks as usual: `exit`, `quit` and the installed packages are there."""
     import _sitebuiltins
@@ -113,7 +134,5 @@ def main(fd: int, libraries: list[str]) -> None:
     try:
         Server(fd).serve()
     finally:
-        try:
-            sys.stdout.flush()
-        finally:
-            os._exit(0)
+        _flush()
+        os._exit(0)

@@ -246,6 +246,7 @@ def build_candidates(work: Work) -> Candidates:
         centres=work.centres,
         token_counts=work.token_counts[work.candidates],
         prompt_chars=np.array([len(work.rows[i].instruction) for i in work.candidates], dtype=np.int32),
+        output_chars=np.array([len(work.rows[i].output) for i in work.candidates], dtype=np.int32),
         row_index=np.array(work.candidates, dtype=np.int64),
         scores={},
     )

@@ -171,7 +171,8 @@ def verdict(
 ) -> None:
     """What a loss history says about the training, by which rule, and what to try."""
     from curate.artifact import home
-    from evaluate_suite.fit_signals import judge, read_history
+    from evaluate_suite.fit_signals import judge
+    from evaluate_suite.history_files import read_history
 
     run = home() / "runs" / history
     found = judge(read_history(run if run.is_dir() and not Path(history).exists() else Path(history)))

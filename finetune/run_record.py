@@ -52,8 +52,10 @@ class Run:
 
     @property
     def selection_path(self) -> Path:
-        """Where the selection stood when the run was made."""
-        return Path(self.manifest.config[SELECTION_KEY])
+        """Where the selection stands: where it stood when the run was made or, both moved, beside the run's folder."""
+        recorded = Path(self.manifest.config[SELECTION_KEY])
+        moved = self.path.parent.parent / recorded.parent.name / recorded.name
+        return moved if moved.is_dir() and not recorded.is_dir() else recorded
 
     def read_selection(self) -> Selection:
         """The selection this run was trained on; one that is gone or has changed is an error."""

@@ -34,8 +34,8 @@ class PairedDifference:
     """`second` minus `first` over the `n` items both have; `p` is two-sided.
 
     `n_units` is how many independent `unit`s (rows, tasks, draws or seeds) the interval and p stand on, `df` the
-    degrees of freedom of the interval. `bootstrap_low` and `bootstrap_high` are a second interval that assumes no shape.
-    `smallest_detectable` is the effect that the data would have shown with 80% power; `winner` is None unless a
+    degrees of freedom of the interval. `bootstrap_low` and `bootstrap_high` are a second interval, which assumes no
+    shape. `smallest_detectable` is the effect that the data would have shown with 80% power; `winner` is None unless a
     difference is shown after correction.
     """
 
@@ -160,12 +160,14 @@ def paired_difference(
     *,
     weights: Mapping[Hashable, float] | None = None,
     clusters: Mapping[Hashable, Hashable] | None = None,
+    unit: str | None = None,
     seed: int = 0,
 ) -> PairedDifference:
     """`second` minus `first`, paired by item, clustered where several items belong to one task.
 
     Values of 0 and 1 are tested by McNemar's exact test (1947), others by flipping the signs of the clusters'
-    differences (Fisher, 1935): exactly where that is at most 9,999 flips, else with as many random ones.
+    differences (Fisher, 1935): exactly where that is at most 9,999 flips, else with as many random ones. `unit` is
+    what an item is called.
     """
     import numpy as np
     from scipy import stats
@@ -177,7 +179,7 @@ def paired_difference(
         entry = groups.setdefault(item if clusters is None else clusters[item], [0.0, 0.0])
         entry[0] += values[second][item] - values[first][item]
         entry[1] += weight
-    unit = "rows" if clusters is None else "tasks"
+    unit = unit or ("rows" if clusters is None else "tasks")
     if len(groups) < 2:
         return PairedDifference(
             first, second, len(items), None, None, None, None, None, reason=TOO_FEW, unit=unit, n_units=len(groups)
@@ -253,13 +255,14 @@ def compare_runs(
     higher_is_better: bool,
     weights: Mapping[Hashable, float] | None = None,
     clusters: Mapping[Hashable, Hashable] | None = None,
+    unit: str | None = None,
 ) -> list[PairedDifference]:
     """Every pair of runs, with p values corrected over all of them: Holm (1979) and Benjamini and Hochberg (1995).
 
     A winner is named only when Holm's p is at most 0.05 and the interval excludes 0.
     """
     pairs = [
-        paired_difference(a, b, values, weights=weights, clusters=clusters)
+        paired_difference(a, b, values, weights=weights, clusters=clusters, unit=unit)
         for a, b in itertools.combinations(values, 2)
     ]
     return correct(pairs, higher_is_better)
@@ -275,7 +278,7 @@ def correct(pairs: Sequence[PairedDifference], higher_is_better: bool) -> list[P
     tested = [pair for pair in pairs if pair.p is not None]
     if not tested:
         return list(pairs)
-    raw = [pair.p for pair in tested]
+    raw = [pair.p for pair in tested if pair.p is not None]
     # statsmodels collects garbage at every call, which takes longer than the rest: one p needs no correction.
     holm = multipletests(raw, method="holm")[1] if len(raw) > 1 else raw
     fdr = false_discovery_control(raw, method="bh")

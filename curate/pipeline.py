@@ -73,6 +73,15 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     folder = selection_folder(work, out)
     if existing(work, folder):
         return read_selection(folder)
+    find_candidates(work)
+    with work.timed("pick"):
+        pick(work)
+    write(work, folder, command)
+    return read_selection(folder)
+
+
+def find_candidates(work: Work) -> None:
+    """Every step between loading and picking: what is left, embedded and clustered, is what a strategy chooses from."""
     with work.timed("hold_out"):
         hold_out(work)
     with work.timed("bound"):
@@ -85,10 +94,6 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     require_enough(work)
     with work.timed("cluster"):
         cluster(work)
-    with work.timed("pick"):
-        pick(work)
-    write(work, folder, command)
-    return read_selection(folder)
 
 
 def load(config: SelectConfig) -> Work:

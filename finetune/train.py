@@ -16,7 +16,7 @@ from finetune.checkpoints import best_adapter, complete_checkpoint, latest_check
 from finetune.dataset import Plan, build_plan, encode_rows
 from finetune.history import History, Meter, peak_memory_gib
 from finetune.interrupt import Interrupt
-from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins
+from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins, require_gpus
 from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_folder, start_run
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def train(
 
     With `gpus` above 1 as many processes share every step; the run is the same up to rounding.
     """
+    if gpus > 1:
+        require_gpus(gpus, config.device)
+        batch_shape(config, gpus)
     folder = run_folder(config, selection, out)
     if start_run(folder, config, selection, resume, gpus):
         return read_run(folder)

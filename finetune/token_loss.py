@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.tokens import EncodedExample
 from finetune.packing import IGNORED, build_packed_batch, pack_examples
+from finetune.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     import torch
@@ -63,10 +64,11 @@ def row_losses(
     pad_token_id: int,
     advance: Callable[[int], None] = lambda n: None,
     bin_tokens: int = EVAL_BIN_TOKENS,
+    processes: Processes = ALONE,
 ) -> list[RowLoss]:
     """The loss of every example on its own output, in order. The model's training mode is put back afterwards.
 
-    Rows are packed without seeing each other, as in training, one bin a forward pass.
+    Rows are packed without seeing each other, as in training, one bin a forward pass; several processes share the bins.
     """
     import torch
 
@@ -76,7 +78,7 @@ def row_losses(
     device = next(model.parameters()).device
     losses: list[RowLoss | None] = [None] * len(examples)
     try:
-        for rows in pack_examples(lengths, max([bin_tokens, *lengths])):
+        for rows in pack_examples(lengths, max([bin_tokens, *lengths]))[processes.rank :: processes.size]:
             batch = build_packed_batch([[examples[i] for i in rows]], pad_token_id)
             with torch.inference_mode():
                 nll, samples = token_nll(model, {name: value.to(device) for name, value in batch.items()})
@@ -87,7 +89,7 @@ def row_losses(
             advance(len(rows))
     finally:
         model.train(was_training)
-    return [loss for loss in losses if loss is not None]
+    return [loss for loss in processes.join(losses) if loss is not None]
 
 
 def mean_loss(losses: Sequence[RowLoss]) -> float | None:

@@ -1,0 +1,66 @@
+"""Artifacts that earlier versions left on people's disks are still read, and equal rows still give equal picks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from curate.artifact import SCHEMAS
+from curate.cli import main as curate
+from curate.selection import read_selection
+from evaluate_suite.report import check_gates, write_index
+from evaluate_suite.report_record import read_report_json
+from finetune.run_record import read_run
+from tests.make_golden import GOLDEN, select_arguments, write_golden_rows
+
+
+@pytest.fixture
+def golden_home(own_home: Path) -> Path:
+    """A home that holds copies of the golden selection and run, as if moved from the machine that made them."""
+    shutil.copytree(GOLDEN / "curate.selection-1", own_home / "selections" / "golden")
+    shutil.copytree(GOLDEN / "finetune.run-1", own_home / "runs" / "golden")
+    return own_home
+
+
+def test_every_schema_number_of_every_kind_has_a_golden_artifact() -> None:
+    expected = {f"{kind}-{number}" for kind, (newest, _) in SCHEMAS.items() for number in range(1, newest + 1)}
+    assert {folder.name for folder in GOLDEN.iterdir()} == expected
+
+
+def test_a_selection_of_schema_1_is_read(golden_home: Path) -> None:
+    selection = read_selection("golden")
+    assert [len(selection.selected), len(selection.holdout)] == [12, 4]
+    assert selection.selected[0].instruction == "sort a file"
+    assert selection.manifest.counts["excluded.duplicate"] == 1
+    assert selection.template.text == "{instruction}"
+
+
+def test_the_golden_rows_still_give_the_golden_picks_and_the_golden_holdout(tmp_path: Path) -> None:
+    write_golden_rows(tmp_path / "rows.jsonl")
+    assert curate(select_arguments(tmp_path / "rows.jsonl", Path("smollm2-135m"), tmp_path / "again")) == 0
+    for name in ("selected.jsonl", "holdout.jsonl"):
+        assert (tmp_path / "again" / name).read_text() == (GOLDEN / "curate.selection-1" / name).read_text()
+
+
+def test_a_run_of_schema_1_is_read_with_its_selection_although_both_were_moved(golden_home: Path) -> None:
+    run = read_run("golden")
+    assert [line["step"] for line in run.history] == [0, 1, 2, 3]
+    assert run.manifest.config["best_step"] == 3
+    assert run.history[-1]["eval_loss"] == run.manifest.config["best_eval_loss"]
+    assert (run.config.max_steps, run.config.learning_rate, run.config.r) == (6, 0.01, 16)
+    assert run.read_selection().path == golden_home / "selections" / "golden"
+
+
+def test_a_report_of_schema_1_is_read_judged_and_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "golden"
+    shutil.copytree(GOLDEN / "evaluate_suite.report-1", folder)
+    record = read_report_json(folder)
+    assert [run["name"] for run in record["runs"]] == ["golden"]
+    check_gates(record, ("overfit", "regression"))
+    lines = [json.loads(line) for line in (folder / "generations.jsonl").read_text().splitlines()]
+    assert [line["model"] for line in lines] == ["base", "golden"]
+    write_index(folder.parent)
+    assert record["headline"] in (folder.parent / "index.html").read_text()

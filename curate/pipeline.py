@@ -186,18 +186,20 @@ def embed(work: Work) -> None:
 
 def drop_near_holdout(work: Work) -> None:
     """Exclude candidates whose cosine to a held-out row reaches the bound: they would leak the holdout."""
-    from curate.duplicates import nearest_above
+    import numpy as np
+
+    from curate.neighbours import ROUNDING, nearest, one_thread_a_product
 
     place = {row: position for position, row in enumerate(work.embedded)}
     open_rows = sorted(work.fates.open_rows(), key=place.__getitem__)
     held = work.held_out
-    hits = nearest_above(
-        work.embeddings[[place[i] for i in open_rows]],
-        work.embeddings[[place[i] for i in held]],
-        work.config.near_duplicate,
-    )
-    for position, (nearest, cosine) in hits.items():
-        detail = f"{work.rows[held[nearest]].row_id} cosine {cosine:.4f}"
+    with one_thread_a_product():
+        place_held, cosine = nearest(
+            work.embeddings[[place[i] for i in open_rows]], work.embeddings[[place[i] for i in held]]
+        )
+    hits = np.flatnonzero(cosine >= work.config.near_duplicate - ROUNDING).tolist()
+    for position in hits:
+        detail = f"{work.rows[held[place_held[position]]].row_id} cosine {cosine[position]:.4f}"
         work.fates.exclude([(open_rows[position], "near_duplicate_of_holdout", detail)])
     gone = {open_rows[position] for position in hits}
     work.candidates = [i for i in open_rows if i not in gone]

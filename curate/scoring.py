@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import UserError
-from curate.prompt import PromptTemplate
+from curate.prompt import RAW
 from curate.rows import Row
 from curate.tokens import SMOLLM2
 
@@ -35,11 +35,12 @@ class RowScore:
     nll_alone: float | None
 
 
-def scores_path(model: str, template: PromptTemplate) -> Path:
-    """Where the scores of this model, by its content, and this prompt template are kept."""
+def scores_path(model: str) -> Path:
+    """Where the scores of this model, by its content, are kept. The prompt is the raw instruction, whatever prompt a
+    model is trained with later."""
     from curate.artifact import cache_dir, digest_json
 
-    return cache_dir("scores") / f"{digest_json([model_identity(model), template.digest])[:32]}.jsonl"
+    return cache_dir("scores") / f"{digest_json([model_identity(model), RAW.digest])[:32]}.jsonl"
 
 
 def model_identity(model: str) -> str:
@@ -53,12 +54,12 @@ def model_identity(model: str) -> str:
     return digest_folder(model) if Path(model).is_dir() else model
 
 
-def read_scores(model: str, template: PromptTemplate) -> dict[str, RowScore]:
+def read_scores(model: str) -> dict[str, RowScore]:
     """Scores by row_id, as far as there are any; a line cut short, or one that is no score, counts as not there."""
     import json
 
     found: dict[str, RowScore] = {}
-    path = scores_path(model, template)
+    path = scores_path(model)
     if not path.is_file():
         return found
     for line in path.read_bytes().split(b"\n"):
@@ -70,9 +71,7 @@ def read_scores(model: str, template: PromptTemplate) -> dict[str, RowScore]:
     return found
 
 
-def load_scores(
-    rows: Sequence[Row], model: str, template: PromptTemplate, command: Sequence[str]
-) -> dict[str, NDArray[np.float64]]:
+def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Arrays (n,) by name for strategies that need scores; NaN where the row was too long to score.
 
     perplexity = exp(nll given the prompt); ifd, the instruction-following difficulty, = that over the perplexity of
@@ -80,7 +79,7 @@ def load_scores(
     """
     import numpy as np
 
-    scores = read_scores(model, template)
+    scores = read_scores(model)
     missing = sum(row.row_id not in scores for row in rows)
     if missing:
         raise UserError(
@@ -92,9 +91,7 @@ def load_scores(
     return {"perplexity": np.exp(given), "ifd": np.exp(given - alone)}
 
 
-def score_rows(
-    rows: Sequence[Row], model: str, template: PromptTemplate, max_tokens: int = DEFAULT_SCORE_MAX_TOKENS
-) -> dict[str, int]:
+def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_MAX_TOKENS) -> dict[str, int]:
     """Score the rows that have an output and no score yet; how many were scored, cached or too long comes back.
 
     Saved every 64 rows: a run that was stopped goes on where it was. Rows of more than `max_tokens` tokens, or than
@@ -103,7 +100,7 @@ def score_rows(
     from curate.artifact import file_lock, json_line
     from curate.console import progress
 
-    cached = read_scores(model, template)
+    cached = read_scores(model)
     wanted = {row.row_id: row for row in rows if row.output.strip()}
     todo = [
         row
@@ -113,10 +110,10 @@ def score_rows(
     counts = {"scored": 0, "cached": len(wanted) - len(todo), "too_long": 0}
     if not todo:
         return counts
-    path = scores_path(model, template)
+    path = scores_path(model)
     with file_lock(path.with_suffix(".lock")), progress("Scoring", len(todo)) as advance:
         _mend_torn_end(path)
-        score = _load_scorer(model, template, max_tokens)
+        score = _load_scorer(model, max_tokens)
         for start in range(0, len(todo), _SAVED_TOGETHER):
             made = score(todo[start : start + _SAVED_TOGETHER], advance)
             with path.open("ab") as file:
@@ -136,9 +133,7 @@ def _mend_torn_end(path: Path) -> None:
             file.write(b"\n")
 
 
-def _load_scorer(
-    model: str, template: PromptTemplate, max_tokens: int
-) -> Callable[[Sequence[Row], Callable[[int], None]], list[RowScore]]:
+def _load_scorer(model: str, max_tokens: int) -> Callable[[Sequence[Row], Callable[[int], None]], list[RowScore]]:
     """Scores of some rows, in order. Each row is computed by itself and by one thread, so that neither the rows beside
     it nor the number of cores move its last digits."""
     import os
@@ -154,7 +149,7 @@ def _load_scorer(
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
 
     def score(row: Row) -> RowScore:
-        example = encode_examples(tokenizer, template, [(row.instruction, row.output)])[0]
+        example = encode_examples(tokenizer, RAW, [(row.instruction, row.output)])[0]
         ids, prompt_length = example.input_ids[:-1], example.prompt_length  # the end token is not part of the answer
         answer = ids[prompt_length:]
         if len(ids) > limit or not answer:
@@ -222,7 +217,7 @@ def _load_model(model: str) -> Any:
 def score_command(settings: Mapping[str, Any]) -> list[str]:
     """The command line that makes the scores a selection with these settings needs."""
     words = ["curate", "score"]
-    for name in ("dataset", "columns", "prompt_template", "score_model"):
+    for name in ("dataset", "columns", "score_model"):
         if settings[name] is not None:
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return words

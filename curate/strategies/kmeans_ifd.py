@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """The same part of every cluster, by instruction-following difficulty from the largest down.
 
-    Lv et al., 2025 (arXiv 2504.12687): k-means over instructions, then the first m% of every cluster. The paper ranks by
-    difficulty alone, without a bound at 1, and so does this. Rows too long to be scored come last.
+    Lv et al., 2025 (arXiv 2504.12687): k-means over instructions, then the first m% of every cluster. The paper ranks
+    by difficulty alone, without a bound at 1, and so does this. Rows too long to be scored come last.
     """
     import numpy as np
 

@@ -37,7 +37,7 @@ def select(
     columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
     strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
-    encoder: Annotated[str, typer.Option(help="minilm, or a sentence-transformers model (hub id or path).")] = BASE.encoder,
+    encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,
     embed: Annotated[str, typer.Option(help="What of a row is embedded: instruction, output or both.")] = BASE.embed,
     batch_size: Annotated[int, typer.Option(help="Rows per encoder batch; part of the cache key.")] = BASE.batch_size,
     k: Annotated[int, typer.Option(help="How many rows to pick.")] = BASE.k,

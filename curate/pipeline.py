@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,12 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
 
 
 def load(config: SelectConfig) -> Work:
-    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template."""
+    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template.
+
+    The work's config names the encoder that `auto` stands for, so that a selection records what was used.
+    """
     from curate.decontamination import load_benchmarks
+    from curate.encoders import resolve_encoder
     from curate.prompt import chat_template, load_prompt_template
     from curate.sources import load_rows
     from curate.tokens import count_pool_tokens, load_tokenizer, tokenizer_digest
@@ -105,6 +109,7 @@ def load(config: SelectConfig) -> Work:
     benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
     pool = load_rows(config.dataset, config.columns)
     loaded = time.perf_counter()
+    config = replace(config, encoder=resolve_encoder(config.encoder, len(pool.rows)))
     digest = tokenizer_digest(tokenizer)
     counts = count_pool_tokens(tokenizer, digest, template, pool.rows, pool.digest)
     work = Work(config, pool, Fates(len(pool.rows)), digest, template, counts, list(pool.notes))

@@ -24,7 +24,7 @@ def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
     """Rows with a piece of code that is no program text of the language its fence, or else the instruction, names.
 
     Precision before recall: a piece without a known claim, a terminal session, unfenced code that stands among prose
-    and outputs of more than 200,000 characters are not judged. Indented pieces are dedented, notebook commands left out.
+    and outputs of over 200,000 characters are not judged. Indented pieces are dedented, notebook commands left out.
     """
     found: list[Finding] = []
     for row in rows:

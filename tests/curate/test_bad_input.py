@@ -34,7 +34,7 @@ def write_pool(tmp_path: Path, *more: dict[str, str]) -> Path:
 
 def run(pool: Path, out: Path, *more: str) -> int:
     return main(
-        ["select", "--dataset", str(pool), "--model", "smollm2-135m", "--encoder", "tfidf", 
+        ["select", "--dataset", str(pool), "--model", "smollm2-135m", "--encoder", "tfidf",
          "--near-duplicate", "0.9999", "--k", "10", "--clean", "all", "--out", str(out), *more]
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ def select(
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
     target: Annotated[str | None, typer.Option(help="Rows to pick near (file, folder or hub id), for strategies that need them.")] = None,
     score_model: Annotated[str, typer.Option(help="Model whose scores are used, for strategies that need them; see `curate score`.")] = BASE.score_model,
-    encoder: Annotated[str, typer.Option(help="minilm, or a sentence-transformers model (hub id or path).")] = BASE.encoder,
+    encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,
     embed: Annotated[str, typer.Option(help="What of a row is embedded: instruction, output or both.")] = BASE.embed,
     batch_size: Annotated[int, typer.Option(help="Rows per encoder batch; part of the cache key.")] = BASE.batch_size,
     k: Annotated[int, typer.Option(help="How many rows to pick.")] = BASE.k,

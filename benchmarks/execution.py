@@ -16,7 +16,6 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # not this folder, whose file names are those of standard modules
 
 PARTS = ("overhead", "references", "load", "attacks", "guards_off", "human_eval")
 PEER_SECONDS = 40
@@ -60,11 +59,11 @@ def overhead(repeats: int) -> dict[str, Any]:
             call()
             times[name].append(1000 * (time.perf_counter() - began))
             cpu[name].append(1000 * (_children_seconds() - used))
-    medians = {name: round(statistics.median(values), 1) for name, values in times.items()}
+    medians = {name: round(sorted(values)[len(values) // 2], 1) for name, values in times.items()}
     return {
         "mode": mode, "repeats": repeats, "median_ms": medians,
         "lowest_ms": {name: round(min(values), 1) for name, values in times.items()},
-        "cpu_ms": {name: round(statistics.mean(values), 1) for name, values in cpu.items()},
+        "cpu_ms": {name: round(sum(values) / len(values), 1) for name, values in cpu.items()},
         "overhead_ms": round(medians["program_and_test"] - medians["interpreter"], 1), "target_ms": 25,
     }  # fmt: skip
 
@@ -184,6 +183,8 @@ def in_containers(runner: str, python: str, packages: str, workers: int) -> dict
         try:
             return tuple(json.loads(done.stdout.splitlines()[-1])["succeeded"])
         except (ValueError, IndexError, KeyError):
+            if "Traceback" in done.stderr:
+                raise RuntimeError(f"the container does not work: {done.stderr[-800:]}") from None
             return (f"killed its caller ({done.returncode})",)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -193,7 +194,7 @@ def in_containers(runner: str, python: str, packages: str, workers: int) -> dict
         "attacks": len(found), "succeeded": len(won), "kinds": {
             kind: f"{sum(a.kind == kind for a in won)} of {n}" for kind, n in Counter(a.kind for a in found).items()
         },
-        "how": dict(Counter(o[0].split(" (")[0] for o in outcomes if o).most_common()),
+        "how": dict(Counter(o[0].split(" (")[0].lstrip("0123456789 ") for o in outcomes if o).most_common()),
     }  # fmt: skip
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from curate.config import SelectConfig
-from curate.console import print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table
 
 app = typer.Typer(
     add_completion=False,
@@ -46,12 +46,15 @@ def select(
     max_tokens: Annotated[int, typer.Option(help="Longest whole example, in tokens.")] = BASE.max_tokens,
     holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
     near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
+    clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
+    decontaminate: Annotated[list[str] | None, typer.Option(help="File of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
+    from curate.cleaning import parse_checks
     from curate.pipeline import select as run_select
     from curate.strategies import STRATEGIES, parse_options
 
@@ -59,7 +62,7 @@ def select(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
         strategy=strategy, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
-        clusters=clusters, seed=seed,
+        clusters=clusters, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options(strategy, strategy_option or []) if strategy in STRATEGIES else {},
     )  # fmt: skip
     selection = run_select(config, out, sys.argv)
@@ -81,6 +84,43 @@ def select(
     print_result(manifest.model_dump(by_alias=True) if as_json else selection.path)
 
 
+def with_pool_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with those options of `select` that describe the pool and the size: defined once, the same in both."""
+    from inspect import Parameter, signature
+
+    about_the_pick = {"strategy", "strategy_option", "out", "as_json"}
+    own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    shared = signature(select, eval_str=True).parameters.values()
+    both = [*own, *(p for p in shared if p.name not in about_the_pick)]
+    command.__signature__ = signature(command).replace(parameters=both)  # type: ignore[attr-defined]
+    return command
+
+
+COMPARE_EXAMPLES = """Examples:
+
+  curate compare --dataset stdlib --model smollm2-135m --strategies random,kmeans --k 500
+
+  curate compare --dataset rows.jsonl --tokenizer ./llama2-tokenizer --strategies all --json"""
+
+
+@app.command(epilog=COMPARE_EXAMPLES)
+@with_pool_options
+def compare(
+    strategies: Annotated[str, typer.Option(help="Strategies with commas between, or all.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: reports/compare-DIGEST.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    **pool: Any,
+) -> None:
+    """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
+    from curate.compare_strategies import compare as run_compare
+    from curate.compare_strategies import comparison_table, parse_strategies
+
+    compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, sys.argv)
+    say(compared.config["headline"])
+    columns_table(*comparison_table(compared))
+    print_result(compared.as_record() if as_json else compared.path / "index.html")
+
+
 @app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")
 def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the strategies: what each does, what it needs, its options and its source."""
@@ -99,6 +139,20 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         print(f"{name:<20} {entry.help}{needs}")
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
+
+
+@app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")
+def checks(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the cleaning checks that `curate select --clean` takes: what each drops, and under which reason code."""
+    from dataclasses import asdict
+
+    from curate.cleaning import CHECKS
+
+    if as_json:
+        print_result({name: {k: v for k, v in asdict(check).items() if k != "load"} for name, check in CHECKS.items()})
+        return
+    for name, check in CHECKS.items():
+        print(f"{name:<20} {check.reason:<18} {check.help}{'' if check.on else ' (off by default)'}")
 
 
 @app.command(epilog="Examples:\n\n  curate inspect\n\n  curate inspect kmeans-k1000-0a1b2c3d --row 12")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.cleaning import CHECKS, DEFAULT_CHECKS
 from curate.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
 from curate.encoders import DEFAULT_ENCODER
 from curate.errors import UsageError, did_you_mean
@@ -35,6 +36,8 @@ class SelectConfig:
     max_tokens: int = 512
     holdout: int = 200
     near_duplicate: float = 0.95
+    clean: tuple[str, ...] = DEFAULT_CHECKS
+    decontaminate: tuple[str, ...] = ()
     clusters: int | None = None
     seed: int = 0
 
@@ -46,6 +49,9 @@ class SelectConfig:
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
         if self.embed not in EMBED_CHOICES:
             raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
+        for check in self.clean:
+            if check not in CHECKS:
+                raise UsageError(f'Unknown check "{check}" in --clean.', did_you_mean(check, CHECKS))
         for name, value, least in (
             ("k", self.k, 1),
             ("min-tokens", self.min_tokens, 1),
@@ -74,11 +80,15 @@ class SelectConfig:
     def as_command(self) -> list[str]:
         """The command line that makes this selection, with the options that differ from the defaults."""
         given = asdict(self)
-        options = given.pop("strategy_options")
+        options, benchmarks = given.pop("strategy_options"), given.pop("decontaminate")
+        given["clean"] = ",".join(self.clean) or "none"
+        defaults = asdict(SelectConfig()) | {"clean": ",".join(DEFAULT_CHECKS)}
         words = ["curate", "select"]
         for name, value in given.items():
-            if value != getattr(SelectConfig(), name) or name in ("dataset", "k"):
+            if value != defaults[name] or name in ("dataset", "k"):
                 words += [f"--{name.replace('_', '-')}", str(value)]
+        for path in benchmarks:
+            words += ["--decontaminate", path]
         for name, value in options.items():
             words += ["--strategy-option", f"{name}={value}"]
         return words
@@ -90,3 +100,6 @@ def inputs_exist(config: SelectConfig) -> None:
 
     if config.prompt_template not in (None, "chat") and not Path(str(config.prompt_template)).is_file():
         raise UserError(f"The prompt template {config.prompt_template} does not exist.", "Check the path.")
+    for path in config.decontaminate:
+        if not Path(path).is_file():
+            raise UserError(f"The benchmark file {path} of --decontaminate does not exist.", "Check the path.")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from curate.artifact.manifest_schema import FileRecord
+    from curate.cleaning import Finding
+    from curate.decontamination import BenchmarkTask
     from curate.prompt import PromptTemplate
     from curate.sources import LoadedPool
     from curate.strategies import Candidates, Picks
@@ -35,6 +38,8 @@ class Work:
     template: PromptTemplate
     token_counts: NDArray[np.int32]
     notes: list[str] = field(default_factory=list)
+    benchmarks: list[BenchmarkTask] = field(default_factory=list)
+    inputs: list[FileRecord] = field(default_factory=list)  # the pool's files, then the benchmarks'
     seconds: dict[str, float] = field(default_factory=dict)
     embedded: list[int] = field(default_factory=list)  # row indices, in row_id order
     embeddings: Any = None  # (len(embedded), d)
@@ -68,10 +73,20 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     folder = selection_folder(work, out)
     if existing(work, folder):
         return read_selection(folder)
+    find_candidates(work)
+    with work.timed("pick"):
+        pick(work)
+    write(work, folder, command)
+    return read_selection(folder)
+
+
+def find_candidates(work: Work) -> None:
+    """Every step between loading and picking: what is left, embedded and clustered, is what a strategy chooses from."""
     with work.timed("hold_out"):
         hold_out(work)
     with work.timed("bound"):
         bound(work)
+    clean(work)
     with work.timed("embed"):
         embed(work)
     with work.timed("near_duplicates"):
@@ -79,44 +94,57 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     require_enough(work)
     with work.timed("cluster"):
         cluster(work)
-    with work.timed("pick"):
-        pick(work)
-    write(work, folder, command)
-    return read_selection(folder)
 
 
 def load(config: SelectConfig) -> Work:
     """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template."""
+    from curate.decontamination import load_benchmarks
     from curate.prompt import chat_template, load_prompt_template
     from curate.sources import load_rows
-    from curate.tokens import count_tokens, load_tokenizer, tokenizer_digest
+    from curate.tokens import count_pool_tokens, load_tokenizer, tokenizer_digest
 
     started = time.perf_counter()
     tokenizer = load_tokenizer(config.model, config.tokenizer)
     given = config.prompt_template
     template = chat_template(tokenizer) if given == "chat" else load_prompt_template(given)
+    benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
     pool = load_rows(config.dataset, config.columns)
     loaded = time.perf_counter()
-    counts = count_tokens(tokenizer, template, [(row.instruction, row.output) for row in pool.rows])
-    work = Work(config, pool, Fates(len(pool.rows)), tokenizer_digest(tokenizer), template, counts, list(pool.notes))
+    digest = tokenizer_digest(tokenizer)
+    counts = count_pool_tokens(tokenizer, digest, template, pool.rows, pool.digest)
+    work = Work(config, pool, Fates(len(pool.rows)), digest, template, counts, list(pool.notes))
+    work.benchmarks, work.inputs = benchmarks, [*pool.inputs, *benchmark_files]
     work.fates.exclude((index, reason, detail) for index, (reason, detail) in sorted(pool.excluded.items()))
     work.seconds = {"load": loaded - started, "count_tokens": time.perf_counter() - loaded}
     return work
 
 
 def hold_out(work: Work) -> None:
-    """Exclude empty outputs and duplicates, then reserve the holdout by content: nothing a user varies plays a part."""
-    from curate.duplicates import exact_duplicates
+    """Exclude empty outputs and duplicates, then reserve the holdout by content: nothing a user varies plays a part.
+
+    With those two checks off the holdout is the same; such rows stay candidates, duplicates of a held-out row apart.
+    """
+    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
+    from curate.duplicates import exact_key
     from curate.holdout import reserve_holdout
 
-    work.fates.exclude((i, "empty_output", None) for i in work.fates.open_rows() if not work.rows[i].output.strip())
-    work.fates.exclude(exact_duplicates([work.rows[i] for i in work.fates.open_rows()]))
-    distinct = {work.rows[i].row_id: i for i in work.fates.open_rows()}
+    barred: list[Finding] = []
+    for name in BEFORE_HOLDOUT:
+        gone = {i for i, _, _ in barred}
+        found = CHECKS[name].load()([work.rows[i] for i in work.fates.open_rows() if i not in gone], [])
+        barred += found
+        work.fates.exclude(found if name in work.config.clean else [])
+    gone = {i for i, _, _ in barred}
+    distinct = {work.rows[i].row_id: i for i in work.fates.open_rows() if i not in gone}
     taken, note = reserve_holdout(list(distinct), work.config.holdout)
     work.notes += [note] if note else []
     work.held_out = [distinct[row_id] for row_id in sorted(taken)]
     for i in work.held_out:
         work.fates.decide(i, HELD_OUT, "holdout")
+    if not set(BEFORE_HOLDOUT) <= set(work.config.clean):
+        held_out = {exact_key(work.rows[i]) for i in work.held_out}
+        repeats = [i for i in work.fates.open_rows() if exact_key(work.rows[i]) in held_out]
+        work.fates.exclude((i, "duplicate", "of a held-out row") for i in repeats)
 
 
 def bound(work: Work) -> None:
@@ -130,14 +158,30 @@ def bound(work: Work) -> None:
             work.fates.exclude([(i, "too_short", f"{n} tokens, bound {low}")])
 
 
+def clean(work: Work) -> None:
+    """Exclude candidates that leak a benchmark, then those the checks of `--clean` find; held-out rows stay."""
+    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
+
+    held_out = [work.rows[i] for i in work.held_out]
+    if work.benchmarks:
+        from curate.decontamination import find_leaks
+
+        with work.timed("decontaminate"):
+            work.fates.exclude(find_leaks([work.rows[i] for i in work.fates.open_rows()], work.benchmarks))
+    for name in work.config.clean:
+        if name not in BEFORE_HOLDOUT:
+            with work.timed(f"clean_{name.replace('-', '_')}"):
+                work.fates.exclude(CHECKS[name].load()([work.rows[i] for i in work.fates.open_rows()], held_out))
+
+
 def embed(work: Work) -> None:
-    """Vectors for every distinct row, bounded or not, so that other bounds find them cached; in row_id order."""
+    """Vectors for every row with an output, once each, whatever excluded it since: other settings find them cached."""
+    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
     from curate.embedding import embed_rows
 
-    bounded_out = {"too_long", "too_short"}
-    fates = work.fates
-    rows = [i for i in range(fates.n_rows) if fates.fate[i] in (None, HELD_OUT) or fates.reason[i] in bounded_out]
-    work.embedded = sorted(rows, key=lambda i: work.rows[i].row_id)
+    without = {CHECKS[name].reason for name in BEFORE_HOLDOUT} | {reason for reason, _ in work.pool.excluded.values()}
+    rows = [i for i in range(work.fates.n_rows) if work.fates.reason[i] not in without]
+    work.embedded = sorted(rows, key=lambda i: (work.rows[i].row_id, i))
     config = work.config
     if not work.embedded:
         raise UserError("No row of the pool has an output.", "Check --columns.")
@@ -207,6 +251,7 @@ def build_candidates(work: Work) -> Candidates:
         centres=work.centres,
         token_counts=work.token_counts[work.candidates],
         prompt_chars=np.array([len(work.rows[i].instruction) for i in work.candidates], dtype=np.int32),
+        output_chars=np.array([len(work.rows[i].output) for i in work.candidates], dtype=np.int32),
         row_index=np.array(work.candidates, dtype=np.int64),
         scores={},
     )

@@ -18,7 +18,7 @@ REPORT = "report.html"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT, MANIFEST}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
-_PLACES = ("dataset", "tokenizer", "prompt_template")
+_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate")
 
 
 def config_digest(work: Work) -> str:
@@ -26,7 +26,14 @@ def config_digest(work: Work) -> str:
     from curate.encoders import encoder_identity
 
     settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
-    contents = [work.pool.digest, work.tokenizer_digest, work.template.text, encoder_identity(work.config.encoder)]
+    benchmarks = [record.sha256 for record in work.inputs[len(work.pool.inputs) :]]
+    contents = [
+        *benchmarks,
+        work.pool.digest,
+        work.tokenizer_digest,
+        work.template.text,
+        encoder_identity(work.config.encoder),
+    ]
     return digest_json([settings, contents])
 
 
@@ -95,7 +102,7 @@ def write(work: Work, folder: Path, command: Sequence[str]) -> None:
         command=command,
         config=config,
         seed=work.config.seed,
-        inputs=work.pool.inputs,
+        inputs=work.inputs,
         outputs=outputs,
         counts=counts,
         seconds=work.seconds,

@@ -49,6 +49,12 @@ STUDY_EXAMPLES = """Examples:
 
   evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000"""
 
+EXECUTE_EXAMPLES = """Examples:
+
+  evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl
+
+  evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl --out results.jsonl --execute"""
+
 JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
 
 
@@ -130,6 +136,52 @@ def _summary_text(summary: dict[str, object]) -> str:
         return counts
     between = f" ({format_number(interval[0])} to {format_number(interval[1])})" if isinstance(interval, list) else ""
     return f"{format_number(mean)}{between}, {counts}"
+
+
+@app.command(epilog=EXECUTE_EXAMPLES)
+def execute(
+    tasks: Annotated[Path, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL.")],
+    generations: Annotated[Path | None, typer.Option(help="JSONL with task_id (or prompt) and completion.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="One line of task_id, passed and reason per generation; goes on where it stopped."),
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--execute", help="Run the code in the sandbox. Without it, the files are only checked.")
+    ] = False,
+    style: Annotated[
+        str, typer.Option(help="completion: it continues the prompt. raw: it is a whole answer, code and prose.")
+    ] = "completion",
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Run the tasks' own solutions in place of generations.")
+    ] = False,
+    cpu_seconds: Annotated[float | None, typer.Option(help="Of CPU time, for each program. Default: 3.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Programs at a time. Default: one for each CPU.")] = None,
+    unsafe_local: Annotated[
+        bool, typer.Option("--unsafe-local", help="Run the code with NO sandbox, as you, on this machine.")
+    ] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Run generated code against its tests in a sandbox that needs no root, and print pass@k."""
+    from dataclasses import replace
+
+    from curate.errors import UsageError
+    from evaluate_suite.execution.execute import execute as run_all
+    from evaluate_suite.execution.execute import result_lines, summary_rows
+    from evaluate_suite.execution.limits import DEFAULT_LIMITS
+
+    if (generations is None) != reference:
+        raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
+    limits = DEFAULT_LIMITS if cpu_seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=cpu_seconds)
+    found = run_all(
+        tasks, generations, out, workers=workers, limits=limits, style=style, unsafe_local=unsafe_local, execute=run
+    )  # fmt: skip
+    summary_table(str(generations or tasks), summary_rows(found))
+    if as_json:
+        print_result(found.as_dict())
+        return
+    for line in result_lines(found):
+        print_result(line)
 
 
 @app.command(epilog=VERDICT_EXAMPLES)

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evaluate_suite.languages import MAX_CHARS, can_parse, parse_tree, python_tree
+from curate.code.languages import MAX_CHARS, can_parse, parse_tree, python_tree
 
 ANSWER = "answer"
 TESTS = "tests"

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from evaluate_suite.report_models import ReportModels
     from finetune.run_record import Run
 
-INDEX = "index.html"
 GATES = ("overfit", "regression")
 # What must be equal for two runs to be compared: (what it is called, key of the run's manifest config).
 MUST_AGREE = (
@@ -240,6 +239,7 @@ def compare(work: Work, name: str) -> ReportData:
 def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) -> None:
     """Write the report's files, the manifest last, and the index that lists it."""
     from curate.artifact import write_text
+    from curate.page import write_index
     from evaluate_suite.report_page import render_report_page
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,6 +257,8 @@ def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) ->
             "report_digest": report_digest(work),
             "runs": [evaluation.name for evaluation in work.evaluations],
             "headline": data.headline,
+            "second": data.second,
+            "facts": data.facts,
             **work.settings.as_record(),
         },
         seed=None,
@@ -283,27 +285,6 @@ def generation_lines(prompts: Sequence[PromptOutputs]) -> Iterator[dict[str, Any
                 "new_tokens": output.new_tokens,
                 "scores": output.scores,
             }
-
-
-def write_index(parent: Path) -> None:
-    """Write the page that lists every finished report below `parent`, newest first, with its headline."""
-    from curate.artifact import write_text
-    from curate.page import render_document
-    from evaluate_suite.report_page import PAGES
-
-    entries = []
-    for folder in reversed(finished(parent, KIND)):
-        record = read_report_json(folder)
-        entries.append(
-            {
-                "href": f"{folder.name}/{PAGE}",
-                "name": folder.name,
-                "headline": record["headline"],
-                "second": record["second"],
-                "facts": record["facts"],
-            }
-        )
-    write_text(parent / INDEX, render_document("index.html", {"entries": entries}, folders=[PAGES]))
 
 
 def check_gates(record: dict[str, Any], gates: Sequence[str]) -> None:

@@ -68,6 +68,7 @@ def build_report_data(work: Work, name: str) -> ReportData:
         prompts=prompt_outputs(work, scored, metrics),
         settings=settings(work),
         versions=versions(),
+        command=report_command(work),
         strategies=strategies,
     )  # fmt: skip
 
@@ -143,7 +144,7 @@ def run_result(evaluation: Evaluation, file: ScoredFile, metrics: Sequence[Metri
         metrics=estimates(file, metrics),
         elapsed_seconds=seconds,
         peak_memory_gib=memory,
-        commands=[command_line(made.command), command_line(run.manifest.command)],
+        commands=commands_of(evaluation),
         config=run.config.model_dump(mode="json"),
         digests={
             "selection": evaluation.selection.digest,
@@ -154,12 +155,30 @@ def run_result(evaluation: Evaluation, file: ScoredFile, metrics: Sequence[Metri
     )
 
 
-def command_line(command: Sequence[str]) -> str:
-    """A recorded command as it can be typed again: the program without its folder."""
+def commands_of(evaluation: Evaluation) -> list[str]:
+    """The commands that make a run's selection and the run, as they can be typed again, with the selection named."""
     import shlex
-    from pathlib import PurePath
 
-    return shlex.join([PurePath(command[0]).name, *command[1:]]) if command else ""
+    selection, run = evaluation.selection, evaluation.run
+    select, train = selection.manifest.command[1:], run.manifest.command[1:]
+    if train and "--selection" not in train:
+        place = select[select.index("--out") + 1] if "--out" in select[:-1] else selection.path.name
+        train = [*train, "--selection", place]
+    programs = (("curate", select), ("finetune", train))
+    return [shlex.join([program, *words]) for program, words in programs if words]
+
+
+def report_command(work: Work) -> str:
+    """The command that makes this report again from its runs."""
+    import shlex
+
+    request = work.request
+    words = ["evalsuite", "report", *(request.runs or [evaluation.name for evaluation in work.evaluations])]
+    if request.prompts is not None:
+        words += ["--prompts", str(request.prompts)]
+    if request.max_new_tokens is not None:
+        words += ["--max-new-tokens", str(request.max_new_tokens)]
+    return shlex.join(words)
 
 
 def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:

@@ -72,6 +72,7 @@ class RunResult:
     verdict: FitVerdict
     history: list[LossPoint]
     metrics: dict[str, Estimate]
+    pass_at_1: Estimate = Estimate(None, reason="no tasks were run")
     elapsed_seconds: float | None = None
     peak_memory_gib: float | None = None
     commands: list[str] = field(default_factory=list)
@@ -169,6 +170,7 @@ class ReportData:
     prompts: list[PromptOutputs]
     settings: dict[str, Any]
     versions: dict[str, str]
+    command: str
     strategies: list[StrategyResult] = field(default_factory=list)
 
 

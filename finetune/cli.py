@@ -44,6 +44,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/runs/NAME.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this unfinished run (folder or name).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and the plan; train nothing.")] = False,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of this machine that share every step.")] = 1,
     wandb: Annotated[
         str | None, typer.Option(help="online, offline or off. Default: online when logged in, else off.")
     ] = None,
@@ -61,6 +62,7 @@ def run(
 
         folder: Path | None = find_unfinished(resume)
         settings = read_settings(find_unfinished(resume))
+        gpus = settings.get("gpus", gpus)
         chosen, found = RunConfig.model_validate(settings["config"]), read_selection(settings["selection"])
     else:
         folder, found = out, read_selection(selection)
@@ -72,7 +74,7 @@ def run(
     from finetune.model_card import loading_lines
     from finetune.train import train
 
-    finished = train(chosen, found, folder, resume is not None, wandb, sys.argv)
+    finished = train(chosen, found, folder, resume is not None, wandb, sys.argv, gpus)
     made = finished.manifest.config
     summary_table(
         finished.path.name,

@@ -20,6 +20,7 @@ DOORS = (
     "curate.console",
     "curate.page",
     "curate.rows",
+    "curate.code",
     "curate.prompt",
     "curate.tokens",
     "curate.selection",

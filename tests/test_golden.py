@@ -10,8 +10,9 @@ import pytest
 
 from curate.artifact import SCHEMAS
 from curate.cli import main as curate
+from curate.page import write_index
 from curate.selection import read_selection
-from evaluate_suite.report import check_gates, write_index
+from evaluate_suite.report import check_gates
 from evaluate_suite.report_record import read_report_json
 from finetune.run_record import read_run
 from tests.make_golden import GOLDEN, select_arguments, write_golden_rows

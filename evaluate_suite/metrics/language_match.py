@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from curate.code.languages import SIBLINGS, canonical_language, language_asked, parses
 from evaluate_suite.answers import answer_of
-from evaluate_suite.languages import SIBLINGS, canonical_language, language_asked, parses
 from evaluate_suite.metrics.score import Metric, Score
 
 if TYPE_CHECKING:

@@ -115,7 +115,10 @@ def make_run(index: int, rng: random.Random) -> RunResult:
         metrics=_metrics(rng, 0.75 - 0.02 * index),
         elapsed_seconds=412.0 + 60 * index,
         peak_memory_gib=3.4 + 0.1 * index if index != 1 else None,
-        commands=[f"curate select --strategy {STRATEGIES[index % 10]} --k 1000 --seed {index}", "finetune run"],
+        commands=[
+            f"curate select --strategy {STRATEGIES[index % 10]} --k 1000 --seed {index}",
+            f"finetune run seed={index}",
+        ],
         config={"learning_rate": 2e-4, "num_train_epochs": 2, "r": 16, "seed": index},
         digests={"selection": hashlib.sha256(name.encode()).hexdigest(), "adapter": "0" * 64},
     )
@@ -193,4 +196,5 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
         prompts=make_prompts(runs, n_prompts, rng, hostile),
         settings={"max_new_tokens": 64, "do_sample": False, "report_eval_rows": 180},
         versions={"rowpick": "0.1.0", "torch": "2.13.0"},
+        command="evalsuite report " + " ".join(run.name for run in runs),
     )

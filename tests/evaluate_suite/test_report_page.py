@@ -105,7 +105,7 @@ def test_every_generation_is_a_line_with_its_scores(data: ReportData) -> None:
 
 def test_the_commands_that_repeat_the_report_stand_once_each(data: ReportData) -> None:
     lines = reproduce_block(data).split("\n")
-    assert lines[:2] == ["curate select --strategy kmeans --k 1000 --seed 0", "finetune run"]
+    assert lines[:2] == ["curate select --strategy kmeans --k 1000 --seed 0", "finetune run seed=0"]
     assert lines[-1] == "evalsuite report kmeans-k1000-s0 random-k1000-s1 medoids-k1000-s2"
 
 

@@ -169,7 +169,10 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     bins = plan.bins[args.warm * per_step : steps * per_step]
     real = [sum(len(plan.examples[i].input_ids) for i in places) for places in bins]
-    widths = [max(real[i : i + config.per_device_train_batch_size]) for i in range(0, len(real), config.per_device_train_batch_size)]
+    widths = [
+        max(real[i : i + config.per_device_train_batch_size])
+        for i in range(0, len(real), config.per_device_train_batch_size)
+    ]
     places = sum(widths) * config.per_device_train_batch_size
     return report(stack, clock, sum(real), places, [float(x) for x in losses], kernels=job.kernels or "used")
 

@@ -82,9 +82,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tenso
 
     inverse = torch.empty(len(x), dtype=torch.float32, device=x.device)
     block = triton.next_power_of_2(x.shape[1])
-    _norm_kernel[(len(x),)](
-        x, x.stride(0), weight, out, out.stride(0), inverse, eps, x.shape[1], BK=block, num_warps=8
-    )
+    _norm_kernel[(len(x),)](x, x.stride(0), weight, out, out.stride(0), inverse, eps, x.shape[1], BK=block, num_warps=8)
     return inverse
 
 

@@ -216,23 +216,29 @@ def padding_study(
     as_json: JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
-    from curate.artifact import home, write_json
-    from finetune.padding_study import as_dict, study
+    from curate.artifact import home
+    from curate.console import columns_table
+    from curate.page import format_number, format_share
+    from finetune.padding_page import headline
+    from finetune.padding_study import as_dict, study, write_report
 
-    folder = out or home() / "padding-study"
-    arms = study(*_load(selection, preset, config, overrides), folder, rows, sys.argv)
-    for arm in arms:
-        more = (
-            ""
-            if arm.interval is None
-            else f", {arm.loss_difference:+.4f} [{arm.interval[0]:+.4f}, {arm.interval[1]:+.4f}]"
-        )
-        say(
-            f"{arm.name:<15} pad {arm.pad_token:<14} {arm.train_seconds:8.1f} s  {arm.tokens_per_second:8.1f} tokens/s  "
-            f"padding {arm.padding_share:6.1%}  eval loss {arm.eval_loss:.4f}{more}"
-        )
-    write_json(folder / "padding-study.json", as_dict(arms))
-    print_result(as_dict(arms) if as_json else folder / "padding-study.json")
+    chosen, found = _load(selection, preset, config, overrides)
+    arms = study(chosen, found, out or home() / "padding-study", rows, sys.argv)
+    folder = write_report(arms, chosen, found, rows, sys.argv)
+    for sentence in headline(arms):
+        say(sentence)
+    columns_table(
+        ["batches", "pad token", "seconds", "tokens/s", "padding", "eval loss", "difference", "95% interval"],
+        [
+            [
+                arm.name, arm.pad_token, format_number(arm.train_seconds, 1), format_number(arm.tokens_per_second, 1),
+                format_share(arm.padding_share), format_number(arm.eval_loss, 4), format_number(arm.loss_difference, 4),
+                " to ".join(format_number(end, 4) for end in arm.interval or ()),
+            ]
+            for arm in arms
+        ],
+    )  # fmt: skip
+    print_result(as_dict(arms) if as_json else folder / "index.html")
 
 
 @app.command(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.artifact import digest_json, record_file, write_json, write_manifest, write_text
 from curate.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from finetune.config import RunConfig
 
 RESAMPLES = 2000
+KIND = "finetune.padding_study"
+SCHEMA = f"{KIND}/1"
+PAGE = "index.html"
+RECORD = "padding-study.json"
 
 
 @dataclass(frozen=True)
@@ -132,3 +137,41 @@ def _padding(history: Sequence[dict[str, Any]]) -> float:
 def as_dict(arms: Sequence[Arm]) -> dict[str, Any]:
     """For JSON."""
     return {"arms": [asdict(arm) for arm in arms]}
+
+
+def write_report(
+    arms: Sequence[Arm], config: RunConfig, selection: Selection, rows: int, command: Sequence[str]
+) -> Path:
+    """The folder `reports/padding-study-<digest>` with page, numbers and manifest, listed by the index of reports."""
+    import shlex
+
+    from curate.page import write_index
+    from finetune.padding_page import headline, render_padding_page
+
+    digest = digest_json([config.model_dump(), selection.digest, rows])
+    folder = Path("reports") / f"padding-study-{digest[:8]}"
+    told, second = headline(arms)
+    facts = [
+        ("Base model", config.model),
+        ("Rows", str(min(rows, len(selection.selected)))),
+        ("Held-out rows", str(len(selection.holdout[: config.report_eval_rows]))),
+        ("Selection", selection.path.name),
+    ]
+    repeat = shlex.join(["finetune", *command[1:]]) if command else ""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RECORD, as_dict(arms))
+    page = render_padding_page(folder.name, arms, facts, config.model_dump(mode="json"), repeat)
+    write_text(folder / PAGE, page)
+    write_manifest(
+        folder,
+        schema=SCHEMA,
+        command=command,
+        config={**config.model_dump(mode="json"), "headline": told, "second": second, "facts": facts},
+        seed=config.seed,
+        inputs=[],
+        outputs=[record_file(folder, RECORD), record_file(folder, PAGE)],
+        counts={"arms": len(arms), "rows": rows},
+        seconds={f"{arm.name} {arm.pad_token}": arm.train_seconds for arm in arms},
+    )
+    write_index(folder.parent)
+    return folder

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from curate.config import SelectConfig
-from curate.console import print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table
 
 app = typer.Typer(
     add_completion=False,
@@ -82,6 +82,43 @@ def select(
         ],
     )
     print_result(manifest.model_dump(by_alias=True) if as_json else selection.path)
+
+
+def with_pool_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with those options of `select` that describe the pool and the size: defined once, the same in both."""
+    from inspect import Parameter, signature
+
+    about_the_pick = {"strategy", "strategy_option", "out", "as_json"}
+    own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    shared = signature(select, eval_str=True).parameters.values()
+    both = [*own, *(p for p in shared if p.name not in about_the_pick)]
+    command.__signature__ = signature(command).replace(parameters=both)  # type: ignore[attr-defined]
+    return command
+
+
+COMPARE_EXAMPLES = """Examples:
+
+  curate compare --dataset stdlib --model smollm2-135m --strategies random,kmeans --k 500
+
+  curate compare --dataset rows.jsonl --tokenizer ./llama2-tokenizer --strategies all --json"""
+
+
+@app.command(epilog=COMPARE_EXAMPLES)
+@with_pool_options
+def compare(
+    strategies: Annotated[str, typer.Option(help="Strategies with commas between, or all.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: reports/compare-DIGEST.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    **pool: Any,
+) -> None:
+    """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
+    from curate.compare_strategies import compare as run_compare
+    from curate.compare_strategies import comparison_table, parse_strategies
+
+    compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, sys.argv)
+    say(compared.config["headline"])
+    columns_table(*comparison_table(compared))
+    print_result(compared.as_record() if as_json else compared.path / "index.html")
 
 
 @app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")

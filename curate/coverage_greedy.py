@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _CELLS = 1 << 21  # similarities computed at a time by one thread
 _MOST_ENTRIES = 1 << 24  # similarities expected to be kept: 128 MiB
+_FEW_ENTRIES = 1 << 22  # so many are all kept
+_ROWS_PER_PICK = 8  # rows evaluated, at least: picks valued on few rows suit those rows only
 _FEWEST_PICKS = 4  # picks wanted for each row of the yardstick, at least
 _MOST_PICKS = 64  # and at most
 
@@ -40,12 +42,12 @@ class Entries:
 class Coverage:
     """The facility-location function f(S) = sum over evaluated rows of max(0, cosine to the nearest row of S).
 
-    The trick: floors. A few random rows, one for every 4 to 64 picks wanted, are taken as a yardstick, and each
-    evaluated row's cosine to the nearest of them (itself apart) is its floor. What is below the floor hardly matters
-    once k picks stand, so only cosines above it are kept: with r yardstick rows about 1/(r + 1) of all, found in one
-    blocked product. Greedy then maximises g(S) = sum of max(floor, cosine to the nearest row of S), which is at least
-    f(S) for every S, so a bound on the best g bounds the best f. When nothing gains any more, floors give way to what
-    the picks really reach, and greedy goes on.
+    The trick: floors. In all but small pools some random rows, one for every 4 to 64 picks wanted, are taken as a
+    yardstick, and each evaluated row's cosine to the nearest of them (itself apart) is its floor. What is below the
+    floor hardly matters once k picks stand, so only cosines above it are kept: with r yardstick rows about 1/(r + 1) of
+    all, found in one blocked product. Greedy then maximises g(S) = sum of max(floor, cosine to the nearest row of S),
+    which is at least f(S) for every S, so a bound on the best g bounds the best f. When nothing gains any more, floors
+    give way to what the picks really reach, and greedy goes on.
     """
 
     def __init__(self, candidates: Candidates, k: int, rng: np.random.Generator, evaluated: int) -> None:
@@ -56,8 +58,9 @@ class Coverage:
         n = len(candidates)
         total = k + len(candidates.picked)
         most_rows = _MOST_ENTRIES * max(1, total // _FEWEST_PICKS) // n
-        n_rows = min(n, max(1, evaluated), max(256, most_rows))
+        n_rows = min(n, max(evaluated, _ROWS_PER_PICK * total), max(256, most_rows))
         n_yardstick = max(total // _MOST_PICKS, min(total // _FEWEST_PICKS, n_rows * n // _MOST_ENTRIES))
+        n_yardstick = 0 if n_rows * n <= _FEW_ENTRIES else n_yardstick
         self.rows = np.arange(n) if n_rows == n else np.sort(rng.permutation(n)[:n_rows])
         self.at_row = self.vectors if n_rows == n else self.vectors[self.rows]
         self.picked = list(candidates.picked.tolist())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curate.encoders import DEFAULT_ENCODER, load_encoder
@@ -23,7 +22,7 @@ EMBED_CHOICES = ("instruction", "output", "both")
 def text_to_embed(row: Row, embed: str) -> str:
     """What of a row the encoder sees."""
     text = {"instruction": row.instruction, "output": row.output, "both": f"{row.instruction}\n{row.output}"}[embed]
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def embed_rows(
@@ -37,22 +36,21 @@ def embed_rows(
     Cached in `cache/embeddings` under the digest of encoder, batch size, what is embedded and the row ids. A cache
     file that was cut short is computed again, and said.
     """
-    from curate.artifact import cache_dir, digest_json, file_lock
-    from curate.console import progress, say
+    from curate.array_cache import cached_array
+    from curate.artifact import digest_json
+    from curate.console import progress
 
     loaded = load_encoder(encoder, batch_size)
-    key = digest_json([loaded.digest, embed, [row.row_id for row in rows]])[:32]
-    path = cache_dir("embeddings") / f"{key}.npy"
-    with file_lock(path.with_suffix(".lock")):
-        cached = _read_cache(path, len(rows))
-        if cached is not None:
-            return cached, loaded.digest
-        if path.exists():
-            say(f"The cached vectors {path} were damaged; computing them again.")
+
+    def compute() -> NDArray[np.float32]:
         with progress("Embedding", len(rows)) as advance:
-            vectors = unit_rows(loaded.encode([text_to_embed(row, embed) for row in rows], advance))
-        _write_cache(path, vectors)
-    return vectors, loaded.digest
+            return unit_rows(loaded.encode([text_to_embed(row, embed) for row in rows], advance))
+
+    def fits(vectors: NDArray[np.float32]) -> bool:
+        return vectors.dtype == "float32" and vectors.ndim == 2 and len(vectors) == len(rows)
+
+    key = digest_json([loaded.digest, embed, [row.row_id for row in rows]])[:32]
+    return cached_array("embeddings", key, "vectors", fits, compute), loaded.digest
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,24 +65,3 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
             "Use another --encoder.",
         )
     return np.asarray(vectors / lengths, dtype=np.float32)
-
-
-def _read_cache(path: Path, n_rows: int) -> NDArray[np.float32] | None:
-    import numpy as np
-
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != n_rows:
-        return None
-    return np.asarray(vectors)
-
-
-def _write_cache(path: Path, vectors: NDArray[np.float32]) -> None:
-    import numpy as np
-
-    from curate.artifact import atomic_file
-
-    with atomic_file(path) as file:
-        np.save(file, vectors, allow_pickle=False)

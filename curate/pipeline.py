@@ -73,6 +73,15 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     folder = selection_folder(work, out)
     if existing(work, folder):
         return read_selection(folder)
+    find_candidates(work)
+    with work.timed("pick"):
+        pick(work)
+    write(work, folder, command)
+    return read_selection(folder)
+
+
+def find_candidates(work: Work) -> None:
+    """Every step between loading and picking: what is left, embedded and clustered, is what a strategy chooses from."""
     with work.timed("hold_out"):
         hold_out(work)
     with work.timed("bound"):
@@ -85,10 +94,6 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     require_enough(work)
     with work.timed("cluster"):
         cluster(work)
-    with work.timed("pick"):
-        pick(work)
-    write(work, folder, command)
-    return read_selection(folder)
 
 
 def load(config: SelectConfig) -> Work:
@@ -96,7 +101,7 @@ def load(config: SelectConfig) -> Work:
     from curate.decontamination import load_benchmarks
     from curate.prompt import chat_template, load_prompt_template
     from curate.sources import load_rows
-    from curate.tokens import count_tokens, load_tokenizer, tokenizer_digest
+    from curate.tokens import count_pool_tokens, load_tokenizer, tokenizer_digest
 
     started = time.perf_counter()
     tokenizer = load_tokenizer(config.model, config.tokenizer)
@@ -105,8 +110,9 @@ def load(config: SelectConfig) -> Work:
     benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
     pool = load_rows(config.dataset, config.columns)
     loaded = time.perf_counter()
-    counts = count_tokens(tokenizer, template, [(row.instruction, row.output) for row in pool.rows])
-    work = Work(config, pool, Fates(len(pool.rows)), tokenizer_digest(tokenizer), template, counts, list(pool.notes))
+    digest = tokenizer_digest(tokenizer)
+    counts = count_pool_tokens(tokenizer, digest, template, pool.rows, pool.digest)
+    work = Work(config, pool, Fates(len(pool.rows)), digest, template, counts, list(pool.notes))
     work.benchmarks, work.inputs = benchmarks, [*pool.inputs, *benchmark_files]
     work.fates.exclude((index, reason, detail) for index, (reason, detail) in sorted(pool.excluded.items()))
     work.seconds = {"load": loaded - started, "count_tokens": time.perf_counter() - loaded}

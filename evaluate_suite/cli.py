@@ -187,19 +187,10 @@ def compare(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
-    from curate.page import format_number
-    from evaluate_suite.compare_models import compare_given, pair_line
+    from evaluate_suite.compare_models import compare_given, comparison_lines
 
     compared = compare_given(models)
-    if as_json:
-        print_result(compared.as_record())
-        return
-    print_result(compared.measure)
-    for name, estimate in compared.estimates.items():
-        between = f"{format_number(estimate.low, 4)} to {format_number(estimate.high, 4)}"
-        print_result(f"  {name}: {format_number(estimate.estimate, 4)} ({between}), n {estimate.n}")
-    for pair in compared.pairs:
-        print_result(f"  {pair.second} minus {pair.first}: {pair_line(pair)}")
+    print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

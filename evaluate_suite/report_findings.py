@@ -40,7 +40,7 @@ class Scored:
 
 def build_report_data(work: Work, name: str) -> ReportData:
     """The whole report as data."""
-    from evaluate_suite.report_statistics import answer, compare_runs_pairwise
+    from evaluate_suite.report_statistics import answer, compare_runs_pairwise, strategy_results
 
     scored = score_all(work)
     metrics = shown_metrics(scored)
@@ -49,7 +49,9 @@ def build_report_data(work: Work, name: str) -> ReportData:
         for evaluation, file in zip(work.evaluations, scored.files[1:], strict=True)
     ]
     pairs = compare_runs_pairwise(work.evaluations, work.base_generations, scored, [m.name for m in metrics])
-    headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model)
+    strategies, strategy_pairs, strategy_notes = strategy_results(work.evaluations)
+    pairs = [*strategy_pairs, *pairs]
+    headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model, strategies)
     return ReportData(
         name=name,
         headline=headline,
@@ -57,7 +59,7 @@ def build_report_data(work: Work, name: str) -> ReportData:
         base_model=work.evaluations[0].run.config.model,
         winner=winner,
         facts=facts(work, runs),
-        notes=notes(work),
+        notes=[*notes(work), *strategy_notes],
         metrics=metrics,
         base_metrics=estimates(scored.files[0], metrics),
         runs=runs,
@@ -67,6 +69,7 @@ def build_report_data(work: Work, name: str) -> ReportData:
         settings=settings(work),
         versions=versions(),
         command=report_command(work),
+        strategies=strategies,
     )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from curate.errors import UserError
 from curate.tokens import SMOLLM2
 
 if TYPE_CHECKING:
+    import torch
+
     from finetune.config import RunConfig
 
 
@@ -54,6 +56,10 @@ def load_base_model(config: RunConfig) -> Any:
 
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config.dtype, device))
+    if config.attn_implementation == "varlen":
+        from finetune.kernels.attention import register
+
+        register()
     arguments: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": config.attn_implementation,
@@ -124,6 +130,23 @@ def _keep_4bit_trainable_on_cpu(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
+
+
+def dequantize_into(module: Any, out: torch.Tensor) -> None:
+    """Write the weight of a linear layer, 4-bit or not, into `out` (out features x in features)."""
+    from finetune.kernels.ops import can_fuse
+
+    state = getattr(module.weight, "quant_state", None)
+    if state is None:
+        out.copy_(module.weight.data)
+    elif module.weight.is_cuda and can_fuse():
+        from finetune.kernels.fused import dequantize
+
+        dequantize(module.weight.data, state, out)
+    else:
+        from bitsandbytes.functional import dequantize_4bit
+
+        out.copy_(dequantize_4bit(module.weight.data, state))
 
 
 def attach_adapter(model: Any, config: RunConfig) -> Any:

@@ -38,18 +38,24 @@ def token_nll(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor,
     inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
     if batch.get("attention_mask") is not None:
         inputs["attention_mask"] = batch["attention_mask"]
+    samples = batch["sample_ids"][:, 1:][wanted]
+    if getattr(_inner(model), "accepts_nll_labels", False):
+        return model(**inputs, nll_labels=batch["labels"]), samples
     if len(labels) == 1 and _can_keep_logits(model):
         logits = model(**inputs, logits_to_keep=wanted[0].nonzero()[:, 0]).logits[0]
     else:
         logits = model(**inputs).logits[:, :-1][wanted]
     targets = labels[wanted]
-    samples = batch["sample_ids"][:, 1:][wanted]
     return F.cross_entropy(logits.float(), targets, reduction="none"), samples
 
 
+def _inner(model: Any) -> Any:
+    model = getattr(model, "module", model)  # what DistributedDataParallel wraps
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _can_keep_logits(model: Any) -> bool:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+    return "logits_to_keep" in inspect.signature(_inner(model).forward).parameters
 
 
 def row_losses(

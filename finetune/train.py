@@ -43,6 +43,7 @@ class Job:
     processes: Processes = ALONE
     meter: Meter = field(default_factory=Meter)
     seconds: dict[str, float] = field(default_factory=dict)
+    kernels: str | None = None  # why the kernels are not used; None where they are
     interrupt: Interrupt = field(default_factory=Interrupt)
 
     @property
@@ -181,6 +182,7 @@ def build_trainer(job: Job) -> Any:
     import torch
     from trl import SFTTrainer
 
+    from finetune.kernels import accelerate_model
     from finetune.model import attach_adapter, load_base_model, resolve_device, resolve_dtype, save_adapter
     from finetune.packing import build_packed_batch
     from finetune.token_loss import token_nll
@@ -188,6 +190,8 @@ def build_trainer(job: Job) -> Any:
     config = job.config
     model = attach_adapter(load_base_model(config), config)
     device = resolve_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    job.kernels = accelerate_model(model, config, getattr(torch, dtype))
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     bins = own_bins(job.plan.bins, config, job.processes)
 
@@ -223,7 +227,7 @@ def build_trainer(job: Job) -> Any:
 
     trainer = Trainer(
         model=model,
-        args=training_arguments(job, device, resolve_dtype(config.dtype, device), model.config),
+        args=training_arguments(job, device, dtype, model.config),
         train_dataset=datasets.Dataset.from_dict({"bin": list(range(len(bins)))}),
         data_collator=collate,
         processing_class=job.tokenizer,
@@ -246,7 +250,7 @@ def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     from trl import SFTConfig
 
     config = job.config
-    checkpointing = config.gradient_checkpointing
+    checkpointing = config.gradient_checkpointing and job.kernels is not None  # the kernels do it themselves
     if checkpointing == "auto":
         checkpointing = device == "cuda" and wants_checkpointing(config, shape)
     batch, accumulation = batch_shape(config, job.processes.size)

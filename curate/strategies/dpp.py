@@ -78,6 +78,7 @@ class _Process:
         self.variance = np.ones(len(places))
         self.seen = np.zeros(len(places), dtype=np.int64)
         self.triangle = np.zeros((total, total))  # the picks' own factors
+        self.inverse = np.zeros((total, total))  # of the triangle; its diagonal blocks invert the triangle's
         self.pick_vectors = np.empty((total, vectors.shape[1]), dtype=np.float32)
         self.n_picked = 0
 
@@ -91,36 +92,35 @@ class _Process:
     def factor(self, vectors: NDArray[np.float32], known: NDArray[np.float64], seen: int) -> NDArray[np.float64]:
         """Factors of `vectors` for the picks from number `seen` on, given those before (n, seen)."""
         import numpy as np
-        from scipy.linalg import solve_triangular
 
         new = slice(seen, self.n_picked)
         rest = self.kernel(vectors, new) - known @ self.triangle[new, :seen].T
-        return np.asarray(solve_triangular(self.triangle[new, new], rest.T, lower=True, check_finite=False).T)
+        return np.asarray(rest @ self.inverse[new, new].T)
 
     def pick(self, at: int) -> None:
         """Take the row at `at`, which is up to date."""
         import numpy as np
 
-        t = self.n_picked
-        self.triangle[t, :t] = self.factors[at, :t]
-        self.triangle[t, t] = np.sqrt(self.variance[at])
-        self.pick_vectors[t] = self.vectors[self.places[at]]
-        self.n_picked += 1
+        self._append(self.vectors[self.places[at]], self.factors[at, : self.n_picked], float(self.variance[at]))
         self.variance[at] = -np.inf
 
     def force(self, row: int) -> None:
         """Take a row that stands already, unless it adds nothing to those taken."""
         import numpy as np
 
-        t = self.n_picked
         vector = self.vectors[row : row + 1]
-        if t:
-            self.triangle[t, :t] = self.factor(vector, np.zeros((1, 0)), 0)[0]
-        variance = 1 - float(np.square(self.triangle[t, :t]).sum())
-        if variance < _LEAST_VARIANCE:
-            return
-        self.triangle[t, t] = np.sqrt(variance)
-        self.pick_vectors[t] = vector[0]
+        factors = self.factor(vector, np.zeros((1, 0)), 0)[0]
+        variance = 1 - float(np.square(factors).sum())
+        if variance >= _LEAST_VARIANCE:
+            self._append(vector[0], factors, variance)
+
+    def _append(self, vector: NDArray[np.float32], factors: NDArray[np.float64], variance: float) -> None:
+        import numpy as np
+
+        t, root = self.n_picked, np.sqrt(variance)
+        self.triangle[t, :t], self.triangle[t, t] = factors, root
+        self.inverse[t, :t], self.inverse[t, t] = -(factors @ self.inverse[:t, :t]) / root, 1 / root
+        self.pick_vectors[t] = vector
         self.n_picked += 1
 
     def refreshed_best(self) -> int:
@@ -134,12 +134,21 @@ class _Process:
             size = min(_REFRESHED, len(self.variance))
             top = np.argpartition(-self.variance, size - 1)[:size]
             top = top[(self.seen[top] < self.n_picked) & (self.variance[top] > -np.inf)]
-            since = int(self.seen[top].min())
-            new = self.factor(self.vectors[self.places[top]], self.factors[top, :since], since)
-            self.factors[top, since : self.n_picked] = new
-            spent = np.square(self.factors[top, : self.n_picked]).sum(axis=1)
-            self.variance[top] = np.round(np.maximum(1 - spent, 0), 9)
-            self.seen[top] = self.n_picked
+            # Rows about equally far behind are brought up together: the farthest behind sets the work for all of them.
+            lag = self.n_picked - self.seen[top]
+            behind = np.ceil(np.log2(lag))
+            for power in np.unique(behind):
+                self._refresh(top[behind == power])
+
+    def _refresh(self, rows: NDArray[np.int64]) -> None:
+        import numpy as np
+
+        since = int(self.seen[rows].min())
+        new = self.factor(self.vectors[self.places[rows]], self.factors[rows, :since], since)
+        self.factors[rows, since : self.n_picked] = new
+        spent = np.square(self.factors[rows, : self.n_picked]).sum(axis=1)
+        self.variance[rows] = np.round(np.maximum(1 - spent, 0), 9)
+        self.seen[rows] = self.n_picked
 
     def is_near_a_pick(self, at: int, bound: float) -> bool:
         """Whether a pick has a cosine of `bound` or more to the row at `at`."""

@@ -15,7 +15,12 @@ from curate.rows import Row, build_row
 
 FENCED = "Here is the code:\n\n```python\ndef f(x):\n    return x\n```\n\nIt returns its argument."
 BROKEN = "Here is the code:\n\n```python\ndef f(x:\n    return x\n```"
-JAVA = "public class Main {\n  public static void main(String[] args) {\n    int x = 1;\n    System.out.println(x);\n  }\n}"
+JAVA = """public class Main {
+  public static void main(String[] args) {
+    int x = 1;
+    System.out.println(x);
+  }
+}"""
 JAVASCRIPT = "const a = [1, 2];\nfunction twice(x) {\n  return 2 * x;\n}\nconsole.log(a.map(twice));"
 
 
@@ -133,7 +138,7 @@ def test_a_pool_of_clean_answers_in_every_form_survives_every_check() -> None:
         ("Write a Python function that returns its argument.", FENCED),
         ("Write a Python function to add.", "def add(a, b):\n    return a + b"),
         ("Explain recursion.", "A function that calls itself. Each call works on a smaller part of the input."),
-        ("Make a page with a script.", "```html\n<p id='a'></p>\n```\n```css\np { color: red; }\n```\n```js\nalert(1);\n```"),
+        ("A page with a script.", "```html\n<p id='a'></p>\n```\n```css\np { color: red; }\n```\n```js\nf(1);\n```"),
         ("Write a Java program that prints one.", JAVA),
         ("Double every number with JavaScript.", JAVASCRIPT),
         ("A shell line that counts files?", "ls | wc -l"),

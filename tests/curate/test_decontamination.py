@@ -37,12 +37,19 @@ TASKS = [
     BenchmarkTask(f"Own/{name}", text, code, f"assert {name}({{'a': 31, 'b': 47}}, 12, 'xyz') == [('a', 19)]")
     for name, (text, code) in SOLUTIONS.items()
 ]
+COUNT = """```python
+def count(text):
+    found = {}
+    for word in text.split():
+        found[word] = found.get(word, 0) + 1
+    return found
+```"""
 CLEAN = [
     ("Sort a list of numbers.", "def sort_numbers(numbers):\n    return sorted(numbers)"),
     ("Is a number prime?", "def prime(n):\n    return n > 1 and all(n % i for i in range(2, int(n ** 0.5) + 1))"),
     ("Weigh the pros and cons of lists.", "Lists are mutable. Tuples are not, so they can be keys of a dict."),
-    ("Count words.", "```python\ndef count(text):\n    found = {}\n    for w in text.split():\n        found[w] = found.get(w, 0) + 1\n    return found\n```"),
-]  # fmt: skip
+    ("Count words.", COUNT),
+]
 
 
 def leaks(*pairs: tuple[str, str]) -> list[Finding]:
@@ -100,23 +107,43 @@ def test_windows_never_reach_from_one_row_into_the_next() -> None:
     assert together.tolist() == apart
 
 
-FORMATS = {
-    "humaneval.jsonl": '{"task_id": "HumanEval/0", "prompt": "def f(x: int) -> int:\\n    \\"\\"\\" Doubles x.\\n    >>> f(1)\\n    2\\n    \\"\\"\\"\\n", "entry_point": "f", "canonical_solution": "    return 2 * x\\n", "test": "def check(candidate):\\n    assert candidate(1) == 2\\n"}',
-    "mbpp.jsonl": '{"text": "Doubles x.", "code": "def f(x):\\r\\n  return 2 * x", "task_id": 7, "test_list": ["assert f(1) == 2"]}',
-    "sanitized-mbpp.json": '[{"source_file": "b", "task_id": 7, "prompt": "Doubles x.", "code": "def f(x):\\n  return 2 * x", "test_imports": [], "test_list": ["assert f(1) == 2"]}]',
-    "mbppplus.jsonl": '{"task_id": "Mbpp/7", "prompt": "\\"\\"\\"\\nDoubles x.\\nassert f(1) == 2\\n\\"\\"\\"\\n", "entry_point": "f", "canonical_solution": "\\ndef f(x):\\n  return 2 * x\\n", "base_input": [[1]], "assertion": "assert f(1) == 2"}',
+CODE = "def f(x):\n  return 2 * x"
+FORMATS: dict[str, dict[str, object]] = {
+    "humaneval.jsonl": {
+        "task_id": "HumanEval/0",
+        "prompt": 'def f(x: int) -> int:\n    """ Doubles x.\n    >>> f(1)\n    2\n    """\n',
+        "entry_point": "f",
+        "canonical_solution": "    return 2 * x\n",
+        "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+    },
+    "mbpp.jsonl": {
+        "text": "Doubles x.", "code": CODE.replace("\n", "\r\n"), "task_id": 7, "test_list": ["assert f(1) == 2"],
+    },
+    "mbppplus.jsonl": {
+        "task_id": "Mbpp/7",
+        "prompt": '"""\nDoubles x.\nassert f(1) == 2\n"""\n',
+        "entry_point": "f",
+        "canonical_solution": f"\n{CODE}\n",
+        "base_input": [[1]],
+        "assertion": "assert f(1) == 2",
+    },
+    "sanitized-mbpp.json": {
+        "source_file": "b", "task_id": 7, "prompt": "Doubles x.", "code": CODE, "test_imports": [],
+        "test_list": ["assert f(1) == 2"],
+    },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_description_solution_and_tests(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(FORMATS[name])
-    ((task,), (record,)) = load_benchmarks([str(tmp_path / name)])
+    record = FORMATS[name]
+    (tmp_path / name).write_text(json.dumps([record] if name.endswith(".json") else record))
+    ((task,), (file,)) = load_benchmarks([str(tmp_path / name)])
     assert task.description == "Doubles x."
     assert "return 2 * x" in task.code
     assert task.code.lstrip().startswith("def f(")
     assert "== 2" in task.tests
-    assert (record.file, record.rows) == (name, 1)
+    assert (file.file, file.rows) == (name, 1)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,8 @@ def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path
         (["--prompt-template", "none.txt"], 1, "The prompt template none.txt does not exist"),
         (["--near-duplicate", "1.5"], 2, "--near-duplicate is 1.5; allowed: above 0, up to 1"),
         (["--no-such"], 2, "No such option"),
+        (["--clean", "parsed"], 2, 'Unknown check "parsed" in --clean. Did you mean "parse"?'),
+        (["--decontaminate", "none.jsonl"], 1, "The benchmark file none.jsonl of --decontaminate does not exist"),
     ],
 )
 def test_bad_input_is_one_line_with_the_next_step_and_leaves_nothing(
@@ -175,3 +177,58 @@ def test_inspect_tells_a_rows_story(pool: Path, tmp_path: Path, capsys: pytest.C
     (story,) = json.loads(capsys.readouterr().out)["rows"]
     assert (story["decision"]["fate"], story["decision"]["reason"]) == ("excluded", "too_long")
     assert story["nearest_pick"] in {row.row_id for row in read_selection(tmp_path / "s").selected}
+
+
+MESSY = [
+    {"instruction": "Write a Python function that weighs.", "output": "```python\ndef weigh(x:\n    return x\n```"},
+    {"instruction": "Write a Python function that braids.", "output": "```java\nclass A { int x = 1; }\n```"},
+    {"instruction": "Write a poem on sockets.", "output": "I'm sorry, but I cannot help with that request."},
+    {
+        "instruction": "Double it, please.",
+        "output": "def double_every(items):\n    return [2 * item for item in items]",
+    },
+]
+BENCHMARK = {
+    "task_id": 1, "text": "Double every item of a list.", "test_list": [],
+    "code": "def double_every(items):\n  return [2*item for item in items]",
+}  # fmt: skip
+
+
+def test_every_check_has_its_reason_code_and_a_switch_and_leaks_name_their_task(pool: Path, tmp_path: Path) -> None:
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows() + MESSY))
+    (tmp_path / "mbpp.jsonl").write_text(json.dumps(BENCHMARK))
+    decided = {}
+    for name, more in (
+        ("default", ["--decontaminate", str(tmp_path / "mbpp.jsonl")]),
+        ("one", ["--clean", "duplicates,refusals"]),
+        ("none", ["--clean", "none"]),
+    ):
+        assert (
+            run(pool, "--k", "30", "--strategy", "random", "--holdout", "1", *more, "--out", str(tmp_path / name)) == 0
+        )
+        table = pyarrow.parquet.read_table(tmp_path / name / "decisions.parquet").to_pylist()
+        reasons = [d["reason"] if d["fate"] == "excluded" else None for d in table]
+        decided[name] = reasons[480:482] + reasons[483:]
+        if name == "default":
+            assert table[-1]["detail"] == "MBPP/1: 100% of its solution"
+    assert decided == {
+        "default": ["duplicate", "empty_output", "does_not_parse", "wrong_language", "refusal", "leaks_benchmark"],
+        "one": ["duplicate", None, None, None, "refusal", None],
+        "none": [None, None, None, None, None, None],
+    }
+    manifest = read_selection(tmp_path / "default").manifest
+    assert manifest.config["clean"] == ["empty", "duplicates", "refusals", "language", "parse", "near-duplicates"]
+    assert [record.file for record in manifest.inputs] == ["rows.jsonl", "mbpp.jsonl"]
+    assert read_selection(tmp_path / "one").manifest.config["clean"] == ["duplicates", "refusals"]
+
+
+def test_the_holdout_is_the_same_whatever_is_cleaned_and_never_repeated_among_the_candidates(
+    pool: Path, tmp_path: Path
+) -> None:
+    digests = set()
+    for number, more in enumerate((["--clean", "all"], ["--clean", "none"], ["--clean", "parse"])):
+        assert run(pool, "--k", "30", *more, "--out", str(tmp_path / str(number))) == 0
+        selection = read_selection(tmp_path / str(number))
+        digests.add(selection.holdout_digest)
+        assert {row.row_id for row in selection.selected}.isdisjoint(row.row_id for row in selection.holdout)
+    assert len(digests) == 1

@@ -82,9 +82,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tenso
 
     inverse = torch.empty(len(x), dtype=torch.float32, device=x.device)
     block = triton.next_power_of_2(x.shape[1])
-    _norm_kernel[(len(x),)](
-        x, x.stride(0), weight, out, out.stride(0), inverse, eps, x.shape[1], BK=block, num_warps=8
-    )
+    _norm_kernel[(len(x),)](x, x.stride(0), weight, out, out.stride(0), inverse, eps, x.shape[1], BK=block, num_warps=8)
     return inverse
 
 
@@ -154,7 +152,7 @@ def _rotate_back_part(
     """The heads of one of q, k, v: turned back, stored at their place, multiplied onto `total`, which comes back."""
     d = tl.arange(0, HALF)
     t = tl.arange(0, BT)
-    for head in range(0, heads):
+    for head in range(heads):
         place = at[:, None] + head * x_head + d[None, :]
         first, second = tl.load(x_ptr + place, mask, 0.0), tl.load(x_ptr + place + HALF, mask, 0.0)
         if ROTATE:

@@ -156,7 +156,9 @@ def test_variable_length_attention_keeps_samples_apart(tiny_model: Path, impleme
     first = changed["sample_ids"] == 0
     changed["input_ids"][first] += 1
     with torch.no_grad():
-        before, after = (model(input_ids=b["input_ids"], position_ids=b["position_ids"]).logits for b in (batch, changed))
+        before, after = (
+            model(input_ids=b["input_ids"], position_ids=b["position_ids"]).logits for b in (batch, changed)
+        )
     assert torch.equal(before[~first], after[~first])
     assert not torch.equal(before[first], after[first])
 
@@ -179,7 +181,8 @@ def test_memory_goes_to_activations_first_and_to_weights_with_what_is_left() -> 
 
     def plan(free: int, checkpointing: str = "auto") -> tuple[int, int]:
         config = load_config(
-            None, overrides=[f"gradient_checkpointing={checkpointing}", "max_length=1000", "per_device_train_batch_size=4"]
+            None,
+            overrides=[f"gradient_checkpointing={checkpointing}", "max_length=1000", "per_device_train_batch_size=4"],
         )
         found = plan_memory(layers, config, free, 100)
         return found.kept_layers, found.kept_weights

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.artifact import digest_json
-from curate.console import say
+from curate.console import quiet, say
 from curate.errors import UserError
 from curate.selection import Selection
 from finetune.checkpoints import best_adapter, complete_checkpoint, latest_checkpoint, read_meter_state, step_of
@@ -238,7 +238,10 @@ def build_trainer(job: Job) -> Any:
         if parameter.requires_grad:
             parameter.data = before[name]
     from transformers.trainer_callback import PrinterCallback
+    from transformers.trainer_utils import align_special_tokens
 
+    with quiet():  # the trainer would do it itself, and say so
+        align_special_tokens(trainer.model, job.tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -250,8 +253,10 @@ def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     from trl import SFTConfig
 
     config = job.config
-    checkpointing = config.gradient_checkpointing and job.kernels is not None  # the kernels do it themselves
-    if checkpointing == "auto":
+    checkpointing = config.gradient_checkpointing
+    if job.kernels is None:  # the kernels do it themselves
+        checkpointing = False
+    elif checkpointing == "auto":
         checkpointing = device == "cuda" and wants_checkpointing(config, shape)
     batch, accumulation = batch_shape(config, job.processes.size)
     optim = config.optim if config.optim != "auto" else ("paged_adamw_8bit" if device == "cuda" else "adamw_torch")

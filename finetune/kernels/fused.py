@@ -152,7 +152,7 @@ def _rotate_back_part(
     """The heads of one of q, k, v: turned back, stored at their place, multiplied onto `total`, which comes back."""
     d = tl.arange(0, HALF)
     t = tl.arange(0, BT)
-    for head in range(0, heads):
+    for head in range(heads):
         place = at[:, None] + head * x_head + d[None, :]
         first, second = tl.load(x_ptr + place, mask, 0.0), tl.load(x_ptr + place + HALF, mask, 0.0)
         if ROTATE:

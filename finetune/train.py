@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -183,11 +184,20 @@ def build_trainer(job: Job) -> Any:
     from trl import SFTTrainer
 
     from finetune.kernels import accelerate_model
-    from finetune.model import attach_adapter, load_base_model, resolve_device, resolve_dtype, save_adapter
+    from finetune.model import (
+        attach_adapter,
+        build_flat_optimizer,
+        load_base_model,
+        resolve_device,
+        resolve_dtype,
+        save_adapter,
+    )
     from finetune.packing import build_packed_batch
     from finetune.token_loss import token_nll
 
     config = job.config
+    if config.deterministic:
+        repeat_to_the_bit()
     model = attach_adapter(load_base_model(config), config)
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
@@ -203,6 +213,14 @@ def build_trainer(job: Job) -> Any:
                 self.train_dataset, self.args.per_device_train_batch_size, collate_fn=collate,
                 pin_memory=self.args.dataloader_pin_memory,
             )  # fmt: skip
+
+        def create_optimizer(self, *model: Any) -> Any:
+            if self.optimizer is None and job.kernels is None and self.args.optim == "paged_adamw_8bit":
+                _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                kept = {name: options[name] for name in ("lr", "betas", "eps")}
+                trained = [p for p in self.model.parameters() if p.requires_grad]
+                self.optimizer = build_flat_optimizer(trained, weight_decay=self.args.weight_decay, **kept)
+            return super().create_optimizer(*model)
 
         def _set_signature_columns_if_needed(self) -> None:
             self._signature_columns = ["bin"]
@@ -244,6 +262,14 @@ def build_trainer(job: Job) -> Any:
         align_special_tokens(trainer.model, job.tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def repeat_to_the_bit() -> None:
+    """Have torch take only algorithms that give the same bits every time; on a GPU that costs speed."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:

@@ -105,21 +105,21 @@ def compare(
     picked: dict[str, Picks | str] = {}
     for each in configs:
         started = time.perf_counter()
-        picked[each.strategy] = _try(each, candidates)
+        picked[each.strategy] = _try(work, each, candidates)
         work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
     results = measure_all(work, candidates, picked)
     _write(work, candidates, picked, results, folder, digest, command)
     return read_comparison(folder)
 
 
-def _try(config: SelectConfig, candidates: Candidates) -> Picks | str:
+def _try(work: Work, config: SelectConfig, candidates: Candidates) -> Picks | str:
     """The picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
     import numpy as np
 
-    from curate.pipeline import choose
+    from curate.pipeline import choose, complete
 
     try:
-        return choose(config, candidates, np.random.default_rng([config.seed, 2]))
+        return choose(config, complete(work, config, candidates), np.random.default_rng([config.seed, 2]))
     except UserError as error:
         return str(error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from curate.encoders import DEFAULT_ENCODER, load_encoder
+from curate.encoders import MINILM, load_encoder
 from curate.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def text_to_embed(row: Row, embed: str) -> str:
 
 def embed_rows(
     rows: Sequence[Row],
-    encoder: str = DEFAULT_ENCODER,
+    encoder: str = MINILM,
     embed: str = DEFAULT_EMBED,
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> tuple[NDArray[np.float32], str]:

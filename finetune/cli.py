@@ -212,32 +212,18 @@ def padding_study(
     preset: PresetOption = None,
     config: ConfigOption = None,
     rows: Annotated[int, typer.Option(min=2, help="How many selected rows every arm trains on, once.")] = 64,
-    out: Annotated[Path | None, typer.Option(help="Folder for the runs. Default: $ROWPICK_HOME/padding-study.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the page. Default: reports/NAME.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
-    from curate.artifact import home
-    from curate.console import columns_table
-    from curate.page import format_number, format_share
-    from finetune.padding_page import headline
-    from finetune.padding_study import as_dict, study, write_report
+    from finetune.padding_report import write_report
+    from finetune.padding_study import answers, as_dict, study
 
     chosen, found = _load(selection, preset, config, overrides)
-    arms = study(chosen, found, out or home() / "padding-study", rows, sys.argv)
-    folder = write_report(arms, chosen, found, rows, sys.argv)
-    for sentence in headline(arms):
+    arms = study(chosen, found, rows, sys.argv)
+    for sentence in answers(arms):
         say(sentence)
-    columns_table(
-        ["batches", "pad token", "seconds", "tokens/s", "padding", "eval loss", "difference", "95% interval"],
-        [
-            [
-                arm.name, arm.pad_token, format_number(arm.train_seconds, 1), format_number(arm.tokens_per_second, 1),
-                format_share(arm.padding_share), format_number(arm.eval_loss, 4), format_number(arm.loss_difference, 4),
-                " to ".join(format_number(end, 4) for end in arm.interval or ()),
-            ]
-            for arm in arms
-        ],
-    )  # fmt: skip
+    folder = write_report(arms, chosen, found, rows, out, sys.argv)
     print_result(as_dict(arms) if as_json else folder / "index.html")
 
 

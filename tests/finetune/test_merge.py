@@ -1,4 +1,4 @@
-"""`finetune merge` and `push`, and `padding-study`: what a run is made into, and what batching does to it."""
+"""`finetune merge` and `push`: what a run is made into."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from finetune.cli import main
-from finetune.padding_page import headline
-from finetune.padding_study import Arm
 from finetune.run_record import read_run
 from tests.finetune.conftest import QUICK
 
@@ -104,57 +102,3 @@ def test_push_uploads_the_adapter_and_the_card(trained: Path, monkeypatch: pytes
         ("folder", ["adapter_config.json", "adapter_model.safetensors"]),
         ("file", "README.md"),
     ]
-
-
-def test_the_padding_study_trains_six_arms_on_the_same_rows(
-    made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    settings = [*(s for s in QUICK if not s.startswith("max_steps")), "eval_steps=20"]
-    arguments = ["padding-study", "--selection", str(made_selection), "--rows", "12", "--out", str(tmp_path / "s")]
-    assert main([*arguments, "--json", *settings]) == 0
-    arms = json.loads(capsys.readouterr().out)["arms"]
-    assert [arm["name"] for arm in arms[::2]] == ["packed", "right padding", "length-grouped"]
-    assert len({arm["tokens"] for arm in arms}) == 1
-    for first, second in zip(arms[::2], arms[1::2], strict=True):
-        assert first["pad_token"] != second["pad_token"]
-        assert first["eval_loss"] == second["eval_loss"]
-        assert first["padding_share"] == second["padding_share"]
-    packed, padded, grouped = arms[::2]
-    assert packed["padding_share"] < 1e-9 or packed["padding_share"] < padded["padding_share"]
-    assert grouped["padding_share"] < padded["padding_share"]
-    assert packed["interval"] is None
-    assert padded["interval"][0] <= padded["loss_difference"] <= padded["interval"][1]
-    (folder,) = Path("reports").glob("padding-study-*")
-    record = json.loads((folder / "padding-study.json").read_text())
-    assert record["arms"] == arms
-    page = (folder / "index.html").read_text()
-    assert page.count('<th scope="row">right padding</th>') == 2
-    assert f"{packed['eval_loss']:.4f}" in page
-    assert f'href="{folder.name}/index.html"' in Path("reports/index.html").read_text()
-
-
-def arm(name: str, pad: str, seconds: float, difference: float | None, interval: tuple[float, float] | None) -> Arm:
-    return Arm(name, pad, 3, 900, 0.0 if name == "packed" else 0.25, seconds, 900 / seconds, 2.0, difference, interval)
-
-
-def test_the_padding_studys_answer_is_computed() -> None:
-    arms = [
-        arm("packed", "a", 10, None, None),
-        arm("packed", "b", 12, 0.0, (0.0, 0.0)),
-        arm("right padding", "a", 16, 0.004, (-0.003, 0.011)),
-        arm("right padding", "b", 17, 0.004, (-0.003, 0.011)),
-    ]
-    assert headline(arms) == (
-        "Packed batches took 11.0 s, right padding 16.5 s: 1.50 times as long, with 25% padding.",
-        "No difference in eval loss was shown between ways of batching or pad tokens; every 95% interval lies within "
-        "0.0110 nats a token of 0.",
-    )
-    worse = [*arms[:3], arm("right padding", "b", 17, 0.02, (0.01, 0.03))]
-    assert headline(worse)[1] == (
-        "The eval loss differs from packed's in 1 of 3 arms, most with right padding, pad token b: +0.0200 nats a "
-        "token (95% interval +0.0100 to +0.0300)."
-    )
-    assert headline([arm("packed", "a", 9, None, None), arm("right padding", "a", 8, 0.0, (-1.0, 1.0))])[0] == (
-        "No way of padding was slower than packed, which took 9.0 s."
-    )

@@ -186,7 +186,7 @@ def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     ]  # fmt: skip
     rows = []
     for run in record["runs"]:
-        gain, clean = run["gain"], run["metrics"].get(HEADLINE_METRIC)
+        gain, clean, passed = run["gain"], run["metrics"].get(HEADLINE_METRIC), run["metrics"].get("passes_tests")
         between = "–" if gain["low"] is None else f"{format_number(gain['low'])} to {format_number(gain['high'])}"
         rows.append(
             [
@@ -199,7 +199,7 @@ def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 format_number(gain["value"]),
                 between,
                 format_share(clean["value"] if clean else None),
-                format_share(run.get("pass_at_1", {}).get("value")),
+                format_share(passed["value"] if passed else None),
                 run["verdict"]["verdict"].replace("_", " "),
                 format_duration(run["elapsed_seconds"]),
                 format_number(run["peak_memory_gib"], 1),

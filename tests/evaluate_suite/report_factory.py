@@ -28,6 +28,7 @@ METRICS = [
     MetricInfo("stopped_by_itself", "Stopped by itself", "higher"),
     MetricInfo("parse_rate", "Code parses", "higher"),
     MetricInfo("trailing_share", "Trailing share", "lower"),
+    MetricInfo("passes_tests", "Passes tests", "higher"),
     MetricInfo("chrf", "chrF", "higher", share=False),
 ]
 STRATEGIES = ["kmeans", "random", "medoids", "kcenter", "facility", "shortest", "first", "random", "kmeans", "random"]

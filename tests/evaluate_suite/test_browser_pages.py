@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from curate.page.curation import short_label
 from curate.report_page import SelectionPageData, render_selection_page
 from evaluate_suite.live_page import render_live_page
 from evaluate_suite.report_page import render_report_page
-from finetune.padding_page import render_padding_page
+from finetune.padding_report import render_page
 from finetune.padding_study import Arm
 from tests.evaluate_suite.report_factory import HOSTILE, make_decisions, make_report
 from tests.make_golden import GOLDEN
@@ -65,7 +66,10 @@ def padding_page(folder: Path) -> str:
         Arm("packed", "<unk>", 12, 9000, 0.01, 30.0, 300.0, 2.01, None, None),
         Arm("right padding", HOSTILE[0], 12, 9000, 0.31, 44.0, 204.0, 2.02, 0.01, (-0.01, 0.03)),
     ]
-    return render_padding_page("padding-demo", arms, [("Rows", "64")], {"r": 16}, "finetune padding-study")
+    settings = {"model": "tiny", "r": 16}
+    config: Any = SimpleNamespace(model="tiny", seed=0, report_eval_rows=None, model_dump=lambda: settings)
+    selection: Any = SimpleNamespace(path=Path("selections/demo"), holdout=[0] * 9)
+    return render_page("padding-demo", arms, config, selection, 64, "Packing is faster.", "Outcome: the same.")
 
 
 def live_page(folder: Path) -> str:
@@ -109,13 +113,7 @@ def test_the_page_is_quiet_accessible_and_as_wide_as_its_window(
     browser.get("about:blank")
     console_messages(browser), network_requests(browser)
     browser.get(path.as_uri())
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    for chart in browser.find_elements("css selector", "[data-chart]"):
-        browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", chart)
-        WebDriverWait(browser, 10, 0.05).until(
-            lambda d, c=chart: d.execute_script("return arguments[0].dataset.live", c)
-        )
+    see_charts(browser)
     assert serious_violations(browser, axe_source) == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert (console_messages(browser), network_requests(browser)) == ([], [])

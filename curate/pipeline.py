@@ -168,6 +168,8 @@ def clean(work: Work) -> None:
 
         with work.timed("decontaminate"):
             work.fates.exclude(find_leaks([work.rows[i] for i in work.fates.open_rows()], work.benchmarks))
+            leaky = len(find_leaks(held_out, work.benchmarks))
+        work.notes += [f"{leaky} held-out rows leak a benchmark as well; they stay held out."] if leaky else []
     for name in work.config.clean:
         if name not in BEFORE_HOLDOUT:
             with work.timed(f"clean_{name.replace('-', '_')}"):

@@ -24,7 +24,8 @@ class RunConfig(BaseModel):
     model: str = "meta-llama/Llama-2-7b-hf"
     device: Literal["auto", "cuda", "cpu"] = "auto"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    attn_implementation: Literal["sdpa", "eager"] = "sdpa"
+    attn_implementation: Literal["sdpa", "eager", "flex_attention", "varlen"] = "sdpa"
+    kernels: Literal["auto"] | bool = "auto"
     # bitsandbytes
     load_in_4bit: bool = True
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
@@ -58,6 +59,7 @@ class RunConfig(BaseModel):
     eval_rows: int | None = Field(None, ge=1)
     early_stopping_patience: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
+    deterministic: bool = False
     # what the report takes from a run
     report_eval_rows: int | None = Field(None, ge=1)
     report_max_new_tokens: int = Field(256, ge=1)

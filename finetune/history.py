@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.artifact import append_jsonl, read_jsonl, write_jsonl
+from finetune.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     import torch
@@ -18,9 +19,12 @@ TIMINGS = "timings.jsonl"
 
 @dataclass
 class Meter:
-    """Sums since the last line: loss over labelled tokens, tokens, padding; losses stay on the device until read."""
+    """Sums since the last line: loss over labelled tokens, tokens, padding; losses stay on the device until read.
 
-    nll: list[torch.Tensor] = field(default_factory=list)
+    Of one process; `take` adds up those of all. `tokens_seen` counts the whole run's, all processes', at the last line.
+    """
+
+    nll: list[torch.Tensor | float] = field(default_factory=list)
     targets: int = 0
     tokens: int = 0
     padding: int = 0
@@ -34,23 +38,41 @@ class Meter:
         real = int((sample_ids >= 0).sum())
         self.tokens += real
         self.padding += places - real
-        self.tokens_seen += real
 
-    def take(self) -> tuple[float | None, float | None, int]:
+    def take(self, processes: Processes = ALONE) -> tuple[float | None, float | None, int]:
         """(mean loss a labelled token, share of padding, tokens) since the last call, and start again."""
-        loss = float(sum(float(part) for part in self.nll)) / self.targets if self.targets else None
-        places = self.tokens + self.padding
-        share = self.padding / places if places else None
-        tokens = self.tokens
+        summed = float(sum(float(part) for part in self.nll))
+        nll, targets, tokens, padding = processes.total([summed, self.targets, self.tokens, self.padding])
+        loss = nll / targets if targets else None
+        share = padding / (tokens + padding) if tokens + padding else None
         self.nll, self.targets, self.tokens, self.padding = [], 0, 0, 0
-        return loss, share, tokens
+        self.tokens_seen += int(tokens)
+        return loss, share, int(tokens)
+
+    def state(self, processes: Processes = ALONE) -> dict[str, Any]:
+        """What a checkpoint between two lines must keep, as JSON; of several processes, all together."""
+        parts = [float(part) for part in self.nll]
+        targets, tokens, padding, *nll = processes.total(
+            [self.targets, self.tokens, self.padding, *(parts if processes.size == 1 else [sum(parts)])]
+        )
+        return {"nll": nll, "targets": int(targets), "tokens": int(tokens), "padding": int(padding),
+                "tokens_seen": self.tokens_seen}  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 class History:
-    """Appends one line a logged step to both files of a run folder; `lines` are those of `history.jsonl`."""
+    """Appends one line a logged step to both files of a run folder; `lines` are those of `history.jsonl`.
 
-    def __init__(self, folder: Path) -> None:
+    Where `writes` is false, in all but the first of several processes, the lines are kept and no file is touched.
+    """
+
+    def __init__(self, folder: Path, writes: bool = True) -> None:
         self.folder = folder
+        self.writes = writes
         self.lines: list[dict[str, Any]] = []
         self._started = self._last = time.perf_counter()
         self._elapsed_before = 0.0
@@ -61,7 +83,8 @@ class History:
             path = self.folder / name
             rows = read_jsonl(path, allow_torn_end=True) if path.exists() else []
             kept = [row for row in rows if row["step"] <= step]
-            write_jsonl(path, kept)
+            if self.writes:
+                write_jsonl(path, kept)
             if name == HISTORY:
                 self.lines = kept
             elif kept:
@@ -94,8 +117,9 @@ class History:
             "elapsed_seconds": self._elapsed_before + now - self._started,
             "peak_memory_gib": peak_memory_gib,
         }
-        append_jsonl(self.folder / HISTORY, line)
-        append_jsonl(self.folder / TIMINGS, timing)
+        if self.writes:
+            append_jsonl(self.folder / HISTORY, line)
+            append_jsonl(self.folder / TIMINGS, timing)
         self.lines.append(line)
         return line | timing
 

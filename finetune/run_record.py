@@ -86,7 +86,7 @@ def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Pat
     return runs_dir() / f"{made['strategy']}-{size}-{run_digest(config, selection)[:8]}"
 
 
-def start_run(folder: Path, config: RunConfig, selection: Selection, resume: bool) -> bool:
+def start_run(folder: Path, config: RunConfig, selection: Selection, resume: bool, gpus: int = 1) -> bool:
     """Make the folder ready; True when it already holds this very run, finished.
 
     `config.yaml` is written first: it says which run an unfinished folder holds. Another run there is an error.
@@ -108,7 +108,7 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
                 f"{folder} holds this run, unfinished.", f"Go on with: finetune run --resume {folder} (or remove it)."
             )
         return False
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not path.name.endswith(".part") for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty.", "Name an empty or new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
@@ -116,6 +116,7 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
         "run_digest": digest,
         SELECTION_KEY: str(selection.path.resolve()),
         "selection_digest": selection.digest,
+        "gpus": gpus,
         "config": config.model_dump(),
     }
     write_text(written, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

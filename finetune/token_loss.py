@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.tokens import EncodedExample
 from finetune.packing import IGNORED, build_packed_batch, pack_examples
+from finetune.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     import torch
@@ -37,18 +38,24 @@ def token_nll(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor,
     inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
     if batch.get("attention_mask") is not None:
         inputs["attention_mask"] = batch["attention_mask"]
+    samples = batch["sample_ids"][:, 1:][wanted]
+    if getattr(_inner(model), "accepts_nll_labels", False):
+        return model(**inputs, nll_labels=batch["labels"]), samples
     if len(labels) == 1 and _can_keep_logits(model):
         logits = model(**inputs, logits_to_keep=wanted[0].nonzero()[:, 0]).logits[0]
     else:
         logits = model(**inputs).logits[:, :-1][wanted]
     targets = labels[wanted]
-    samples = batch["sample_ids"][:, 1:][wanted]
     return F.cross_entropy(logits.float(), targets, reduction="none"), samples
 
 
+def _inner(model: Any) -> Any:
+    model = getattr(model, "module", model)  # what DistributedDataParallel wraps
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _can_keep_logits(model: Any) -> bool:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+    return "logits_to_keep" in inspect.signature(_inner(model).forward).parameters
 
 
 def row_losses(
@@ -57,10 +64,11 @@ def row_losses(
     pad_token_id: int,
     advance: Callable[[int], None] = lambda n: None,
     bin_tokens: int = EVAL_BIN_TOKENS,
+    processes: Processes = ALONE,
 ) -> list[RowLoss]:
     """The loss of every example on its own output, in order. The model's training mode is put back afterwards.
 
-    Rows are packed without seeing each other, as in training, one bin a forward pass.
+    Rows are packed without seeing each other, as in training, one bin a forward pass; several processes share the bins.
     """
     import torch
 
@@ -70,7 +78,7 @@ def row_losses(
     device = next(model.parameters()).device
     losses: list[RowLoss | None] = [None] * len(examples)
     try:
-        for rows in pack_examples(lengths, max([bin_tokens, *lengths])):
+        for rows in pack_examples(lengths, max([bin_tokens, *lengths]))[processes.rank :: processes.size]:
             batch = build_packed_batch([[examples[i] for i in rows]], pad_token_id)
             with torch.inference_mode():
                 nll, samples = token_nll(model, {name: value.to(device) for name, value in batch.items()})
@@ -81,7 +89,7 @@ def row_losses(
             advance(len(rows))
     finally:
         model.train(was_training)
-    return [loss for loss in losses if loss is not None]
+    return [loss for loss in processes.join(losses) if loss is not None]
 
 
 def mean_loss(losses: Sequence[RowLoss]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -10,19 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.console import progress, say
+from curate.artifact import digest_json
+from curate.console import quiet, say
 from curate.errors import UserError
 from curate.selection import Selection
+from finetune.checkpoints import best_adapter, complete_checkpoint, latest_checkpoint, read_meter_state, step_of
 from finetune.dataset import Plan, build_plan, encode_rows
 from finetune.history import History, Meter, peak_memory_gib
-from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_folder, start_run
+from finetune.interrupt import Interrupt
+from finetune.live import Live
+from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins, require_gpus
+from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_digest, run_folder, start_run
+from finetune.tracking import Mode, Tracker, resolve_mode
 
 if TYPE_CHECKING:
     from curate.tokens import EncodedExample
     from finetune.config import RunConfig
-
-COMPLETE = "complete"  # an empty file that says a checkpoint was written to its end
-BEST = "best"
 
 
 @dataclass
@@ -37,8 +41,16 @@ class Job:
     plan: Plan
     eval_examples: list[EncodedExample]
     history: History
+    processes: Processes = ALONE
     meter: Meter = field(default_factory=Meter)
     seconds: dict[str, float] = field(default_factory=dict)
+    kernels: str | None = None  # why the kernels are not used; None where they are
+    interrupt: Interrupt = field(default_factory=Interrupt)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints and of the best adapter so far."""
+        return self.folder / CHECKPOINTS
 
 
 def train(
@@ -48,34 +60,89 @@ def train(
     resume: bool = False,
     wandb_mode: str | None = None,
     command: Sequence[str] = (),
+    gpus: int = 1,
 ) -> Run:
-    """The finished run for this config and selection, trained or, where the same one exists already, reused."""
+    """The finished run for this config and selection, trained or, where the same one exists already, reused.
+
+    With `gpus` above 1 as many processes share every step; the run is the same up to rounding.
+    """
+    if gpus > 1:
+        require_gpus(gpus, config.device)
+        batch_shape(config, gpus)
     folder = run_folder(config, selection, out)
-    if start_run(folder, config, selection, resume):
+    if start_run(folder, config, selection, resume, gpus):
         return read_run(folder)
+    if gpus > 1:
+        launch(gpus, config, selection.path, folder, resume, wandb_mode, command)
+    else:
+        train_in(config, selection, folder, resume, wandb_mode, command)
+    return read_run(folder)
+
+
+def train_in(
+    config: RunConfig,
+    selection: Selection,
+    folder: Path,
+    resume: bool,
+    wandb_mode: str | None,
+    command: Sequence[str],
+    processes: Processes = ALONE,
+) -> None:
+    """Train in this process, one of `processes`, from the last whole checkpoint in `folder` or from the start."""
     started = time.perf_counter()
-    job = prepare(config, selection, folder)
-    trainer = build_trainer(job, wandb_mode)
+    processes.use_own_gpu()
+    mode = resolve_mode(wandb_mode) if processes.first else "off"
+    job = prepare(config, selection, folder, processes)
+    trainer = build_trainer(job)
     job.seconds["load"] = time.perf_counter() - started
-    checkpoint = latest_checkpoint(folder)
+    checkpoint = go_on_from(job, resume)
+    if not is_over(job):
+        try:
+            done = 0 if checkpoint is None else step_of(checkpoint)
+            with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
+                trainer.add_callback(build_callback(job, live, tracker))
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if job.interrupt.asked and not is_over(job):
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            say(f"Stopped. Everything up to the last checkpoint is kept; go on with: finetune run --resume {folder}")
+            raise
+    job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
+    if processes.first:
+        finish(job, command, str(trainer.model.device))
+
+
+def open_tracker(job: Job, mode: Mode) -> Tracker:
+    """The wandb run of this folder: a resumed run goes on in the same one."""
+    recorded = {**job.config.model_dump(), "selection_digest": job.selection.digest, "gpus": job.processes.size}
+    identity = digest_json([run_digest(job.config, job.selection), str(job.folder.resolve())])[:16]
+    return Tracker(mode, job.folder.name, identity, job.folder, recorded)
+
+
+def go_on_from(job: Job, resume: bool) -> Path | None:
+    """The checkpoint that training goes on from, with history and meter as they were there; None at the start."""
+    if job.processes.first:
+        latest_checkpoint(job.checkpoints)  # the first to look removes what is half-written
+    job.processes.wait()
+    checkpoint = latest_checkpoint(job.checkpoints)
     if checkpoint is not None:
         job.history.continue_from(step_of(checkpoint))
-        job.meter.tokens_seen = job.history.lines[-1]["tokens_seen"]
+        state = read_meter_state(checkpoint)
+        job.meter.restore(state if job.processes.first else {"tokens_seen": state["tokens_seen"]})
         say(f"Going on from step {step_of(checkpoint)}.")
     elif resume:
         job.history.continue_from(-1)
         say("No whole checkpoint was written yet; starting at step 0.")
-    try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except KeyboardInterrupt:
-        say(f"Stopped. What was trained up to the last checkpoint is kept; go on with: finetune run --resume {folder}")
-        raise
-    job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
-    finish(job, trainer, command)
-    return read_run(folder)
+    return checkpoint
 
 
-def prepare(config: RunConfig, selection: Selection, folder: Path) -> Job:
+def is_over(job: Job) -> bool:
+    """Whether the last step, or the one at which patience ran out, has its line and its checkpoint."""
+    step = job.history.lines[-1]["step"] if job.history.lines else 0
+    return step >= job.plan.max_steps or out_of_patience(job.history, job.config)
+
+
+def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
     """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
     from curate.tokens import load_tokenizer, tokenizer_digest
 
@@ -92,7 +159,8 @@ def prepare(config: RunConfig, selection: Selection, folder: Path) -> Job:
     plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
     held_out = selection.holdout[: config.eval_rows]
     examples = encode_rows(tokenizer, selection, held_out)
-    return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, History(folder))
+    history = History(folder, processes.first)
+    return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, history, processes)
 
 
 def pad_token(tokenizer: Any, config: RunConfig) -> int:
@@ -109,26 +177,50 @@ def pad_token(tokenizer: Any, config: RunConfig) -> int:
     )
 
 
-def build_trainer(job: Job, wandb_mode: str | None) -> Any:
+def build_trainer(job: Job) -> Any:
     """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
     import datasets
     import torch
     from trl import SFTTrainer
 
-    from finetune.model import attach_adapter, load_base_model, resolve_device, resolve_dtype, save_adapter
+    from finetune.kernels import accelerate_model
+    from finetune.model import (
+        attach_adapter,
+        build_flat_optimizer,
+        load_base_model,
+        resolve_device,
+        resolve_dtype,
+        save_adapter,
+    )
     from finetune.packing import build_packed_batch
     from finetune.token_loss import token_nll
 
     config = job.config
+    if config.deterministic:
+        repeat_to_the_bit()
     model = attach_adapter(load_base_model(config), config)
     device = resolve_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    job.kernels = accelerate_model(model, config, getattr(torch, dtype))
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    bins = own_bins(job.plan.bins, config, job.processes)
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
         """SFTTrainer whose batches come in the plan's order and whose loss is ours."""
 
-        def _get_train_sampler(self, *_: Any) -> Any:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
+        def get_train_dataloader(self) -> Any:
+            return torch.utils.data.DataLoader(
+                self.train_dataset, self.args.per_device_train_batch_size, collate_fn=collate,
+                pin_memory=self.args.dataloader_pin_memory,
+            )  # fmt: skip
+
+        def create_optimizer(self, *model: Any) -> Any:
+            if self.optimizer is None and job.kernels is None and self.args.optim == "paged_adamw_8bit":
+                _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                kept = {name: options[name] for name in ("lr", "betas", "eps")}
+                trained = [p for p in self.model.parameters() if p.requires_grad]
+                self.optimizer = build_flat_optimizer(trained, weight_decay=self.args.weight_decay, **kept)
+            return super().create_optimizer(*model)
 
         def _set_signature_columns_if_needed(self) -> None:
             self._signature_columns = ["bin"]
@@ -139,7 +231,7 @@ def build_trainer(job: Job, wandb_mode: str | None) -> Any:
             nll, _ = token_nll(model, inputs)
             job.meter.add(nll, inputs["sample_ids"])
             total = nll.sum() / num_items_in_batch
-            return total * self.accelerator.num_processes if self.accelerator.num_processes > 1 else total
+            return total * job.processes.size  # several processes average their gradients; the step wants the sum
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
             save_adapter(self.model, Path(str(output_dir)))
@@ -148,13 +240,13 @@ def build_trainer(job: Job, wandb_mode: str | None) -> Any:
             """The history callback writes the lines; nothing else is to be logged."""
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        bins = [[job.plan.examples[i] for i in job.plan.bins[row["bin"]]] for row in rows]
-        return build_packed_batch(bins, job.pad_token_id, config.completion_only_loss)
+        batch = [[job.plan.examples[i] for i in bins[row["bin"]]] for row in rows]
+        return build_packed_batch(batch, job.pad_token_id, config.completion_only_loss)
 
     trainer = Trainer(
         model=model,
-        args=training_arguments(job, device, resolve_dtype(config.dtype, device)),
-        train_dataset=datasets.Dataset.from_dict({"bin": list(range(len(job.plan.bins)))}),
+        args=training_arguments(job, device, dtype, model.config),
+        train_dataset=datasets.Dataset.from_dict({"bin": list(range(len(bins)))}),
         data_collator=collate,
         processing_class=job.tokenizer,
     )
@@ -164,13 +256,23 @@ def build_trainer(job: Job, wandb_mode: str | None) -> Any:
         if parameter.requires_grad:
             parameter.data = before[name]
     from transformers.trainer_callback import PrinterCallback
+    from transformers.trainer_utils import align_special_tokens
 
+    with quiet():  # the trainer would do it itself, and say so
+        align_special_tokens(trainer.model, job.tokenizer)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(build_callback(job, wandb_mode))
     return trainer
 
 
-def training_arguments(job: Job, device: str, dtype: str) -> Any:
+def repeat_to_the_bit() -> None:
+    """Have torch take only algorithms that give the same bits every time; on a GPU that costs speed."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     """SFTConfig with everything that matters set here: TRL's own defaults cut rows and cast adapters."""
     import warnings
 
@@ -178,19 +280,22 @@ def training_arguments(job: Job, device: str, dtype: str) -> Any:
 
     config = job.config
     checkpointing = config.gradient_checkpointing
-    if checkpointing == "auto":
-        checkpointing = device == "cuda" and wants_checkpointing(config)
+    if job.kernels is None:  # the kernels do it themselves
+        checkpointing = False
+    elif checkpointing == "auto":
+        checkpointing = device == "cuda" and wants_checkpointing(config, shape)
+    batch, accumulation = batch_shape(config, job.processes.size)
     optim = config.optim if config.optim != "auto" else ("paged_adamw_8bit" if device == "cuda" else "adamw_torch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return SFTConfig(
-            output_dir=str(job.folder / CHECKPOINTS),
+            output_dir=str(job.checkpoints),
             max_length=None,
             packing=False,
             dataset_kwargs={"skip_prepare_dataset": True},
             remove_unused_columns=False,
-            per_device_train_batch_size=config.per_device_train_batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulation,
             learning_rate=config.learning_rate,
             lr_scheduler_type=config.lr_scheduler_type,
             warmup_steps=config.warmup_steps,
@@ -214,85 +319,81 @@ def training_arguments(job: Job, device: str, dtype: str) -> Any:
             dataloader_num_workers=0,
             dataloader_pin_memory=device == "cuda",
             seed=config.seed,
+            ddp_backend="gloo" if device == "cpu" and job.processes.size > 1 else None,
+            ddp_find_unused_parameters=False,
         )
 
 
-def wants_checkpointing(config: RunConfig) -> bool:
+def wants_checkpointing(config: RunConfig, shape: Any) -> bool:
     """Whether a batch's activations would not fit beside the model on this GPU.
 
     34 bytes a token, layer and hidden unit: Korthikanti et al., 2022, table 2, one device, fused attention.
     """
     import torch
-    from transformers import AutoConfig
 
-    shape = AutoConfig.from_pretrained(config.model)
     tokens = config.per_device_train_batch_size * config.max_length
     activations = 34 * tokens * shape.hidden_size * shape.num_hidden_layers + 8 * tokens * shape.vocab_size
     free, _ = torch.cuda.mem_get_info()
     return bool(activations > 0.8 * free)
 
 
-def build_callback(job: Job, wandb_mode: str | None) -> Any:
+def build_callback(job: Job, live: Live, tracker: Tracker) -> Any:
     """What happens around the steps: the base model's loss first, then lines, evaluations, the best kept."""
     from transformers import TrainerCallback
 
-    from finetune.tracking import Tracker, resolve_mode
-
     config, history, meter = job.config, job.history, job.meter
-    recorded = {**config.model_dump(), "selection_digest": job.selection.digest}
-    tracker = Tracker(resolve_mode(wandb_mode), job.folder.name, job.folder, recorded)
-    bar: dict[str, Any] = {}
 
     class Callback(TrainerCallback):  # type: ignore[misc]
-        """Writes history, evaluates, keeps the best adapter, draws the progress bar."""
+        """Writes history, evaluates, keeps the best adapter, stops where it is asked to."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            bar["context"] = progress("Training", job.plan.max_steps)
-            bar["advance"] = bar["context"].__enter__()
-            bar["advance"](state.global_step)
             if not history.lines:
-                write(model, 0, None, evaluate(job, model))
+                write(0, None, evaluate(job, model, live))
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             step, last = state.global_step, state.global_step >= state.max_steps
-            bar["advance"](1)
+            live.step()
             evaluating = step % config.eval_steps == 0 or last
             if evaluating or step % config.logging_steps == 0:
                 rate = more["lr_scheduler"].get_last_lr()[0]
-                write(model, step, rate, evaluate(job, model) if evaluating else None)
+                write(step, rate, evaluate(job, model, live) if evaluating else None)
             control.should_save = evaluating
+            if job.processes.any(job.interrupt.asked):
+                job.interrupt.asked = control.should_save = control.should_training_stop = True
             if evaluating and out_of_patience(history, config):
                 say(f"Stopping early: no lower eval loss in {config.early_stopping_patience} evaluations.")
                 control.should_training_stop = True
 
         def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            complete_checkpoint(job, state.global_step)
+            meter_state = meter.state(job.processes)
+            job.processes.wait()  # until every process has written its part
+            if job.processes.first:
+                complete_checkpoint(job.checkpoints, state.global_step, history, meter_state)
             history.resume_clock()
 
-        def on_train_end(self, *_: Any, **__: Any) -> None:
-            bar["context"].__exit__(None, None, None)
-            tracker.close()
-
-    def write(model: Any, step: int, rate: float | None, eval_loss: float | None) -> None:
-        loss, share, tokens = meter.take()
+    def write(step: int, rate: float | None, eval_loss: float | None) -> None:
+        loss, share, tokens = meter.take(job.processes)
+        for name, value in (("train", loss), ("eval", eval_loss)):
+            if value is not None and not math.isfinite(value):
+                raise UserError(
+                    f"The {name} loss at step {step} is {value}: the run has diverged.",
+                    f"Lower learning_rate (it is {config.learning_rate:g}) or set dtype=float32, and start anew.",
+                )
         line = history.append(step, loss, eval_loss, rate, meter.tokens_seen, share, tokens, peak_memory_gib())
         history.resume_clock()
         tracker.log(line)
-        shown = [f"step {step}/{job.plan.max_steps}"]
-        shown += [f"train loss {loss:.4f}"] if loss is not None else []
-        shown += [f"eval loss {eval_loss:.4f}"] if eval_loss is not None else []
-        shown += [f"{line['tokens_per_second']:.0f} tokens/s"] if line["tokens_per_second"] else []
-        say("  ".join(shown))
+        live.line(line)
 
     return Callback()
 
 
-def evaluate(job: Job, model: Any) -> float | None:
+def evaluate(job: Job, model: Any, live: Live) -> float | None:
     """Mean eval loss a token over the run's held-out rows; None when the selection has no holdout."""
     from finetune.token_loss import mean_loss, row_losses
 
-    with progress("Evaluating", len(job.eval_examples)) as advance:
-        return mean_loss(row_losses(model, job.eval_examples, job.pad_token_id, advance))
+    with live.evaluating(len(job.eval_examples)) as advance:
+        losses = row_losses(model, job.eval_examples, job.pad_token_id, advance, processes=job.processes)
+        return mean_loss(losses)
 
 
 def out_of_patience(history: History, config: RunConfig) -> bool:
@@ -305,55 +406,17 @@ def out_of_patience(history: History, config: RunConfig) -> bool:
     return bool(earlier) and min(recent) >= min(earlier)
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step in a checkpoint's name."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, after removing what a killed run left half-written."""
-    found = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=step_of)
-    for path in [p for p in found if not (p / COMPLETE).is_file()]:
-        shutil.rmtree(path)
-    whole = [p for p in found if p.exists()]
-    return whole[-1] if whole else None
-
-
-def complete_checkpoint(job: Job, step: int) -> None:
-    """Mark the checkpoint of `step` as whole, and copy its adapter when it is the best so far."""
-    checkpoint = job.folder / CHECKPOINTS / f"checkpoint-{step}"
-    (checkpoint / COMPLETE).touch()
-    os.sync()
-    keep_best(job, checkpoint)
-
-
-def keep_best(job: Job, checkpoint: Path) -> None:
-    """`checkpoints/best` holds the adapter of the step with the lowest eval loss, else of the last one."""
-    best = job.history.best()
-    if best is not None and best[0] != step_of(checkpoint):
-        return
-    target, fresh = job.folder / CHECKPOINTS / BEST, job.folder / CHECKPOINTS / f".{BEST}.part"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        shutil.copyfile(checkpoint / name, fresh / name)
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
-
-
-def finish(job: Job, trainer: Any, command: Sequence[str]) -> None:
+def finish(job: Job, command: Sequence[str], device: str) -> None:
     """Put the best adapter in its place and write card and manifest."""
-    last = latest_checkpoint(job.folder)
-    if last is not None and job.history.best() == (step_of(last), job.history.lines[-1]["eval_loss"]):
-        keep_best(job, last)
     shutil.rmtree(job.folder / ADAPTER, ignore_errors=True)
-    shutil.copytree(job.folder / CHECKPOINTS / BEST, job.folder / ADAPTER)
+    shutil.copytree(best_adapter(job.checkpoints, job.history), job.folder / ADAPTER)
     best = job.history.best()
     results = {
         "steps": job.history.lines[-1]["step"],
         "tokens_seen": job.history.lines[-1]["tokens_seen"],
         "best_step": best[0] if best else None,
         "best_eval_loss": best[1] if best else None,
+        "gpus": job.processes.size,
     }
     counts = {"rows": len(job.selection.selected), "eval_rows": len(job.eval_examples), "bins": len(job.plan.bins)}
-    finish_run(job.folder, job.config, job.selection, command, results, counts, job.seconds, str(trainer.model.device))
+    finish_run(job.folder, job.config, job.selection, command, results, counts, job.seconds, device)

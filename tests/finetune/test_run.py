@@ -1,13 +1,8 @@
-"""`finetune run` end to end on a tiny model: what it leaves, that it repeats, that it goes on after a kill."""
+"""`finetune run` end to end on a tiny model: what it leaves, that it repeats, that it refuses what is wrong."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +11,6 @@ from curate.artifact import digest_file, read_jsonl
 from finetune.cli import main
 from finetune.run_record import read_run
 from tests.finetune.conftest import QUICK
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(selection: Path, out: Path, *more: str) -> int:
@@ -58,55 +51,24 @@ def test_equal_runs_leave_equal_bytes_and_a_finished_one_is_reused(selection: Pa
     assert read_run(tmp_path / "a").manifest.created_at == made
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(selection: Path, tmp_path: Path) -> None:
-    settings = [*QUICK, "max_steps=12", "lora_dropout=0.1"]
-    arguments = ["run", "--selection", str(selection), "--wandb", "off", *settings]
-    assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
-    killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "finetune.cli", *arguments, "--out", str(killed)],
-        cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        history = killed / "history.jsonl"
-        if history.exists() and history.read_text().count("\n") >= 6:
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "manifest.json").exists()
-    assert main(["run", "--resume", str(killed), "--wandb", "off"]) == 0
-    for name in ("history.jsonl", "adapter/adapter_model.safetensors"):
-        assert digest_file(tmp_path / "whole" / name) == digest_file(killed / name)
+def largest_difference(one: Path, other: Path) -> float:
+    """Between the weights of two runs' adapters."""
+    from safetensors.torch import load_file
+
+    first, second = (load_file(path / "adapter" / "adapter_model.safetensors") for path in (one, other))
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
 def test_eight_times_one_is_one_times_eight(selection: Path, tmp_path: Path) -> None:
+    """Rows of unequal length, unpacked: a mean of batch means would weigh the tokens of short rows more."""
     losses = []
     for name, batch, accumulation in (("a", 1, 8), ("b", 8, 1)):
         more = ["packing=none", f"per_device_train_batch_size={batch}", f"gradient_accumulation_steps={accumulation}"]
-        assert run(selection, tmp_path / name, *more, "max_steps=4") == 0
+        assert run(selection, tmp_path / name, *more, "max_steps=3", "learning_rate=1e-3") == 0
         losses.append([line["train_loss"] for line in read_run(tmp_path / name).history[1:]])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-
-
-def test_ctrl_c_keeps_the_checkpoint_says_how_to_go_on_and_exits_130(
-    selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from finetune.history import History
-
-    append = History.append
-
-    def interrupted(self: History, step: int, *rest: object) -> object:
-        if step == 5:
-            raise KeyboardInterrupt
-        return append(self, step, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(History, "append", interrupted)
-    assert run(selection, tmp_path / "r") == 130
-    assert f"finetune run --resume {tmp_path / 'r'}" in capsys.readouterr().err
-    assert (tmp_path / "r" / "checkpoints" / "checkpoint-4" / "complete").exists()
-    monkeypatch.undo()
+    assert largest_difference(tmp_path / "a", tmp_path / "b") <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -182,3 +144,21 @@ def test_dry_run_prints_the_plan_and_leaves_nothing(
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert (plan["rows"], plan["bins"], plan["steps"], plan["eval_rows"]) == (40, 12, 6, 4)
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("asked", "kernels", "given"), [
+    ("auto", "there is no GPU", False), (True, "there is no GPU", True), (False, "there is no GPU", False),
+    (True, None, False),
+])  # fmt: skip
+def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_not_do_it(
+    selection: Path, tiny_model: Path, tmp_path: Path, asked: object, kernels: str | None, given: bool
+) -> None:
+    from curate.selection import read_selection
+    from finetune.config import RunConfig
+    from finetune.train import prepare, training_arguments
+
+    settings = dict(setting.split("=") for setting in QUICK)
+    config = RunConfig(model=str(tiny_model), gradient_checkpointing=asked, **settings)  # type: ignore[arg-type]
+    job = prepare(config, read_selection(selection), tmp_path / "r")
+    job.kernels = kernels
+    assert training_arguments(job, "cpu", "float32", None).gradient_checkpointing is given

@@ -165,6 +165,7 @@ def _exception(kinds: Any, text: Any, code: Any) -> BaseException:
     except Exception:
         error = RuntimeError(str(text))
     error.candidate_kind = label  # type: ignore[attr-defined]
+    error.candidate_text = str(text)[:300]  # type: ignore[attr-defined]
     error.candidate_exit = code if type(code) is int else None  # type: ignore[attr-defined]
     return error
 
@@ -228,7 +229,7 @@ def _explain(error: BaseException, session: Session, kind: str, missing: set[str
     """Why it did not pass. A test that stumbles over an answer fails it; one that asked nothing is itself wrong."""
     name, text = type(error).__name__, _text(error)
     if error is session.raised:
-        name = getattr(error, "candidate_kind", "")
+        name, text = getattr(error, "candidate_kind", ""), getattr(error, "candidate_text", "")
         if kind == "run" and name == "SystemExit" and getattr(error, "candidate_exit", None) in (None, 0):
             return ("passed", "") if text in ("", "0", "None") else ("exception", f"SystemExit: {text}")
         return "memory_limit" if name == "MemoryError" else "exception", f"{name}: {text}"

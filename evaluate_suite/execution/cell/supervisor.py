@@ -186,6 +186,8 @@ class Cell:
             if now >= next_sample or reason:
                 next_sample = now + POLL_MILLISECONDS / 1000
                 reason, detail = self._over_limit(now - began) or (reason, detail)
+        if reason == "exited":
+            self._await_end()
         self._reap()
         return self._result(reason, detail)
 
@@ -279,6 +281,14 @@ class Cell:
                 except OSError:
                     continue
         return total
+
+    def _await_end(self) -> None:
+        """Wait a moment for a program that hung up to be gone: its line closes before its exit status is there."""
+        for _ in range(100):
+            self._reap()
+            if self.status is not None:
+                return
+            time.sleep(0.002)
 
     def _reap(self) -> None:
         while True:

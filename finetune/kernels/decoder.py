@@ -1,0 +1,245 @@
+"""One decoder layer of the Llama family with LoRA as a single step of autograd, forward and backward by hand.
+
+Written out, the backward pass needs no copy that autograd would make: gradients are formed where the next product reads
+them, norms and rotations have no weights to train, and a layer either keeps what its forward pass made or, where memory
+is short, only its input, and makes the rest again (all but the last product, which nothing needs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from finetune.kernels import ops
+from finetune.kernels.attention import Segments, attend
+from finetune.kernels.projection import Projection, Weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Layer:
+    """A decoder layer's frozen parts and adapters. `keeps` says whether its activations wait for the backward pass."""
+
+    qkv: Projection
+    output: Projection
+    gate_up: Projection
+    down: Projection
+    first_norm: torch.Tensor
+    second_norm: torch.Tensor
+    eps: float
+    heads: int
+    kv_heads: int
+    head_width: int
+    scale: float
+    keeps: bool = True
+
+    @property
+    def projections(self) -> tuple[Projection, Projection, Projection, Projection]:
+        """In the order of the forward pass."""
+        return (self.qkv, self.output, self.gate_up, self.down)
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        """Every trained matrix of the layer."""
+        return [matrix for projection in self.projections for matrix in projection.parameters]
+
+    def kept_bytes(self, tokens: int) -> int:
+        """What the layer keeps for its backward pass when it keeps everything."""
+        widths = (
+            2 * self.first_norm.numel(), 2 * (self.qkv.width + self.qkv.tail), self.qkv.height, 2 * self.output.width,
+            self.gate_up.height + self.gate_up.tail, self.down.width + self.down.tail,
+        )  # fmt: skip
+        return sum(widths) * tokens * self.qkv.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all layers of one forward pass share: rotations (batch x length x d) and borders."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+    segments: Segments
+    batch: int
+    length: int
+    dropping: bool  # dropout is on
+    differentiable: bool  # a backward pass may follow
+
+
+@dataclass
+class Activations:
+    """What the backward pass reads; fields are dropped as it is done with them."""
+
+    x: torch.Tensor
+    inverse: torch.Tensor
+    normed: torch.Tensor | None  # wide
+    attention: Any  # q, k, v (leaves of their own small graph) and what came out
+    attended: torch.Tensor | None  # wide
+    hidden: torch.Tensor
+    hidden_inverse: torch.Tensor
+    hidden_normed: torch.Tensor | None  # wide
+    gate_up: torch.Tensor | None  # wide, its tail unused
+    activated: torch.Tensor | None  # wide
+
+
+Drops = Sequence[Sequence["torch.Tensor"]]
+
+
+def compute_activations(
+    layer: Layer, x: torch.Tensor, around: Surroundings, drops: Drops
+) -> tuple[Activations, Weights]:
+    """The forward pass up to the last product, and that product's weights; x is (tokens x hidden)."""
+    run, tokens = ops.on(x), len(x)
+    weights = layer.qkv.weights()
+    normed = layer.qkv.wide(tokens)
+    inverse = run.rms_norm(x, layer.first_norm, layer.eps, normed[:, : layer.qkv.width])
+    layer.qkv.fill_tail(normed, weights)
+    attention = _attend(layer, layer.qkv.forward(normed, weights, drops[0]), around)
+
+    weights = layer.output.weights()
+    attended = layer.output.wide(tokens)
+    run.copy_and_project(attention[3].detach().reshape(tokens, -1), weights.down, attended)
+    hidden = layer.output.forward(attended, weights, drops[1])
+
+    weights = layer.gate_up.weights()
+    hidden_normed = layer.gate_up.wide(tokens)
+    body = hidden_normed[:, : layer.gate_up.width]
+    hidden_inverse = run.rms_norm(hidden, layer.second_norm, layer.eps, body, residual=x)  # hidden becomes the sum
+    layer.gate_up.fill_tail(hidden_normed, weights)
+    gate_up = layer.gate_up.wide(tokens, output=True)
+    layer.gate_up.forward(hidden_normed, weights, drops[2], out=gate_up[:, : layer.gate_up.height])
+
+    activated = layer.down.wide(tokens)
+    weights = layer.down.weights()
+    run.swiglu_and_project(gate_up[:, : layer.gate_up.height], weights.down, activated)
+    made = Activations(
+        x, inverse, normed, attention, attended, hidden, hidden_inverse, hidden_normed, gate_up, activated
+    )
+    return made, weights
+
+
+def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
+    """Rotate q and k inside `stacked` and attend; a graph of its own reaches back to q, k and v where one is wanted."""
+    import torch
+
+    shape = (around.batch, around.length, layer.heads + 2 * layer.kv_heads, layer.head_width)
+    heads = stacked.view(shape)
+    ops.on(stacked).rotate(heads, around.cos, around.sin, layer.heads + layer.kv_heads)
+    parts = [part.detach() for part in heads.split([layer.heads, layer.kv_heads, layer.kv_heads], 2)]
+    with torch.enable_grad():
+        if around.differentiable:
+            parts = [part.requires_grad_() for part in parts]
+        return (*parts, attend(*parts, around.segments, layer.scale))
+
+
+def compute_gradients(
+    layer: Layer,
+    made: Activations,
+    weights: Weights,
+    grad: torch.Tensor,
+    around: Surroundings,
+    drops: Drops,
+    needs_input: bool,
+) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+    """(gradient of x or None, gradients of the layer's parameters) from that of the layer's output.
+
+    `weights` are those of the last product. Uses up `made`: its matrices are written over and let go where their last reader is done.
+    """
+    import torch
+
+    run, tokens = ops.on(grad), len(grad)
+    wide = layer.down.wide(tokens, output=True)
+    run.copy_and_project(grad, weights.up, wide)
+    activated, made.activated = made.activated, None
+    assert activated is not None and made.gate_up is not None  # for the type checker: filled by the forward pass
+    in_place = activated[:, : layer.down.width]  # read for the last time by this very call
+    d_activated, d_down = layer.down.backward(wide, activated, weights, drops[3], True, out=in_place)
+    del wide
+
+    weights = layer.gate_up.weights(changed=False)
+    gate_up, made.gate_up = made.gate_up, None
+    run.swiglu_backward_and_project(d_activated, gate_up[:, : layer.gate_up.height], weights.up, gate_up)
+    del d_activated, activated, in_place
+    d_normed, d_gate_up = layer.gate_up.backward(gate_up, _taken(made, "hidden_normed"), weights, drops[2], True)
+    del gate_up
+
+    weights = layer.output.weights(changed=False)
+    wide = layer.output.wide(tokens, output=True)
+    d_hidden = wide[:, : layer.output.height]
+    run.rms_norm_backward(d_normed, made.hidden, made.hidden_inverse, layer.second_norm, grad, d_hidden)
+    if layer.output.tail:
+        run.project(d_hidden, weights.up, wide[:, layer.output.height :])
+    d_attended, d_output = layer.output.backward(wide, _taken(made, "attended"), weights, drops[1], True)
+
+    *parts, out = _taken(made, "attention")
+    assert d_attended is not None
+    d_parts = torch.autograd.grad(out, parts, d_attended.view(out.shape))
+    del out, parts, d_attended
+    weights = layer.qkv.weights(changed=False)
+    d_stacked = layer.qkv.wide(tokens, output=True)
+    run.rotate_back_and_project(*d_parts, around.cos, around.sin, weights.up, d_stacked)
+    del d_parts
+    d_normed, d_qkv = layer.qkv.backward(d_stacked, _taken(made, "normed"), weights, drops[0], needs_input)
+    d_x = None
+    if d_normed is not None:
+        d_x = torch.empty_like(made.x)
+        run.rms_norm_backward(d_normed, made.x, made.inverse, layer.first_norm, d_hidden, d_x)
+    return d_x, [*d_qkv, *d_output, *d_gate_up, *d_down]
+
+
+def _taken(made: Activations, name: str) -> Any:
+    value = getattr(made, name)
+    setattr(made, name, None)
+    return value
+
+
+def run_layer(layer: Layer, x: torch.Tensor, around: Surroundings) -> torch.Tensor:
+    """The layer's output for x (batch x length x hidden), differentiable in x and the adapters."""
+    return _function().apply(x, layer, around, *layer.parameters)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _function() -> Any:
+    """The autograd function, made on first use: importing this module does not import torch."""
+    global _LAYER_FUNCTION
+    if _LAYER_FUNCTION is None:
+        import torch
+
+        class LayerFunction(torch.autograd.Function):
+            """`compute_activations`, the last product and the residual; `compute_gradients`."""
+
+            @staticmethod
+            def forward(ctx: Any, x: Any, layer: Layer, around: Surroundings, *parameters: Any) -> Any:
+                with torch.autocast(x.device.type, enabled=False):
+                    flat = x.reshape(-1, x.shape[-1])
+                    drops = [projection.draw_drops(flat, around.dropping) for projection in layer.projections]
+                    made, weights = compute_activations(layer, flat, around, drops)
+                    out = layer.down.forward(made.activated, weights, drops[3])
+                    out += made.hidden
+                ctx.layer, ctx.around, ctx.drops = layer, around, drops
+                ctx.made = made if layer.keeps and around.differentiable else None
+                ctx.save_for_backward(x)
+                return out.view(x.shape)
+
+            @staticmethod
+            @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+            def backward(ctx: Any, grad: Any) -> Any:
+                (x,), layer = ctx.saved_tensors, ctx.layer
+                made, ctx.made = ctx.made, None
+                with torch.autocast(x.device.type, enabled=False):
+                    if made is None:
+                        made, weights = compute_activations(layer, x.reshape(-1, x.shape[-1]), ctx.around, ctx.drops)
+                    else:
+                        weights = layer.down.weights(changed=False)
+                    flat = grad.reshape(-1, grad.shape[-1]).contiguous()
+                    d_x, d_parameters = compute_gradients(
+                        layer, made, weights, flat, ctx.around, ctx.drops, ctx.needs_input_grad[0]
+                    )
+                return (None if d_x is None else d_x.view(x.shape), None, None, *d_parameters)
+
+        _LAYER_FUNCTION = LayerFunction
+    return _LAYER_FUNCTION
+
+
+_LAYER_FUNCTION: Any = None

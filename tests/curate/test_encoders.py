@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,33 @@ def test_static_vectors_do_not_depend_on_the_rows_beside_them_and_always_have_a_
     assert together[3].tolist() == [1.0, 0.0]
     for number, text in enumerate(TEXTS):
         assert encoder.encode([text], lambda n: None)[0].tolist() == together[number].tolist()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_cached_static_encoder_that_was_cut_short_is_distilled_again_and_said(
+    name: str, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+
+    def distill(folder: Path) -> None:
+        from model2vec import StaticModel
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "list": 1, "mail": 2}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        StaticModel(np.eye(3, dtype=np.float32), tokenizer).save_pretrained(str(folder))
+        made.append(1)
+
+    monkeypatch.setattr(encoders, "_distill", distill)
+    first = encoders.load_static("identity").encode(["list mail"], use_multiprocessing=False)
+    assert encoders.load_static("identity").encode(["list mail"], use_multiprocessing=False).tolist() == first.tolist()
+    assert made == [1]
+    (file,) = (own_home / "cache" / "encoders").rglob(name)
+    file.write_bytes(file.read_bytes()[:20])
+    again = encoders.load_static("identity").encode(["list mail"], use_multiprocessing=False)
+    assert again.tolist() == first.tolist()
+    assert made == [1, 1]
+    assert "was damaged" in capsys.readouterr().err
 
 
 def test_encoders_have_different_identities_and_cached_vectors_are_kept_apart_by_what_is_embedded(

@@ -46,7 +46,7 @@ def select(
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
     target: Annotated[str | None, typer.Option(help="Rows to pick near (file, folder or hub id), for strategies that need them.")] = None,
     score_model: Annotated[str, typer.Option(help="Model whose scores are used, for strategies that need them; see `curate score`.")] = BASE.score_model,
-    encoder: Annotated[str, typer.Option(help="minilm, or a sentence-transformers model (hub id or path).")] = BASE.encoder,
+    encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,
     embed: Annotated[str, typer.Option(help="What of a row is embedded: instruction, output or both.")] = BASE.embed,
     batch_size: Annotated[int, typer.Option(help="Rows per encoder batch; part of the cache key.")] = BASE.batch_size,
     k: Annotated[int, typer.Option(help="How many rows to pick.")] = BASE.k,
@@ -121,9 +121,11 @@ def compare(
     **pool: Any,
 ) -> None:
     """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
+    from curate.cleaning import parse_checks
     from curate.compare_strategies import compare as run_compare
     from curate.compare_strategies import comparison_table, parse_strategies
 
+    pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
     compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, sys.argv)
     say(compared.config["headline"])
     columns_table(*comparison_table(compared))
@@ -193,7 +195,7 @@ def inspect(
     """Explain a selection, or one row of its pool."""
     from dataclasses import asdict
 
-    from curate.inspection import summarise, tell_row
+    from curate.inspection import row_lines, summarise, tell_row
     from curate.selection import read_selection
 
     found = read_selection(selection)
@@ -203,13 +205,7 @@ def inspect(
             print_result({"rows": [asdict(story) for story in stories]})
             return
         for story in stories:
-            d = story.decision
-            print(
-                f"row {d['row_index']} ({d['row_id']}): {d['fate']}, {d['reason']}{': ' + d['detail'] if d['detail'] else ''}"
-            )
-            print(f"  {d['token_count']} tokens, cluster {d['cluster']}")
-            if story.nearest_pick:
-                print(f"  nearest pick {story.nearest_pick}, cosine {story.nearest_cosine}")
+            print_result(row_lines(story))
         return
     summary = summarise(found)
     if as_json:
@@ -230,17 +226,47 @@ def inspect(
     )
 
 
+@app.command(
+    epilog="Examples:\n\n  curate push me/my-rows\n\n  curate push me/my-rows --selection kmeans-k1000-0a1b2c3d --public"
+)
+def push(
+    repository: Annotated[str, typer.Argument(help="Name on the hub: OWNER/NAME.")],
+    selection: Annotated[str | None, typer.Option(help="Name or folder of a selection. Default: the newest.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public. The rows' licence is that of their source.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print address, commit and files as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Upload a selection to the hub as a dataset, with its card."""
+    from curate.push_selection import push_selection
+    from curate.selection import read_selection
+
+    pushed = push_selection(read_selection(selection), repository, private=not public)
+    say(f'Load it with: datasets.load_dataset("{repository}")')
+    print_result(pushed.as_record() if as_json else pushed.address)
+
+
 @app.command("clean-cache", epilog="Examples:\n\n  curate clean-cache\n\n  curate clean-cache --yes")
 def clean_cache(
     yes: Annotated[bool, typer.Option("--yes", help="Free it; without this, only show it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show what the cache holds, and free it with --yes."""
+    """Show what the cache holds, and free it with --yes. Everything in it can be computed again."""
+    from dataclasses import asdict
+
     from curate.caches import free_caches, list_caches
 
-    for part in list_caches():
+    parts = list_caches()
+    freed = free_caches() if yes else 0
+    if as_json:
+        print_result({"parts": [asdict(part) for part in parts], "freed_bytes": freed})
+        return
+    for part in parts:
         print(f"{part.name:<20} {part.files:>6} files {part.bytes / 1e6:>10.1f} MB")
-    if yes:
-        print(f"freed {free_caches() / 1e6:.1f} MB")
+    if not parts:
+        print("The cache is empty.")
+    elif yes:
+        print(f"freed {freed / 1e6:.1f} MB")
+    else:
+        say("Free it with: curate clean-cache --yes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,8 +100,12 @@ def find_candidates(work: Work) -> None:
 
 
 def load(config: SelectConfig) -> Work:
-    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template."""
+    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template.
+
+    The work's config names the encoder that `auto` stands for, so that a selection records what was used.
+    """
     from curate.decontamination import load_benchmarks
+    from curate.encoders import resolve_encoder
     from curate.prompt import chat_template, load_prompt_template
     from curate.sources import load_rows
     from curate.tokens import count_pool_tokens, load_tokenizer, tokenizer_digest
@@ -114,6 +118,7 @@ def load(config: SelectConfig) -> Work:
     pool = load_rows(config.dataset, config.columns)
     target = load_rows(config.target) if config.target is not None else None
     loaded = time.perf_counter()
+    config = replace(config, encoder=resolve_encoder(config.encoder, len(pool.rows)))
     digest = tokenizer_digest(tokenizer)
     counts = count_pool_tokens(tokenizer, digest, template, pool.rows, pool.digest)
     work = Work(config, pool, Fates(len(pool.rows)), digest, template, counts, list(pool.notes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -158,6 +159,41 @@ def attach_adapter(model: Any, config: RunConfig) -> Any:
             raise AssertionError(f"{name} is frozen")
     with_adapter.peft_config["default"].base_model_name_or_path = config.model
     return with_adapter
+
+
+def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: Any) -> Any:
+    """bitsandbytes' paged 8-bit AdamW over `parameters` laid end to end as one; they become views of it.
+
+    Its states are quantised in blocks of 256, so where every parameter is a multiple of that the numbers are those of
+    one state a parameter. bitsandbytes waits for the GPU after each parameter: hundreds of times a step, or once.
+    """
+    import torch
+    from bitsandbytes.optim import PagedAdamW8bit
+
+    own = list(parameters)
+
+    class FlatAdamW(PagedAdamW8bit):  # type: ignore[misc]
+        """One parameter in its groups, whose gradient is put together when the step is made."""
+
+        def __init__(self) -> None:
+            self.flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in own]))
+            for parameter, part in zip(own, self.flat.detach().split([p.numel() for p in own]), strict=True):
+                parameter.data = part.view(parameter.shape)
+            super().__init__([self.flat], **options)
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            gradients = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in own]
+            self.flat.grad = torch.cat([gradient.flatten() for gradient in gradients])
+            loss = super().step(closure)
+            self.flat.grad = None
+            return loss
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            for parameter in own:
+                parameter.grad = None
+
+    return FlatAdamW()
 
 
 def save_adapter(model: Any, folder: Path) -> None:

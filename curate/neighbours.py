@@ -67,12 +67,17 @@ def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[
     return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
 
 
-def distinct(vectors: NDArray[np.float32], bound: float) -> NDArray[np.int64]:
-    """Places, in order, of the unit rows whose cosine to every kept earlier row is below `bound`."""
+def distinct(vectors: NDArray[np.float32], bound: float, enough: int | None = None) -> NDArray[np.int64]:
+    """Places, in order, of the unit rows whose cosine to every kept earlier row is below `bound`.
+
+    The search ends where at least `enough` are kept.
+    """
     import numpy as np
 
     kept = np.zeros(0, dtype=np.int64)
     for start in range(0, len(vectors), _BLOCK):
+        if enough is not None and len(kept) >= enough:
+            break
         block = vectors[start : start + _BLOCK]
         standing = nearest(block, vectors[kept])[1] < bound - ROUNDING
         near = np.tril(block @ block.T >= bound - ROUNDING, -1)

@@ -64,6 +64,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: reports/NAME.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSONL of raw prompts. Default: the packaged set.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest generation. Default: as the runs say.")] = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Have every model solve --tasks and run its code in the sandbox.")
+    ] = False,
+    tasks: Annotated[Path | None, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL, for --execute.")] = None,
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
     port: Annotated[int, typer.Option(help="Port of --watch; 0 takes a free one.")] = 0,
@@ -79,7 +83,7 @@ def report(
         serve(watch, port)
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
-    made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens), sys.argv)
+    made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute), sys.argv)
     say(made.record["headline"])
     say(made.record["second"])
     summary_table(made.record["name"], summary_rows(made.record))

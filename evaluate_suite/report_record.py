@@ -18,6 +18,7 @@ SCHEMA = f"{KIND}/1"
 REPORT = "report.json"
 PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
+EXECUTIONS = "executions.jsonl"
 BASE = "base"
 
 

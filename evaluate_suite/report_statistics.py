@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evaluate_suite.report_findings import Scored
 
 EVAL_LOSS = "eval loss"
-HEADLINE_METRIC = "clean_answer"  # compared between all models; the other metrics between base and each run
+COMPARED_METRICS = ("clean_answer", "passes_tests")  # between all models
 
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
@@ -59,20 +59,26 @@ def compare_runs_pairwise(
         losses[BASE] = {row.row_id: row.nll for row in first.base_losses}
     losses |= {e.name: {row.row_id: row.nll for row in e.tuned_losses} for e in evaluations}
     found = [_pair(EVAL_LOSS, p) for p in compare_runs(losses, higher_is_better=False, weights=weights)]
+    return found + compare_metrics(scored, metrics)
+
+
+def compare_metrics(scored: Scored, metrics: Sequence[str]) -> list[PairResult]:
+    """Every pair of models on clean answers and passed tests, and base against each run on the other metrics."""
     better = _directions()
+    found = []
     for metric in metrics:
         if better[metric] == "neither":
             continue
         values: dict[str, dict[Hashable, float]] = {
             name: {
                 prompt.prompt_id: score.value
-                for prompt, score in zip(base_generations, file.scores[metric], strict=True)
+                for prompt, score in zip(file.generations, file.scores[metric], strict=True)
                 if score.value is not None
             }
             for name, file in zip(scored.names, scored.files, strict=True)
         }
         pairs = compare_runs(values, higher_is_better=better[metric] == "higher")
-        if metric != HEADLINE_METRIC:
+        if metric not in COMPARED_METRICS:
             pairs = [pair for pair in pairs if pair.first == BASE]
         found += [_pair(metric.replace("_", " "), pair) for pair in pairs]
     return found

@@ -59,6 +59,7 @@ class RunConfig(BaseModel):
     eval_rows: int | None = Field(None, ge=1)
     early_stopping_patience: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
+    deterministic: bool = False
     # what the report takes from a run
     report_eval_rows: int | None = Field(None, ge=1)
     report_max_new_tokens: int = Field(256, ge=1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from curate.embedded_model import smollm2_as_safetensors
 from curate.errors import UserError
 from curate.tokens import SMOLLM2
 
@@ -73,7 +74,7 @@ def load_base_model(config: RunConfig) -> Any:
             bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
             bnb_4bit_compute_dtype=dtype,
         )
-    source = str(_smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
+    source = str(smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
     model = _from_pretrained(AutoModelForCausalLM, source, arguments)
     model.config.name_or_path = model.name_or_path = config.model
     _keep_4bit_trainable_on_cpu(model)
@@ -95,28 +96,6 @@ def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any
                 f"{source} holds no model that transformers can load ({error}).", "Check the folder."
             ) from None
         raise explain_hub_error(error, source, "model") from error
-
-
-def _smollm2_as_safetensors() -> Path:
-    """The embedded GGUF, dequantised once into the cache: it loads ten times faster and can be quantised again."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from curate.artifact import cache_dir, digest_file, file_lock
-    from curate.console import quiet
-    from curate.tokens import smollm2_folder
-
-    folder, gguf = smollm2_folder()
-    target = cache_dir("models") / f"{SMOLLM2}-{digest_file(folder / gguf)[:16]}"
-    with file_lock(target.with_suffix(".lock")):
-        if not (target / "finished").is_file():
-            with quiet(), contextlib.redirect_stderr(io.StringIO()):
-                model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype=torch.float32)
-                model.hf_quantizer = None
-                del model.config.quantization_config
-                model.save_pretrained(target)
-            (target / "finished").touch()
-    return target
 
 
 def _keep_4bit_trainable_on_cpu(model: Any) -> None:
@@ -180,6 +159,41 @@ def attach_adapter(model: Any, config: RunConfig) -> Any:
             raise AssertionError(f"{name} is frozen")
     with_adapter.peft_config["default"].base_model_name_or_path = config.model
     return with_adapter
+
+
+def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: Any) -> Any:
+    """bitsandbytes' paged 8-bit AdamW over `parameters` laid end to end as one; they become views of it.
+
+    Its states are quantised in blocks of 256, so where every parameter is a multiple of that the numbers are those of
+    one state a parameter. bitsandbytes waits for the GPU after each parameter: hundreds of times a step, or once.
+    """
+    import torch
+    from bitsandbytes.optim import PagedAdamW8bit
+
+    own = list(parameters)
+
+    class FlatAdamW(PagedAdamW8bit):  # type: ignore[misc]
+        """One parameter in its groups, whose gradient is put together when the step is made."""
+
+        def __init__(self) -> None:
+            self.flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in own]))
+            for parameter, part in zip(own, self.flat.detach().split([p.numel() for p in own]), strict=True):
+                parameter.data = part.view(parameter.shape)
+            super().__init__([self.flat], **options)
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            gradients = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in own]
+            self.flat.grad = torch.cat([gradient.flatten() for gradient in gradients])
+            loss = super().step(closure)
+            self.flat.grad = None
+            return loss
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            for parameter in own:
+                parameter.grad = None
+
+    return FlatAdamW()
 
 
 def save_adapter(model: Any, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -9,15 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.console import progress, say
+from curate.artifact import digest_json
+from curate.console import quiet, say
 from curate.errors import UserError
 from curate.selection import Selection
 from finetune.checkpoints import best_adapter, complete_checkpoint, latest_checkpoint, read_meter_state, step_of
 from finetune.dataset import Plan, build_plan, encode_rows
 from finetune.history import History, Meter, peak_memory_gib
 from finetune.interrupt import Interrupt
+from finetune.live import Live
 from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins, require_gpus
-from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_folder, start_run
+from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_digest, run_folder, start_run
+from finetune.tracking import Mode, Tracker, resolve_mode
 
 if TYPE_CHECKING:
     from curate.tokens import EncodedExample
@@ -86,13 +91,16 @@ def train_in(
     """Train in this process, one of `processes`, from the last whole checkpoint in `folder` or from the start."""
     started = time.perf_counter()
     processes.use_own_gpu()
+    mode = resolve_mode(wandb_mode) if processes.first else "off"
     job = prepare(config, selection, folder, processes)
-    trainer = build_trainer(job, wandb_mode)
+    trainer = build_trainer(job)
     job.seconds["load"] = time.perf_counter() - started
     checkpoint = go_on_from(job, resume)
     if not is_over(job):
         try:
-            with job.interrupt:
+            done = 0 if checkpoint is None else step_of(checkpoint)
+            with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
+                trainer.add_callback(build_callback(job, live, tracker))
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             if job.interrupt.asked and not is_over(job):
                 raise KeyboardInterrupt
@@ -102,6 +110,13 @@ def train_in(
     job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
     if processes.first:
         finish(job, command, str(trainer.model.device))
+
+
+def open_tracker(job: Job, mode: Mode) -> Tracker:
+    """The wandb run of this folder: a resumed run goes on in the same one."""
+    recorded = {**job.config.model_dump(), "selection_digest": job.selection.digest, "gpus": job.processes.size}
+    identity = digest_json([run_digest(job.config, job.selection), str(job.folder.resolve())])[:16]
+    return Tracker(mode, job.folder.name, identity, job.folder, recorded)
 
 
 def go_on_from(job: Job, resume: bool) -> Path | None:
@@ -162,18 +177,27 @@ def pad_token(tokenizer: Any, config: RunConfig) -> int:
     )
 
 
-def build_trainer(job: Job, wandb_mode: str | None) -> Any:
+def build_trainer(job: Job) -> Any:
     """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
     import datasets
     import torch
     from trl import SFTTrainer
 
     from finetune.kernels import accelerate_model
-    from finetune.model import attach_adapter, load_base_model, resolve_device, resolve_dtype, save_adapter
+    from finetune.model import (
+        attach_adapter,
+        build_flat_optimizer,
+        load_base_model,
+        resolve_device,
+        resolve_dtype,
+        save_adapter,
+    )
     from finetune.packing import build_packed_batch
     from finetune.token_loss import token_nll
 
     config = job.config
+    if config.deterministic:
+        repeat_to_the_bit()
     model = attach_adapter(load_base_model(config), config)
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
@@ -189,6 +213,14 @@ def build_trainer(job: Job, wandb_mode: str | None) -> Any:
                 self.train_dataset, self.args.per_device_train_batch_size, collate_fn=collate,
                 pin_memory=self.args.dataloader_pin_memory,
             )  # fmt: skip
+
+        def create_optimizer(self, *model: Any) -> Any:
+            if self.optimizer is None and job.kernels is None and self.args.optim == "paged_adamw_8bit":
+                _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                kept = {name: options[name] for name in ("lr", "betas", "eps")}
+                trained = [p for p in self.model.parameters() if p.requires_grad]
+                self.optimizer = build_flat_optimizer(trained, weight_decay=self.args.weight_decay, **kept)
+            return super().create_optimizer(*model)
 
         def _set_signature_columns_if_needed(self) -> None:
             self._signature_columns = ["bin"]
@@ -224,10 +256,20 @@ def build_trainer(job: Job, wandb_mode: str | None) -> Any:
         if parameter.requires_grad:
             parameter.data = before[name]
     from transformers.trainer_callback import PrinterCallback
+    from transformers.trainer_utils import align_special_tokens
 
+    with quiet():  # the trainer would do it itself, and say so
+        align_special_tokens(trainer.model, job.tokenizer)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(build_callback(job, wandb_mode))
     return trainer
+
+
+def repeat_to_the_bit() -> None:
+    """Have torch take only algorithms that give the same bits every time; on a GPU that costs speed."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
@@ -237,8 +279,10 @@ def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     from trl import SFTConfig
 
     config = job.config
-    checkpointing = config.gradient_checkpointing and job.kernels is not None  # the kernels do it themselves
-    if checkpointing == "auto":
+    checkpointing = config.gradient_checkpointing
+    if job.kernels is None:  # the kernels do it themselves
+        checkpointing = False
+    elif checkpointing == "auto":
         checkpointing = device == "cuda" and wants_checkpointing(config, shape)
     batch, accumulation = batch_shape(config, job.processes.size)
     optim = config.optim if config.optim != "auto" else ("paged_adamw_8bit" if device == "cuda" else "adamw_torch")
@@ -293,35 +337,26 @@ def wants_checkpointing(config: RunConfig, shape: Any) -> bool:
     return bool(activations > 0.8 * free)
 
 
-def build_callback(job: Job, wandb_mode: str | None) -> Any:
+def build_callback(job: Job, live: Live, tracker: Tracker) -> Any:
     """What happens around the steps: the base model's loss first, then lines, evaluations, the best kept."""
     from transformers import TrainerCallback
 
-    from finetune.tracking import Tracker, resolve_mode
-
     config, history, meter = job.config, job.history, job.meter
-    recorded = {**config.model_dump(), "selection_digest": job.selection.digest}
-    mode = resolve_mode(wandb_mode) if job.processes.first else "off"
-    tracker = Tracker(mode, job.folder.name, job.folder, recorded)
-    bar: dict[str, Any] = {}
 
     class Callback(TrainerCallback):  # type: ignore[misc]
-        """Writes history, evaluates, keeps the best adapter, draws the progress bar."""
+        """Writes history, evaluates, keeps the best adapter, stops where it is asked to."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            bar["context"] = progress("Training", job.plan.max_steps)
-            bar["advance"] = bar["context"].__enter__()
-            bar["advance"](state.global_step)
             if not history.lines:
-                write(model, 0, None, evaluate(job, model))
+                write(0, None, evaluate(job, model, live))
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             step, last = state.global_step, state.global_step >= state.max_steps
-            bar["advance"](1)
+            live.step()
             evaluating = step % config.eval_steps == 0 or last
             if evaluating or step % config.logging_steps == 0:
                 rate = more["lr_scheduler"].get_last_lr()[0]
-                write(model, step, rate, evaluate(job, model) if evaluating else None)
+                write(step, rate, evaluate(job, model, live) if evaluating else None)
             control.should_save = evaluating
             if job.processes.any(job.interrupt.asked):
                 job.interrupt.asked = control.should_save = control.should_training_stop = True
@@ -336,29 +371,27 @@ def build_callback(job: Job, wandb_mode: str | None) -> Any:
                 complete_checkpoint(job.checkpoints, state.global_step, history, meter_state)
             history.resume_clock()
 
-        def on_train_end(self, *_: Any, **__: Any) -> None:
-            bar["context"].__exit__(None, None, None)
-            tracker.close()
-
-    def write(model: Any, step: int, rate: float | None, eval_loss: float | None) -> None:
+    def write(step: int, rate: float | None, eval_loss: float | None) -> None:
         loss, share, tokens = meter.take(job.processes)
+        for name, value in (("train", loss), ("eval", eval_loss)):
+            if value is not None and not math.isfinite(value):
+                raise UserError(
+                    f"The {name} loss at step {step} is {value}: the run has diverged.",
+                    f"Lower learning_rate (it is {config.learning_rate:g}) or set dtype=float32, and start anew.",
+                )
         line = history.append(step, loss, eval_loss, rate, meter.tokens_seen, share, tokens, peak_memory_gib())
         history.resume_clock()
         tracker.log(line)
-        shown = [f"step {step}/{job.plan.max_steps}"]
-        shown += [f"train loss {loss:.4f}"] if loss is not None else []
-        shown += [f"eval loss {eval_loss:.4f}"] if eval_loss is not None else []
-        shown += [f"{line['tokens_per_second']:.0f} tokens/s"] if line["tokens_per_second"] else []
-        say("  ".join(shown))
+        live.line(line)
 
     return Callback()
 
 
-def evaluate(job: Job, model: Any) -> float | None:
+def evaluate(job: Job, model: Any, live: Live) -> float | None:
     """Mean eval loss a token over the run's held-out rows; None when the selection has no holdout."""
     from finetune.token_loss import mean_loss, row_losses
 
-    with progress("Evaluating", len(job.eval_examples)) as advance:
+    with live.evaluating(len(job.eval_examples)) as advance:
         losses = row_losses(model, job.eval_examples, job.pad_token_id, advance, processes=job.processes)
         return mean_loss(losses)
 

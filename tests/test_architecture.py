@@ -23,6 +23,7 @@ DOORS = (
     "curate.code",
     "curate.prompt",
     "curate.tokens",
+    "curate.embedded_model",
     "curate.selection",
     "curate.hub",
     "finetune.config",

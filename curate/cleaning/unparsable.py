@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from curate.cleaning import Finding
-from curate.code.languages import can_parse, detect_language, parses
+from curate.code.languages import MAX_CHARS, can_parse, detect_language, parses
 from curate.code.pieces import Piece, code_pieces, language_claimed
 from curate.code.unfenced import looks_like_prose
 from curate.rows import Row
@@ -23,8 +23,8 @@ _MAGIC = re.compile(r"^[ \t]*[!%].*$", re.MULTILINE)
 def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
     """Rows with a piece of code that is no program text of the language its fence, or else the instruction, names.
 
-    Precision before recall: a piece without a known claim, a terminal session, and unfenced code that stands among
-    prose are not judged. Indented pieces are dedented, notebook commands left out.
+    Precision before recall: a piece without a known claim, a terminal session, unfenced code that stands among prose
+    and outputs of over 200,000 characters are not judged. Indented pieces are dedented, notebook commands left out.
     """
     found: list[Finding] = []
     for row in rows:
@@ -35,6 +35,8 @@ def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
 
 
 def _broken(row: Row) -> str | None:
+    if len(row.output) > MAX_CHARS:
+        return None
     fenced = "```" in row.output or "~~~" in row.output
     asked = None if fenced else language_claimed(row.instruction)
     if not fenced and (asked not in TRUSTED or parses(row.output, str(asked))[0]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curate.cleaning import Finding
-from curate.code.languages import SIBLINGS, detect_language, parses
+from curate.code.languages import MAX_CHARS, SIBLINGS, detect_language, parses
 from curate.code.pieces import Piece, code_pieces, language_claimed
 from curate.rows import Row
 
@@ -25,7 +25,7 @@ def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
     """
     found: list[Finding] = []
     for row in rows:
-        asked = language_claimed(row.instruction)
+        asked = language_claimed(row.instruction) if len(row.output) <= MAX_CHARS else None
         if asked not in PROGRAMMING or ("```" not in row.output and parses(row.output, str(asked))[0]):
             continue
         given = [_language(piece, str(asked)) for piece in code_pieces(row.output)]

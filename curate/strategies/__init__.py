@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,23 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.row_index)
+
+    def take(self, places: NDArray[np.int64]) -> Candidates:
+        """The candidates at `places`, which ascend and hold every standing pick."""
+        import numpy as np
+
+        return replace(
+            self,
+            embeddings=self.embeddings[places],
+            labels=self.labels[places],
+            token_counts=self.token_counts[places],
+            prompt_chars=self.prompt_chars[places],
+            output_chars=self.output_chars[places],
+            row_index=self.row_index[places],
+            scores={name: values[places] for name, values in self.scores.items()},
+            picked=np.searchsorted(places, self.picked),
+            barred=None if self.barred is None else self.barred[places],
+        )
 
     def open(self) -> NDArray[np.int64]:
         """Positions that may be picked, ascending."""
@@ -104,6 +121,10 @@ def _from(module: str) -> Callable[[], Callable[..., Picks]]:
     return load
 
 
+COVER_OPTIONS = {
+    "evaluated": Option(16_384, 1, 10_000_000, "rows that greedy values picks on in a larger pool"),
+    "rounds": Option(2, 0, 100, "times each pick is moved to the best row of those nearest to it"),
+}
 STRATEGIES: dict[str, Strategy] = {
     "random": Strategy(_from("uniform"), "uniformly at random: the bar for all others", "Fisher and Yates, 1938"),
     "length-matched": Strategy(
@@ -137,10 +158,7 @@ STRATEGIES: dict[str, Strategy] = {
         "the picks that all rows are nearest to, with a proven bound",
         "Nemhauser, Wolsey and Fisher, 1978",
         frozenset({"embeddings"}),
-        {
-            "evaluated": Option(16_384, 1, 10_000_000, "rows that greedy values picks on in a larger pool"),
-            "rounds": Option(2, 0, 100, "times each pick is moved to the best row of those nearest to it"),
-        },
+        COVER_OPTIONS,
     ),
     "mmr": Strategy(
         _from("mmr"),
@@ -161,6 +179,57 @@ STRATEGIES: dict[str, Strategy] = {
         "every cluster its share, dense regions thinned",
         "arXiv 2407.05040",
         frozenset({"clusters"}),
+    ),
+    "semdedup": Strategy(
+        _from("semdedup"),
+        "what is left when alike rows of a cluster are dropped until k remain",
+        "arXiv 2303.09540",
+        frozenset({"clusters"}),
+    ),
+    "learned-centroids": Strategy(
+        _from("learned_centroids"),
+        "the rows nearest to k points learned to cover the pool and keep apart",
+        "arXiv 2507.02378",
+        frozenset({"embeddings"}),
+        {"steps": Option(300, 0, 100_000, "steps of learning")},
+    ),
+    "ifd": Strategy(
+        _from("ifd"),
+        "largest instruction-following difficulty below 1",
+        "Superfiltering: arXiv 2402.00530",
+        frozenset({"scores"}),
+    ),
+    "perplexity": Strategy(
+        _from("perplexity"),
+        "least likely answers to a small model",
+        "a baseline of arXiv 2402.00530",
+        frozenset({"scores"}),
+    ),
+    "ifd-facility": Strategy(
+        _from("ifd_facility"),
+        "facility-location among the most difficult rows",
+        "Superfiltering with diversity: arXiv 2402.00530",
+        frozenset({"embeddings", "scores"}),
+        {"share": Option(0.2, 0.0, 1.0, "part of the pool, by difficulty, that is chosen from"), **COVER_OPTIONS},
+    ),
+    "kmeans-ifd": Strategy(
+        _from("kmeans_ifd"),
+        "the most difficult rows of every cluster, the same part of each",
+        "arXiv 2504.12687",
+        frozenset({"clusters", "scores"}),
+    ),
+    "deita": Strategy(
+        _from("deita"),
+        "by difficulty, leaving out what is like a pick",
+        "arXiv 2312.15685",
+        frozenset({"embeddings", "scores"}),
+        {"threshold": Option(0.9, 0.0, 1.0, "cosine from which a row is too like a pick")},
+    ),
+    "rds": Strategy(
+        _from("rds"),
+        "near the rows of --target, each target row in turn",
+        "round robin of RDS+: arXiv 2503.01807",
+        frozenset({"embeddings", "target"}),
     ),
 }
 

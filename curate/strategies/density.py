@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from curate.clustering import place_in_cluster
+from curate.clustering import take_shares
 from curate.neighbours import each_block
 from curate.strategies import Candidates, Picks
 
@@ -31,14 +31,8 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     key = np.log(np.maximum(rng.random(len(candidates)), 1e-300)) * density  # log of u^(1/weight), weight 1/density
     places = candidates.open()
     by_key = places[np.argsort(-key[places], kind="stable")]
-    labels = candidates.labels
-    sizes = np.bincount(labels, minlength=len(candidates.centres))
-    taken = np.bincount(labels[candidates.picked], minlength=len(sizes))
-    place, _ = place_in_cluster(labels[by_key], len(sizes))
-    # A cluster's t-th row comes when its share of all picks reaches t - 1/2: proportional at every k.
-    due = (place + taken[labels[by_key]] + 0.5) / sizes[labels[by_key]]
-    order = by_key[np.lexsort((labels[by_key], due))[:k]]
-    reasons = [f"cluster {labels[i]}: density {density[i]:.3f} of at most 1" for i in order]
+    order = take_shares(candidates, by_key, k)
+    reasons = [f"cluster {candidates.labels[i]}: density {density[i]:.3f} of at most 1" for i in order]
     return Picks(order, reasons)
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
 from curate.console import progress
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
-from evaluate_suite.execution.sandbox import Mode, ProgramResult, choose_mode, run_job, visible_inside
+from evaluate_suite.execution.sandbox import Mode, ProgramResult, choose_mode, refuse_visible, run_job
 from evaluate_suite.execution.tasks import STYLES, Style, Task, read_lines, read_tasks
 
 KS = (1, 10, 100)
+Item = TypeVar("Item")
 # Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
 UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing")
 
@@ -73,6 +74,11 @@ def read_generations(path: str | Path, tasks: dict[str, Task]) -> list[tuple[Tas
     return found
 
 
+def default_workers() -> int:
+    """Programs at a time where nothing else is asked: one for each CPU this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_references(tasks: dict[str, Task]) -> list[tuple[Task, int, str]]:
     """Each task with its own solution, in the place of a generation."""
     found = [(task, 0, task.reference) for task in tasks.values() if task.reference.strip()]
@@ -117,17 +123,19 @@ def execute(
         return _summary(tasks, samples, {}, "")
     if out_file is None:
         raise UsageError("--out is missing.", "Name the file for the results, for example: --out results.jsonl")
-    if visible_inside(tasks_file):
-        raise UserError(
-            f"{tasks_file} lies where the tested programs can read it, with the tests in it.",
-            "Copy it out of the Python installation and give that path.",
-        )
+    refuse_visible(tasks_file)
     mode: Mode = "none" if unsafe_local else choose_mode()
     target = Path(out_file)
     with file_lock(target.with_name(target.name + ".lock")):
         done = _read_done(target, samples)
         todo = [sample for sample in samples if sample.digest + str(sample.index) not in done]
-        _run_all(todo, done, target, workers or os.cpu_count() or 1, limits, chosen, mode)
+
+        def keep(sample: _Sample, result: ProgramResult) -> None:
+            row = _line(sample, result)
+            append_whole(target, row)
+            done[sample.digest + str(sample.index)] = row
+
+        run_pool(todo, lambda s: run_answer(s.task, s.answer, chosen, limits, mode), keep, workers or default_workers())
         write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
     return _summary(tasks, samples, done, mode)
 
@@ -149,29 +157,26 @@ def _read_done(target: Path, samples: list[_Sample]) -> dict[str, dict[str, Any]
     return {key: row for key, row in zip(keys, rows, strict=True) if row["reason"] not in UNSCORED_REASONS}
 
 
-def _run_all(
-    todo: Iterable[_Sample],
-    done: dict[str, dict[str, Any]],
-    target: Path,
+def run_pool(
+    todo: Sequence[Item],
+    run: Callable[[Item], ProgramResult],
+    keep: Callable[[Item, ProgramResult], None],
     workers: int,
-    limits: Limits,
-    style: Style,
-    mode: Mode,
 ) -> None:
+    """Run all of `todo`, `workers` at a time; `keep` gets each result, here in this thread, as soon as it exists."""
     queue = list(todo)[::-1]
     with progress("Running programs", len(queue)) as advance, ThreadPoolExecutor(workers) as pool:
-        running: dict[Future[ProgramResult], _Sample] = {}
-        while queue or running:
-            while queue and len(running) < 2 * workers:
-                sample = queue.pop()
-                running[pool.submit(run_answer, sample.task, sample.answer, style, limits, mode)] = sample
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                sample = running.pop(future)
-                result = future.result()
-                row = _line(sample, result)
-                _append(target, row)
-                done[sample.digest + str(sample.index)] = row
-                advance(1)
+        running: dict[Future[ProgramResult], Item] = {}
+        try:
+            while queue or running:
+                while queue and len(running) < 2 * workers:
+                    item = queue.pop()
+                    running[pool.submit(run, item)] = item
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    keep(running.pop(future), future.result())
+                    advance(1)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:
@@ -200,7 +205,8 @@ def _line(sample: _Sample, result: ProgramResult) -> dict[str, Any]:
     }
 
 
-def _append(target: Path, row: dict[str, Any]) -> None:
+def append_whole(target: Path, row: dict[str, Any]) -> None:
+    """Append a line of JSON; where that fails half-way (a full disk), the half is taken back."""
     size = target.stat().st_size if target.exists() else 0
     try:
         append_jsonl(target, row)

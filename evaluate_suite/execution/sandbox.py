@@ -89,9 +89,13 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
     return found, links, libraries, interpreter
 
 
-def visible_inside(path: str | Path) -> bool:
-    """Whether tested programs can read `path`: it lies in the Python installation."""
-    return any(Path(path).resolve().is_relative_to(Path(seen).resolve()) for seen in _layout()[0])
+def refuse_visible(path: str | Path) -> None:
+    """Raise where tested programs could read the tests in `path`: it lies in the Python installation."""
+    if any(Path(path).resolve().is_relative_to(Path(seen).resolve()) for seen in _layout()[0]):
+        raise UserError(
+            f"{path} lies where the tested programs can read it, with the tests in it.",
+            "Copy it out of the Python installation and give that path.",
+        )
 
 
 def _privileged() -> bool:

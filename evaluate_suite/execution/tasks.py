@@ -34,12 +34,15 @@ class Task:
         and helper functions of the prompt are put before it.
         """
         if style == "completion":
-            program = self.prompt + answer if self.continues_prompt else answer
-        else:
-            code = extract_code(answer, self.entry_point)
-            if code is None:
-                return None
-            program = self._preamble() + code if self.continues_prompt else code
+            return self._job(self.prompt + answer if self.continues_prompt else answer)
+        code = extract_code(answer, self.entry_point)
+        return None if code is None else self.job_of_code(code)
+
+    def job_of_code(self, code: str) -> Job:
+        """The program that a whole answer's code makes, behind the imports and helpers of the prompt."""
+        return self._job(self._preamble() + code if self.continues_prompt else code)
+
+    def _job(self, program: str) -> Job:
         prelude = self.prompt if self.continues_prompt else ""
         return Job(program, "test", _compilable(prelude), self.test, self.entry_point)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.kernels import ops
 from finetune.kernels.attention import Segments, attend
-from finetune.kernels.projection import Projection
+from finetune.kernels.projection import Projection, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -87,8 +87,10 @@ class Activations:
 Drops = Sequence[Sequence["torch.Tensor"]]
 
 
-def compute_activations(layer: Layer, x: torch.Tensor, around: Surroundings, drops: Drops) -> Activations:
-    """The forward pass up to the last product; x is (tokens x hidden)."""
+def compute_activations(
+    layer: Layer, x: torch.Tensor, around: Surroundings, drops: Drops
+) -> tuple[Activations, Weights]:
+    """The forward pass up to the last product, and that product's weights; x is (tokens x hidden)."""
     run, tokens = ops.on(x), len(x)
     weights = layer.qkv.weights()
     normed = layer.qkv.wide(tokens)
@@ -100,11 +102,11 @@ def compute_activations(layer: Layer, x: torch.Tensor, around: Surroundings, dro
     attended = layer.output.wide(tokens)
     run.copy_and_project(attention[3].detach().reshape(tokens, -1), weights.down, attended)
     hidden = layer.output.forward(attended, weights, drops[1])
-    hidden += x
 
     weights = layer.gate_up.weights()
     hidden_normed = layer.gate_up.wide(tokens)
-    hidden_inverse = run.rms_norm(hidden, layer.second_norm, layer.eps, hidden_normed[:, : layer.gate_up.width])
+    body = hidden_normed[:, : layer.gate_up.width]
+    hidden_inverse = run.rms_norm(hidden, layer.second_norm, layer.eps, body, residual=x)  # hidden becomes the sum
     layer.gate_up.fill_tail(hidden_normed, weights)
     gate_up = layer.gate_up.wide(tokens, output=True)
     layer.gate_up.forward(hidden_normed, weights, drops[2], out=gate_up[:, : layer.gate_up.height])
@@ -112,9 +114,10 @@ def compute_activations(layer: Layer, x: torch.Tensor, around: Surroundings, dro
     activated = layer.down.wide(tokens)
     weights = layer.down.weights()
     run.swiglu_and_project(gate_up[:, : layer.gate_up.height], weights.down, activated)
-    return Activations(
+    made = Activations(
         x, inverse, normed, attention, attended, hidden, hidden_inverse, hidden_normed, gate_up, activated
     )
+    return made, weights
 
 
 def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
@@ -132,27 +135,33 @@ def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
 
 
 def compute_gradients(
-    layer: Layer, made: Activations, grad: torch.Tensor, around: Surroundings, drops: Drops, needs_input: bool
+    layer: Layer,
+    made: Activations,
+    weights: Weights,
+    grad: torch.Tensor,
+    around: Surroundings,
+    drops: Drops,
+    needs_input: bool,
 ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
     """(gradient of x or None, gradients of the layer's parameters) from that of the layer's output.
 
-    Uses up `made`: its matrices are written over and let go where their last reader is done.
+    `weights` are those of the last product. Uses up `made`: its matrices are written over and let go where their last reader is done.
     """
     import torch
 
     run, tokens = ops.on(grad), len(grad)
-    weights = layer.down.weights(changed=False)
     wide = layer.down.wide(tokens, output=True)
     run.copy_and_project(grad, weights.up, wide)
     activated, made.activated = made.activated, None
     assert activated is not None and made.gate_up is not None  # for the type checker: filled by the forward pass
-    d_activated, d_down = layer.down.backward(wide, activated, weights, drops[3], True)
-    del activated, wide
+    in_place = activated[:, : layer.down.width]  # read for the last time by this very call
+    d_activated, d_down = layer.down.backward(wide, activated, weights, drops[3], True, out=in_place)
+    del wide
 
     weights = layer.gate_up.weights(changed=False)
     gate_up, made.gate_up = made.gate_up, None
     run.swiglu_backward_and_project(d_activated, gate_up[:, : layer.gate_up.height], weights.up, gate_up)
-    del d_activated
+    del d_activated, activated, in_place
     d_normed, d_gate_up = layer.gate_up.backward(gate_up, _taken(made, "hidden_normed"), weights, drops[2], True)
     del gate_up
 
@@ -205,8 +214,8 @@ def _function() -> Any:
                 with torch.autocast(x.device.type, enabled=False):
                     flat = x.reshape(-1, x.shape[-1])
                     drops = [projection.draw_drops(flat, around.dropping) for projection in layer.projections]
-                    made = compute_activations(layer, flat, around, drops)
-                    out = layer.down.forward(made.activated, layer.down.weights(changed=False), drops[3])
+                    made, weights = compute_activations(layer, flat, around, drops)
+                    out = layer.down.forward(made.activated, weights, drops[3])
                     out += made.hidden
                 ctx.layer, ctx.around, ctx.drops = layer, around, drops
                 ctx.made = made if layer.keeps and around.differentiable else None
@@ -220,10 +229,12 @@ def _function() -> Any:
                 made, ctx.made = ctx.made, None
                 with torch.autocast(x.device.type, enabled=False):
                     if made is None:
-                        made = compute_activations(layer, x.reshape(-1, x.shape[-1]), ctx.around, ctx.drops)
+                        made, weights = compute_activations(layer, x.reshape(-1, x.shape[-1]), ctx.around, ctx.drops)
+                    else:
+                        weights = layer.down.weights(changed=False)
                     flat = grad.reshape(-1, grad.shape[-1]).contiguous()
                     d_x, d_parameters = compute_gradients(
-                        layer, made, flat, ctx.around, ctx.drops, ctx.needs_input_grad[0]
+                        layer, made, weights, flat, ctx.around, ctx.drops, ctx.needs_input_grad[0]
                     )
                 return (None if d_x is None else d_x.view(x.shape), None, None, *d_parameters)
 

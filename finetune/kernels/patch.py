@@ -182,12 +182,12 @@ def _patch_causal_model(base: Any) -> None:
     def forward(self: Any, *args: Any, nll_labels: Any = None, **kwargs: Any) -> Any:
         if nll_labels is None:
             return original(*args, **kwargs)
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
-        hidden = self.model(*args, **kwargs).last_hidden_state
         targets = nll_labels.roll(-1, 1)
         targets[:, -1] = IGNORED
         targets = targets.flatten()
-        rows = (targets != IGNORED).nonzero()[:, 0]
+        rows = (targets != IGNORED).nonzero()[:, 0]  # here, where the GPU has nothing to be waited for
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        hidden = self.model(*args, **kwargs).last_hidden_state
         return token_losses(hidden.flatten(0, 1), self.lm_head.weight, rows, targets[rows])
 
     base.forward = types.MethodType(forward, base)

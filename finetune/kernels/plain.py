@@ -31,10 +31,17 @@ def copy_and_project(x: torch.Tensor, weight: torch.Tensor, wide: torch.Tensor) 
     project(x, weight, wide[:, width:])
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor) -> torch.Tensor:
-    """Write `weight * x / rms(x)` into `out`, rounded as transformers does; 1 / rms of each row comes back."""
+def rms_norm(
+    x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor, residual: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Write `weight * x / rms(x)` into `out`, rounded as transformers does; 1 / rms of each row comes back.
+
+    `residual`, if given, is first added to x in place.
+    """
     import torch
 
+    if residual is not None:
+        x += residual
     high = _up(x)
     inverse = torch.rsqrt(high.pow(2).mean(-1) + eps)
     out.copy_(weight * (high * inverse[:, None]).to(x.dtype))

@@ -14,6 +14,8 @@ from curate.compare_strategies import StrategyResult, headline, parse_strategies
 from curate.coverage import nearest_cosines
 from curate.diversity import close_pairs, evenness, vendi_score
 from curate.errors import UsageError
+from curate.language_mix import language_mix, row_language
+from curate.rows import Row
 from tests.curate.test_pipeline import rows
 
 
@@ -64,6 +66,17 @@ def test_the_headline_names_the_nearest_and_the_bar() -> None:
         "kcenter covers the 100 candidates best: 0.200 to the nearest pick on average, against 0.300 for random."
     )
     assert second.startswith("kcenter is the most varied (Vendi score 8.0).")
+
+
+def test_a_rows_language_is_its_longest_codes_and_prose_is_no_code() -> None:
+    def row(instruction: str, output: str) -> Row:
+        return Row(0, "id", instruction, output, "here")
+
+    fenced = row("do it", "Say:\n```bash\nls\n```\nor\n```js\nconst a = [1, 2, 3].map(x => x + 1);\n```\n")
+    named = row("Write a Python function.", "def f(x):\n    return x\n")
+    prose = row("What is a queue?", "A line of people who wait.")
+    assert [row_language(each) for each in (fenced, named, prose)] == ["javascript", "python", "no code"]
+    assert language_mix([named, named, prose, fenced]) == {"python": 0.5, "javascript": 0.25, "no code": 0.25}
 
 
 @pytest.mark.parametrize(

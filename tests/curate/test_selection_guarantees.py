@@ -70,6 +70,7 @@ def test_every_row_has_one_fate_every_pick_keeps_the_bounds_and_the_order_of_the
     ]
     config = SelectConfig(
         strategy=strategy,
+        strategy_options={"steps": 10} if "steps" in STRATEGIES[strategy].options else {},
         k=data.draw(st.integers(1, max(1, n // 3))),
         token_budget=data.draw(st.none() | st.integers(10, 400)),
         max_tokens=data.draw(st.sampled_from([25, 100])),
@@ -122,7 +123,7 @@ def test_picks_do_not_depend_on_the_number_of_threads(strategy: str, monkeypatch
     pool = big_pool()
     monkeypatch.setattr(neighbours, "_BLOCK", 256)
     monkeypatch.setattr(neighbours, "_OTHERS", 64)
-    config = replace(SelectConfig(), strategy=strategy, k=150, near_duplicate=0.9)
+    config = SelectConfig(strategy=strategy, k=150, near_duplicate=0.9)
     made = []
     for threads, budget in itertools.product((1, 3), (None, 9_000)):
         monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)

@@ -47,7 +47,7 @@ def unit(rows: Any) -> Any:
 
 
 def bound(strategy: str) -> Any:
-    return STRATEGIES[strategy].bind({})
+    return STRATEGIES[strategy].bind({"steps": 10} if "steps" in STRATEGIES[strategy].options else {})
 
 
 def is_valid(picks: Picks, pool: Candidates, near_duplicate: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,8 @@ def test_variable_length_attention_keeps_samples_apart(tiny_model: Path, impleme
     changed["input_ids"][first] += 1
     with torch.no_grad():
         before, after = (
-            model(input_ids=b["input_ids"], position_ids=b["position_ids"]).logits for b in (batch, changed)
+            model(input_ids=b["input_ids"], position_ids=b["position_ids"], use_cache=False).logits
+            for b in (batch, changed)
         )
     assert torch.equal(before[~first], after[~first])
     assert not torch.equal(before[first], after[first])
@@ -211,9 +213,40 @@ def test_where_they_cannot_work_auto_says_why_and_true_is_refused(tiny_model: Pa
     reason="needs a GPU, or triton with TRITON_INTERPRET=1",
 )
 def test_triton_kernels_compute_what_the_plain_functions_compute() -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from benchmarks.kernel_check import check_all
 
     errors = check_all("cuda" if torch.cuda.is_available() else "cpu")
     assert len(errors) >= 10
     for name, (error, bound) in errors.items():
         assert error <= bound, name
+
+
+def test_the_flat_optimizer_steps_as_one_state_a_parameter_and_the_adapter_saves_as_ever(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from bitsandbytes.optim import PagedAdamW8bit
+    from safetensors.torch import load_file
+
+    from finetune.model import build_flat_optimizer, save_adapter
+
+    def trained(model: Any) -> list[Any]:
+        return [p for p in model.parameters() if p.requires_grad]
+
+    # r = 256 makes every matrix large enough for bitsandbytes to keep its states in 8 bits, as a real model's are.
+    ours, theirs = (build(tiny_model, "r=256")[0] for _ in range(2))
+    options = {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
+    pairs = [
+        (ours, build_flat_optimizer(trained(ours), **options)),
+        (theirs, PagedAdamW8bit(trained(theirs), **options)),
+    ]
+    for model, optimizer in pairs:
+        for _ in range(3):
+            losses_and_gradients(model)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert all(torch.equal(a, b) for a, b in zip(trained(ours), trained(theirs), strict=True))
+    save_adapter(ours, tmp_path / "flat")
+    save_adapter(theirs, tmp_path / "plain")
+    flat, plain = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("flat", "plain"))
+    assert flat.keys() == plain.keys() and all(torch.equal(flat[name], plain[name]) for name in plain)

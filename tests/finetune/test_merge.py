@@ -1,4 +1,4 @@
-"""`finetune merge` and `push`, and `padding-study`: what a run is made into, and what batching does to it."""
+"""`finetune merge` and `push`: what a run is made into."""
 
 from __future__ import annotations
 
@@ -102,23 +102,3 @@ def test_push_uploads_the_adapter_and_the_card(trained: Path, monkeypatch: pytes
         ("folder", ["adapter_config.json", "adapter_model.safetensors"]),
         ("file", "README.md"),
     ]
-
-
-def test_the_padding_study_trains_six_arms_on_the_same_rows(
-    made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = [*(s for s in QUICK if not s.startswith("max_steps")), "eval_steps=20"]
-    arguments = ["padding-study", "--selection", str(made_selection), "--rows", "12", "--out", str(tmp_path / "s")]
-    assert main([*arguments, "--json", *settings]) == 0
-    arms = json.loads(capsys.readouterr().out)["arms"]
-    assert [arm["name"] for arm in arms[::2]] == ["packed", "right padding", "length-grouped"]
-    assert len({arm["tokens"] for arm in arms}) == 1
-    for first, second in zip(arms[::2], arms[1::2], strict=True):
-        assert first["pad_token"] != second["pad_token"]
-        assert first["eval_loss"] == second["eval_loss"]
-        assert first["padding_share"] == second["padding_share"]
-    packed, padded, grouped = arms[::2]
-    assert packed["padding_share"] < 1e-9 or packed["padding_share"] < padded["padding_share"]
-    assert grouped["padding_share"] < padded["padding_share"]
-    assert packed["interval"] is None
-    assert padded["interval"][0] <= padded["loss_difference"] <= padded["interval"][1]

@@ -144,3 +144,21 @@ def test_dry_run_prints_the_plan_and_leaves_nothing(
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert (plan["rows"], plan["bins"], plan["steps"], plan["eval_rows"]) == (40, 12, 6, 4)
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("asked", "kernels", "given"), [
+    ("auto", "there is no GPU", False), (True, "there is no GPU", True), (False, "there is no GPU", False),
+    (True, None, False),
+])  # fmt: skip
+def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_not_do_it(
+    selection: Path, tiny_model: Path, tmp_path: Path, asked: object, kernels: str | None, given: bool
+) -> None:
+    from curate.selection import read_selection
+    from finetune.config import RunConfig
+    from finetune.train import prepare, training_arguments
+
+    settings = dict(setting.split("=") for setting in QUICK)
+    config = RunConfig(model=str(tiny_model), gradient_checkpointing=asked, **settings)  # type: ignore[arg-type]
+    job = prepare(config, read_selection(selection), tmp_path / "r")
+    job.kernels = kernels
+    assert training_arguments(job, "cpu", "float32", None).gradient_checkpointing is given

@@ -264,11 +264,13 @@ def below(top: int) -> list[int]:
 
 
 def test_tasks_that_the_programs_could_read_are_refused(files: Any, monkeypatch: Any, capsys: Any) -> None:
-    import evaluate_suite.execution.execute as module
+    from evaluate_suite.execution import sandbox
 
-    monkeypatch.setattr(module, "visible_inside", lambda path: True)
+    seen = ([str(files[0].parent)], *sandbox._layout()[1:])
+    monkeypatch.setattr(sandbox, "_layout", lambda: seen)
     assert run(files, "--execute") == 1
     assert "lies where the tested programs can read it" in " ".join(capsys.readouterr().err.split())
+    assert not files[2].exists()
 
 
 def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Path, capsys: Any) -> None:

@@ -1,0 +1,229 @@
+"""What can only be shown on a GPU: attention in bfloat16, float16 without overflow, a resume to the bit.
+
+    python benchmarks/gpu_exactness.py attention resume               # random models of four layers, about a minute
+    python benchmarks/gpu_exactness.py float16 --checkpoint DIR       # see random_checkpoint.py
+
+`attention`: losses and adapter gradients of packed rows in bfloat16, for every implementation and for the kernels; the
+error is the distance to float32 with SDPA over its norm, `to_sdpa` its ratio to SDPA's own error in bfloat16; `leak` is
+the largest change of other samples' losses when one sample changes. `resume`: a run stopped after step 3 and gone on
+with from its checkpoint at 2, in deterministic mode, beside one left alone. `float16`: steps of the `colab-t4` preset.
+The last two want $ROWPICK_DATA/llama2-tokenizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+SHAPE = {
+    "vocab_size": 2000, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": False,
+}  # fmt: skip
+IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention", "varlen", "kernels")
+SAMPLES = (150, 333, 80, 270, 191, 512, 97, 388, 27)
+
+
+def rows(seed: int = 0) -> list[Any]:
+    """Samples of unequal length, of random tokens."""
+    import numpy as np
+
+    from curate.tokens import EncodedExample
+
+    rng = np.random.default_rng(seed)
+    return [EncodedExample(rng.integers(3, SHAPE["vocab_size"], length).tolist(), length // 3) for length in SAMPLES]
+
+
+def check_attention(device: str, dtype: str) -> None:
+    """One JSON line an implementation."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    folder = Path(tempfile.mkdtemp())
+    LlamaForCausalLM(LlamaConfig(**SHAPE, initializer_range=0.05)).save_pretrained(folder)
+    expected = losses_and_gradients(folder, device, "float32", "sdpa")
+    sdpa: list[float] = []
+    for name in IMPLEMENTATIONS:
+        line: dict[str, Any] = {"check": "attention", "implementation": name, "dtype": dtype}
+        try:
+            found = losses_and_gradients(folder, device, dtype, name)
+            errors = [float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)]
+            sdpa = sdpa or errors
+            line |= {"loss_error": errors[0], "gradient_error": errors[1], "leak": float(found[2].abs().max())}
+            line["to_sdpa"] = [round(a / b, 3) for a, b in zip(errors[:2], sdpa, strict=False)]
+        except Exception as error:
+            line["error"] = f"{type(error).__name__}: {error}"[-800:]
+        print(json.dumps(line), flush=True)
+
+
+def losses_and_gradients(folder: Path, device: str, dtype: str, implementation: str) -> tuple[Any, Any, Any]:
+    """(losses, adapter gradients in one vector, change of the other samples' losses when the first changes)."""
+    import torch
+
+    from finetune.config import load_config
+    from finetune.kernels import accelerate_model
+    from finetune.model import attach_adapter, load_base_model
+    from finetune.packing import build_packed_batch
+    from finetune.token_loss import token_nll
+
+    attention = "sdpa" if implementation == "kernels" else implementation
+    config = load_config(
+        None, model=str(folder),
+        overrides=[f"device={device}", f"dtype={dtype}", f"attn_implementation={attention}", "load_in_4bit=false",
+                   f"kernels={str(implementation == 'kernels').lower()}"],
+    )  # fmt: skip
+    model = attach_adapter(load_base_model(config), config)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    accelerate_model(model, config, getattr(torch, dtype))
+    model.train()
+    examples = rows()
+    batch = build_packed_batch([examples[:4], examples[4:]], 0)
+    batch = {key: value.to(device) for key, value in batch.items()}
+    with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+        nll, samples = token_nll(model, batch)
+    nll.sum().backward()
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+    first = batch["sample_ids"] == 0
+    batch["input_ids"] = torch.where(first, batch["input_ids"].flip(1) % 900 + 5, batch["input_ids"])
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+        changed, _ = token_nll(model, batch)
+    other = samples != 0
+    return nll.detach().float(), gradients.float(), (changed - nll.detach())[other].float()
+
+
+def build_job(folder: Path, checkpoint: Path, settings: list[str], count: int, eval_count: int) -> Any:
+    """A training job over random rows, without a selection on disk."""
+    from curate.tokens import load_tokenizer
+    from finetune.config import load_config
+    from finetune.dataset import build_plan
+    from finetune.history import History
+    from finetune.train import Job
+
+    preset = settings.pop(0) if settings and "=" not in settings[0] else None
+    config = load_config(preset, overrides=[f"model={checkpoint}", *settings])
+    examples = [example for seed in range(count) for example in rows(seed)]
+    selection: Any = SimpleNamespace(digest="benchmark")
+    evaluated = rows(10**6)[:eval_count]
+    tokenizer = load_tokenizer("benchmark", str(Path(os.environ["ROWPICK_DATA"]) / "llama2-tokenizer"))
+    return Job(config, selection, folder, tokenizer, 0, build_plan(examples, config), evaluated, History(folder))
+
+
+def run_job(job: Any, stop_after: int | None = None, resume: bool = False) -> Any:
+    """The trainer after training; `stop_after` interrupts it at the end of that step."""
+    from transformers import TrainerCallback
+
+    from finetune.train import build_trainer, go_on_from
+
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == stop_after:
+                raise KeyboardInterrupt
+
+    trainer = build_trainer(job, "disabled")
+    trainer.add_callback(Stop())
+    checkpoint = go_on_from(job, resume)
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except KeyboardInterrupt:
+        assert stop_after is not None
+    return trainer
+
+
+def check_resume(device: str) -> None:
+    """One JSON line: whether adapters and histories are equal to the bit, and the peaks."""
+    import gc
+
+    import torch
+    from random_checkpoint import write_checkpoint
+
+    checkpoint = Path(tempfile.mkdtemp())
+    write_checkpoint(checkpoint, SHAPE | {"rms_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2}, device)
+    settings = [
+        "deterministic=true", "max_length=1024", "per_device_train_batch_size=2", "gradient_accumulation_steps=2",
+        "max_steps=6", "num_train_epochs=50", "logging_steps=1", "eval_steps=2", "warmup_steps=1", "dtype=bfloat16",
+        f"device={device}", "kernels=true", "optim=paged_adamw_8bit",
+    ]  # fmt: skip
+    folders = {name: Path(tempfile.mkdtemp()) for name in ("alone", "again", "stopped")}
+    results: dict[str, Any] = {}
+    for name, stop, resume in (
+        ("alone", None, False),
+        ("again", None, False),
+        ("stopped", 3, False),
+        ("stopped", None, True),
+    ):
+        gc.collect()
+        if device == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        job = build_job(folders[name], checkpoint, list(settings), 3, 4)
+        trainer = run_job(job, stop, resume)
+        adapter = {n: p.detach().cpu().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
+        peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
+        results[f"{name}{' resumed' if resume else ''}"] = (adapter, list(job.history.lines), peak)
+        del trainer, job
+
+    def same(a: str, b: str) -> dict[str, Any]:
+        (one, lines, peak), (two, others, other_peak) = results[a], results[b]
+        unequal = sum(not torch.equal(one[key], two[key]) for key in one)
+        return {
+            "unequal_matrices": unequal,
+            "of": len(one),
+            "history_equal": lines == others,
+            "peaks_gib": [peak, other_peak],
+        }
+
+    print(json.dumps({"check": "resume", "device": device, "resumed": same("alone", "stopped resumed"),
+                      "repeated": same("alone", "again")}), flush=True)  # fmt: skip
+
+
+def check_float16(device: str, checkpoint: Path) -> None:
+    """One JSON line: losses, the gradient scaler's state and the adapter's dtype after steps of `colab-t4`."""
+    import torch
+
+    job = build_job(
+        Path(tempfile.mkdtemp()), checkpoint,
+        ["colab-t4", "max_steps=6", "num_train_epochs=50", "logging_steps=1", "eval_steps=1000", "warmup_steps=0",
+         "max_length=512"], 8, 0,
+    )  # fmt: skip
+    trainer = run_job(job)
+    scaler = trainer.accelerator.scaler
+    trained = [p for p in trainer.model.parameters() if p.requires_grad]
+    print(json.dumps({
+        "check": "float16", "kernels": job.kernels, "losses": [line["train_loss"] for line in job.history.lines],
+        "scale": None if scaler is None else scaler.get_scale(),
+        "adapter_dtypes": sorted({str(p.dtype) for p in trained}),
+        "finite": all(bool(torch.isfinite(p).all()) for p in trained),
+        "changed": sum(bool(p.abs().max() > 0) for n, p in trainer.model.named_parameters() if "lora_B" in n),
+    }), flush=True)  # fmt: skip
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checks", nargs="+", choices=["attention", "resume", "float16"])
+    parser.add_argument("--checkpoint", type=Path)
+    args = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "attention" in args.checks:
+        check_attention(device, "bfloat16")
+    if "float16" in args.checks:
+        check_float16(device, args.checkpoint)
+    if "resume" in args.checks:
+        check_resume(device)
+
+
+if __name__ == "__main__":
+    main()

@@ -51,7 +51,7 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
         training_rows: Sequence[str] | None = None,
         outcomes: Sequence[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """{metric name: mean or None, interval, n_scored, n_unscored, scores, reasons}; lists as long as predictions."""
+        """{metric name: mean or None, interval, n_scored, n_unscored, scores, reasons}; one a prediction."""
         from evaluate_suite.training_corpus import TrainingCorpus
 
         count = len(predictions)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from curate.console import print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table
 
 app = typer.Typer(
     add_completion=False,
@@ -74,8 +74,9 @@ def report(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
-    from evaluate_suite.report import GATES, ReportRequest, check_gates, summary_rows
+    from evaluate_suite.report import GATES, ReportRequest, check_gates
     from evaluate_suite.report import report as make_report
+    from evaluate_suite.report_page import run_columns
 
     if watch is not None:
         from evaluate_suite.live_page import serve
@@ -86,7 +87,7 @@ def report(
     made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute), sys.argv)
     say(made.record["headline"])
     say(made.record["second"])
-    summary_table(made.record["name"], summary_rows(made.record))
+    columns_table(*run_columns(made.record))
     print_result(made.record if as_json else made.path / "index.html")
     check_gates(made.record, gates)
 

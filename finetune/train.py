@@ -234,6 +234,9 @@ def build_trainer(job: Job) -> Any:
             total = nll.sum() / num_items_in_batch
             return total * job.processes.size  # several processes average their gradients; the step wants the sum
 
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """The run's own card is written at the end; TRL's would stand among the checkpoints."""
+
         def _save_checkpoint(self, *arguments: Any) -> None:
             try:
                 super()._save_checkpoint(*arguments)

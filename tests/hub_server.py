@@ -1,8 +1,7 @@
 """A local server that speaks as much of the hub's API as datasets, transformers and huggingface_hub ask for.
 
 Repositories are folders in memory: `hub.put("datasets", "owner/name", {"rows.jsonl": b"..."})`. A repository can be
-gated, forbidden, or break off in the middle of a file. With the token in `hub.writers`, models can be created and files
-uploaded. What the hub answers is taken from what its own client reads:
+gated, forbidden, or break off in the middle of a file. What the hub answers is taken from what its own client reads:
 error codes in `X-Error-Code`, the commit in `X-Repo-Commit`, the etag of a file on HEAD.
 """
 
@@ -26,9 +25,6 @@ OUT_OF_ORDER = "500"
 WRITER = "me"
 _API = re.compile(r"^/api/(datasets|models)/([^/]+/[^/]+?)(?:/(revision|tree|paths-info|commits)/([^/]+)(?:/(.*))?)?$")
 _WRITE = re.compile(r"^/api/(datasets|models)/([^/]+/[^/]+)/(preupload|commit)/main$")
-_WRITE = re.compile(
-    r"^/api/(?:(?P<create>repos/create)|(?P<yaml>validate-yaml)|models/(?P<repo>[^/]+/[^/]+)/(?P<what>preupload|commit)/.*)$"
-)
 _FILE = re.compile(r"^/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 
 
@@ -44,7 +40,6 @@ class Repository:
     files: Mapping[str, bytes]
     mood: str = FINE
     branch: str = "main"
-    private: bool = False
 
     @property
     def commit(self) -> str:
@@ -143,30 +138,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self._file(repository, name)
         else:
             self._refuse(404, "", "Not found")
-
-    def _write(self, match: re.Match[str]) -> None:
-        """Create a repository of models, say how its files are to be uploaded, take a commit."""
-        if (self.headers.get("Authorization") or "").removeprefix("Bearer ") not in self.state.writers:
-            self._refuse(403, "", "You don't have the rights to write here")
-            return
-        if match["create"]:
-            asked = json.loads(self._body)
-            name = f"{asked.get('organization') or 'me'}/{asked['name']}"
-            found = self.state.repositories.setdefault(("models", name), Repository({}))
-            found.private = bool(asked.get("private"))
-            self._json({"url": f"{self.state.url}/{name}", "name": name})
-        elif match["yaml"]:
-            self._json({"errors": [], "warnings": []})
-        elif match["what"] == "preupload":
-            files = json.loads(self._body)["files"]
-            self._json({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]})
-        else:
-            repository = self.state.repositories["models", match["repo"]]
-            lines = [json.loads(line) for line in self._body.splitlines() if line]
-            new = {x["value"]["path"]: base64.b64decode(x["value"]["content"]) for x in lines if x["key"] == "file"}
-            repository.files = {**repository.files, **new}
-            self._json({"commitUrl": f"{self.state.url}/{match['repo']}/commit/{repository.commit}",
-                        "commitOid": repository.commit, "success": True, "hookOutput": ""})  # fmt: skip
 
     def _repository(self, kind: str, repo_id: str, revision: str | None) -> Repository | None:
         repository = self.state.repositories.get((kind, repo_id))

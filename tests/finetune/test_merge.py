@@ -14,7 +14,7 @@ import pytest
 from finetune.cli import main
 from finetune.run_record import read_run
 from tests.finetune.conftest import QUICK
-from tests.hub_server import Hub, running_hub
+from tests.hub_server import WRITER, Hub, running_hub
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,34 +87,29 @@ def hub_run(trained: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def push(hub: Hub, run: Path, token: str, *more: str) -> subprocess.CompletedProcess[str]:
+def push(hub: Hub, run: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
     """`finetune push` in a process of its own: the hub's client reads its address when it is imported."""
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": token,
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-    }
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "a-token", "HF_HUB_OFFLINE": "0"}
     return subprocess.run(
-        [sys.executable, "-m", "finetune.cli", "push", "me/adapter", "--run", str(run), *more],
+        [sys.executable, "-m", "finetune.cli", "push", name, "--run", str(run), *more],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
 def test_push_uploads_the_adapter_and_the_card_and_nothing_else(hub_run: Path) -> None:
     with running_hub() as hub:
-        hub.writers.add("a-token")
-        done = push(hub, hub_run, "a-token")
-        assert (done.returncode, done.stdout.strip()) == (0, f"{hub.url}/me/adapter"), done.stderr
-        pushed = hub.repositories["models", "me/adapter"]
-        assert pushed.private
+        done = push(hub, hub_run, f"{WRITER}/adapter")
+        assert (done.returncode, done.stdout.strip()) == (0, f"{hub.url}/{WRITER}/adapter"), done.stderr
+        pushed = hub.repositories["models", f"{WRITER}/adapter"]
+        assert hub.visibility == {f"{WRITER}/adapter": "private"}
         expected = [hub_run / "README.md", *(hub_run / "adapter").iterdir()]
-        assert dict(pushed.files) == {path.name: path.read_bytes() for path in expected}
-        refused = push(hub, hub_run, "another-token", "--public")
+        files = {name: data for name, data in pushed.files.items() if name != ".gitattributes"}
+        assert files == {path.name: path.read_bytes() for path in expected}
+        refused = push(hub, hub_run, "somebody-else/adapter", "--public")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error: The hub did not take me/adapter")
-    assert refused.stderr.strip().endswith("Check the name and what the token may do.")
+    told = refused.stderr.strip().splitlines()[-1]
+    assert told.startswith("error: The hub did not take somebody-else/adapter")
+    assert told.endswith("Check the name and what the token may do.")
 
 
 def test_push_without_a_token_says_how_to_get_one(

@@ -181,6 +181,7 @@ def build_trainer(job: Job) -> Any:
     """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
     import datasets
     import torch
+    from safetensors import SafetensorError
     from trl import SFTTrainer
 
     from finetune.kernels import accelerate_model
@@ -232,6 +233,19 @@ def build_trainer(job: Job) -> Any:
             job.meter.add(nll, inputs["sample_ids"])
             total = nll.sum() / num_items_in_batch
             return total * job.processes.size  # several processes average their gradients; the step wants the sum
+
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """The run's own card is written at the end; TRL's would stand among the checkpoints."""
+
+        def _save_checkpoint(self, *arguments: Any) -> None:
+            try:
+                super()._save_checkpoint(*arguments)
+            except (OSError, SafetensorError, RuntimeError) as error:  # each library has its own for a full disk
+                shutil.rmtree(job.checkpoints / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+                raise UserError(
+                    f"Could not write the checkpoint of step {self.state.global_step} ({error}).",
+                    f"Nothing was left half-written; free space, then: finetune run --resume {job.folder}",
+                ) from error
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
             save_adapter(self.model, Path(str(output_dir)))

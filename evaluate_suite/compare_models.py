@@ -94,11 +94,16 @@ def compare_files(paths: Sequence[Path]) -> ComparedModels:
 
 
 def read_passed(path: Path) -> dict[str, list[float]]:
-    """Outcomes (0 or 1) by task_id of a JSONL file with `task_id` and `passed`."""
+    """Outcomes (0 or 1) by task_id of a JSONL file with `task_id` and `passed`.
+
+    What `evalsuite execute` left unscored (`passed` null, with a reason) is left out here too.
+    """
     from curate.artifact import read_jsonl
 
     found: dict[str, list[float]] = {}
     for number, row in enumerate(read_jsonl(path), start=1):
+        if row.get("passed", 0) is None and row.get("reason"):
+            continue
         if row.get("task_id") is None or not isinstance(row.get("passed"), bool):
             names = ", ".join(row) or "none"
             raise UserError(

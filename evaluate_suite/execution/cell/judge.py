@@ -170,17 +170,16 @@ def _exception(kinds: Any, text: Any, code: Any) -> BaseException:
     return error
 
 
-def _bring_names(session: Session, space: dict[str, Any], job: dict[str, Any]) -> tuple[set[str], bool]:
-    """Put what the test names and nothing else defines into its space.
+def _load(session: Session, space: dict[str, Any], job: dict[str, Any]) -> tuple[set[str], bool]:
+    """Have the program loaded and put what the test names and nothing else defines into the test's space.
 
-    Back come the names that the tested program lacks, and whether it gave data for one, which a test may trip over.
+    Back come the names that the tested program lacks, and whether it gave for one what a test may trip over: data, or
+    a module where the test has none.
     """
-    plain = False
+    odd = False
     entry_point = job["entry_point"]
     wanted = {name for name in job["names"] if name not in space} | ({entry_point} if entry_point else set())
-    if not wanted:
-        return set(), False
-    found = session.ask("names", sorted(wanted))
+    found = session.ask("load", job["program"], job["module"], sorted(wanted))
     if type(found) is not dict:
         session.broken = "tampered"
         raise CandidateGone
@@ -192,27 +191,26 @@ def _bring_names(session: Session, space: dict[str, Any], job: dict[str, Any]) -
                 space[name] = __import__(name)
         else:
             space[name] = value
-            plain = plain or type(value) is not Remote
-    return wanted - set(found), plain
+        odd = odd or (type(space.get(name)) is not Remote and name not in job["modules"])
+    return wanted - set(found), odd
 
 
 def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
     """The reason (`passed` or why not) and a detail."""
     missing: set[str] = set()
-    before = 1  # the request to load
+    before, odd = 0, False
     try:
-        session.ask("load", job["program"], job["module"])
-        if job["kind"] == "run":
-            return "passed", ""
         space: dict[str, Any] = {"__name__": "tests"}
         if job["prelude"]:
             exec(compile(job["prelude"], "<prompt>", "exec", dont_inherit=True), space)
         space.pop(job["entry_point"], None)
-        missing, plain = _bring_names(session, space, job)
+        missing, odd = _load(session, space, job)
+        if job["kind"] == "run":
+            return "passed", ""
         if job["entry_point"] in missing:
             return "missing_entry_point", f"{job['entry_point']} is not defined"
         session.raised = None
-        before = session.asked - plain
+        before = session.asked - odd
         exec(compile(job["test"], "<test>", "exec", dont_inherit=True), space)
     except CandidateGone:
         return session.broken, ""
@@ -222,7 +220,9 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
         return _explain(error, session, job["kind"], missing, session.asked > before)
     if session.broken:
         return session.broken, ""
-    return ("passed", "") if session.calls else ("test_calls_nothing", "")
+    if session.calls:
+        return "passed", ""
+    return ("missing_entry_point", "nothing to call") if odd else ("test_calls_nothing", "")
 
 
 def _explain(error: BaseException, session: Session, kind: str, missing: set[str], asked: bool) -> tuple[str, str]:

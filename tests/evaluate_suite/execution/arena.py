@@ -229,6 +229,7 @@ class Arena:
         for _, s in self.sockets:
             s.close()
         os.environ.pop(ENV_NAME, None)
+        ctypes.CDLL(None).prctl(36, 0)
 
 
 @contextmanager

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 ATTACKS = load_attacks()
 ROOT = Path(__file__).parents[3]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-# As another user, the kinds that user and mount namespaces stop; limits and judge are the same for all.
-AS_ORDINARY_USER = ["read_outside", "write_outside", "snooping", "network", "leftovers", "links_and_descriptors",
+# What is run again in other modes and as another user; limits and judge are the same in all.
+BY_NAMESPACES = ["read_outside", "write_outside", "snooping", "network", "leftovers", "links_and_descriptors",
                     "kernel_calls", "killing_the_judge"]  # fmt: skip
 
 
@@ -95,6 +95,18 @@ def test_the_watch_sees_a_program_that_nothing_holds_back(control) -> None:  # t
     assert any(CONTROL_SAYS[control.kind] in line for line in seen), seen
 
 
+def test_without_bubblewrap_the_same_attacks_are_stopped(place: Arena) -> None:
+    if usable_mode() == "unshare":
+        pytest.skip("the suite above ran without bubblewrap already")
+    attacks = [attack for attack in ATTACKS if attack.kind in BY_NAMESPACES and not attack.sleeps]
+    found = place.run_all(attacks, sandbox_runner("unshare"), workers=2)
+    troubles = [(o.attack.name, o.succeeded, o.evidence) for o in found if o.succeeded or not o.stopped_by]
+    if troubles and all("setup_failed" in evidence for _, _, evidence in troubles):
+        pytest.skip(f"ONLY BUBBLEWRAP MAY MAKE NAMESPACES HERE: {troubles[0][2]}")
+    assert (place.damage(), troubles) == ([], [])
+    assert len(found) > 150
+
+
 @pytest.mark.parametrize("mode", ["bwrap", "unshare"])
 def test_an_ordinary_user_has_the_same_sandbox(mode: str, tmp_path: Path) -> None:
     """Root runs the suite above here and in CI; this runs it again without any privilege."""
@@ -110,7 +122,7 @@ if sys.version_info < (3, 11): sys.exit(77)
 from tests.evaluate_suite.execution.arena import *
 from tests.evaluate_suite.execution.attacks import load_attacks
 with arena() as place:
-    attacks = [a for a in load_attacks() if a.kind in {AS_ORDINARY_USER!r} and not a.sleeps]
+    attacks = [a for a in load_attacks() if a.kind in {BY_NAMESPACES!r} and not a.sleeps]
     found = place.run_all(attacks, sandbox_runner({mode!r}), 2)
     print(json.dumps([len(found), place.damage(), [[o.attack.name, o.succeeded, o.stopped_by, o.evidence]
           for o in found if o.succeeded or not o.stopped_by]]))

@@ -246,10 +246,18 @@ def test_a_killed_run_leaves_no_process_and_its_results(files: Any) -> None:
     host.send_signal(signal.SIGKILL)
     host.wait()
     deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in before) and time.monotonic() < deadline:
+    while any(map(alive, before)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert [pid for pid in before if Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in before if alive(pid)] == []
     assert [r["passed"] for r in results(out)] == [True]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and more than a dead one that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def below(top: int) -> list[int]:
@@ -280,3 +288,11 @@ def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Pat
         assert main(["execute", "--tasks", str(shared_data / name), "--reference", "--out", str(out), "--execute"]) == 0
         assert capsys.readouterr().out.startswith("pass@1 1.000 (")
         assert [r["passed"] for r in results(out)] == [True] * count
+
+
+def test_compare_takes_the_results_and_leaves_the_unscored_out(tmp_path: Path) -> None:
+    from evaluate_suite.compare_models import read_passed
+
+    rows = [("a", True, "passed"), ("b", None, "test_error"), ("a", False, "cpu_limit")]
+    path = write(tmp_path / "r.jsonl", *({"task_id": t, "passed": p, "reason": r} for t, p, r in rows))
+    assert read_passed(path) == {"a": [1.0, 0.0]}

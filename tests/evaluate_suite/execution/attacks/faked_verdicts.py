@@ -307,4 +307,21 @@ def solve(x): return 0
     _fake("a structure inside itself", "def solve(x):\n    l = []\n    l.append(l)\n    return l"),
     _fake("a memory error", "def solve(x): raise MemoryError"),
     _fake("warnings and asserts off", "import sys\nsys.flags = None\n__debug__ if True else 0\ndef solve(x): return 0"),
+    _fake("a module in the place of the function", "import types\nsolve = types.ModuleType('solve')"),
+    _fake(
+        "a standard module in the place of the function",
+        "import sys\nsys.modules['math'].solve = 0\nimport math as solve",
+    ),
+    Attack(
+        "a module under a name that the tests call",
+        "judge apart",
+        "import types\nsolve = types.ModuleType('solve')",
+        test="assert solve(2) == 42",
+        entry_point="",
+    ),
+    _fake(
+        "data in the place of a function that the test may leave uncalled",
+        "solve = 1",
+        "if callable(solve):\n    assert solve(2) == 42",
+    ),
 ]

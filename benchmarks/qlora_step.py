@@ -9,7 +9,8 @@ $ROWPICK_DATA (or --data) holds `codegen-4.5k.jsonl`. Every stack but `ours-isol
 (full causal) attention: rows of real text joined and cut at 1,024 tokens, 8 a step, r = 16 on all linear layers, NF4,
 paged 8-bit AdamW, through each library's own trainer. `ours-isolated` packs whole rows that do not see each other, with
 loss on the outputs alone. Only real tokens are counted. One JSON line a stack, then a summary with ratios; a stack that
-fails prints its error, and the rest go on. `losses` are those of each step, for comparing trajectories.
+fails prints its error, and the rest go on. `losses` are those of each step, for comparing
+trajectories; `sums_of_ids` shows that the batches are the same.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class Clock:
     def __init__(self, warm: int) -> None:
         self.warm, self.steps = warm, 0
         self.seconds: list[float] = []
+        self.rates: list[float] = []
+        self.batches: list[Any] = []
         self._begun = self._fetching = 0.0
 
     def watch(self, trainer: Any, first: bool = False) -> None:
@@ -95,7 +98,11 @@ class Clock:
         import torch
         from transformers import TrainerCallback
 
-        clock, fetch = self, trainer.get_batch_samples
+        clock, fetch, train = self, trainer.get_batch_samples, trainer.training_step
+
+        def seen_step(model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
+            clock.batches.append(inputs["input_ids"].sum())
+            return train(model, inputs, *more, **named)
 
         def timed_fetch(*inputs: Any, **named: Any) -> Any:
             begun = time.perf_counter()
@@ -108,13 +115,14 @@ class Clock:
                 _synchronise(torch)
                 clock._begun = time.perf_counter()
 
-            def on_step_end(self, *_: Any, **__: Any) -> None:
+            def on_step_end(self, *_: Any, **named: Any) -> None:
                 _synchronise(torch)
                 clock.steps += 1
+                clock.rates.append(named["lr_scheduler"].get_last_lr()[0])
                 if clock.steps > clock.warm:
                     clock.seconds.append(time.perf_counter() - clock._begun + clock._fetching)
 
-        trainer.get_batch_samples = timed_fetch
+        trainer.get_batch_samples, trainer.training_step = timed_fetch, seen_step
         callbacks = trainer.callback_handler.callbacks
         callbacks.insert(0 if first else len(callbacks), Step())
 
@@ -142,6 +150,8 @@ def report(stack: str, clock: Clock, tokens: int, places: int, losses: list[floa
         "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if cuda else None,
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "losses": [round(loss, 5) for loss in losses],
+        "learning_rates": clock.rates[:20],
+        "sums_of_ids": [int(batch) for batch in clock.batches[:20]],
         **more,
     }
 

@@ -11,7 +11,6 @@ run, and the first press of a sort button has been answered. The map's time runs
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import statistics
@@ -21,7 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.headless_browser import console_messages, emulate, network_requests, open_browser
+from benchmarks.headless_browser import (
+    console_messages,
+    emulate,
+    find_axe,
+    network_requests,
+    open_browser,
+    serious_violations,
+)
 
 TARGETS = {
     "megabytes": 3.0,
@@ -43,10 +49,6 @@ DRAW_MAP = (
     "const look = () => box.dataset.live ? requestAnimationFrame(() => done((performance.now() - begun) / 1000))"
     ": setTimeout(look, 5); look()"
 )
-AXE = (
-    "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations"
-    ".filter(v => v.impact === 'serious' || v.impact === 'critical').map(v => v.id)))"
-)
 
 
 def repeated(work: Callable[[], Any]) -> tuple[list[float], list[float], Any]:
@@ -58,14 +60,6 @@ def repeated(work: Callable[[], Any]) -> tuple[list[float], list[float], Any]:
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
     return walls, processors, result
-
-
-def axe_source() -> str:
-    """The script of axe-core from the package axe-playwright-python."""
-    found = importlib.util.find_spec("axe_playwright_python")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("axe-playwright-python is not installed: make .venv/installed")
-    return (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
 
 
 def open_page(driver: Any, address: str, width: int = 1280) -> None:
@@ -82,7 +76,7 @@ def bring_charts_alive(driver: Any) -> None:
         driver.execute_async_script(DRAW_MAP, box)
 
 
-def measure_report(driver: Any, address: str) -> dict[str, Any]:
+def measure_report(driver: Any, address: str, axe_source: str) -> dict[str, Any]:
     """Opening, requests, console, accessibility and phone width of the page at `address`."""
     opened = []
     for _ in range(REPEATS):
@@ -90,8 +84,7 @@ def measure_report(driver: Any, address: str) -> dict[str, Any]:
         opened.append(driver.execute_async_script(PRESS_SORT, driver.find_element("css selector", "#run-table th")))
     bring_charts_alive(driver)
     requests, messages = network_requests(driver), console_messages(driver)
-    driver.execute_script(axe_source())
-    violations = driver.execute_async_script(AXE)
+    violations = serious_violations(driver, axe_source)
     open_page(driver, address, width=380)
     bring_charts_alive(driver)
     sideways = driver.execute_script("return document.documentElement.scrollWidth - 380")
@@ -137,6 +130,9 @@ def main() -> None:
     parser.add_argument("--pool-rows", type=int, default=100_000)
     parser.add_argument("--keep", type=Path, help="Leave the pages here.")
     given = parser.parse_args()
+    axe_source = find_axe()
+    if axe_source is None:
+        raise SystemExit("axe-playwright-python is not installed: make .venv/installed")
     data = make_report(given.runs, given.prompts, hostile=True)
     walls, processors, report = repeated(lambda: render_report_page(data))
     selection = large_selection(given.pool_rows)
@@ -147,7 +143,7 @@ def main() -> None:
         paths = {"report": folder / "report.html", "selection": folder / "selection.html"}
         paths["report"].write_text(report, encoding="utf-8")
         paths["selection"].write_text(large, encoding="utf-8")
-        measured = measure_report(driver, paths["report"].resolve().as_uri())
+        measured = measure_report(driver, paths["report"].resolve().as_uri(), axe_source)
         map_seconds = measure_map(driver, paths["selection"].resolve().as_uri())
     figures = {
         "megabytes": round(len(report.encode()) / 1e6, 3),

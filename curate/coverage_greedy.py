@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from curate.strategies import Candidates
 
-_CELLS = 1 << 21  # similarities computed at a time by one thread
-_MOST_ENTRIES = 1 << 24  # similarities expected to be kept: 128 MiB
+_CELLS = 1 << 19  # similarities computed at a time by one thread, about
+_MOST_ENTRIES = 1 << 25  # similarities expected to be kept: 256 MiB
 _FEW_ENTRIES = 1 << 22  # so many are all kept
 _ROWS_PER_PICK = 8  # rows evaluated, at least: picks valued on few rows suit those rows only
 _FEWEST_PICKS = 4  # picks wanted for each row of the yardstick, at least
@@ -106,7 +106,7 @@ class Coverage:
             counts = np.bincount(flat // n_rows, minlength=len(cosine))
             return counts, (flat % n_rows).astype(np.int32), cosine.ravel()[flat]
 
-        parts = list(each_block(len(self.vectors), max(16, _CELLS // max(1, n_rows)), above))
+        parts = list(each_block(len(self.vectors), max(128, _CELLS // max(1, n_rows)), above))
         counts = np.concatenate([part[0] for part in parts])
         return Entries(
             np.concatenate([[0], np.cumsum(counts)]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +65,19 @@ def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: 
         ),
     }.get(_outcome(error), (f"The {kind} {repo_id} could not be loaded ({said}).", f"Look at {page}."))
     return UserError(what, f"{step} {_MEANWHILE[kind]}")
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """In the block the hub's libraries take what is on this machine and ask nobody, as with HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def require_on_hub(repo_id: str, kind: Kind) -> None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROUNDING = 5e-6  # cosines are compared as if rounded to 1e-5: their last bits decide nothing
-_BLOCK = 2048
-_OTHERS = 4096
+_BLOCK = 1024
+_OTHERS = 2048
 
 
 @contextmanager

@@ -180,6 +180,8 @@ def clean(work: Work) -> None:
 
         with work.timed("decontaminate"):
             work.fates.exclude(find_leaks([work.rows[i] for i in work.fates.open_rows()], work.benchmarks))
+            leaky = len(find_leaks(held_out, work.benchmarks))
+        work.notes += [f"{leaky} held-out rows leak a benchmark as well; they stay held out."] if leaky else []
     for name in work.config.clean:
         if name not in BEFORE_HOLDOUT:
             with work.timed(f"clean_{name.replace('-', '_')}"):
@@ -222,7 +224,8 @@ def read_target(work: Work, config: SelectConfig) -> NDArray[np.float32] | None:
     if "target" not in STRATEGIES[config.strategy].needs:
         return None
     config.check_needs()
-    return embed_rows(work.target_rows, config.encoder, config.embed, config.batch_size)[0]
+    used = work.config  # the space the pool was embedded in
+    return embed_rows(work.target_rows, used.encoder, used.embed, used.batch_size)[0]
 
 
 def drop_near_holdout(work: Work) -> None:

@@ -27,6 +27,7 @@ _COMMENT = r"(?:#+|//+|--|\*+|/\*+|<!--|\"\"\"|''')?[ \t]*"
 _NEW_TASK = re.compile(
     rf"^{_COMMENT}(?:\*\*)?(?:"
     r"(?:instruction|response|user|human|prompt)s?[ \t]*\d{0,3}[ \t]*:"
+    r"|(?<=### )(?:input|output)[ \t]*:"
     r"|(?:question|exercise|problem|task|challenge|assignment|q)[ \t]*(?:#?\d{1,3}[ \t]*[:.)]|:)"
     r"|(?:question|exercise|problem|task|challenge|assignment)[ \t]+#?\d{1,3}\b"
     r"|\[/?INST\]|<\|(?:im_start|im_end|user|assistant|endoftext)\|>|</?s>"
@@ -144,6 +145,11 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
         seen.add(squeezed)
         if answer_code is None and block.tag.lower() not in NOT_CODE:
             answer_code = "".join(block.code[part.start : part.end] for part in parts if part.kind == ANSWER)
+        kinds = {(part.kind, part.why) for part in parts}
+        if len(kinds) == 1 and parts[0].kind != ANSWER:
+            # A block that is no answer from end to end goes with its fences.
+            trailing.append(Part(block.outer_start, block.outer_end, *kinds.pop()))
+            continue
         for part in parts:
             if part.kind == ANSWER:
                 at_answer = max(at_answer, block.start + part.end)
@@ -195,6 +201,8 @@ def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
     if rest.strip():
         if trailing and trailing[-1].end >= min(end, region):
             trailing.append(Part(min(end, region), region, trailing[-1].kind, "cut short"))
+        elif language == "python" and rest.lstrip().startswith(">>> "):
+            trailing.append(Part(min(end, region), region, TESTS, "an interactive session"))
         elif language == "python" and _starts_another(rest, "".join(code[p.start : p.end] for p in answer_parts)):
             trailing.append(Part(min(end, region), region, UNRELATED, "another definition, cut short"))
         else:

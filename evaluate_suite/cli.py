@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.console import print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table
+
+if TYPE_CHECKING:
+    from evaluate_suite.report import Report
 
 app = typer.Typer(
     add_completion=False,
@@ -74,7 +77,7 @@ def report(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
-    from evaluate_suite.report import GATES, ReportRequest, check_gates, summary_rows
+    from evaluate_suite.report import GATES, ReportRequest, check_gates
     from evaluate_suite.report import report as make_report
 
     if watch is not None:
@@ -84,11 +87,18 @@ def report(
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
     made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute), sys.argv)
+    _show(made, as_json)
+    check_gates(made.record, gates)
+
+
+def _show(made: Report, as_json: bool) -> None:
+    """The answer and the runs in short for people; the page's path or the whole record for programs."""
+    from evaluate_suite.report_page import run_columns
+
     say(made.record["headline"])
     say(made.record["second"])
-    summary_table(made.record["name"], summary_rows(made.record))
+    columns_table(*run_columns(made.record))
     print_result(made.record if as_json else made.path / "index.html")
-    check_gates(made.record, gates)
 
 
 def parse_list(given: str | None) -> list[str]:
@@ -248,7 +258,6 @@ def study(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
-    from evaluate_suite.report import summary_rows
     from evaluate_suite.study import StudyRequest, base_and_recipe, plan_lines, plan_study
     from evaluate_suite.study import study as run_study
 
@@ -267,11 +276,7 @@ def study(
     if dry_run:
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
-    made = run_study(request, sys.argv)
-    say(made.record["headline"])
-    say(made.record["second"])
-    summary_table(made.record["name"], summary_rows(made.record))
-    print_result(made.record if as_json else made.path / "index.html")
+    _show(run_study(request, sys.argv), as_json)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ ANSWER = "answer"
 TESTS = "tests"
 UNRELATED = "unrelated"
 _ATTEMPTS = 20
+_PROGRAM = re.compile(r"\b(app|application|script|program|server|cli|tool|game|bot)\b", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _CONTINUES = re.compile(r"(else|elif|except|finally)\b|[)\]}]")
 _DEFINITIONS = {
@@ -93,6 +94,7 @@ def python_parts(code: str, prompt: str = "", already: int = 0) -> tuple[list[Pa
 class _PythonKinds:
     def __init__(self, tree: ast.Module, ends: list[int], prompt: str, already: int) -> None:
         self.body, self.asked = tree.body, set(re.findall(r"\w+", prompt))
+        self.asks_for_program = bool(_PROGRAM.search(prompt))
         self.uses = [{node.id for node in ast.walk(stmt) if isinstance(node, ast.Name)} for stmt in self.body]
         self.names = [_bound_names(stmt) for stmt in self.body]
         definitions = [i for i, stmt in enumerate(self.body) if _is_definition(stmt) and ends[i] > already]
@@ -116,6 +118,7 @@ class _PythonKinds:
         for i in answer:
             known |= self.names[i]
             needed |= self.uses[i]
+        defined = {name for i in answer if isinstance(self.body[i], ast.FunctionDef) for name in self.names[i]}
         kinds: dict[int, tuple[str, str]] = {}
         foreign: set[str] = set()
         for i in range(self.first + 1, len(self.body)):
@@ -125,12 +128,16 @@ class _PythonKinds:
                 # What a later definition needs may come before it, so the answer's needs are looked up as they grow.
                 if name in known or name in foreign:
                     kinds[i] = UNRELATED, "defined again"
+                elif _decorators(stmt) & defined and name not in needed and name not in self.asked:
+                    kinds[i] = TESTS, "decorated as an example"
                 elif name in needed or self.uses[i] & known or name in self.asked:
                     known |= self.names[i]
                     needed |= self.uses[i]
                 else:
                     kinds[i] = UNRELATED, "another definition"
                     foreign |= self.names[i]
+            elif self.asks_for_program and _is_main_block(stmt):
+                needed |= self.uses[i]
             elif self.uses[i] & foreign and not self.uses[i] & known:
                 kinds[i] = UNRELATED, "uses another definition"
             elif isinstance(stmt, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign):
@@ -150,6 +157,16 @@ class _PythonKinds:
             prepares = isinstance(self.body[i], ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
             if i in kinds and prepares and following[0] == UNRELATED and self.names[i] & (self.uses[i + 1] | foreign):
                 kinds[i] = following
+
+
+def _is_main_block(stmt: ast.stmt) -> bool:
+    return isinstance(stmt, ast.If) and "__name__" in ast.dump(stmt.test)
+
+
+def _decorators(stmt: ast.stmt) -> set[str]:
+    """Names of the plain functions, called or not, that decorate a definition."""
+    found = [getattr(d, "func", d) for d in getattr(stmt, "decorator_list", [])]
+    return {d.id for d in found if isinstance(d, ast.Name)}
 
 
 def _is_definition(stmt: ast.stmt) -> bool:

@@ -17,6 +17,7 @@ RISE_SHARE = 0.02  # overfit: eval loss ends this far above its valley, relative
 RISE_OF_GAIN = 0.10  # ...or by this share of all it had gained, where that is less...
 LEAST_RISE = 0.01  # ...but by no less than this, relative to it...
 NOISE_MULTIPLE = 3.0  # ...by more than this many times the noise of the eval curve...
+SINGLE_MULTIPLE = 3.0  # ...three times all that, where only one evaluation came after the valley...
 TREND_LEVEL = 0.01  # ...and, over five evaluations or more, with a trend at this level (Kendall's test)
 STILL_FALLING = 0.015  # underfit: a third more of such steps would lower the eval loss by this share of its level
 BARELY_MOVED = 0.02  # underfit: neither loss fell by this share of where it began
@@ -307,18 +308,20 @@ def _leaking(m: Measured) -> Found:
 
 def _overfit(m: Measured) -> Found:
     after = [loss for step, loss in m.trained if m.onset is not None and step >= m.onset]
-    if len(after) < 2:
+    if not after:
         return None
+    end = m.end if len(after) > 1 else after[0]
     gained = max(0.0, m.evals[0][1] - m.valley)
     needed = min(RISE_SHARE * m.valley, RISE_OF_GAIN * gained) if gained else RISE_SHARE * m.valley
     multiple = NOISE_MULTIPLE * (2 if _spiky(m) else 1)
     needed = max(needed, LEAST_RISE * m.valley, multiple * m.noise)
-    if m.end - m.valley < needed or (len(after) >= 5 and not _trends_up(after)):
+    needed *= SINGLE_MULTIPLE if len(after) == 1 else 1
+    if end - m.valley < needed or (len(after) >= 5 and not _trends_up(after)):
         return None
     step, best = min(m.trained, key=lambda pair: (pair[1], pair[0]))
     return "overfit", (
-        f"The eval loss was lowest at step {step} ({best:.4f}) and rose to {m.end:.4f}, "
-        f"{100 * (m.end / best - 1):.1f}% above it, over {len(after)} evaluations."
+        f"The eval loss was lowest at step {step} ({best:.4f}) and rose to {end:.4f}, "
+        f"{100 * (end / best - 1):.1f}% above it, over {len(after)} evaluation{'s' * (len(after) > 1)}."
     )
 
 

@@ -322,10 +322,3 @@ def check_gates(record: dict[str, Any], gates: Sequence[str]) -> None:
             failed.append(f"{run['name']} has a higher eval loss than its base model")
     if failed:
         raise GateError("; ".join(failed) + ".", "The report was written; see the verdict's suggestion in it.")
-
-
-def summary_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """The report in short, for a terminal: one line a run."""
-    from evaluate_suite.report_page import run_line
-
-    return [(run["name"], run_line(run)) for run in record["runs"]]

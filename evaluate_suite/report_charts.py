@@ -68,7 +68,8 @@ def _loss_layers(runs: Sequence[RunResult], values: list[dict[str, Any]], overfi
         legend=alt.Legend(columns=2, labelLimit=260, symbolType="circle", symbolOpacity=1) if len(names) > 1 else None,
     )
     pointed = alt.selection_point(name="pointed", fields=["run"], bind="legend")
-    faded = alt.condition(pointed, alt.value(1), alt.value(0.12))
+    several = len(names) > 1  # a legend to click, and something to fade
+    faded = alt.condition(pointed, alt.value(1), alt.value(0.12)) if several else alt.value(1)
     kind = alt.StrokeDash(
         "loss:N",
         title=None,
@@ -81,8 +82,9 @@ def _loss_layers(runs: Sequence[RunResult], values: list[dict[str, Any]], overfi
         color=colour,
     )
     tooltip = ["run:N", "loss:N", "step:Q", alt.Tooltip("value:Q", format=".4f")]
+    lines = base.mark_line(strokeWidth=2).encode(strokeDash=kind, opacity=faded)
     layers = [
-        base.mark_line(strokeWidth=2).encode(strokeDash=kind, opacity=faded).add_params(pointed),
+        lines.add_params(pointed) if several else lines,
         base.transform_filter(f"datum.loss == '{EVAL}'").mark_circle(size=34).encode(tooltip=tooltip, opacity=faded),
         base.transform_filter(f"datum.loss == '{TRAIN}'").mark_circle(size=30, opacity=0).encode(tooltip=tooltip),
         *_marks(runs, colour),

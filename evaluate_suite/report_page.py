@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.page import Chart, format_number, format_share, pack_text, render_document, segments, visible_text
+from curate.page import (
+    Chart,
+    format_count,
+    format_duration,
+    format_number,
+    format_share,
+    pack_text,
+    render_document,
+    segments,
+    visible_text,
+)
 from curate.page.curation_charts import curation_charts
 from evaluate_suite.report_charts import gain_chart, loss_chart
 from evaluate_suite.report_record import (
@@ -17,6 +27,7 @@ from evaluate_suite.report_record import (
     PromptOutputs,
     ReportData,
     RunResult,
+    StrategyResult,
     model_names,
 )
 
@@ -107,6 +118,32 @@ def pairs_by_measure(pairs: Sequence[PairResult]) -> list[tuple[str, list[PairRe
     return list(groups.items())
 
 
+STRATEGY_COLUMNS = [
+    "Strategy", "Draws x seeds", "Eval loss", "95% interval", "Spread of draws", "Spread of seeds",
+    "Worth in random tokens",
+]  # fmt: skip
+
+
+def strategy_rows(strategies: Sequence[StrategyResult]) -> list[list[str]]:
+    """A line of text for every strategy."""
+    rows = []
+    for s in strategies:
+        worth = s.random_equivalent or {}
+        tokens = format_number(worth.get("tokens"), 0) if worth.get("tokens") else worth.get("reason") or "–"
+        rows.append(
+            [
+                s.name,
+                f"{s.n_draws} x {s.n_seeds}",
+                format_number(s.loss.value, 4),
+                f"{format_number(s.loss.low, 4)} to {format_number(s.loss.high, 4)}",
+                format_number(s.draw_spread, 4),
+                format_number(s.seed_spread, 4),
+                str(tokens),
+            ]
+        )
+    return rows
+
+
 def told_pairs(pairs: Sequence[PairResult]) -> str:
     """How many pairs of a measure were shown to differ, in words."""
     shown = sum(pair.winner is not None for pair in pairs)
@@ -142,6 +179,8 @@ def render_report_page(data: ReportData) -> str:
             "clean": next((metric for metric in data.metrics if metric.name == HEADLINE_METRIC), None),
             "measures": pairs_by_measure(data.pairs),
             "told_pairs": told_pairs,
+            "strategy_columns": STRATEGY_COLUMNS,
+            "strategy_rows": strategy_rows(data.strategies),
             "verdict_class": verdict_class,
             "marked": data.winner,
             "standing": standing_prompts(data),
@@ -168,11 +207,31 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–" if value is None else json.dumps(value, sort_keys=True)
 
 
-def run_line(run: dict[str, Any]) -> str:
-    """One run of a report's record in a line for the terminal."""
-    gain = run["gain"]
-    between = f" ({format_number(gain['low'])} to {format_number(gain['high'])})" if gain["low"] is not None else ""
-    losses = f"{format_number(run['base_loss']['value'])} to {format_number(run['tuned_loss']['value'])}"
-    clean = run["metrics"].get("clean_answer")
-    answers = f", clean answers {format_share(clean['value'])}" if clean else ""
-    return f"eval loss {losses}, gain {format_number(gain['value'])}{between}{answers}, {run['verdict']['verdict']}"
+def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The runs of a report's record as the heads and rows of a table for the terminal."""
+    heads = [
+        "run", "strategy", "rows", "tokens", "base\nloss", "tuned\nloss", "gain", "95% interval", "clean\nanswers",
+        "pass@1", "verdict", "time", "peak\nGiB",
+    ]  # fmt: skip
+    rows = []
+    for run in record["runs"]:
+        gain, clean, passed = run["gain"], run["metrics"].get(HEADLINE_METRIC), run["metrics"].get("passes_tests")
+        between = "–" if gain["low"] is None else f"{format_number(gain['low'])} to {format_number(gain['high'])}"
+        rows.append(
+            [
+                run["name"],
+                run["strategy"],
+                format_count(run["rows"]),
+                format_count(run["tokens"]),
+                format_number(run["base_loss"]["value"]),
+                format_number(run["tuned_loss"]["value"]),
+                format_number(gain["value"]),
+                between,
+                format_share(clean["value"] if clean else None),
+                format_share(passed["value"] if passed else None),
+                run["verdict"]["verdict"].replace("_", " "),
+                format_duration(run["elapsed_seconds"]),
+                format_number(run["peak_memory_gib"], 1),
+            ]
+        )
+    return heads, rows

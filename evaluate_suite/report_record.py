@@ -73,7 +73,6 @@ class RunResult:
     verdict: FitVerdict
     history: list[LossPoint]
     metrics: dict[str, Estimate]
-    pass_at_1: Estimate = Estimate(None, reason="no tasks were run")
     elapsed_seconds: float | None = None
     peak_memory_gib: float | None = None
     commands: list[str] = field(default_factory=list)

@@ -18,13 +18,15 @@ ASKED = (
     "near_duplicate", "clusters",
 )  # fmt: skip
 SHORT = {"k": "k", "token_budget": "t"}
+SIZED = ("strategy", "strategy_options", "k", "token_budget")  # what a curve of random selections may differ in
 
 
 @dataclass(frozen=True)
 class StrategyGroups:
     """Every run's group by name: runs that differ in nothing but the draw of the selection and the training seed.
 
-    `draws` is each run's selection by content; `fixed` are the groups in which every seed drew the same selection.
+    `draws` is each run's selection by content; `fixed` are the groups in which every seed drew the same selection;
+    groups of one `family` differ in nothing but strategy and size.
     """
 
     group: dict[str, str]
@@ -33,6 +35,7 @@ class StrategyGroups:
     n_rows: dict[str, int]
     n_tokens: dict[str, int]
     strategy: dict[str, str]
+    family: dict[str, str]
 
 
 def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
@@ -58,6 +61,10 @@ def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
         {group[e.name]: len(e.selection.selected) for e in evaluations},
         {e.selection.digest: sum(row.token_count for row in e.selection.selected) for e in evaluations},
         {group[e.name]: str(e.selection.manifest.config["strategy"]) for e in evaluations},
+        {
+            group[name]: str({key: value for key, value in recipe.items() if key not in SIZED})
+            for name, recipe in recipes.items()
+        },
     )
 
 
@@ -123,7 +130,7 @@ def compare_groups(evaluations: Sequence[Evaluation], groups: StrategyGroups) ->
 def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups) -> dict[str, RandomEquivalent]:
     """Every group but the random ones, with the random tokens that reach its eval loss; empty without random runs.
 
-    The curve is that of the random groups among these runs, by the tokens they selected on average.
+    The curve is that of the random groups of the same family, by the tokens they selected on average.
     """
     from evaluate_suite.eval_loss import token_mean
     from evaluate_suite.random_equivalent import random_equivalent
@@ -140,8 +147,11 @@ def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups
     random_groups = [name for name in scores if groups.strategy[name] == RANDOM]
     if not random_groups:
         return {}
-    curve = {tokens[name]: by_draw[name] for name in random_groups}
-    return {name: random_equivalent(curve, by_draw[name], tokens[name]) for name in scores if name not in random_groups}
+    worth = {}
+    for name in (name for name in scores if name not in random_groups):
+        alike = [other for other in random_groups if groups.family[other] == groups.family[name]]
+        worth[name] = random_equivalent({tokens[other]: by_draw[other] for other in alike}, by_draw[name], tokens[name])
+    return worth
 
 
 def _mean_tokens(draws: Collection[str], n_tokens: Mapping[str, int]) -> float:

@@ -42,15 +42,22 @@ def check(config: RunConfig, selection: Selection) -> Findings:
 def gather_facts(config: RunConfig, selection: Selection) -> Facts:
     """What can be known without a download: rows, tokenizer, shape, machine."""
     import torch
+    from huggingface_hub import is_offline_mode
+
+    from curate.hub import no_downloads
 
     gpu = torch.cuda.is_available()
     unknown: dict[str, str] = {}
     known: dict[str, Any] = {}
+    allowed = not is_offline_mode()
     for part, gather in (("tokenizer", _about_rows), ("model", _about_model)):
         try:
-            known |= gather(config, selection)
+            with no_downloads():
+                known |= gather(config, selection)
         except UserError as error:
-            unknown[part] = str(error)
+            kept_out = allowed and "HF_HUB_OFFLINE" in str(error)
+            absent = f"It is not on this machine yet, and a check downloads nothing ({config.model})."
+            unknown[part] = absent if kept_out else str(error)
     return Facts(
         config=config,
         selection=selection,

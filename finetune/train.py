@@ -181,6 +181,7 @@ def build_trainer(job: Job) -> Any:
     """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
     import datasets
     import torch
+    from safetensors import SafetensorError
     from trl import SFTTrainer
 
     from finetune.kernels import accelerate_model
@@ -203,6 +204,7 @@ def build_trainer(job: Job) -> Any:
     dtype = resolve_dtype(config.dtype, device)
     job.kernels = accelerate_model(model, config, getattr(torch, dtype))
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    trained = [p for p in model.parameters() if p.requires_grad]
     bins = own_bins(job.plan.bins, config, job.processes)
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
@@ -218,9 +220,16 @@ def build_trainer(job: Job) -> Any:
             if self.optimizer is None and job.kernels is None and self.args.optim == "paged_adamw_8bit":
                 _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
                 kept = {name: options[name] for name in ("lr", "betas", "eps")}
-                trained = [p for p in self.model.parameters() if p.requires_grad]
                 self.optimizer = build_flat_optimizer(trained, weight_decay=self.args.weight_decay, **kept)
             return super().create_optimizer(*model)
+
+        def floating_point_ops(self, inputs: Any) -> int:
+            return 0  # nobody reads it, and counting walks over every module at every step
+
+        def _clip_grad_norm(self, model: Any) -> Any:
+            if job.kernels is not None:
+                return super()._clip_grad_norm(model)
+            return torch.nn.utils.clip_grad_norm_(trained, self.args.max_grad_norm)
 
         def _set_signature_columns_if_needed(self) -> None:
             self._signature_columns = ["bin"]
@@ -232,6 +241,19 @@ def build_trainer(job: Job) -> Any:
             job.meter.add(nll, inputs["sample_ids"])
             total = nll.sum() / num_items_in_batch
             return total * job.processes.size  # several processes average their gradients; the step wants the sum
+
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """The run's own card is written at the end; TRL's would stand among the checkpoints."""
+
+        def _save_checkpoint(self, *arguments: Any) -> None:
+            try:
+                super()._save_checkpoint(*arguments)
+            except (OSError, SafetensorError, RuntimeError) as error:  # each library has its own for a full disk
+                shutil.rmtree(job.checkpoints / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+                raise UserError(
+                    f"Could not write the checkpoint of step {self.state.global_step} ({error}).",
+                    f"Nothing was left half-written; free space, then: finetune run --resume {job.folder}",
+                ) from error
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
             save_adapter(self.model, Path(str(output_dir)))
@@ -269,7 +291,7 @@ def repeat_to_the_bit() -> None:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
 
 
 def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:

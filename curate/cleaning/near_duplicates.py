@@ -19,6 +19,9 @@ SHINGLE_TOKENS = 3
 # 16 bands of 6: two rows with a similarity of 0.8 meet in a band with 99% probability, of 0.5 with 22%.
 BANDS, BAND_ROWS = 16, 6
 _MAX_TOKENS = 20_000
+# Survivors a bucket remembers. In a pool written from one template thousands meet without being near enough, and
+# comparing with all of them would take time that grows with the square of the pool.
+_BUCKET = 20
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -39,7 +42,9 @@ def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
         near = None if i < n_held else _nearest(i, keys[i], buckets, sets)
         if near is None:
             for key in keys[i]:
-                buckets.setdefault(key, []).append(i)
+                bucket = buckets.setdefault(key, [])
+                if len(bucket) < _BUCKET:
+                    bucket.append(i)
         else:
             kept, similarity = near
             reason = "near_duplicate_of_holdout" if kept < n_held else "near_duplicate"

@@ -50,6 +50,8 @@ NOT_CODE = frozenset(
 _TRAILING_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
 _PYTHON_HEAD = re.compile(r"^\s*(async )?def \w+\([^\n]*:\s*$", re.MULTILINE)
 # Languages whose code is also, or may pass for, the other's.
+_TRANSLATE = re.compile(r"\b(?:convert|translate|rewrite|re-write|port|transform|turn)(?:s|d|ed|ing)?\b")
+_INTO = re.compile(r"\b(?:to|into|in|as)\s+(?:an?\s+|the\s+)?(?:equivalent\s+|working\s+)?$")
 SIBLINGS = (
     frozenset({"c", "cpp"}),
     frozenset({"javascript", "typescript"}),
@@ -75,13 +77,32 @@ def languages_named(prompt: str) -> list[str]:
 
 
 def language_asked(prompt: str) -> str | None:
-    """The language a prompt asks for: the first it names, or that of the code pasted into it; None when neither."""
+    """The language a prompt asks for; None when it names none and holds no code.
+
+    That is the one it wants a translation into, else the first it names, else that of the code pasted into it.
+    """
+    into = _translated_into(prompt[:_SCAN_CHARS].lower())
+    if into is not None:
+        return into
     named = languages_named(prompt)
     if named:
         return next((name for name in named if name != "regex"), "regex")
     if _PYTHON_HEAD.search(prompt[:_SCAN_CHARS]):
         return "python"
     return detect_language(prompt, least=2)
+
+
+def _translated_into(text: str) -> str | None:
+    """The language after "convert ... to", "rewrite ... in" and the like, where the prompt asks for that."""
+    if not _TRANSLATE.search(text):
+        return None
+    found = [
+        (match.start(), name)
+        for name, language in languages().items()
+        for match in language.asked.finditer(text)
+        if _INTO.search(text[max(0, match.start() - 40) : match.start()])
+    ]
+    return min(found)[1] if found else None
 
 
 def mark_hits(line: str) -> set[str]:

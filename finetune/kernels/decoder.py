@@ -74,12 +74,12 @@ class Activations:
 
     x: torch.Tensor
     inverse: torch.Tensor
-    normed: torch.Tensor | None  # wide
+    normed: torch.Tensor | None  # wide, as the next ones; None where it is to be made again
     attention: Any  # q, k, v (leaves of their own small graph) and what came out
-    attended: torch.Tensor | None  # wide
+    attended: torch.Tensor | None
     hidden: torch.Tensor
     hidden_inverse: torch.Tensor
-    hidden_normed: torch.Tensor | None  # wide
+    hidden_normed: torch.Tensor | None
     gate_up: torch.Tensor | None  # wide, its tail unused
     activated: torch.Tensor | None  # wide
 
@@ -93,9 +93,7 @@ def compute_activations(
     """The forward pass up to the last product, and that product's weights; x is (tokens x hidden)."""
     run, tokens = ops.on(x), len(x)
     weights = layer.qkv.weights()
-    normed = layer.qkv.wide(tokens)
-    inverse = run.rms_norm(x, layer.first_norm, layer.eps, normed[:, : layer.qkv.width])
-    layer.qkv.fill_tail(normed, weights)
+    normed, inverse = _norm(layer.qkv, weights, x, layer.first_norm, layer.eps)
     attention = _attend(layer, layer.qkv.forward(normed, weights, drops[0]), around)
 
     weights = layer.output.weights()
@@ -104,13 +102,13 @@ def compute_activations(
     hidden = layer.output.forward(attended, weights, drops[1])
 
     weights = layer.gate_up.weights()
-    hidden_normed = layer.gate_up.wide(tokens)
-    body = hidden_normed[:, : layer.gate_up.width]
-    hidden_inverse = run.rms_norm(hidden, layer.second_norm, layer.eps, body, residual=x)  # hidden becomes the sum
-    layer.gate_up.fill_tail(hidden_normed, weights)
+    # `hidden` becomes the sum with x
+    hidden_normed, hidden_inverse = _norm(layer.gate_up, weights, hidden, layer.second_norm, layer.eps, x)
     gate_up = layer.gate_up.wide(tokens, output=True)
     layer.gate_up.forward(hidden_normed, weights, drops[2], out=gate_up[:, : layer.gate_up.height])
 
+    if not layer.keeps:  # quickly made again
+        normed = attended = hidden_normed = None
     activated = layer.down.wide(tokens)
     weights = layer.down.weights()
     run.swiglu_and_project(gate_up[:, : layer.gate_up.height], weights.down, activated)
@@ -118,6 +116,17 @@ def compute_activations(
         x, inverse, normed, attention, attended, hidden, hidden_inverse, hidden_normed, gate_up, activated
     )
     return made, weights
+
+
+def _norm(
+    projection: Projection, weights: Weights, x: torch.Tensor, weight: torch.Tensor, eps: float,
+    residual: torch.Tensor | None = None,
+) -> tuple[Any, torch.Tensor]:  # fmt: skip
+    """(the normed x as wide input of `projection`, 1 / rms of each row); `residual` is first added to x in place."""
+    wide = projection.wide(len(x))
+    inverse = ops.on(x).rms_norm(x, weight, eps, wide[:, : projection.width], residual)
+    projection.fill_tail(wide, weights)
+    return wide, inverse
 
 
 def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
@@ -162,8 +171,11 @@ def compute_gradients(
     gate_up, made.gate_up = made.gate_up, None
     run.swiglu_backward_and_project(d_activated, gate_up[:, : layer.gate_up.height], weights.up, gate_up)
     del d_activated, activated, in_place
-    d_normed, d_gate_up = layer.gate_up.backward(gate_up, _taken(made, "hidden_normed"), weights, drops[2], True)
-    del gate_up
+    normed = _taken(made, "hidden_normed")
+    if normed is None:
+        normed = _norm(layer.gate_up, weights, made.hidden, layer.second_norm, layer.eps)[0]
+    d_normed, d_gate_up = layer.gate_up.backward(gate_up, normed, weights, drops[2], True)
+    del gate_up, normed
 
     weights = layer.output.weights(changed=False)
     wide = layer.output.wide(tokens, output=True)
@@ -171,9 +183,13 @@ def compute_gradients(
     run.rms_norm_backward(d_normed, made.hidden, made.hidden_inverse, layer.second_norm, grad, d_hidden)
     if layer.output.tail:
         run.project(d_hidden, weights.up, wide[:, layer.output.height :])
-    d_attended, d_output = layer.output.backward(wide, _taken(made, "attended"), weights, drops[1], True)
-
     *parts, out = _taken(made, "attention")
+    attended = _taken(made, "attended")
+    if attended is None:
+        attended = layer.output.wide(tokens)
+        run.copy_and_project(out.detach().reshape(tokens, -1), weights.down, attended)
+    d_attended, d_output = layer.output.backward(wide, attended, weights, drops[1], True)
+    del attended
     assert d_attended is not None
     d_parts = torch.autograd.grad(out, parts, d_attended.view(out.shape))
     del out, parts, d_attended
@@ -181,7 +197,10 @@ def compute_gradients(
     d_stacked = layer.qkv.wide(tokens, output=True)
     run.rotate_back_and_project(*d_parts, around.cos, around.sin, weights.up, d_stacked)
     del d_parts
-    d_normed, d_qkv = layer.qkv.backward(d_stacked, _taken(made, "normed"), weights, drops[0], needs_input)
+    normed = _taken(made, "normed")
+    if normed is None:
+        normed = _norm(layer.qkv, weights, made.x, layer.first_norm, layer.eps)[0]
+    d_normed, d_qkv = layer.qkv.backward(d_stacked, normed, weights, drops[0], needs_input)
     d_x = None
     if d_normed is not None:
         d_x = torch.empty_like(made.x)

@@ -56,6 +56,7 @@ def accelerate_model(model: Any, config: RunConfig, dtype: torch.dtype) -> str |
         _patch_layer(module, layer, finder)
     _patch_norm(decoder.norm)
     _patch_causal_model(base)
+    _patch_walks(model)
     base.config._attn_implementation = attention.register()
     return None
 
@@ -192,3 +193,18 @@ def _patch_causal_model(base: Any) -> None:
 
     base.forward = types.MethodType(forward, base)
     base.accepts_nll_labels = True
+
+
+def _patch_walks(model: Any) -> None:
+    """Spare the trainer two walks a step over thousands of modules, while the GPU waits."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    switch: Callable[..., Any] = model.train
+
+    def train(self: Any, mode: bool = True) -> Any:
+        return self if self.training == mode else switch(mode)
+
+    def zero_grad(self: Any, set_to_none: bool = True) -> None:
+        for parameter in trained:
+            parameter.grad = None
+
+    model.train, model.zero_grad = types.MethodType(train, model), types.MethodType(zero_grad, model)

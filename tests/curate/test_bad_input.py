@@ -16,7 +16,7 @@ import pytest
 from curate import embedding
 from curate.array_cache import cached_array
 from curate.cli import main
-from curate.encoders import AUTO_MINILM_ROWS, Encoder, resolve_encoder
+from curate.encoders import Encoder
 from curate.errors import UserError
 from curate.rows import build_row
 from curate.selection import read_selection
@@ -128,9 +128,3 @@ def test_processes_that_want_the_same_array_at_once_compute_it_once(tmp_path: Pa
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert log.read_text() == "computed\n"
     assert not list((own_home / "cache" / "embeddings").glob("*.part"))
-
-
-def test_auto_takes_minilm_for_small_pools_static_for_large_ones_and_what_was_named_otherwise() -> None:
-    assert resolve_encoder("auto", AUTO_MINILM_ROWS) == "minilm"
-    assert resolve_encoder("auto", AUTO_MINILM_ROWS + 1) == "static"
-    assert resolve_encoder("tfidf", 10**9) == "tfidf"

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from curate.cleaning import CHECKS, DEFAULT_CHECKS, parse_checks
+from curate.cleaning import CHECKS, DEFAULT_CHECKS, near_duplicates, parse_checks
 from curate.cleaning.near_duplicates import jaccard, shingles
 from curate.code.pieces import code_pieces, language_claimed
 from curate.duplicates import find_exact_duplicates
@@ -182,6 +182,20 @@ def test_rows_below_the_bound_are_no_near_duplicates() -> None:
     other = " ".join(word if i % 4 else f"x{i}" for i, word in enumerate(text.split()))
     assert jaccard(shingles(text), shingles(other)) < 0.8
     assert reasons("near-duplicates", ("ask", text), ("ask", other)) == [None, None]
+
+
+def test_a_pool_from_one_template_is_not_compared_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def count(a: object, b: object) -> float:
+        compared.append(1)
+        return 0.7
+
+    monkeypatch.setattr(near_duplicates, "jaccard", count)
+    text = words(200, 1)
+    pairs = [(f"ask {i}", f"{text} tail {i}") for i in range(600)]
+    assert reasons("near-duplicates", *pairs) == [None] * 600
+    assert 0 < len(compared) <= 600 * near_duplicates.BANDS * 20
 
 
 def test_exact_duplicates_fold_white_space_and_ignore_order() -> None:

@@ -161,15 +161,15 @@ def test_rds_picks_near_the_target_rows_which_are_part_of_what_the_selection_is(
     subjects = ["sort a list of numbers", "open a network socket", "draw a red circle", "parse a date"]
     pool.write_text(
         "".join(
-            json.dumps({"instruction": f"{s}, way {i}", "output": f"{i}"}) + "\n" for s in subjects for i in range(20)
+            json.dumps({"instruction": f"{s} way {i}", "output": f"{i}"}) + "\n" for s in subjects for i in range(20)
         )
     )
     target = tmp_path / "target.jsonl"
-    target.write_text(json.dumps({"instruction": "connect to a socket on the network", "output": "x"}) + "\n")
+    target.write_text(json.dumps({"instruction": "open a network socket now", "output": "x"}) + "\n")
     options = ("--strategy", "rds", "--target", str(target))
     assert select(str(pool), tmp_path / "s", *options) == 0
     selection = read_selection(tmp_path / "s")
-    assert {row.instruction.split(",")[0] for row in selection.selected} == {"open a network socket"}
+    assert {row.instruction.split(" way")[0] for row in selection.selected} == {"open a network socket"}
     assert [record.file for record in selection.manifest.inputs] == ["rows.jsonl", "target.jsonl"]
     capsys.readouterr()
     target.write_text(json.dumps({"instruction": "draw", "output": "x"}) + "\n")

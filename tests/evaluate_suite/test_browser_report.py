@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
-from benchmarks.headless_browser import console_messages, emulate, find_browser, network_requests, open_browser
+from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
 from evaluate_suite.report_page import render_report_page
 from tests.evaluate_suite.report_factory import make_report
 
-IN_CI = bool(os.environ.get("CI"))
 pytestmark = pytest.mark.browser
 
 
@@ -25,16 +21,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if find_browser() is None:
-        if IN_CI:
-            pytest.fail("chromium and chromedriver must be installed in CI")
-        pytest.skip("NO BROWSER: chromium and chromedriver are not installed, so the page was not tested in one")
-    with open_browser() as driver:
-        yield driver
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Any:
     emulate(browser, width=1280)
@@ -42,17 +28,6 @@ def page(browser: Any, address: str) -> Any:
     console_messages(browser), network_requests(browser)
     browser.get(address)
     return browser
-
-
-@pytest.fixture(scope="session")
-def axe_source() -> str:
-    """axe-core, from the installed package axe-playwright-python: its script alone is used."""
-    package = importlib.util.find_spec("axe_playwright_python")
-    if package is None or not package.submodule_search_locations:
-        if IN_CI:
-            pytest.fail("axe-playwright-python must be installed in CI (the Makefile does it)")
-        pytest.skip("NO AXE-CORE: axe-playwright-python is not installed, so accessibility was not tested")
-    return (Path(package.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
 
 
 def wait(page: Any, condition: str, *arguments: Any) -> Any:
@@ -128,8 +103,6 @@ def shown_width(page: Any) -> float:
 
 
 def test_the_map_zooms_by_keyboard_and_returns_to_the_whole(page: Any) -> None:
-    from selenium.webdriver.common.keys import Keys
-
     see_everything(page)
     whole = shown_width(page)
     widths = []
@@ -165,6 +138,12 @@ def test_a_permalink_opens_a_prompt_that_is_packed(page: Any, address: str) -> N
     assert page.execute_script("return document.querySelectorAll('#p-ask-045 .k').length > 0")
 
 
+def test_a_link_to_a_folded_selection_opens_it(page: Any) -> None:
+    assert page.find_element("id", "curation-1").get_attribute("open") is None
+    page.find_element("xpath", "//table[@id='selection-table']//a[@href='#curation-1']").send_keys(Keys.ENTER)
+    wait(page, "document.getElementById('curation-1').open")
+
+
 def test_show_more_adds_twenty(page: Any) -> None:
     page.execute_script("document.getElementById('more').click()")
     wait(page, "document.querySelectorAll('article.prompt').length === 40")
@@ -189,12 +168,7 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
     emulate(page, width=width, dark=dark)
     page.refresh()
     see_everything(page)
-    page.execute_script(axe_source)
-    found = page.execute_async_script(
-        "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations"
-        ".filter(v => v.impact === 'serious' || v.impact === 'critical').map(v => [v.id, v.nodes[0].html])))"
-    )
-    assert found == []
+    assert serious_violations(page, axe_source) == []
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 

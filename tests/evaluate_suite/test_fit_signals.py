@@ -140,6 +140,14 @@ def test_eval_losses_alone_are_enough_to_see_overfitting_and_divergence() -> Non
     assert judge(rising).verdict == "diverged"
 
 
+def test_one_evaluation_after_the_valley_must_rise_three_times_as_far() -> None:
+    def said(last: float) -> str:
+        evals = [3.0, 2.2, 1.9, 1.8, last]
+        return judge([HistoryPoint(10 * i, 3.0 / i, loss) for i, loss in enumerate(evals, start=1)]).verdict
+
+    assert (said(1.85), said(2.1)) == ("good", "overfit")
+
+
 def test_losses_that_never_moved_are_underfit() -> None:
     flat = [HistoryPoint(10 * i, 2.5, 2.6) for i in range(8)]
     assert (judge(flat).verdict, judge(flat).rule) == (

@@ -16,7 +16,7 @@ from evaluate_suite.code_parts import ANSWER, TESTS, UNRELATED
 
 FILE = Path(__file__).with_name("labelled_generations.txt")
 KINDS = {"answer": ANSWER, "tests": TESTS, "unrelated": UNRELATED}
-MISSED: set[str] = set()
+MISSED = {"javascript another function", "html page again"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Labelled:
 
 
 def load() -> list[Labelled]:
-    """The labelled generations: `=== name`, `--- prompt`, then parts under `--- answer`, `--- tests`, `--- unrelated`."""
+    """The file's entries: `=== name`, `--- prompt`, then parts under `--- answer`, `--- tests`, `--- unrelated`."""
     found = []
     for entry in FILE.read_text(encoding="utf-8").split("=== ")[1:]:
         name, _, body = entry.partition("\n")

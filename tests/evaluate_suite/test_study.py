@@ -72,11 +72,33 @@ def test_the_headline_is_about_strategies_and_draws_are_the_unit(home: Path) -> 
     assert any(note.startswith("Few draws (random k20: 2, random k10: 2)") for note in record["notes"])
 
 
+def test_the_page_shows_the_strategies_in_one_table(home: Path) -> None:
+    page = (home / "reports" / "s" / "index.html").read_text()
+    assert "<td>shortest k20</td><td>1 x 2</td>" in page
+    assert "<td>random k20</td><td>2 x 1</td>" in page
+    assert "Eval loss, strategies: " in page
+
+
 def test_what_a_strategy_is_worth_in_random_tokens_is_said_with_its_reason(home: Path) -> None:
     worth = {s["name"]: s["random_equivalent"] for s in record_of(home)["strategies"]}
     assert worth["random k20"] is None
     assert worth["shortest k20"]["n_draws"] == 4
     assert (worth["shortest k20"]["tokens"] is None) == (worth["shortest k20"]["reason"] is not None)
+
+
+def test_compare_takes_draws_together_and_says_what_it_is_about(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [run["name"] for run in record_of(home)["runs"]]
+    assert evalsuite(["compare", *names]) == 0
+    text = capsys.readouterr().out
+    assert "eval loss (nats per token), taken together (about these strategies)" in text
+    assert "Few draws (random k20: 2, random k10: 2)" in text
+    assert text.splitlines()[-1] in ("No winner is shown.", *(f"Winner: {n}." for n in ("random k20", "shortest k20")))
+    assert evalsuite(["compare", *names, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["strategies"]["scope"] == "strategies"
+    assert [pair["unit"] for pair in record["strategies"]["pairs"]] == ["draws"] * 3
+    assert [pair["unit"] for pair in record["pairs"]] == ["rows"] * 15
+    assert list(record["random_equivalents"]) == ["shortest k20"]
 
 
 def test_a_finished_study_is_reused_without_selecting_or_training(

@@ -5,8 +5,9 @@
 
 Facility location picks k rows in each encoder's space; their value (the mean cosine of each row to its nearest pick) is
 then measured in MiniLM's space of what is embedded. `kept` is that value's share of the way from random picks (mean of
-20 draws) to picks made in MiniLM's space itself. `kmeans` is measured alike. DIR (default $ROWPICK_DATA) holds
-codegen-4.5k.jsonl and codealpaca-2k.jsonl. Prints JSON.
+20 draws) to picks made in MiniLM's space itself. `kmeans` is measured alike. Rows per CPU second are less moved by
+other work on the machine than rows per second. DIR (default $ROWPICK_DATA) holds codegen-4.5k.jsonl and
+codealpaca-2k.jsonl. Prints JSON.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ def rows_of(data: Path | None, n_rows: int, seed: int) -> list[Row]:
     return sorted(sample, key=lambda row: row.row_id)
 
 
-def encode(name: str, rows: Sequence[Row], embed: str) -> tuple[NDArray[np.float32], float]:
-    """Unit vectors and seconds, loading left out."""
+def encode(name: str, rows: Sequence[Row], embed: str) -> tuple[NDArray[np.float32], float, float]:
+    """Unit vectors, seconds and CPU seconds, loading left out."""
     encoder = load_encoder(name, 32)
     texts = [text_to_embed(row, embed) for row in rows]
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     vectors = unit_rows(encoder.encode(texts, lambda n: None))
-    return vectors, time.perf_counter() - started
+    return vectors, time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def pick(strategy: str, vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -83,8 +84,12 @@ def measure(rows: Sequence[Row], embed: str, k: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     chance = float(np.mean([value(judge, rng.choice(len(rows), k, replace=False)) for _ in range(RANDOM_DRAWS)]))
     table: dict[str, Any] = {"random_value": round(chance, 4)}
-    for name, (vectors, seconds) in encoded.items():
-        table[name] = {"rows_per_second": round(len(rows) / seconds), "dimensions": vectors.shape[1]}
+    for name, (vectors, seconds, cpu_seconds) in encoded.items():
+        table[name] = {
+            "rows_per_second": round(len(rows) / seconds),
+            "rows_per_cpu_second": round(len(rows) / cpu_seconds),
+            "dimensions": vectors.shape[1],
+        }
         for strategy in STRATEGIES_TRIED:
             table[name][strategy] = {"value": round(value(judge, pick(strategy, vectors, k)), 4)}
     for name in encoded:

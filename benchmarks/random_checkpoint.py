@@ -21,25 +21,32 @@ LLAMA2_7B = {
 SEED = 0
 
 
-def write_checkpoint(folder: Path, shape: dict[str, Any], device: str, tokenizer: Path | None = None) -> None:
-    """Write config, weights (bfloat16, linear layers NF4 with double quantisation) and, if given, the tokenizer."""
+def write_checkpoint(folder: Path, shape: Any, device: str, tokenizer: Path | None = None) -> None:
+    """Write config, weights (bfloat16, linear layers NF4 with double quantisation) and, if given, the tokenizer.
+
+    `shape` is a mapping of Llama's settings or a transformers config of a family whose linear layers are named alike.
+    """
     import torch
     from bitsandbytes.functional import quantize_4bit
     from safetensors.torch import save_file
-    from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig
 
-    config = LlamaConfig(**shape, dtype="bfloat16", architectures=["LlamaForCausalLM"])
+    config = LlamaConfig(**shape) if isinstance(shape, dict) else shape
+    config.dtype = torch.bfloat16
     with torch.device("meta"):
-        empty = LlamaForCausalLM(config)
+        empty = AutoModelForCausalLM.from_config(config)
+    config.architectures = [type(empty).__name__]
     generator = torch.Generator(device).manual_seed(SEED)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in empty.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
         if "norm" in name:
             tensors[name] = torch.ones(parameter.shape, dtype=torch.bfloat16)
             continue
         drawn = torch.empty(parameter.shape, dtype=torch.bfloat16, device=device)
         drawn.normal_(0, config.initializer_range, generator=generator)
-        if "proj" not in name:
+        if "proj.weight" not in name:
             tensors[name] = drawn.cpu()
             continue
         packed, state = quantize_4bit(drawn, blocksize=64, quant_type="nf4", compress_statistics=True)
@@ -51,7 +58,7 @@ def write_checkpoint(folder: Path, shape: dict[str, Any], device: str, tokenizer
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )  # fmt: skip
-    written = config.to_dict() | {"quantization_config": quantization.to_dict()}
+    written = config.to_dict() | {"quantization_config": quantization.to_dict(), "dtype": "bfloat16"}
     (folder / "config.json").write_text(json.dumps(written, default=str))
     if tokenizer is not None:
         from transformers import AutoTokenizer

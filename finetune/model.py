@@ -42,6 +42,16 @@ def resolve_dtype(wanted: str, device: str) -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
+def own_device(device: str) -> str:
+    """`device`, with this process's number where several share the GPUs: accelerate wants it said for 4-bit models."""
+    import torch
+
+    from finetune.processes import this_process
+
+    several = device == "cuda" and this_process().size > 1
+    return f"cuda:{torch.cuda.current_device()}" if several else device
+
+
 def load_base_model(config: RunConfig) -> Any:
     """The frozen base model of a run, quantised when the config says so, on its device and in eval mode.
 
@@ -64,7 +74,7 @@ def load_base_model(config: RunConfig) -> Any:
     arguments: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": config.attn_implementation,
-        "device_map": {"": device},
+        "device_map": {"": own_device(device)},
         "use_safetensors": True,
     }
     if config.load_in_4bit:

@@ -79,6 +79,11 @@ if (boxes.length && "DecompressionStream" in window) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => boxes.filter(b => b.dataset.live).forEach(alive));
 }
 
+// A link to a folded part opens it.
+const unfold = () => { const part = document.getElementById(decodeURIComponent(location.hash.slice(1))); if (part?.tagName === "DETAILS") part.open = true; };
+addEventListener("hashchange", unfold);
+unfold();
+
 // Copy buttons.
 for (const button of all(".copy")) {
   button.hidden = false;

@@ -65,7 +65,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments
     if segments.whole_rows:
         return _causal(q, k, v, scale)
     flat = [x.flatten(0, 1) for x in (q, k, v)]
-    if q.is_cuda:
+    if q.is_cuda and not _repeatable():
         out = _flash(*flat, segments, scale)
     else:
         import torch
@@ -80,15 +80,22 @@ def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> 
     import torch.nn.functional as F
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    # cuDNN's kernel is the fastest on Hopper, and its backward does not repeat to the bit.
-    repeatable = torch.are_deterministic_algorithms_enabled()
-    order = [] if repeatable or not q.is_cuda else [SDPBackend.CUDNN_ATTENTION]
-    order += [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    # cuDNN's kernel is the fastest on Hopper; the fused kernels' backward passes do not all repeat to the bit.
+    order = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    if q.is_cuda:
+        order = [SDPBackend.MATH] if _repeatable() else [SDPBackend.CUDNN_ATTENTION, *order]
     with sdpa_kernel(order, set_priority=True):
         return F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, scale=scale,
             enable_gqa=q.shape[2] != k.shape[2],
         ).transpose(1, 2)  # fmt: skip
+
+
+def _repeatable() -> bool:
+    """Whether results must repeat to the bit."""
+    import torch
+
+    return torch.are_deterministic_algorithms_enabled()
 
 
 def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:

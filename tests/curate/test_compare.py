@@ -11,6 +11,7 @@ import pytest
 
 from curate.cli import main
 from curate.compare_strategies import StrategyResult, headline, parse_strategies, read_comparison
+from curate.comparison_page import ComparisonPageData, _distance_chart, _map_chart
 from curate.coverage import nearest_cosines
 from curate.diversity import close_pairs, evenness, vendi_score
 from curate.errors import UsageError
@@ -53,6 +54,17 @@ def test_close_pairs_are_counted_once_across_blocks(monkeypatch: pytest.MonkeyPa
 def test_the_nearest_cosine_is_taken_over_all_picks() -> None:
     eye = np.eye(3, dtype=np.float32)
     assert nearest_cosines(eye, np.array([0, 2])).tolist() == [1, 0, 1]
+
+
+def test_its_charts_fit_vega_lites_schema() -> None:
+    import altair
+
+    done = [StrategyResult(name, 9, mean_distance=0.3, vendi_score=7.0) for name in ("random", "kmeans")]
+    data = ComparisonPageData(
+        "c", "h", "s", done, {}, [], [(0.1, 0.2, 0, "sort", ("random",))], 9, [], [], {}, "curate compare"
+    )  # fmt: skip
+    for chart in (_distance_chart(done), _map_chart(data, done)):
+        altair.Chart.from_dict(chart.spec, validate=True).to_dict(validate=True)
 
 
 def test_the_headline_names_the_nearest_and_the_bar() -> None:

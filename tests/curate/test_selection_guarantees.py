@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,10 @@ from curate.clustering import build_clusters
 from curate.config import SelectConfig
 from curate.errors import UserError
 from curate.fates import Fates
-from curate.pipeline import Work, bound, choose, cluster, drop_near_holdout, hold_out, pick
+from curate.pipeline import Work, bound, choose, cluster, drop_near_holdout, hold_out, pick, select
 from curate.prompt import RAW
 from curate.rows import Row, build_row
+from curate.selection import read_selection
 from curate.sources import LoadedPool
 from curate.strategies import STRATEGIES, Candidates
 
@@ -144,3 +147,20 @@ def test_clusters_do_not_depend_on_the_number_of_threads() -> None:
     with threadpool_limits(4):
         four = build_clusters(vectors, 30, np.random.default_rng(0))
     assert (one[0] == four[0]).all() and (one[1] == four[1]).all()
+
+
+def test_rows_given_as_several_files_give_the_same_picks(tmp_path: Path) -> None:
+    lines = [json.dumps({"instruction": f"write {i} of {i % 9}", "output": f"answer {i} " * 3}) for i in range(90)]
+    (tmp_path / "whole.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "parts").mkdir()
+    for part in range(4):
+        (tmp_path / "parts" / f"{part}.jsonl").write_text("\n".join(lines[part::4]) + "\n")
+    for name in ("whole.jsonl", "parts"):
+        config = SelectConfig(
+            dataset=str(tmp_path / name), model="smollm2-135m", encoder="tfidf", strategy="facility-location", k=20,
+            near_duplicate=0.999, clean=("empty", "duplicates"),
+        )  # fmt: skip
+        select(config, tmp_path / f"s-{name}")
+    one, several = (read_selection(tmp_path / f"s-{name}") for name in ("whole.jsonl", "parts"))
+    assert [row.row_id for row in one.selected] == [row.row_id for row in several.selected]
+    assert one.holdout_digest == several.holdout_digest

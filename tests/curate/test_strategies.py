@@ -182,7 +182,7 @@ def test_first_follows_the_pool_and_random_grows_with_k() -> None:
 @pytest.mark.parametrize(
     ("strategy", "pair", "sentence"),
     [
-        ("random", "rounds=5", 'Strategy random takes no option "rounds=5". rounds belongs to facility-location.'),
+        ("random", "rounds=5", "rounds belongs to facility-location, ifd-facility."),
         ("mmr", "relevanc=1", 'takes no option "relevanc=1". Did you mean "relevance"?'),
         ("mmr", "relevance", 'takes no option "relevance"'),
         ("mmr", "relevance=much", "relevance=much is not a number. Example: relevance=0.5"),

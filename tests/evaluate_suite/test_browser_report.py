@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
 from evaluate_suite.report_page import render_report_page
@@ -102,8 +103,6 @@ def shown_width(page: Any) -> float:
 
 
 def test_the_map_zooms_by_keyboard_and_returns_to_the_whole(page: Any) -> None:
-    from selenium.webdriver.common.keys import Keys
-
     see_everything(page)
     whole = shown_width(page)
     widths = []
@@ -137,6 +136,12 @@ def test_a_permalink_opens_a_prompt_that_is_packed(page: Any, address: str) -> N
     top = wait(page, "document.getElementById('p-ask-045')?.getBoundingClientRect().top")
     assert 0 <= top <= 900
     assert page.execute_script("return document.querySelectorAll('#p-ask-045 .k').length > 0")
+
+
+def test_a_link_to_a_folded_selection_opens_it(page: Any) -> None:
+    assert page.find_element("id", "curation-1").get_attribute("open") is None
+    page.find_element("xpath", "//table[@id='selection-table']//a[@href='#curation-1']").send_keys(Keys.ENTER)
+    wait(page, "document.getElementById('curation-1').open")
 
 
 def test_show_more_adds_twenty(page: Any) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.tokens import EncodedExample
+from finetune.kernels.attention import register
 from finetune.packing import IGNORED, build_packed_batch, pack_examples
 from finetune.token_loss import token_nll
 
@@ -22,14 +23,14 @@ NEW: dict[str, Any] = LARGE | {
 }  # fmt: skip
 OLD: dict[str, Any] = LARGE | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
-    "Llama, grouped queries": ("llama", NEW, ("eager", "sdpa")),
+    "Llama, grouped queries": ("llama", NEW, ("eager", "sdpa", "varlen")),
     "Mistral, window shorter than the samples": ("mistral", NEW | {"sliding_window": 4}, ("eager", "sdpa")),
     "Gemma 2, capped scores, every other layer a window": (
         "gemma2",
         NEW | {"head_dim": 8, "sliding_window": 4, "attn_logit_softcapping": 5.0, "query_pre_attn_scalar": 8},
         ("eager",),
     ),
-    "Qwen 2, biases": ("qwen2", NEW, ("eager", "sdpa")),
+    "Qwen 2, biases": ("qwen2", NEW, ("eager", "sdpa", "varlen")),
     "GPT-2, learned positions": (
         "gpt2",
         OLD | {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
@@ -44,6 +45,8 @@ Batch = dict[str, torch.Tensor]
 def build(name: str, attention: str) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    if attention == "varlen":
+        register()
     kind, shape, _ = ARCHITECTURES[name]
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **shape)
@@ -115,6 +118,9 @@ def test_packed_rows_have_the_logits_and_gradients_of_rows_alone(name: str, atte
 @pytest.mark.parametrize(("name", "attention"), CASES)
 def test_a_leaky_packer_fails_the_same_check(name: str, attention: str, packer: Callable[[Batch], Batch]) -> None:
     of_logits, of_gradients = distance_from_rows_alone(build(name, attention), packer)
+    if attention == "varlen" and packer is ordinary_mask:
+        assert of_logits <= 1e-5  # it goes by the positions alone: a mask of ones does not mislead it
+        return
     assert of_logits > 1e-2
     assert of_gradients > 1e-3
 
@@ -123,7 +129,19 @@ def test_a_leaky_packer_fails_the_same_check(name: str, attention: str, packer: 
 def test_changing_one_sample_changes_anothers_logits_by_exactly_nothing(name: str, attention: str) -> None:
     model = build(name, attention)
     assert influence(model, whole) == 0.0
-    assert influence(model, ordinary_mask) > 0.0
+    assert influence(model, continued_positions) > 0.0
+
+
+def test_flex_attention_keeps_samples_apart_too() -> None:
+    """Forward only: on a CPU it has no backward. One shape of batch, since each is compiled."""
+    model, rows = build("Llama, grouped queries", "flex_attention"), samples(9, 6, 12, 7, 8)
+    changed = build_packed_batch([[*samples(9, seed=1), *rows[1:3]], rows[3:]], 0)
+    with torch.no_grad():
+        apart = torch.cat([logits(build("Llama, grouped queries", "eager"), batch) for batch in alone()])
+        together, after = logits(model, packed()), logits(model, changed)
+    assert float((together - apart).abs().max()) <= 1e-5
+    assert torch.equal(together[9:], after[9:])
+    assert not torch.equal(together[:9], after[:9])
 
 
 def influence(model: Any, packer: Callable[[Batch], Batch]) -> float:

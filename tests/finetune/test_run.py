@@ -162,3 +162,16 @@ def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_n
     job = prepare(config, read_selection(selection), tmp_path / "r")
     job.kernels = kernels
     assert training_arguments(job, "cpu", "float32", None).gradient_checkpointing is given
+
+
+def test_the_notebooks_faults_are_said_once_and_reproduced(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows joined and cut at 100 tokens, all of them bins of exactly that; the prompt trained on too."""
+    notebook = ["packing=joined", "completion_only_loss=false", "max_length=100", "max_steps=2"]
+    assert run(selection, tmp_path / "r", *notebook) == 0
+    told = capsys.readouterr().err
+    assert told.count("rows are joined and cut, samples see each other, the prompt is trained on") == 1
+    made = read_run(tmp_path / "r")
+    assert [line["tokens_seen"] for line in made.history] == [0, 200, 400]
+    assert [line["padding_share"] for line in made.history[1:]] == [0.0, 0.0]

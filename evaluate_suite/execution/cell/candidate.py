@@ -48,7 +48,7 @@ class Server:
                 data = wire.encode(("error", kinds, text, plain))
             wire.send(self.fd, data)
 
-    def do_load(self, source: str, name: str) -> None:
+    def do_load(self, source: str, name: str, wanted: list[str]) -> dict[str, Any]:
         module = type(sys)(name)
         sys.modules[name] = module
         self.space = module.__dict__
@@ -58,10 +58,8 @@ class Server:
                 _end_as_a_script_does()
         finally:
             _flush()
-
-    def do_names(self, names: list[str]) -> dict[str, Any]:
         found = {}
-        for name in names:
+        for name in wanted:
             if name in self.space:
                 value = self.space[name]
                 found[name] = ("module", name) if isinstance(value, type(sys)) else ("value", value)

@@ -170,8 +170,8 @@ def _exception(kinds: Any, text: Any, code: Any) -> BaseException:
     return error
 
 
-def _bring_names(session: Session, space: dict[str, Any], job: dict[str, Any]) -> tuple[set[str], bool]:
-    """Put what the test names and nothing else defines into its space.
+def _load(session: Session, space: dict[str, Any], job: dict[str, Any]) -> tuple[set[str], bool]:
+    """Have the program loaded and put what the test names and nothing else defines into the test's space.
 
     Back come the names that the tested program lacks, and whether it gave for one what a test may trip over: data, or
     a module where the test has none.
@@ -179,9 +179,7 @@ def _bring_names(session: Session, space: dict[str, Any], job: dict[str, Any]) -
     odd = False
     entry_point = job["entry_point"]
     wanted = {name for name in job["names"] if name not in space} | ({entry_point} if entry_point else set())
-    if not wanted:
-        return set(), False
-    found = session.ask("names", sorted(wanted))
+    found = session.ask("load", job["program"], job["module"], sorted(wanted))
     if type(found) is not dict:
         session.broken = "tampered"
         raise CandidateGone
@@ -200,17 +198,15 @@ def _bring_names(session: Session, space: dict[str, Any], job: dict[str, Any]) -
 def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
     """The reason (`passed` or why not) and a detail."""
     missing: set[str] = set()
-    before = 1  # the request to load
-    odd = False
+    before, odd = 0, False
     try:
-        session.ask("load", job["program"], job["module"])
-        if job["kind"] == "run":
-            return "passed", ""
         space: dict[str, Any] = {"__name__": "tests"}
         if job["prelude"]:
             exec(compile(job["prelude"], "<prompt>", "exec", dont_inherit=True), space)
         space.pop(job["entry_point"], None)
-        missing, odd = _bring_names(session, space, job)
+        missing, odd = _load(session, space, job)
+        if job["kind"] == "run":
+            return "passed", ""
         if job["entry_point"] in missing:
             return "missing_entry_point", f"{job['entry_point']} is not defined"
         session.raised = None

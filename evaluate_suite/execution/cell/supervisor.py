@@ -96,6 +96,11 @@ class Cell:
             for fd, onto in ((null, 0), (output, 1), (output, 2)):
                 os.dup2(fd, onto)
             self._become_candidate(candidate_end, theirs)
+        self.judge = os.fork()
+        if not self.judge:
+            for onto in (1, 2):
+                os.dup2(null, onto)
+            self._become_judge(judge_end.fileno(), verdict)
         theirs.close()
         note, ancillary, _, _ = mine.recvmsg(400, 64)
         if not note.startswith(b"ready"):
@@ -103,11 +108,6 @@ class Cell:
         self.landlock = note[5] if len(note) > 5 else 0
         self.listener = struct.unpack("i", ancillary[0][2])[0] if ancillary else -1
         mine.close()
-        self.judge = os.fork()
-        if not self.judge:
-            for onto in (1, 2):
-                os.dup2(null, onto)
-            self._become_judge(judge_end.fileno(), verdict)
         for fd in (output, verdict, null, 0):
             os.close(fd)
         judge_end.close()

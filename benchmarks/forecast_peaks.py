@@ -1,0 +1,148 @@
+"""The forecast beside the peak that torch measured, over models, batches, lengths, ranks and ways of computing.
+
+    python benchmarks/forecast_peaks.py            # needs a GPU of 80 GB; about two minutes
+    python benchmarks/forecast_peaks.py --forecast-only
+
+One JSON line a config and a summary: the largest error, and the configs whose forecast lies below the measured peak.
+Each config runs two whole training steps (every token a target) on random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+LLAMA, MISTRAL, QWEN = "meta-llama/Llama-2-7b-hf", "mistralai/Mistral-7B-v0.1", "Qwen/Qwen2.5-Coder-1.5B"
+# model, batch, length, rank, checkpointing, kernels
+CONFIGS = [
+    (LLAMA, 8, 1024, 16, False, True), (LLAMA, 4, 1024, 16, False, True), (LLAMA, 2, 1024, 16, False, True),
+    (LLAMA, 1, 1024, 16, False, True), (LLAMA, 4, 512, 16, False, True), (LLAMA, 8, 512, 64, False, True),
+    (LLAMA, 2, 2048, 16, False, True), (LLAMA, 8, 256, 8, False, True), (LLAMA, 8, 1024, 16, True, True),
+    (LLAMA, 4, 1024, 16, True, True), (LLAMA, 2, 2048, 16, True, True), (LLAMA, 1, 512, 8, True, True),
+    (LLAMA, 16, 1024, 16, True, True), (LLAMA, 1, 1024, 16, False, False), (LLAMA, 2, 1024, 16, False, False),
+    (LLAMA, 2, 512, 64, False, False), (LLAMA, 4, 1024, 16, True, False), (LLAMA, 8, 1024, 16, True, False),
+    (MISTRAL, 4, 1024, 16, False, True), (MISTRAL, 2, 2048, 32, False, True), (MISTRAL, 8, 1024, 16, True, True),
+    (MISTRAL, 2, 512, 16, True, True), (MISTRAL, 2, 1024, 16, False, False),
+    (QWEN, 8, 1024, 16, False, True), (QWEN, 2, 2048, 16, False, True), (QWEN, 8, 1024, 16, True, True),
+    (QWEN, 4, 512, 64, True, True), (QWEN, 2, 1024, 16, False, False), (QWEN, 4, 512, 16, True, False),
+]  # fmt: skip
+
+
+def to_config(model: str, batch: int, length: int, rank: int, checkpointing: bool, kernels: bool) -> Any:
+    """The run's config."""
+    from finetune.config import load_config
+
+    return load_config(
+        None, model=model,
+        overrides=[f"per_device_train_batch_size={batch}", f"max_length={length}", f"r={rank}", "dtype=bfloat16",
+                   "gradient_accumulation_steps=1", f"gradient_checkpointing={str(checkpointing).lower()}",
+                   f"kernels={str(kernels).lower()}", "device=cuda"],
+    )  # fmt: skip
+
+
+def measure(base: Any, config: Any) -> float:
+    """Peak GiB of two steps, and the base model left as it was."""
+    import torch
+    from bitsandbytes.optim import PagedAdamW8bit
+
+    from finetune.kernels import accelerate_model
+    from finetune.model import attach_adapter, build_flat_optimizer
+    from finetune.packing import build_packed_batch
+    from finetune.token_loss import token_nll
+
+    from curate.tokens import EncodedExample  # isort: skip
+
+    model = attach_adapter(base, config)
+    own = accelerate_model(model, config, torch.bfloat16) is None
+    if config.gradient_checkpointing and not own:
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    options: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+    optimizer = build_flat_optimizer(trained, **options) if own else PagedAdamW8bit(trained, **options)
+    rows = [[EncodedExample([5 + i % 900 for i in range(config.max_length)], 0)]] * config.per_device_train_batch_size
+    batch = {key: value.cuda() for key, value in build_packed_batch(rows, 0, False).items()}
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        with torch.autocast("cuda", torch.bfloat16):
+            nll, _ = token_nll(model, batch)
+        nll.sum().div(nll.numel()).backward()
+        del nll
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    if config.gradient_checkpointing and not own:
+        model.gradient_checkpointing_disable()
+        model.disable_input_require_grads()
+    model.unload()
+    for module in base.modules():
+        for name in ("forward", "train", "zero_grad", "accepts_nll_labels"):
+            module.__dict__.pop(name, None)
+    base.config._attn_implementation = "sdpa"
+    base.__dict__.pop("peft_config", None)
+    return peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--forecast-only", action="store_true")
+    parser.add_argument("--measure-only", action="store_true")
+    parser.add_argument("--budget-seconds", type=float, default=240, help="no config is measured after this")
+    args = parser.parse_args()
+    from finetune.forecast import forecast
+    from finetune.shapes import load_shape
+
+    started = time.perf_counter()
+    name, base, lines = None, None, []
+    for settings in CONFIGS:
+        config = to_config(*settings)
+        line: dict[str, Any] = dict(
+            zip(("model", "batch", "length", "rank", "checkpointing", "kernels"), settings, strict=True)
+        )
+        if not args.measure_only:
+            line["forecast_gib"] = round(forecast(config, load_shape(config.model)).peak_gib, 3)
+        if not args.forecast_only and time.perf_counter() - started < args.budget_seconds:
+            import torch
+            from random_checkpoint import write_checkpoint
+
+            from finetune.model import load_base_model
+
+            try:
+                if name != config.model:
+                    base = None
+                    gc.collect()
+                    torch.cuda.empty_cache()
+                    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+                        write_checkpoint(Path(folder), load_shape(config.model), "cuda")
+                        base = load_base_model(config.model_copy(update={"model": folder}))
+                    base.config.name_or_path = base.name_or_path = name = config.model
+                line["measured_gib"] = round(measure(base, config), 3)
+            except Exception as error:
+                line["error"] = f"{type(error).__name__}: {error}"[-400:]
+                name = None
+            gc.collect()
+            torch.cuda.empty_cache()
+        if "forecast_gib" in line and "measured_gib" in line:
+            line["error_share"] = round(line["forecast_gib"] / line["measured_gib"] - 1, 4)
+        lines.append(line)
+        print(json.dumps(line), flush=True)
+    errors = [line["error_share"] for line in lines if "error_share" in line]
+    print(json.dumps({
+        "summary": "forecast_peaks", "configs": len(errors), "largest_error": max(map(abs, errors), default=None),
+        "below_the_peak": [line for line in lines if line.get("error_share", 0) < 0],
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

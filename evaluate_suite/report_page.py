@@ -48,6 +48,8 @@ def output_note(output: Output) -> str:
     """How a generation ended, in a few words."""
     parts = [STOPS.get(output.stop_reason or "", "")]
     parts += [f"{output.new_tokens} tokens"] if output.new_tokens is not None else []
+    if not output.text.strip():
+        parts.append("nothing but white space" if output.text else "nothing written")
     return ", ".join(part for part in parts if part)
 
 

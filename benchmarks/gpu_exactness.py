@@ -109,7 +109,7 @@ def build_job(folder: Path, checkpoint: Path, settings: list[str], count: int, e
     from finetune.config import load_config
     from finetune.dataset import build_plan
     from finetune.history import History
-    from finetune.train import Job
+    from finetune.job import Job
 
     preset = settings.pop(0) if settings and "=" not in settings[0] else None
     config = load_config(preset, overrides=[f"model={checkpoint}", *settings])

@@ -162,7 +162,8 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     from finetune.config import load_config
     from finetune.dataset import Plan, build_plan
     from finetune.history import History
-    from finetune.train import Job, build_trainer, pad_token
+    from finetune.job import Job, pad_token
+    from finetune.train import build_trainer
 
     steps = args.warm + args.steps
     config = load_config(

@@ -95,7 +95,7 @@ def run(
 def _show_plan(config: object, selection: object) -> None:
     from curate.selection import Selection
     from finetune.config import RunConfig
-    from finetune.train import prepare
+    from finetune.job import prepare
 
     assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())

@@ -73,8 +73,8 @@ def gather_facts(config: RunConfig, selection: Selection) -> Facts:
 def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
     from curate.tokens import load_tokenizer, start_ids, tokenizer_digest
     from finetune.dataset import build_plan, encode_rows
+    from finetune.job import pad_token
     from finetune.packing import build_packed_batch
-    from finetune.train import pad_token
 
     made = selection.manifest.config
     tokenizer = load_tokenizer(config.model, made["tokenizer"])

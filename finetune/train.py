@@ -7,50 +7,22 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.artifact import digest_json
 from curate.console import quiet, say
 from curate.errors import UserError
 from curate.selection import Selection
 from finetune.checkpoints import best_adapter, complete_checkpoint, latest_checkpoint, read_meter_state, step_of
-from finetune.dataset import Plan, build_plan, encode_rows
-from finetune.history import History, Meter, peak_memory_gib
-from finetune.interrupt import Interrupt
+from finetune.history import History, peak_memory_gib
+from finetune.job import Job, open_tracker, prepare
 from finetune.live import Live
 from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins, require_gpus
-from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_digest, run_folder, start_run
-from finetune.tracking import Mode, Tracker, resolve_mode
+from finetune.run_record import ADAPTER, Run, finish_run, read_run, run_folder, start_run
+from finetune.tracking import Tracker, resolve_mode
 
 if TYPE_CHECKING:
-    from curate.tokens import EncodedExample
     from finetune.config import RunConfig
-
-
-@dataclass
-class Job:
-    """What training needs beside the trainer: the plan, what to evaluate on, and where it is all written."""
-
-    config: RunConfig
-    selection: Selection
-    folder: Path
-    tokenizer: Any
-    pad_token_id: int
-    plan: Plan
-    eval_examples: list[EncodedExample]
-    history: History
-    processes: Processes = ALONE
-    meter: Meter = field(default_factory=Meter)
-    seconds: dict[str, float] = field(default_factory=dict)
-    kernels: str | None = None  # why the kernels are not used; None where they are
-    interrupt: Interrupt = field(default_factory=Interrupt)
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints and of the best adapter so far."""
-        return self.folder / CHECKPOINTS
 
 
 def train(
@@ -112,13 +84,6 @@ def train_in(
         finish(job, command, str(trainer.model.device))
 
 
-def open_tracker(job: Job, mode: Mode) -> Tracker:
-    """The wandb run of this folder: a resumed run goes on in the same one."""
-    recorded = {**job.config.model_dump(), "selection_digest": job.selection.digest, "gpus": job.processes.size}
-    identity = digest_json([run_digest(job.config, job.selection), str(job.folder.resolve())])[:16]
-    return Tracker(mode, job.folder.name, identity, job.folder, recorded)
-
-
 def go_on_from(job: Job, resume: bool) -> Path | None:
     """The checkpoint that training goes on from, with history and meter as they were there; None at the start."""
     if job.processes.first:
@@ -140,41 +105,6 @@ def is_over(job: Job) -> bool:
     """Whether the last step, or the one at which patience ran out, has its line and its checkpoint."""
     step = job.history.lines[-1]["step"] if job.history.lines else 0
     return step >= job.plan.max_steps or out_of_patience(job.history, job.config)
-
-
-def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
-    """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
-    from curate.tokens import load_tokenizer, tokenizer_digest
-
-    made = selection.manifest.config
-    tokenizer = load_tokenizer(config.model, made["tokenizer"])
-    if tokenizer_digest(tokenizer) != made["tokenizer_digest"]:
-        raise UserError(
-            f"The selection was counted with the tokenizer of {made['tokenizer'] or made['model']}, "
-            f"which is not that of {config.model}.",
-            f"Select again with --model {config.model}.",
-        )
-    if config.packing == "joined":
-        say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
-    plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
-    held_out = selection.holdout[: config.eval_rows]
-    examples = encode_rows(tokenizer, selection, held_out)
-    history = History(folder, processes.first)
-    return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, history, processes)
-
-
-def pad_token(tokenizer: Any, config: RunConfig) -> int:
-    """The id that fills up batches. It never carries loss, so it matters only where a config names one."""
-    if config.pad_token is not None:
-        found = tokenizer.convert_tokens_to_ids(config.pad_token)
-        if found is None or (found == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
-            raise UserError(
-                f'pad_token "{config.pad_token}" is not in the vocabulary.', "Name a token of the tokenizer."
-            )
-        return int(found)
-    return int(
-        next(i for i in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id) if i is not None)
-    )
 
 
 def build_trainer(job: Job) -> Any:

@@ -17,9 +17,7 @@ from tests.finetune.test_run import largest_difference
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(
-        not torch.cuda.is_available(), reason="NO GPU HERE: float16, bit-exact resume, DDP not shown"
-    ),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU HERE: float16, bit-exact resume, DDP not shown"),
 ]
 ON_GPU = [setting for setting in QUICK if setting not in ("device=cpu", "load_in_4bit=false")] + ["device=cuda"]
 

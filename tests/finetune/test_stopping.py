@@ -13,8 +13,8 @@ from curate.selection import read_selection
 from curate.tokens import encode_examples
 from finetune.config import RunConfig
 from finetune.dataset import build_plan
+from finetune.job import pad_token
 from finetune.packing import IGNORED, build_packed_batch
-from finetune.train import pad_token
 
 ROWS = [("sort a list", "sorted ( x )"), ("say hi", "print ( hi )"), ("copy", "a b c d e f g h"), ("x", "y")]
 WORDS = sorted({word for row in ROWS for text in row for word in text.split()})

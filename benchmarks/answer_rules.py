@@ -4,8 +4,8 @@
 
 right_answers: outputs of real rows with their own prompts, all of which is answer: how many are called partly
 unrelated, not taken for code (hundreds are prose), given 0 for the language asked, or do not parse. appended: the
-output of another row after a Python answer: how often it is found. labelled: the generations labelled by hand in the
-tests, and how many the rules split as the reader did.
+output of another row after an answer in the same language: how often it is found. labelled: the generations labelled by
+hand in the tests, and how many the rules split as the reader did.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from evaluate_suite.generation import Generation
 from evaluate_suite.metrics import METRICS
 from tests.evaluate_suite.test_labelled_generations import LABELLED, agrees
 
-DEFINES = ("def ", "class ")
+DEFINES = {"python": ("def ", "class "), "javascript": ("function ", "class ")}
 
 
 def prompt_of(row: dict[str, Any]) -> str:
@@ -48,13 +48,14 @@ def right_answers(rows: list[dict[str, Any]]) -> dict[str, object]:
     return {"rows": len(rows), **dict(sorted(counts.items()))}
 
 
-def appended(rows: list[dict[str, Any]], seed: int) -> dict[str, int]:
-    """Python answers that begin with a definition, each followed by another row's, which defines other names."""
+def appended(rows: list[dict[str, Any]], language: str, seed: int) -> dict[str, int]:
+    """Answers that begin with a definition, each followed by another row's, which defines other names."""
     rng = random.Random(seed)
-    python = [row for row in rows if row["output"].startswith(DEFINES) and parses(row["output"], "python")[0]]
+    starts = DEFINES[language]
+    defining = [row for row in rows if row["output"].startswith(starts) and parses(row["output"], language)[0]]
     tried = found = 0
-    for row in python:
-        other = rng.choice(python)
+    for row in defining:
+        other = rng.choice(defining)
         names = [text.split("(")[0].split(":")[0].split()[-1] for text in (row["output"], other["output"])]
         if names[0] == names[1] or names[1] in row["output"] or names[1] in prompt_of(row):
             continue
@@ -77,7 +78,7 @@ def main() -> None:
     rows = [row for row in map(json.loads, lines) if row["output"].strip()]
     record = {
         "right_answers": right_answers(rows),
-        "appended": appended(rows, args.seed),
+        "appended": {language: appended(rows, language, args.seed) for language in DEFINES},
         "labelled": {"texts": len(LABELLED), "as_the_reader": sum(map(agrees, LABELLED))},
     }
     print(json.dumps(record, indent=2))

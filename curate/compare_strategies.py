@@ -89,13 +89,15 @@ def compare(
     """The finished comparison of `strategies` on the pool of `config`, made or, where the same exists, reused."""
     from curate.config import inputs_exist
     from curate.pipeline import build_candidates, find_candidates, load
+    from curate.strategies import STRATEGIES
     from curate.write_selection import config_digest
 
     configs = [replace(config, strategy=name, strategy_options={}) for name in strategies]
     for each in configs:
         each.check()
     inputs_exist(config)
-    work = load(configs[0])
+    # Missing scores are an error before anything is embedded: here only where no strategy could do without.
+    work = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]))
     digest = digest_json([config_digest(replace(work, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
     if _existing(folder, digest):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MINILM, STATIC, TFIDF, AUTO = "minilm", "static", "tfidf", "auto"
 DEFAULT_ENCODER = AUTO
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
-# gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need no more than two minutes.
+# gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
 AUTO_MINILM_ROWS = 20_000
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 STATIC_DIMENSIONS = 256

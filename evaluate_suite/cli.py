@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table
+from evaluate_suite.study import DRAWS, SEEDS
 
 if TYPE_CHECKING:
     from evaluate_suite.report import Report
@@ -231,8 +232,8 @@ def compare(
 def study(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Training settings.")] = None,
     strategies: Annotated[str, typer.Option(help="Names with commas; random is always among them.")] = "random,kmeans",
-    draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = 3,
-    seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = 1,
+    draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
+    seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
     k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
     token_budget: Annotated[
         int | None, typer.Option(help="Tokens a selection instead: equal training for all.")

@@ -22,6 +22,9 @@ _DEFINITIONS = {
     "struct_item", "impl_item", "enum_item", "interface_declaration", "class_specifier", "lexical_declaration",
     "export_statement", "method", "class", "generator_function_declaration",
 }  # fmt: skip
+_FUNCTION = re.compile(r"(?:async )?(?:function\*?|class) (\w+)")
+_NAME_PART = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{3,}")
+_WORD = re.compile(r"\w+")
 _DEFINED = re.compile(r"\b(?:function\*?|class|const|let|var|def|fn|func|interface|struct|enum)\s+(\w+)")
 
 
@@ -181,11 +184,12 @@ def _bound_names(stmt: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(stmt) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
+def tree_parts(code: str, language: str, prompt: str = "") -> tuple[list[Part], int]:
     """As `python_parts`, for a language with a tree-sitter grammar, up to the first piece that does not parse.
 
-    A definition that stands there a second time word for word is unrelated; in JavaScript and TypeScript, statements
-    after the last definition that use one are tests. Other languages have no top-level calls to tell apart.
+    A definition that stands there a second time word for word is unrelated. In JavaScript and TypeScript, statements
+    after the last definition that use one are tests, and a later function or class that shares no name with the rest
+    and none with the prompt is unrelated. Other languages have no top-level calls to tell apart.
     """
     data = code[:MAX_CHARS].encode("utf-8", "replace")
     nodes = []
@@ -193,11 +197,13 @@ def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
         if node.has_error:
             break
         nodes.append(node)
+    scripted = language in ("javascript", "typescript")
+    strangers = _strangers([data[n.start_byte : n.end_byte].decode("utf-8", "replace") for n in nodes], prompt)
     seen: set[bytes] = set()
     names: set[str] = set()
     parts: list[Part] = []
     at, at_byte = 0, 0
-    for node in nodes:
+    for place, node in enumerate(nodes):
         raw = data[node.start_byte : node.end_byte]
         text = raw.decode("utf-8", "replace")
         stop = at + len(data[at_byte : node.end_byte].decode("utf-8", "replace"))
@@ -206,10 +212,12 @@ def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
         kind, why = ANSWER, ""
         if squeezed in seen and len(squeezed) >= 20:
             kind, why = UNRELATED, "defined again"
+        elif scripted and place in strangers:
+            kind, why = UNRELATED, "another definition"
         elif node.type in _DEFINITIONS:
             names |= set(_DEFINED.findall(text[:400]))
         elif (
-            language in ("javascript", "typescript")
+            scripted
             and node.type == "expression_statement"
             and not re.match(r"(module\.)?exports\b", text)
             and names & set(re.findall(r"\w+", text[:2000]))
@@ -224,10 +232,30 @@ def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
     return parts, at
 
 
+def _strangers(texts: list[str], prompt: str) -> set[int]:
+    """Places of functions and classes, after the first, that share no name with the other pieces or the prompt."""
+    words = [set(_WORD.findall(text)) for text in texts]
+    own = [_FUNCTION.match(text) for text in texts]
+    first = next((i for i, match in enumerate(own) if match), len(texts))
+    asked = prompt.lower()
+    strangers = set()
+    for i in range(first + 1, len(texts)):
+        match = own[i]
+        if match is None:
+            continue
+        others = [j for j in range(len(texts)) if j != i]
+        used = any(match[1] in words[j] for j in others)
+        uses = any(other is not None and other[1] in words[i] for j, other in enumerate(own) if j != i)
+        wished = any(part.lower() in asked for part in [match[1], *_NAME_PART.findall(match[1])])
+        if not (used or uses or wished):
+            strangers.add(i)
+    return strangers
+
+
 def code_parts(code: str, language: str | None, prompt: str = "") -> tuple[list[Part], int]:
     """The parts of a program text and where the understood beginning ends; without a parser, all is the answer."""
     if language == "python":
         return python_parts(code, prompt)
     if language is not None and can_parse(language):
-        return tree_parts(code, language)
+        return tree_parts(code, language, prompt)
     return [Part(0, len(code), ANSWER)], len(code)

@@ -52,6 +52,8 @@ class StudyRequest:
                 raise UsageError(f"--{name} is {value}; it must be at least 1.", "Take 3 or more to see chance.")
         if any(budget < 1 for budget in self.random_budgets):
             raise UsageError(f"--random-budgets has {min(self.random_budgets)}; allowed: 1 and more.", "")
+        if self.wandb_mode not in (None, "online", "offline", "off"):
+            raise UsageError(f'--wandb is "{self.wandb_mode}".', "Allowed: off, offline, online.")
         if self.base.model != self.recipe.model:
             raise UsageError(
                 f"Rows are counted for {self.base.model}, but the settings train {self.recipe.model}.",

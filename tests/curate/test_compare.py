@@ -179,6 +179,13 @@ def test_a_strategy_that_cannot_pick_says_why_and_the_others_stand(pool: Path, m
     )
 
 
+def test_a_strategy_without_its_scores_names_the_command_and_the_others_stand(pool: Path) -> None:
+    assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
+    first, other = read_comparison(Path("c")).results
+    assert "have no score by smollm2-135m yet. Run: curate score" in str(first.reason)
+    assert other.rows == 30
+
+
 def test_a_pool_that_is_too_small_is_one_line_and_leaves_nothing(pool: Path) -> None:
     assert compare(pool, "--k", "4000", "--strategies", "random") == 1
     assert not Path("reports").exists()

@@ -149,6 +149,7 @@ def test_a_killed_study_goes_on_where_it_stopped(
         (["--strategies", "random,random"], "A strategy is named twice"),
         (["--draws", "0"], "--draws is 0; it must be at least 1."),
         (["--k", "20", "--token-budget", "100"], "--k and --token-budget are both given."),
+        (["--wandb", "of"], '--wandb is "of".'),
         (["--random-budgets", "a"], '--random-budgets is "a".'),
         (["--preset", "cpu-dem"], 'Unknown preset "cpu-dem". Did you mean "cpu-demo"?'),
         (["--preset", "gpt2", "--model", "smollm2-135m"], "Rows are counted for smollm2-135m, but"),

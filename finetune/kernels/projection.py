@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 TAIL_STEP = 64  # columns; a power of two, so that rows start at a multiple of 128 bytes
-LARGEST_TAIL = 256
+LARGEST_TAIL = 128  # wider, and a block of the thin weight does not fit beside the activations in shared memory
 
 
 @dataclass(frozen=True)

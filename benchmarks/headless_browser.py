@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -83,3 +84,21 @@ def network_requests(driver: Any) -> list[str]:
             if not url.startswith(("data:", "blob:")) and message["params"].get("type") != "Document":
                 addresses.append(url)
     return addresses
+
+
+def find_axe() -> str | None:
+    """The script of axe-core (MPL-2.0), which the package axe-playwright-python carries; None where it is absent."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None or not found.submodule_search_locations:
+        return None
+    return (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
+
+
+def serious_violations(driver: Any, axe_source: str) -> list[list[str]]:
+    """[rule, the first element that breaks it] for every rule of axe-core of serious or critical impact."""
+    driver.execute_script(axe_source)
+    found: list[list[str]] = driver.execute_async_script(
+        "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations"
+        ".filter(v => v.impact === 'serious' || v.impact === 'critical').map(v => [v.id, v.nodes[0].html])))"
+    )
+    return found

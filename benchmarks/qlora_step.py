@@ -40,8 +40,11 @@ OURS: dict[str, list[str]] = {
     "ours-isolated": ["packing=best-fit"],
     "ours-low-memory": ["packing=joined", "completion_only_loss=false", "gradient_checkpointing=true"],
     "ours-lowest-memory": [
-        "packing=joined", "completion_only_loss=false", "gradient_checkpointing=true",
-        "per_device_train_batch_size=4", "gradient_accumulation_steps=2",
+        "packing=joined",
+        "completion_only_loss=false",
+        "gradient_checkpointing=true",
+        "per_device_train_batch_size=4",
+        "gradient_accumulation_steps=2",
     ],
     "ours-kernels-off": ["packing=joined", "completion_only_loss=false", "kernels=false"],
 }
@@ -159,7 +162,8 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     from finetune.config import load_config
     from finetune.dataset import Plan, build_plan
     from finetune.history import History
-    from finetune.train import Job, build_trainer, pad_token
+    from finetune.job import Job, pad_token
+    from finetune.train import build_trainer
 
     steps = args.warm + args.steps
     config = load_config(
@@ -192,7 +196,10 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     bins = plan.bins[args.warm * per_step : steps * per_step]
     real = [sum(len(plan.examples[i].input_ids) for i in places) for places in bins]
-    widths = [max(real[i : i + config.per_device_train_batch_size]) for i in range(0, len(real), config.per_device_train_batch_size)]
+    widths = [
+        max(real[i : i + config.per_device_train_batch_size])
+        for i in range(0, len(real), config.per_device_train_batch_size)
+    ]
     places = sum(widths) * config.per_device_train_batch_size
     return report(stack, clock, sum(real), places, [float(x) for x in losses], kernels=job.kernels or "used")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from curate.duplicates import nearest_above
 from curate.errors import UserError
+from curate.neighbours import ROUNDING, distinct, nearest, one_thread_a_product
 from curate.strategies import Candidates, Picks
 
 if TYPE_CHECKING:
@@ -15,37 +16,92 @@ if TYPE_CHECKING:
     from curate.strategies import Select
 
 BUDGET_TOLERANCE = 0.001
-_BLOCK = 2048
+_SPARE_SHARE = 0.1  # drawn beyond the estimate of what a token budget needs
+
+
+class _Standing:
+    """The picks that stand, and the candidates they bar: themselves and every row near one of them."""
+
+    def __init__(self, candidates: Candidates, bound: float) -> None:
+        import numpy as np
+
+        self.candidates, self.bound = candidates, bound
+        self.indices: list[int] = []
+        self.reasons: list[str] = []
+        self.notes: list[str] = []
+        self.barred = np.zeros(len(candidates), dtype=bool)
+        self.near: dict[int, tuple[int, float]] = {}
+
+    def draw(self, select: Select, k: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[str]]:
+        """Up to k further picks in order and their reasons, none near a standing one or an earlier one of them."""
+        import numpy as np
+
+        state = replace(
+            self.candidates,
+            picked=np.array(self.indices, dtype=np.int64),
+            barred=self.barred.copy(),
+            near_duplicate=self.bound,
+        )
+        drawn = select(state, k, rng)
+        self.notes = drawn.notes  # a strategy speaks of the whole pick, so the last word stands
+        kept = distinct(self.candidates.embeddings[drawn.indices], self.bound)
+        return drawn.indices[kept], [drawn.reasons[i] for i in kept.tolist()]
+
+    def add(self, indices: NDArray[np.int64], reasons: list[str]) -> None:
+        """Let these stand, and bar what is near them."""
+        import numpy as np
+
+        self.indices += indices.tolist()
+        self.reasons += reasons
+        self.barred[indices] = True
+        self._bar_near(np.flatnonzero(~self.barred), indices)
+
+    def remove(self, place: int) -> None:
+        """Take back the pick at `place`; what only it barred is open again."""
+        import numpy as np
+
+        removed = self.indices.pop(place)
+        self.reasons.pop(place)
+        freed = np.array([removed, *(row for row, (pick, _) in self.near.items() if pick == removed)], dtype=np.int64)
+        self.near = {row: near for row, near in self.near.items() if near[0] != removed}
+        self.barred[freed] = False
+        self._bar_near(freed, np.array(self.indices, dtype=np.int64))
+
+    def _bar_near(self, places: NDArray[np.int64], picks: NDArray[np.int64]) -> None:
+        import numpy as np
+
+        vectors = self.candidates.embeddings
+        pick, cosine = nearest(vectors[places], vectors[picks])
+        for i in np.flatnonzero(cosine >= self.bound - ROUNDING).tolist():
+            self.near[int(places[i])] = (int(picks[pick[i]]), round(float(cosine[i]), 5))
+            self.barred[places[i]] = True
+
+    def picks(self) -> Picks:
+        import numpy as np
+
+        return Picks(np.array(self.indices, dtype=np.int64), self.reasons, list(self.notes), self.near)
 
 
 def pick_rows(select: Select, candidates: Candidates, k: int, rng: np.random.Generator, near_duplicate: float) -> Picks:
     """Exactly k picks of `select`, none with a cosine of `near_duplicate` or more to another.
 
-    A pick too near an earlier one is dropped, and the strategy chooses again among the candidates that are near no
-    pick, until k stand. When the candidates run out first, the error says how many distinct rows there are.
+    A pick too near an earlier one is dropped, and the strategy goes on, from the picks that stand, among the candidates
+    near none of them, until k stand. When the candidates run out first, the error says how many stood: every other
+    candidate is near one of those. (Being near is not transitive, so another choice might find a few more.)
     """
-    import numpy as np
-
-    picks = Picks(np.zeros(0, dtype=np.int64), [])
-    places = np.arange(len(candidates))
-    while len(picks.indices) < k:
-        if len(places) == 0:
-            raise UserError(
-                f"--k {k} is more than the {len(picks.indices)} candidates that are no near-duplicates of each other "
-                f"(of {len(candidates)}).",
-                f"Take --k {len(picks.indices)} or less, or raise --near-duplicate.",
-            )
-        drawn = select(candidates.take(places), min(k - len(picks.indices), len(places)), rng)
-        kept = distinct(candidates.embeddings[places[drawn.indices]], near_duplicate)
-        picks.indices = np.concatenate([picks.indices, places[drawn.indices[kept]]])
-        picks.reasons += [drawn.reasons[i] for i in kept.tolist()]
-        picks.notes += [note for note in drawn.notes if note not in picks.notes]
-        picks.near_duplicates = _near_picks(picks, candidates, near_duplicate)
-        taken = np.zeros(len(candidates), dtype=bool)
-        taken[picks.indices] = True
-        taken[list(picks.near_duplicates)] = True
-        places = np.flatnonzero(~taken)
-    return picks
+    standing = _Standing(candidates, near_duplicate)
+    with one_thread_a_product():
+        while (missing := k - len(standing.indices)) > 0:
+            n_open = int((~standing.barred).sum())
+            if n_open == 0:
+                found = len(standing.indices)
+                raise UserError(
+                    f"--k {k} is more than the {found} candidates found that are no near-duplicates of each other "
+                    f"(of {len(candidates)}).",
+                    f"Take a smaller --k, or raise --near-duplicate from {near_duplicate}.",
+                )
+            standing.add(*standing.draw(select, min(missing, n_open), rng))
+    return standing.picks()
 
 
 def pick_tokens(
@@ -53,61 +109,79 @@ def pick_tokens(
 ) -> Picks:
     """Picks whose tokens add up to at most `budget` and, where the rows allow, to within 0.1% of it.
 
-    Rows are taken in the strategy's order until one would overshoot; the rest is filled with the best fitting row,
-    again and again, until none fits. A note says by how much the budget was missed when that is more than 0.1%.
+    Rows are taken in the strategy's order and those that overshoot are skipped; the rest is filled with the best
+    fitting row, again and again, and then by exchanging a pick for a row that fits better. A note says by how much the
+    budget was missed when that is more than 0.1%.
     """
     import numpy as np
 
-    order = select(candidates, len(candidates), rng)
-    rows = order.indices[distinct(candidates.embeddings[order.indices], near_duplicate)]
-    tokens = candidates.token_counts[rows].astype(np.int64)
-    n_head = int(np.searchsorted(np.cumsum(tokens), budget, side="right"))
-    chosen = list(range(n_head))
-    left = budget - int(tokens[:n_head].sum())
-    rest = np.arange(n_head, len(rows))
-    while True:
-        fitting = rest[tokens[rest] <= left]
-        if not len(fitting):
-            break
-        best = int(fitting[np.argmax(tokens[fitting])])
-        chosen.append(best)
-        left -= int(tokens[best])
-        rest = rest[rest != best]
-    if not chosen:
-        raise UserError(
-            f"--token-budget {budget} is below the shortest candidate, {int(tokens.min())} tokens.", "Raise the budget."
-        )
-    reason_of = dict(zip(order.indices.tolist(), order.reasons, strict=True))
-    reasons = [reason_of[int(rows[i])] for i in chosen[:n_head]] + ["fills the token budget"] * (len(chosen) - n_head)
-    picks = Picks(rows[chosen], reasons, list(order.notes))
+    tokens = candidates.token_counts.astype(np.int64)
+    standing = _Standing(candidates, near_duplicate)
+    with one_thread_a_product():
+        left = _take_in_order(standing, select, tokens, budget, rng)
+        left = _fill(standing, tokens, left)
+        if not standing.indices:
+            raise UserError(
+                f"--token-budget {budget} is below the shortest candidate, {int(tokens.min())} tokens.",
+                "Raise the budget.",
+            )
+        if left > BUDGET_TOLERANCE * budget:
+            left = _exchange(standing, tokens, left, BUDGET_TOLERANCE * budget)
+    picks = standing.picks()
     if left > BUDGET_TOLERANCE * budget:
         picks.notes.append(f"The token budget of {budget} was missed by {left} tokens ({100 * left / budget:.2f}%).")
-    picks.near_duplicates = _near_picks(picks, candidates, near_duplicate)
     return picks
 
 
-def distinct(vectors: NDArray[np.float32], bound: float) -> NDArray[np.int64]:
-    """Positions, in order, of the unit rows whose cosine to every kept earlier row is below `bound`."""
+def _take_in_order(
+    standing: _Standing, select: Select, tokens: NDArray[np.int64], left: int, rng: np.random.Generator
+) -> int:
+    """Take what the strategy draws while it fits; the tokens left over, once a row had to be skipped, come back."""
     import numpy as np
 
-    kept: list[int] = []
-    for start in range(0, len(vectors), _BLOCK):
-        block = vectors[start : start + _BLOCK]
-        repeats = nearest_above(block, vectors[kept], bound)
-        near = np.round(block @ block.T, 5) >= bound
-        standing = np.zeros(len(block), dtype=bool)
-        for i in range(len(block)):
-            standing[i] = i not in repeats and not bool((near[i, :i] & standing[:i]).any())
-        kept += (start + np.flatnonzero(standing)).tolist()
-    return np.array(kept, dtype=np.int64)
+    while len(places := np.flatnonzero(~standing.barred)) and left > 0:
+        estimate = int((1 + _SPARE_SHARE) * left / tokens[places].mean()) + 1
+        drawn, reasons = standing.draw(select, min(estimate, len(places)), rng)
+        taken = []
+        for i, place in enumerate(drawn.tolist()):
+            if tokens[place] <= left:
+                taken.append(i)
+                left -= int(tokens[place])
+        standing.add(drawn[taken], [reasons[i] for i in taken])
+        if len(taken) < len(drawn):
+            break
+    return left
 
 
-def _near_picks(picks: Picks, candidates: Candidates, bound: float) -> dict[int, tuple[int, float]]:
-    """Every unpicked candidate near a pick -> (position of that pick, cosine)."""
+def _fill(standing: _Standing, tokens: NDArray[np.int64], left: int) -> int:
+    """Add the longest row that fits, the first of equals, until none does; the tokens left over come back."""
     import numpy as np
 
-    unpicked = np.ones(len(candidates), dtype=bool)
-    unpicked[picks.indices] = False
-    places = np.flatnonzero(unpicked)
-    found = nearest_above(candidates.embeddings[places], candidates.embeddings[picks.indices], bound)
-    return {int(places[i]): (int(picks.indices[pick]), cosine) for i, (pick, cosine) in found.items()}
+    while True:
+        fitting = np.flatnonzero(~standing.barred & (tokens <= left))
+        if not len(fitting):
+            return left
+        best = fitting[[np.argmax(tokens[fitting])]]
+        standing.add(best, ["fills the token budget"])
+        left -= int(tokens[best[0]])
+
+
+def _exchange(standing: _Standing, tokens: NDArray[np.int64], left: int, enough: float) -> int:
+    """Exchange a pick for an open row that leaves fewer tokens over, the best exchange first, while one helps."""
+    import numpy as np
+
+    while left > enough:
+        places = np.flatnonzero(~standing.barred)
+        if not len(places):
+            return left
+        places = places[np.argsort(tokens[places], kind="stable")]
+        picked = tokens[standing.indices]
+        at = np.searchsorted(tokens[places], picked + left, side="right") - 1
+        gains = np.where(at >= 0, tokens[places[at]] - picked, 0)
+        out = int(np.argmax(gains))
+        if gains[out] <= 0:
+            return left
+        standing.remove(out)
+        standing.add(places[at[[out]]], ["exchanged to fill the token budget"])
+        left = _fill(standing, tokens, left - int(gains[out]))  # what the removed pick barred may fit now
+    return left

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from curate.config import SelectConfig
-from curate.console import print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table
+from curate.scoring import DEFAULT_SCORE_MAX_TOKENS
 
 app = typer.Typer(
     add_completion=False,
@@ -27,6 +28,12 @@ SELECT_EXAMPLES = """Examples:
 
   curate select --dataset rows.jsonl --tokenizer ./llama2-tokenizer --strategy random --max-tokens 1024"""
 
+SCORE_EXAMPLES = """Examples:
+
+  curate score --dataset stdlib
+
+  curate score --dataset rows.jsonl --score-model ./small-model --max-tokens 1024"""
+
 
 @app.command(epilog=SELECT_EXAMPLES)
 def select(
@@ -37,7 +44,9 @@ def select(
     columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
     strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
-    encoder: Annotated[str, typer.Option(help="minilm, or a sentence-transformers model (hub id or path).")] = BASE.encoder,
+    target: Annotated[str | None, typer.Option(help="Rows to pick near (file, folder or hub id), for strategies that need them.")] = None,
+    score_model: Annotated[str, typer.Option(help="Model whose scores are used, for strategies that need them; see `curate score`.")] = BASE.score_model,
+    encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,
     embed: Annotated[str, typer.Option(help="What of a row is embedded: instruction, output or both.")] = BASE.embed,
     batch_size: Annotated[int, typer.Option(help="Rows per encoder batch; part of the cache key.")] = BASE.batch_size,
     k: Annotated[int, typer.Option(help="How many rows to pick.")] = BASE.k,
@@ -46,20 +55,23 @@ def select(
     max_tokens: Annotated[int, typer.Option(help="Longest whole example, in tokens.")] = BASE.max_tokens,
     holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
     near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
+    clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
+    decontaminate: Annotated[list[str] | None, typer.Option(help="File of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
+    from curate.cleaning import parse_checks
     from curate.pipeline import select as run_select
     from curate.strategies import STRATEGIES, parse_options
 
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
-        strategy=strategy, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
+        strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
-        clusters=clusters, seed=seed,
+        clusters=clusters, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options(strategy, strategy_option or []) if strategy in STRATEGIES else {},
     )  # fmt: skip
     selection = run_select(config, out, sys.argv)
@@ -79,6 +91,63 @@ def select(
         ],
     )
     print_result(manifest.model_dump(by_alias=True) if as_json else selection.path)
+
+
+def with_pool_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with those options of `select` that describe the pool and the size: defined once, the same in both."""
+    from inspect import Parameter, signature
+
+    about_the_pick = {"strategy", "strategy_option", "out", "as_json"}
+    own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    shared = signature(select, eval_str=True).parameters.values()
+    both = [*own, *(p for p in shared if p.name not in about_the_pick)]
+    command.__signature__ = signature(command).replace(parameters=both)  # type: ignore[attr-defined]
+    return command
+
+
+COMPARE_EXAMPLES = """Examples:
+
+  curate compare --dataset stdlib --model smollm2-135m --strategies random,kmeans --k 500
+
+  curate compare --dataset rows.jsonl --tokenizer ./llama2-tokenizer --strategies all --json"""
+
+
+@app.command(epilog=COMPARE_EXAMPLES)
+@with_pool_options
+def compare(
+    strategies: Annotated[str, typer.Option(help="Strategies with commas between, or all.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: reports/compare-DIGEST.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    **pool: Any,
+) -> None:
+    """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
+    from curate.cleaning import parse_checks
+    from curate.compare_strategies import compare as run_compare
+    from curate.compare_strategies import comparison_table, parse_strategies
+
+    pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
+    compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, sys.argv)
+    say(compared.config["headline"])
+    columns_table(*comparison_table(compared))
+    print_result(compared.as_record() if as_json else compared.path / "index.html")
+
+
+@app.command(epilog=SCORE_EXAMPLES)
+def score(
+    dataset: Annotated[str, typer.Option(help="Hub id (ID@REVISION), file or folder, or stdlib.")] = BASE.dataset,
+    score_model: Annotated[str, typer.Option(help="Small causal model that reads the rows. Hub id, path or smollm2-135m.")] = BASE.score_model,
+    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    max_tokens: Annotated[int, typer.Option(min=2, help="Longer rows are left unscored.")] = DEFAULT_SCORE_MAX_TOKENS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
+) -> None:  # fmt: skip
+    """Score every row with a small model, for the strategies that need scores. Stopped, it goes on where it was."""
+    from curate.scoring import score_rows, scores_path
+    from curate.sources import load_rows
+
+    counts = score_rows(load_rows(dataset, columns).rows, score_model, max_tokens)
+    path = scores_path(score_model)
+    summary_table(f"scores by {score_model}", [(name.replace("_", " "), str(n)) for name, n in counts.items()])
+    print_result({**counts, "path": str(path)} if as_json else path)
 
 
 @app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")
@@ -101,6 +170,20 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
 
 
+@app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")
+def checks(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the cleaning checks that `curate select --clean` takes: what each drops, and under which reason code."""
+    from dataclasses import asdict
+
+    from curate.cleaning import CHECKS
+
+    if as_json:
+        print_result({name: {k: v for k, v in asdict(check).items() if k != "load"} for name, check in CHECKS.items()})
+        return
+    for name, check in CHECKS.items():
+        print(f"{name:<20} {check.reason:<18} {check.help}{'' if check.on else ' (off by default)'}")
+
+
 @app.command(epilog="Examples:\n\n  curate inspect\n\n  curate inspect kmeans-k1000-0a1b2c3d --row 12")
 def inspect(
     selection: Annotated[str | None, typer.Argument(help="Name or folder of a selection. Default: the newest.")] = None,
@@ -112,7 +195,7 @@ def inspect(
     """Explain a selection, or one row of its pool."""
     from dataclasses import asdict
 
-    from curate.inspection import summarise, tell_row
+    from curate.inspection import row_lines, summarise, tell_row
     from curate.selection import read_selection
 
     found = read_selection(selection)
@@ -122,13 +205,7 @@ def inspect(
             print_result({"rows": [asdict(story) for story in stories]})
             return
         for story in stories:
-            d = story.decision
-            print(
-                f"row {d['row_index']} ({d['row_id']}): {d['fate']}, {d['reason']}{': ' + d['detail'] if d['detail'] else ''}"
-            )
-            print(f"  {d['token_count']} tokens, cluster {d['cluster']}")
-            if story.nearest_pick:
-                print(f"  nearest pick {story.nearest_pick}, cosine {story.nearest_cosine}")
+            print_result(row_lines(story))
         return
     summary = summarise(found)
     if as_json:
@@ -149,17 +226,47 @@ def inspect(
     )
 
 
+@app.command(
+    epilog="Examples:\n\n  curate push me/my-rows\n\n  curate push me/my-rows --selection kmeans-k1000-0a1b2c3d --public"
+)
+def push(
+    repository: Annotated[str, typer.Argument(help="Name on the hub: OWNER/NAME.")],
+    selection: Annotated[str | None, typer.Option(help="Name or folder of a selection. Default: the newest.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public. The rows' licence is that of their source.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print address, commit and files as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Upload a selection to the hub as a dataset, with its card."""
+    from curate.push_selection import push_selection
+    from curate.selection import read_selection
+
+    pushed = push_selection(read_selection(selection), repository, private=not public)
+    say(f'Load it with: datasets.load_dataset("{repository}")')
+    print_result(pushed.as_record() if as_json else pushed.address)
+
+
 @app.command("clean-cache", epilog="Examples:\n\n  curate clean-cache\n\n  curate clean-cache --yes")
 def clean_cache(
     yes: Annotated[bool, typer.Option("--yes", help="Free it; without this, only show it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show what the cache holds, and free it with --yes."""
+    """Show what the cache holds, and free it with --yes. Everything in it can be computed again."""
+    from dataclasses import asdict
+
     from curate.caches import free_caches, list_caches
 
-    for part in list_caches():
+    parts = list_caches()
+    freed = free_caches() if yes else 0
+    if as_json:
+        print_result({"parts": [asdict(part) for part in parts], "freed_bytes": freed})
+        return
+    for part in parts:
         print(f"{part.name:<20} {part.files:>6} files {part.bytes / 1e6:>10.1f} MB")
-    if yes:
-        print(f"freed {free_caches() / 1e6:.1f} MB")
+    if not parts:
+        print("The cache is empty.")
+    elif yes:
+        print(f"freed {freed / 1e6:.1f} MB")
+    else:
+        say("Free it with: curate clean-cache --yes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from curate.strategies import Candidates
+
 FULL_KMEANS_ROWS = 20_000  # above this, mini-batches
 _BLOCK = 16_384
 
@@ -70,3 +72,59 @@ def assign(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArra
         cosine = np.round(vectors[start : start + _BLOCK] @ centres.T, 5)
         labels[start : start + _BLOCK] = np.argmax(cosine, axis=1)
     return labels
+
+
+def cosine_to_centre(
+    vectors: NDArray[np.float32], labels: NDArray[np.int32], centres: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Cosine of every row to the centre of its own cluster (n,), rounded to 1e-5."""
+    import numpy as np
+
+    cosine = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        cosine[rows] = np.einsum("nd,nd->n", vectors[rows], centres[labels[rows]])
+    return np.round(cosine, 5)
+
+
+def place_in_cluster(labels: NDArray[np.int32], n_clusters: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For rows in some order: how many rows of the same cluster come before each (n,), and the clusters' sizes (c,)."""
+    import numpy as np
+
+    by_cluster = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels, minlength=n_clusters)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    place = np.empty(len(labels), dtype=np.int64)
+    place[by_cluster] = np.arange(len(labels)) - starts[labels[by_cluster]]
+    return place, sizes
+
+
+def take_shares(candidates: Candidates, order: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The first k rows when every cluster gives the same part of its rows, as they come in `order`.
+
+    A cluster's t-th row is due when its share of all picks reaches t - 1/2, so that shares are right at every k.
+    Standing picks count.
+    """
+    import numpy as np
+
+    labels = candidates.labels
+    sizes = np.bincount(labels, minlength=len(candidates.centres))
+    taken = np.bincount(labels[candidates.picked], minlength=len(sizes))
+    place, _ = place_in_cluster(labels[order], len(sizes))
+    due = (place + taken[labels[order]] + 0.5) / sizes[labels[order]]
+    return np.asarray(order[np.lexsort((labels[order], due))[:k]])
+
+
+def take_turns(candidates: Candidates, order: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first k rows when clusters take turns, each giving its rows as they come in `order`; and their turns, from 1.
+
+    Turns that standing picks took count: a cluster that has given fewer goes first. In a turn larger clusters go first.
+    """
+    import numpy as np
+
+    labels, n_clusters = candidates.labels, len(candidates.centres)
+    taken = np.bincount(labels[candidates.picked], minlength=n_clusters)
+    place, _ = place_in_cluster(labels[order], n_clusters)
+    turn = place + taken[labels[order]]
+    first = np.lexsort((labels[order], turn))[:k]
+    return order[first], turn[first] + 1

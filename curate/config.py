@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.cleaning import CHECKS, DEFAULT_CHECKS
 from curate.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
-from curate.encoders import DEFAULT_ENCODER
+from curate.encoders import DEFAULT_ENCODER, TFIDF
 from curate.errors import UsageError, did_you_mean
+from curate.scoring import DEFAULT_SCORE_MODEL
 
 DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
 DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"
@@ -26,6 +28,8 @@ class SelectConfig:
     columns: str | None = None
     strategy: str = DEFAULT_STRATEGY
     strategy_options: dict[str, Any] = field(default_factory=dict)
+    target: str | None = None
+    score_model: str = DEFAULT_SCORE_MODEL
     encoder: str = DEFAULT_ENCODER
     embed: str = DEFAULT_EMBED
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -35,6 +39,8 @@ class SelectConfig:
     max_tokens: int = 512
     holdout: int = 200
     near_duplicate: float = 0.95
+    clean: tuple[str, ...] = DEFAULT_CHECKS
+    decontaminate: tuple[str, ...] = ()
     clusters: int | None = None
     seed: int = 0
 
@@ -46,6 +52,9 @@ class SelectConfig:
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
         if self.embed not in EMBED_CHOICES:
             raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
+        for check in self.clean:
+            if check not in CHECKS:
+                raise UsageError(f'Unknown check "{check}" in --clean.', did_you_mean(check, CHECKS))
         for name, value, least in (
             ("k", self.k, 1),
             ("min-tokens", self.min_tokens, 1),
@@ -67,6 +76,26 @@ class SelectConfig:
                 f"--near-duplicate is {self.near_duplicate}; allowed: above 0, up to 1.", "1 keeps all but equals."
             )
 
+    def check_needs(self) -> None:
+        """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
+        from curate.strategies import STRATEGIES
+
+        needs = STRATEGIES[self.strategy].needs
+        if "target" in needs and self.target is None:
+            raise UsageError(
+                f"Strategy {self.strategy} picks near a target set, and there is none.",
+                "Name a file of rows: --target FILE",
+            )
+        if "target" in needs and self.encoder == TFIDF:
+            raise UsageError(
+                f"Strategy {self.strategy} cannot use --encoder tfidf: it is fitted on the pool alone.",
+                "Use --encoder static or minilm.",
+            )
+        if "target" not in needs and self.target is not None:
+            raise UsageError(f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy rds.")
+        if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
+            raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
+
     def as_record(self) -> dict[str, Any]:
         """The config as the manifest records it; local paths keep the name the user gave."""
         return asdict(self)
@@ -74,11 +103,15 @@ class SelectConfig:
     def as_command(self) -> list[str]:
         """The command line that makes this selection, with the options that differ from the defaults."""
         given = asdict(self)
-        options = given.pop("strategy_options")
+        options, benchmarks = given.pop("strategy_options"), given.pop("decontaminate")
+        given["clean"] = ",".join(self.clean) or "none"
+        defaults = asdict(SelectConfig()) | {"clean": ",".join(DEFAULT_CHECKS)}
         words = ["curate", "select"]
         for name, value in given.items():
-            if value != getattr(SelectConfig(), name) or name in ("dataset", "k"):
+            if value != defaults[name] or name in ("dataset", "k"):
                 words += [f"--{name.replace('_', '-')}", str(value)]
+        for path in benchmarks:
+            words += ["--decontaminate", path]
         for name, value in options.items():
             words += ["--strategy-option", f"{name}={value}"]
         return words
@@ -90,3 +123,6 @@ def inputs_exist(config: SelectConfig) -> None:
 
     if config.prompt_template not in (None, "chat") and not Path(str(config.prompt_template)).is_file():
         raise UserError(f"The prompt template {config.prompt_template} does not exist.", "Check the path.")
+    for path in config.decontaminate:
+        if not Path(path).is_file():
+            raise UserError(f"The benchmark file {path} of --decontaminate does not exist.", "Check the path.")

@@ -78,6 +78,23 @@ def summary_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     console().print(table)
 
 
+def columns_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with a head, on stderr: the first column is the name of each row, the others stand right."""
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True, vertical="bottom")
+    for row in rows:
+        table.add_row(Text(row[0], style="bold"), *map(Text, row[1:]))
+    out = console()
+    whole = Measurement.get(out, out.options.update(max_width=1000), table).maximum
+    out.width = max(out.width, whole)  # a narrow terminal wraps the lines; figures are never cut
+    out.print(table)
+
+
 def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
     """Run a typer app; the exit code comes back.
 

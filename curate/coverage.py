@@ -23,11 +23,18 @@ def measure_coverage(
 
     if not len(picks):
         return {"mean_cosine_to_nearest_pick": None, "worst_cosine_to_nearest_pick": None, "clusters_with_a_pick": None}
-    nearest = np.concatenate(
-        [(vectors[i : i + _BLOCK] @ vectors[picks].T).max(axis=1) for i in range(0, len(vectors), _BLOCK)]
-    )
+    nearest = nearest_cosines(vectors, picks)
     return {
         "mean_cosine_to_nearest_pick": round(float(nearest.astype(np.float64).mean()), 4),
         "worst_cosine_to_nearest_pick": round(float(nearest.min()), 4),
         "clusters_with_a_pick": round(len(np.unique(labels[picks])) / len(np.unique(labels)), 4),
     }
+
+
+def nearest_cosines(vectors: NDArray[np.float32], picks: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The cosine of every row (n x d, unit rows) to the nearest of the rows at `picks` (n,)."""
+    import numpy as np
+
+    chosen = vectors[picks].T
+    blocks = [(vectors[i : i + _BLOCK] @ chosen).max(axis=1) for i in range(0, len(vectors), _BLOCK)]
+    return np.concatenate(blocks)

@@ -1,17 +1,11 @@
-"""Rows that say the same twice: exact duplicates by text, near-duplicates by cosine."""
+"""Rows that say the same twice, letter by letter. Near-duplicates by cosine: neighbours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from curate.cleaning import Finding
 from curate.rows import Row
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_BLOCK = 8192
 
 
 def normalise(text: str) -> str:
@@ -19,42 +13,28 @@ def normalise(text: str) -> str:
     return " ".join(text.split())
 
 
-def exact_duplicates(rows: Sequence[Row]) -> list[tuple[int, str, str]]:
-    """(row index, "duplicate", detail) of every row whose instruction and output another row has, white space folded.
+def exact_key(row: Row) -> str:
+    """What two rows that are exact duplicates share: a digest of instruction and output, white space folded."""
+    from curate.artifact import digest_text
+
+    return digest_text(f"{normalise(row.instruction)}\0{normalise(row.output)}")
+
+
+def find_exact_duplicates(rows: Sequence[Row], held_out: Sequence[Row] = ()) -> list[Finding]:
+    """(row index, "duplicate", detail) of every row whose instruction and output another has, white space folded.
 
     The row with the smallest id survives, of identical ones the one with the lowest index: the order of the pool
     decides only between rows that are the same to the letter.
     """
-    survivor: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        key = (normalise(row.instruction), normalise(row.output))
+    survivor: dict[str, Row] = {}
+    keys = [exact_key(row) for row in rows]
+    for key, row in zip(keys, rows, strict=True):
         kept = survivor.get(key)
         if kept is None or (row.row_id, row.row_index) < (kept.row_id, kept.row_index):
             survivor[key] = row
-    found = []
-    for row in rows:
-        kept = survivor[normalise(row.instruction), normalise(row.output)]
+    found: list[Finding] = []
+    for key, row in zip(keys, rows, strict=True):
+        kept = survivor[key]
         if kept.row_index != row.row_index:
             found.append((row.row_index, "duplicate", f"of row {kept.row_index} ({kept.row_id})"))
-    return found
-
-
-def nearest_above(
-    vectors: NDArray[np.float32], others: NDArray[np.float32], bound: float
-) -> dict[int, tuple[int, float]]:
-    """{row of `vectors`: (nearest row of `others`, cosine)} for rows whose largest cosine reaches `bound`.
-
-    Both are unit rows. Cosines are rounded to 1e-5, so that the last bits of the arithmetic decide nothing.
-    """
-    import numpy as np
-
-    found: dict[int, tuple[int, float]] = {}
-    if not len(others) or not len(vectors):
-        return found
-    for start in range(0, len(vectors), _BLOCK):
-        cosine = np.round(vectors[start : start + _BLOCK] @ others.T, 5)
-        best = np.argmax(cosine, axis=1)
-        value = np.take_along_axis(cosine, best[:, None], axis=1)[:, 0]
-        for i in np.flatnonzero(value >= bound):
-            found[start + int(i)] = (int(best[i]), float(value[i]))
     return found

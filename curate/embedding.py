@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.encoders import DEFAULT_ENCODER, load_encoder
+from curate.encoders import MINILM, load_encoder
 from curate.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,12 +22,12 @@ EMBED_CHOICES = ("instruction", "output", "both")
 def text_to_embed(row: Row, embed: str) -> str:
     """What of a row the encoder sees."""
     text = {"instruction": row.instruction, "output": row.output, "both": f"{row.instruction}\n{row.output}"}[embed]
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def embed_rows(
     rows: Sequence[Row],
-    encoder: str = DEFAULT_ENCODER,
+    encoder: str = MINILM,
     embed: str = DEFAULT_EMBED,
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> tuple[NDArray[np.float32], str]:
@@ -37,22 +36,34 @@ def embed_rows(
     Cached in `cache/embeddings` under the digest of encoder, batch size, what is embedded and the row ids. A cache
     file that was cut short is computed again, and said.
     """
-    from curate.artifact import cache_dir, digest_json, file_lock
-    from curate.console import progress, say
+    from curate.array_cache import cached_array
+    from curate.console import progress
 
     loaded = load_encoder(encoder, batch_size)
-    key = digest_json([loaded.digest, embed, [row.row_id for row in rows]])[:32]
-    path = cache_dir("embeddings") / f"{key}.npy"
-    with file_lock(path.with_suffix(".lock")):
-        cached = _read_cache(path, len(rows))
-        if cached is not None:
-            return cached, loaded.digest
-        if path.exists():
-            say(f"The cached vectors {path} were damaged; computing them again.")
+
+    def compute() -> NDArray[np.float32]:
         with progress("Embedding", len(rows)) as advance:
-            vectors = unit_rows(loaded.encode([text_to_embed(row, embed) for row in rows], advance))
-        _write_cache(path, vectors)
-    return vectors, loaded.digest
+            return unit_rows(loaded.encode([text_to_embed(row, embed) for row in rows], advance))
+
+    def fits(vectors: NDArray[np.float32]) -> bool:
+        return vectors.dtype == "float32" and vectors.ndim == 2 and len(vectors) == len(rows)
+
+    key = _cache_key(loaded.digest, embed, [row.row_id for row in rows])
+    return cached_array("embeddings", key, "vectors", fits, compute), loaded.digest
+
+
+def cached_vectors(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> NDArray[np.float32] | None:
+    """What `embed_rows` kept for rows with these ids, in this order, by that encoder; None where nothing was kept."""
+    from curate.array_cache import stored_array
+
+    found = stored_array("embeddings", _cache_key(encoder_digest, embed, row_ids))
+    return found if found is not None and len(found) == len(row_ids) else None
+
+
+def _cache_key(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> str:
+    from curate.artifact import digest_json
+
+    return digest_json([encoder_digest, embed, list(row_ids)])[:32]
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,24 +78,3 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
             "Use another --encoder.",
         )
     return np.asarray(vectors / lengths, dtype=np.float32)
-
-
-def _read_cache(path: Path, n_rows: int) -> NDArray[np.float32] | None:
-    import numpy as np
-
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != n_rows:
-        return None
-    return np.asarray(vectors)
-
-
-def _write_cache(path: Path, vectors: NDArray[np.float32]) -> None:
-    import numpy as np
-
-    from curate.artifact import atomic_file
-
-    with atomic_file(path) as file:
-        np.save(file, vectors, allow_pickle=False)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     Encode = Callable[[Sequence[str], Callable[[int], None]], NDArray[np.float32]]
 
-MINILM, STATIC, TFIDF = "minilm", "static", "tfidf"
-DEFAULT_ENCODER = MINILM
+MINILM, STATIC, TFIDF, AUTO = "minilm", "static", "tfidf", "auto"
+DEFAULT_ENCODER = AUTO
+# Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
+# gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
+AUTO_MINILM_ROWS = 20_000
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 STATIC_DIMENSIONS = 256
 TFIDF_DIMENSIONS = 256
@@ -47,6 +50,13 @@ def minilm_source() -> str:
     return MINILM_HUB_ID
 
 
+def resolve_encoder(name: str, n_rows: int) -> str:
+    """The encoder that `name` means for a pool of `n_rows`: "auto" depends on the size alone, never on the machine."""
+    if name != AUTO:
+        return name
+    return MINILM if n_rows <= AUTO_MINILM_ROWS else STATIC
+
+
 def encoder_identity(name: str) -> str:
     """Digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
     from curate.artifact import digest_folder
@@ -59,7 +69,10 @@ def encoder_identity(name: str) -> str:
 
 
 def load_encoder(name: str, batch_size: int) -> Encoder:
-    """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id)."""
+    """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id).
+
+    "auto" has to be resolved for a pool before.
+    """
     from curate.artifact import digest_json
 
     identity = encoder_identity(name)
@@ -78,22 +91,37 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
 
 
 def load_static(identity: str) -> Any:
-    """MiniLM distilled to one vector a token (model2vec: Tulkens and van Dongen, 2024), made once and cached."""
+    """MiniLM distilled to one vector a token (model2vec: Tulkens and van Dongen, 2024), made once and cached.
+
+    A cached encoder that cannot be read, because its files were cut short, is distilled again, and said.
+    """
+    import shutil
+
     from model2vec import StaticModel
 
     from curate.artifact import cache_dir, digest_text, file_lock
     from curate.console import quiet, say
 
     folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
+    finished = folder / "finished"
     with file_lock(folder.with_suffix(".lock")), quiet():
-        if not (folder / "finished").is_file():
-            from model2vec.distill import distill
-
-            say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
-            with contextlib.redirect_stderr(io.StringIO()):
-                distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
-            (folder / "finished").touch()
+        if finished.is_file():
+            try:
+                return StaticModel.from_pretrained(str(folder))
+            except Exception as error:  # safetensors, tokenizers and json each raise classes of their own
+                say(f"The cached static encoder {folder} was damaged ({type(error).__name__}).")
+                shutil.rmtree(folder)
+        say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
+        _distill(folder)
+        finished.touch()
         return StaticModel.from_pretrained(str(folder))
+
+
+def _distill(folder: Path) -> None:
+    from model2vec.distill import distill
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
 
 
 def _encode_static(model: Any, texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:

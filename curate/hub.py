@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +37,7 @@ def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: 
 
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
     access = f"Ask for access at {page}, then run `hf auth login`."
-    said = _first_line(error)
+    said = hub_failure(error)
     what, step = {
         "gated": (f"The {kind} {repo_id} is gated: the hub gives it only to people who were granted access.", access),
         "forbidden": (f"The hub does not let you read the {kind} {repo_id} (it is private, or gated).", access),
@@ -64,6 +65,19 @@ def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: 
         ),
     }.get(_outcome(error), (f"The {kind} {repo_id} could not be loaded ({said}).", f"Look at {page}."))
     return UserError(what, f"{step} {_MEANWHILE[kind]}")
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """In the block the hub's libraries take what is on this machine and ask nobody, as with HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def require_on_hub(repo_id: str, kind: Kind) -> None:
@@ -130,7 +144,7 @@ def _chain(error: BaseException, hidden_too: bool = True) -> Iterator[BaseExcept
         current = current.__cause__ or (current.__context__ if hidden_too or not current.__suppress_context__ else None)
 
 
-def _first_line(error: BaseException) -> str:
+def hub_failure(error: BaseException) -> str:
     """The innermost cause in at most 200 characters: the outer ones repeat it with advice that does not fit here."""
     *_, cause = _chain(error, hidden_too=False)
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import UserError
 from curate.selection import DECISIONS, Selection
 
+if TYPE_CHECKING:
+    from curate.rows import Row
+
 
 @dataclass(frozen=True)
 class RowStory:
-    """One row's decision, and the selected row nearest to it on the map's own vectors (None when it has none)."""
+    """One row's decision, what it asks, and the pick most like it (never itself).
+
+    `nearest_pick` is None where that is not known; then `why_unknown` is a sentence that says why.
+    """
 
     decision: dict[str, Any]
+    instruction: str | None
     nearest_pick: str | None
+    nearest_instruction: str | None
     nearest_cosine: float | None
+    why_unknown: str | None = None
 
 
 def read_decisions(selection: Selection) -> list[dict[str, Any]]:
@@ -53,7 +62,8 @@ def summarise(selection: Selection) -> dict[str, Any]:
 def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
     """Why the rows with this id (or this start of an id, or this row index) were kept or dropped.
 
-    The nearest pick is found with the selection's own encoder, which is loaded for it.
+    The nearest pick is found among the vectors the selection was made with, from the cache. A row that has none there
+    is embedded now, by the same encoder, from the pool, where that is still the same.
     """
     decisions = read_decisions(selection)
     by_index = [d for d in decisions if str(d["row_index"]) == row_id]
@@ -65,31 +75,81 @@ def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
         )
     if len({d["row_id"] for d in found}) > 1:
         raise UserError(f"{len(found)} rows have an id that starts with {row_id}.", "Give more of the id.")
-    nearest = _nearest_pick(selection, found[0])
-    return [RowStory(decision, *nearest) for decision in found]
+    asked = {row.row_id: row.instruction for row in [*selection.selected, *selection.holdout]}
+    row = _pool_row(selection, found[0]) if found[0]["row_id"] not in asked else None
+    instruction = row.instruction if row is not None else asked.get(found[0]["row_id"])
+    try:
+        nearest, cosine = _nearest_pick(selection, decisions, found[0], row)
+    except UserError as error:
+        return [RowStory(d, instruction, None, None, None, str(error)) for d in found]
+    return [RowStory(d, instruction, nearest, asked[nearest], cosine) for d in found]
 
 
-def _nearest_pick(selection: Selection, decision: dict[str, Any]) -> tuple[str | None, float | None]:
-    import numpy as np
-
-    from curate.embedding import text_to_embed
-    from curate.encoders import load_encoder
-    from curate.rows import Row
+def _pool_row(selection: Selection, decision: dict[str, Any]) -> Row | None:
+    """The row itself, read from the pool again; None where the pool is gone or has changed."""
     from curate.sources import load_rows
 
     config = selection.manifest.config
-    pool = load_rows(config["dataset"], config["columns"])
-    if pool.digest != config["pool_digest"]:
-        return None, None
-    row = pool.rows[decision["row_index"]]
-    others = [
-        Row(-1, s.row_id, s.instruction, s.output, s.source) for s in selection.selected if s.row_id != row.row_id
-    ]
-    if not others or not row.output.strip():
-        return None, None
-    texts = [text_to_embed(each, config["embed"]) for each in (row, *others)]
-    vectors = load_encoder(config["encoder"], config["batch_size"]).encode(texts, lambda n: None)
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosine = vectors[1:] @ vectors[0]
+    try:
+        pool = load_rows(config["dataset"], config["columns"])
+    except UserError:
+        return None
+    return pool.rows[decision["row_index"]] if pool.digest == config["pool_digest"] else None
+
+
+def _nearest_pick(
+    selection: Selection, decisions: list[dict[str, Any]], decision: dict[str, Any], row: Row | None
+) -> tuple[str, float]:
+    """The selected row most like this one, and the cosine; a `UserError` where that cannot be known."""
+    import numpy as np
+
+    from curate.embedding import cached_vectors
+
+    picks = [s.row_id for s in selection.selected if s.row_id != decision["row_id"]]
+    if not picks:
+        raise UserError("There is no other pick.", "")
+    config = selection.manifest.config
+    embedded = sorted((d["row_id"], d["row_index"]) for d in decisions if d["x"] is not None)
+    vectors = cached_vectors(config["encoder_digest"], config["embed"], [row_id for row_id, _ in embedded])
+    if vectors is None:
+        raise UserError(
+            "The vectors of this selection are no longer in the cache.", "Make it again in another --out to have them."
+        )
+    place = {row_id: position for position, (row_id, _) in enumerate(embedded)}
+    mine = vectors[place[decision["row_id"]]] if decision["row_id"] in place else _embed_alone(config, decision, row)
+    cosine = vectors[[place[row_id] for row_id in picks]] @ mine
     best = int(np.argmax(cosine))
-    return others[best].row_id, round(float(cosine[best]), 4)
+    return picks[best], round(float(cosine[best]), 4)
+
+
+def _embed_alone(config: dict[str, Any], decision: dict[str, Any], row: Row | None) -> Any:
+    """The vector of a row that the selection did not embed."""
+    from curate.embedding import text_to_embed, unit_rows
+    from curate.encoders import TFIDF, load_encoder
+
+    if config["encoder"] == TFIDF:
+        raise UserError(f"It was not embedded ({decision['reason']}), and tfidf embeds whole pools only.", "")
+    if row is None:
+        raise UserError(f"It was not embedded ({decision['reason']}), and the pool is no longer what it was.", "")
+    text = text_to_embed(row, config["embed"])
+    if not text.strip():
+        raise UserError("It has no text to embed.", "")
+    encoder = load_encoder(config["encoder"], config["batch_size"])
+    return unit_rows(encoder.encode([text], lambda n: None))[0]
+
+
+def row_lines(story: RowStory) -> str:
+    """A row's story for a terminal: its fate and why, its size and place, and the pick most like it."""
+    from curate.page.curation import short_label
+
+    d = story.decision
+    fate = f"{d['fate'].replace('_', ' ')}: {d['reason']}" + (f", {d['detail']}" if d["detail"] else "")
+    lines = [f"row {d['row_index']} ({d['row_id']})", f"  {fate}"]
+    if story.instruction is not None:
+        lines.append(f"  asks: {short_label(story.instruction)}")
+    cluster = "no cluster" if d["cluster"] is None else f"cluster {d['cluster']}"
+    lines.append(f"  {d['token_count']} tokens, {cluster}")
+    if story.nearest_pick is None:
+        return "\n".join([*lines, f"  nearest pick not known: {story.why_unknown}"])
+    lines.append(f"  nearest pick: {story.nearest_pick}, cosine {story.nearest_cosine:.4f}")
+    return "\n".join([*lines, f"    asks: {short_label(story.nearest_instruction or '')}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from curate.artifact.manifest_schema import FileRecord
+    from curate.cleaning import Finding
+    from curate.decontamination import BenchmarkTask
     from curate.prompt import PromptTemplate
     from curate.sources import LoadedPool
     from curate.strategies import Candidates, Picks
@@ -35,6 +38,8 @@ class Work:
     template: PromptTemplate
     token_counts: NDArray[np.int32]
     notes: list[str] = field(default_factory=list)
+    benchmarks: list[BenchmarkTask] = field(default_factory=list)
+    inputs: list[FileRecord] = field(default_factory=list)  # the pool's files, the benchmarks', the target's
     seconds: dict[str, float] = field(default_factory=dict)
     embedded: list[int] = field(default_factory=list)  # row indices, in row_id order
     embeddings: Any = None  # (len(embedded), d)
@@ -43,6 +48,7 @@ class Work:
     candidates: list[int] = field(default_factory=list)  # row indices, in row_id order
     clusters: Any = None  # labels of `embedded`
     centres: Any = None
+    target_rows: list[Row] = field(default_factory=list)  # those of --target, in row_id order
     picked: list[int] = field(default_factory=list)  # row indices, in pick order
     coverage: dict[str, float | None] = field(default_factory=dict)
 
@@ -63,15 +69,27 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     from curate.write_selection import existing, selection_folder, write
 
     config.check()
+    config.check_needs()
     inputs_exist(config)
     work = load(config)
     folder = selection_folder(work, out)
     if existing(work, folder):
         return read_selection(folder)
+    find_candidates(work)
+    with work.timed("pick"):
+        pick(work)
+    write(work, folder, command)
+    return read_selection(folder)
+
+
+def find_candidates(work: Work) -> None:
+    """Every step between loading and picking: what is left, embedded and clustered, is what a strategy chooses from."""
     with work.timed("hold_out"):
         hold_out(work)
     with work.timed("bound"):
         bound(work)
+    clean(work)
+    read_scores(work, work.config, work.fates.open_rows())
     with work.timed("embed"):
         embed(work)
     with work.timed("near_duplicates"):
@@ -79,44 +97,66 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     require_enough(work)
     with work.timed("cluster"):
         cluster(work)
-    with work.timed("pick"):
-        pick(work)
-    write(work, folder, command)
-    return read_selection(folder)
 
 
 def load(config: SelectConfig) -> Work:
-    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template."""
+    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template.
+
+    The work's config names the encoder that `auto` stands for, so that a selection records what was used.
+    """
+    from curate.decontamination import load_benchmarks
+    from curate.encoders import resolve_encoder
     from curate.prompt import chat_template, load_prompt_template
     from curate.sources import load_rows
-    from curate.tokens import count_tokens, load_tokenizer, tokenizer_digest
+    from curate.tokens import count_pool_tokens, load_tokenizer, tokenizer_digest
 
     started = time.perf_counter()
     tokenizer = load_tokenizer(config.model, config.tokenizer)
     given = config.prompt_template
     template = chat_template(tokenizer) if given == "chat" else load_prompt_template(given)
+    benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
     pool = load_rows(config.dataset, config.columns)
+    target = load_rows(config.target) if config.target is not None else None
     loaded = time.perf_counter()
-    counts = count_tokens(tokenizer, template, [(row.instruction, row.output) for row in pool.rows])
-    work = Work(config, pool, Fates(len(pool.rows)), tokenizer_digest(tokenizer), template, counts, list(pool.notes))
+    config = replace(config, encoder=resolve_encoder(config.encoder, len(pool.rows)))
+    digest = tokenizer_digest(tokenizer)
+    counts = count_pool_tokens(tokenizer, digest, template, pool.rows, pool.digest)
+    work = Work(config, pool, Fates(len(pool.rows)), digest, template, counts, list(pool.notes))
+    work.benchmarks, work.inputs = benchmarks, [*pool.inputs, *benchmark_files]
+    if target is not None:
+        work.target_rows = sorted(target.rows, key=lambda row: (row.row_id, row.row_index))
+        work.inputs += target.inputs
     work.fates.exclude((index, reason, detail) for index, (reason, detail) in sorted(pool.excluded.items()))
     work.seconds = {"load": loaded - started, "count_tokens": time.perf_counter() - loaded}
     return work
 
 
 def hold_out(work: Work) -> None:
-    """Exclude empty outputs and duplicates, then reserve the holdout by content: nothing a user varies plays a part."""
-    from curate.duplicates import exact_duplicates
+    """Exclude empty outputs and duplicates, then reserve the holdout by content: nothing a user varies plays a part.
+
+    With those two checks off the holdout is the same; such rows stay candidates, duplicates of a held-out row apart.
+    """
+    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
+    from curate.duplicates import exact_key
     from curate.holdout import reserve_holdout
 
-    work.fates.exclude((i, "empty_output", None) for i in work.fates.open_rows() if not work.rows[i].output.strip())
-    work.fates.exclude(exact_duplicates([work.rows[i] for i in work.fates.open_rows()]))
-    distinct = {work.rows[i].row_id: i for i in work.fates.open_rows()}
+    barred: list[Finding] = []
+    for name in BEFORE_HOLDOUT:
+        gone = {i for i, _, _ in barred}
+        found = CHECKS[name].load()([work.rows[i] for i in work.fates.open_rows() if i not in gone], [])
+        barred += found
+        work.fates.exclude(found if name in work.config.clean else [])
+    gone = {i for i, _, _ in barred}
+    distinct = {work.rows[i].row_id: i for i in work.fates.open_rows() if i not in gone}
     taken, note = reserve_holdout(list(distinct), work.config.holdout)
     work.notes += [note] if note else []
     work.held_out = [distinct[row_id] for row_id in sorted(taken)]
     for i in work.held_out:
         work.fates.decide(i, HELD_OUT, "holdout")
+    if not set(BEFORE_HOLDOUT) <= set(work.config.clean):
+        held_out = {exact_key(work.rows[i]) for i in work.held_out}
+        repeats = [i for i in work.fates.open_rows() if exact_key(work.rows[i]) in held_out]
+        work.fates.exclude((i, "duplicate", "of a held-out row") for i in repeats)
 
 
 def bound(work: Work) -> None:
@@ -130,14 +170,32 @@ def bound(work: Work) -> None:
             work.fates.exclude([(i, "too_short", f"{n} tokens, bound {low}")])
 
 
+def clean(work: Work) -> None:
+    """Exclude candidates that leak a benchmark, then those the checks of `--clean` find; held-out rows stay."""
+    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
+
+    held_out = [work.rows[i] for i in work.held_out]
+    if work.benchmarks:
+        from curate.decontamination import find_leaks
+
+        with work.timed("decontaminate"):
+            work.fates.exclude(find_leaks([work.rows[i] for i in work.fates.open_rows()], work.benchmarks))
+            leaky = len(find_leaks(held_out, work.benchmarks))
+        work.notes += [f"{leaky} held-out rows leak a benchmark as well; they stay held out."] if leaky else []
+    for name in work.config.clean:
+        if name not in BEFORE_HOLDOUT:
+            with work.timed(f"clean_{name.replace('-', '_')}"):
+                work.fates.exclude(CHECKS[name].load()([work.rows[i] for i in work.fates.open_rows()], held_out))
+
+
 def embed(work: Work) -> None:
-    """Vectors for every distinct row, bounded or not, so that other bounds find them cached; in row_id order."""
+    """Vectors for every row with an output, once each, whatever excluded it since: other settings find them cached."""
+    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
     from curate.embedding import embed_rows
 
-    bounded_out = {"too_long", "too_short"}
-    fates = work.fates
-    rows = [i for i in range(fates.n_rows) if fates.fate[i] in (None, HELD_OUT) or fates.reason[i] in bounded_out]
-    work.embedded = sorted(rows, key=lambda i: work.rows[i].row_id)
+    without = {CHECKS[name].reason for name in BEFORE_HOLDOUT} | {reason for reason, _ in work.pool.excluded.values()}
+    rows = [i for i in range(work.fates.n_rows) if work.fates.reason[i] not in without]
+    work.embedded = sorted(rows, key=lambda i: (work.rows[i].row_id, i))
     config = work.config
     if not work.embedded:
         raise UserError("No row of the pool has an output.", "Check --columns.")
@@ -146,20 +204,46 @@ def embed(work: Work) -> None:
     )
 
 
+def read_scores(work: Work, config: SelectConfig, rows: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Scores of some rows, in order, where the strategy needs them. They are first asked for before anything is
+    embedded, so that missing ones are an error at once."""
+    from curate.scoring import load_scores, score_command
+    from curate.strategies import STRATEGIES
+
+    if "scores" not in STRATEGIES[config.strategy].needs:
+        return {}
+    command = score_command(config.as_record())
+    return load_scores([work.rows[i] for i in rows], config.score_model, command)
+
+
+def read_target(work: Work, config: SelectConfig) -> NDArray[np.float32] | None:
+    """Vectors of the target rows (t x d), where the strategy needs them."""
+    from curate.embedding import embed_rows
+    from curate.strategies import STRATEGIES
+
+    if "target" not in STRATEGIES[config.strategy].needs:
+        return None
+    config.check_needs()
+    used = work.config  # the space the pool was embedded in
+    return embed_rows(work.target_rows, used.encoder, used.embed, used.batch_size)[0]
+
+
 def drop_near_holdout(work: Work) -> None:
     """Exclude candidates whose cosine to a held-out row reaches the bound: they would leak the holdout."""
-    from curate.duplicates import nearest_above
+    import numpy as np
+
+    from curate.neighbours import ROUNDING, nearest, one_thread_a_product
 
     place = {row: position for position, row in enumerate(work.embedded)}
     open_rows = sorted(work.fates.open_rows(), key=place.__getitem__)
     held = work.held_out
-    hits = nearest_above(
-        work.embeddings[[place[i] for i in open_rows]],
-        work.embeddings[[place[i] for i in held]],
-        work.config.near_duplicate,
-    )
-    for position, (nearest, cosine) in hits.items():
-        detail = f"{work.rows[held[nearest]].row_id} cosine {cosine:.4f}"
+    with one_thread_a_product():
+        place_held, cosine = nearest(
+            work.embeddings[[place[i] for i in open_rows]], work.embeddings[[place[i] for i in held]]
+        )
+    hits = np.flatnonzero(cosine >= work.config.near_duplicate - ROUNDING).tolist()
+    for position in hits:
+        detail = f"{work.rows[held[place_held[position]]].row_id} cosine {cosine[position]:.4f}"
         work.fates.exclude([(open_rows[position], "near_duplicate_of_holdout", detail)])
     gone = {open_rows[position] for position in hits}
     work.candidates = [i for i in open_rows if i not in gone]
@@ -207,8 +291,8 @@ def build_candidates(work: Work) -> Candidates:
         centres=work.centres,
         token_counts=work.token_counts[work.candidates],
         prompt_chars=np.array([len(work.rows[i].instruction) for i in work.candidates], dtype=np.int32),
+        output_chars=np.array([len(work.rows[i].output) for i in work.candidates], dtype=np.int32),
         row_index=np.array(work.candidates, dtype=np.int64),
-        scores={},
     )
 
 
@@ -219,7 +303,7 @@ def pick(work: Work) -> None:
     from curate.coverage import measure_coverage
 
     candidates = build_candidates(work)
-    picks = choose(work.config, candidates, np.random.default_rng([work.config.seed, 2]))
+    picks = choose(work.config, complete(work, work.config, candidates), np.random.default_rng([work.config.seed, 2]))
     work.notes += picks.notes
     work.picked = [work.candidates[i] for i in picks.indices.tolist()]
     work.coverage = measure_coverage(candidates.embeddings, picks.indices, candidates.labels)
@@ -230,6 +314,11 @@ def pick(work: Work) -> None:
         work.fates.exclude([(work.candidates[position], "near_duplicate", detail)])
     for i in work.fates.open_rows():
         work.fates.decide(i, NOT_PICKED, "not_picked", None)
+
+
+def complete(work: Work, config: SelectConfig, candidates: Candidates) -> Candidates:
+    """The candidates with the scores and the target that the strategy of `config` needs."""
+    return replace(candidates, scores=read_scores(work, config, work.candidates), target=read_target(work, config))
 
 
 def choose(config: SelectConfig, candidates: Candidates, rng: np.random.Generator) -> Picks:

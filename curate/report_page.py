@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.page import build_curation, render_document
-from curate.page.curation import curation_charts
+from curate.page.curation_charts import curation_charts
 
 
 @dataclass(frozen=True)

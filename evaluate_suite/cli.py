@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.console import print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table
+from evaluate_suite.study import DRAWS, SEEDS
+
+if TYPE_CHECKING:
+    from evaluate_suite.report import Report
 
 app = typer.Typer(
     add_completion=False,
@@ -43,6 +47,18 @@ COMPARE_EXAMPLES = """Examples:
 
   evalsuite compare ours.jsonl theirs.jsonl --json"""
 
+STUDY_EXAMPLES = """Examples:
+
+  evalsuite study --strategies random,kmeans --draws 3 --k 500 --dataset stdlib --preset cpu-demo --dry-run
+
+  evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000"""
+
+EXECUTE_EXAMPLES = """Examples:
+
+  evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl
+
+  evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl --out results.jsonl --execute"""
+
 JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
 
 
@@ -52,13 +68,17 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: reports/NAME.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSONL of raw prompts. Default: the packaged set.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest generation. Default: as the runs say.")] = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Have every model solve --tasks and run its code in the sandbox.")
+    ] = False,
+    tasks: Annotated[Path | None, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL, for --execute.")] = None,
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
     port: Annotated[int, typer.Option(help="Port of --watch; 0 takes a free one.")] = 0,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
-    from evaluate_suite.report import GATES, ReportRequest, check_gates, summary_rows
+    from evaluate_suite.report import GATES, ReportRequest, check_gates
     from evaluate_suite.report import report as make_report
 
     if watch is not None:
@@ -67,19 +87,40 @@ def report(
         serve(watch, port)
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
-    made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens), sys.argv)
+    made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute), sys.argv)
+    _show(made, as_json)
+    check_gates(made.record, gates)
+
+
+def _show(made: Report, as_json: bool) -> None:
+    """The answer and the runs in short for people; the page's path or the whole record for programs."""
+    from evaluate_suite.report_page import run_columns
+
     say(made.record["headline"])
     say(made.record["second"])
-    summary_table(made.record["name"], summary_rows(made.record))
+    columns_table(*run_columns(made.record))
     print_result(made.record if as_json else made.path / "index.html")
-    check_gates(made.record, gates)
+
+
+def parse_list(given: str | None) -> list[str]:
+    """What stands between commas."""
+    return [name.strip() for name in (given or "").split(",") if name.strip()]
+
+
+def parse_numbers(given: str | None, option: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    from curate.errors import UsageError
+
+    if not all(text.isdecimal() for text in parse_list(given)):
+        raise UsageError(f'{option} is "{given}".', "Write whole numbers with commas: 250,500,2000")
+    return [int(text) for text in parse_list(given)]
 
 
 def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[str]:
     """Names separated by commas; an unknown one is a usage error."""
     from curate.errors import UsageError, did_you_mean
 
-    names = [name.strip() for name in (given or "").split(",") if name.strip()]
+    names = parse_list(given)
     for name in names:
         if name not in allowed:
             raise UsageError(f'{option} does not know "{name}".', did_you_mean(name, allowed))
@@ -112,6 +153,52 @@ def _summary_text(summary: dict[str, object]) -> str:
     return f"{format_number(mean)}{between}, {counts}"
 
 
+@app.command(epilog=EXECUTE_EXAMPLES)
+def execute(
+    tasks: Annotated[Path, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL.")],
+    generations: Annotated[Path | None, typer.Option(help="JSONL with task_id (or prompt) and completion.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="One line of task_id, passed and reason per generation; goes on where it stopped."),
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--execute", help="Run the code in the sandbox. Without it, the files are only checked.")
+    ] = False,
+    style: Annotated[
+        str, typer.Option(help="completion: it continues the prompt. raw: it is a whole answer, code and prose.")
+    ] = "completion",
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Run the tasks' own solutions in place of generations.")
+    ] = False,
+    cpu_seconds: Annotated[float | None, typer.Option(help="Of CPU time, for each program. Default: 3.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Programs at a time. Default: one for each CPU.")] = None,
+    unsafe_local: Annotated[
+        bool, typer.Option("--unsafe-local", help="Run the code with NO sandbox, as you, on this machine.")
+    ] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Run generated code against its tests in a sandbox that needs no root, and print pass@k."""
+    from dataclasses import replace
+
+    from curate.errors import UsageError
+    from evaluate_suite.execution.execute import execute as run_all
+    from evaluate_suite.execution.execute import result_lines, summary_rows
+    from evaluate_suite.execution.limits import DEFAULT_LIMITS
+
+    if (generations is None) != reference:
+        raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
+    limits = DEFAULT_LIMITS if cpu_seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=cpu_seconds)
+    found = run_all(
+        tasks, generations, out, workers=workers, limits=limits, style=style, unsafe_local=unsafe_local, execute=run
+    )  # fmt: skip
+    summary_table(str(generations or tasks), summary_rows(found))
+    if as_json:
+        print_result(found.as_dict())
+        return
+    for line in result_lines(found):
+        print_result(line)
+
+
 @app.command(epilog=VERDICT_EXAMPLES)
 def verdict(
     history: Annotated[str, typer.Argument(help="A run, a history.jsonl, or CSV/JSON: step, train_loss, eval_loss.")],
@@ -119,7 +206,8 @@ def verdict(
 ) -> None:
     """What a loss history says about the training, by which rule, and what to try."""
     from curate.artifact import home
-    from evaluate_suite.fit_signals import judge, read_history
+    from evaluate_suite.fit_signals import judge
+    from evaluate_suite.history_files import read_history
 
     run = home() / "runs" / history
     found = judge(read_history(run if run.is_dir() and not Path(history).exists() else Path(history)))
@@ -134,19 +222,62 @@ def compare(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
-    from curate.page import format_number
-    from evaluate_suite.compare_models import compare_given, pair_line
+    from evaluate_suite.compare_models import compare_given, comparison_lines
 
     compared = compare_given(models)
-    if as_json:
-        print_result(compared.as_record())
+    print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
+
+
+@app.command(epilog=STUDY_EXAMPLES)
+def study(
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Training settings.")] = None,
+    strategies: Annotated[str, typer.Option(help="Names with commas; random is always among them.")] = "random,kmeans",
+    draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
+    seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
+    k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
+    token_budget: Annotated[
+        int | None, typer.Option(help="Tokens a selection instead: equal training for all.")
+    ] = None,
+    random_budgets: Annotated[
+        str | None, typer.Option(help="More sizes to draw random at, with commas: for random-equivalents.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
+    model: Annotated[str | None, typer.Option(help="As in curate select. Default: the preset's.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="As in curate select.")] = None,
+    holdout: Annotated[int | None, typer.Option(help="As in curate select.")] = None,
+    near_duplicate: Annotated[float | None, typer.Option(help="As in curate select.")] = None,
+    preset: Annotated[str | None, typer.Option(help="As in finetune run. Default: the preset of the model.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with training settings; it comes after the preset.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL of raw prompts. Default: the packaged set.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest generation. Default: as the runs say.")] = None,
+    wandb: Annotated[str, typer.Option(help="online, offline or off.")] = "off",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: reports/NAME.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; make nothing.")] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
+    from evaluate_suite.study import StudyRequest, base_and_recipe, plan_lines, plan_study
+    from evaluate_suite.study import study as run_study
+
+    chosen = {
+        "dataset": dataset, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,
+        "max_tokens": max_tokens, "holdout": holdout, "near_duplicate": near_duplicate,
+    }  # fmt: skip
+    base, recipe = base_and_recipe(chosen, preset, config, overrides or [])
+    request = StudyRequest(
+        parse_list(strategies), base, recipe, draws, seeds, parse_numbers(random_budgets, "--random-budgets"),
+        out, prompts, max_new_tokens, wandb,
+    )  # fmt: skip
+    plan = plan_study(request)
+    for line in plan_lines(plan):
+        say(line)
+    if dry_run:
+        print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
-    print_result(compared.measure)
-    for name, estimate in compared.estimates.items():
-        between = f"{format_number(estimate.low, 4)} to {format_number(estimate.high, 4)}"
-        print_result(f"  {name}: {format_number(estimate.estimate, 4)} ({between}), n {estimate.n}")
-    for pair in compared.pairs:
-        print_result(f"  {pair.second} minus {pair.first}: {pair_line(pair)}")
+    _show(run_study(request, sys.argv), as_json)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

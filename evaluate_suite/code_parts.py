@@ -8,12 +8,13 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evaluate_suite.languages import MAX_CHARS, can_parse, parse_tree, python_tree
+from curate.code.languages import MAX_CHARS, can_parse, parse_tree, python_tree
 
 ANSWER = "answer"
 TESTS = "tests"
 UNRELATED = "unrelated"
 _ATTEMPTS = 20
+_PROGRAM = re.compile(r"\b(app|application|script|program|server|cli|tool|game|bot)\b", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _CONTINUES = re.compile(r"(else|elif|except|finally)\b|[)\]}]")
 _DEFINITIONS = {
@@ -21,6 +22,9 @@ _DEFINITIONS = {
     "struct_item", "impl_item", "enum_item", "interface_declaration", "class_specifier", "lexical_declaration",
     "export_statement", "method", "class", "generator_function_declaration",
 }  # fmt: skip
+_FUNCTION = re.compile(r"(?:async )?(?:function\*?|class) (\w+)")
+_NAME_PART = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{3,}")
+_WORD = re.compile(r"\w+")
 _DEFINED = re.compile(r"\b(?:function\*?|class|const|let|var|def|fn|func|interface|struct|enum)\s+(\w+)")
 
 
@@ -93,6 +97,7 @@ def python_parts(code: str, prompt: str = "", already: int = 0) -> tuple[list[Pa
 class _PythonKinds:
     def __init__(self, tree: ast.Module, ends: list[int], prompt: str, already: int) -> None:
         self.body, self.asked = tree.body, set(re.findall(r"\w+", prompt))
+        self.asks_for_program = bool(_PROGRAM.search(prompt))
         self.uses = [{node.id for node in ast.walk(stmt) if isinstance(node, ast.Name)} for stmt in self.body]
         self.names = [_bound_names(stmt) for stmt in self.body]
         definitions = [i for i, stmt in enumerate(self.body) if _is_definition(stmt) and ends[i] > already]
@@ -116,6 +121,7 @@ class _PythonKinds:
         for i in answer:
             known |= self.names[i]
             needed |= self.uses[i]
+        defined = {name for i in answer if isinstance(self.body[i], ast.FunctionDef) for name in self.names[i]}
         kinds: dict[int, tuple[str, str]] = {}
         foreign: set[str] = set()
         for i in range(self.first + 1, len(self.body)):
@@ -125,12 +131,16 @@ class _PythonKinds:
                 # What a later definition needs may come before it, so the answer's needs are looked up as they grow.
                 if name in known or name in foreign:
                     kinds[i] = UNRELATED, "defined again"
+                elif _decorators(stmt) & defined and name not in needed and name not in self.asked:
+                    kinds[i] = TESTS, "decorated as an example"
                 elif name in needed or self.uses[i] & known or name in self.asked:
                     known |= self.names[i]
                     needed |= self.uses[i]
                 else:
                     kinds[i] = UNRELATED, "another definition"
                     foreign |= self.names[i]
+            elif self.asks_for_program and _is_main_block(stmt):
+                needed |= self.uses[i]
             elif self.uses[i] & foreign and not self.uses[i] & known:
                 kinds[i] = UNRELATED, "uses another definition"
             elif isinstance(stmt, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign):
@@ -152,6 +162,16 @@ class _PythonKinds:
                 kinds[i] = following
 
 
+def _is_main_block(stmt: ast.stmt) -> bool:
+    return isinstance(stmt, ast.If) and "__name__" in ast.dump(stmt.test)
+
+
+def _decorators(stmt: ast.stmt) -> set[str]:
+    """Names of the plain functions, called or not, that decorate a definition."""
+    found = [getattr(d, "func", d) for d in getattr(stmt, "decorator_list", [])]
+    return {d.id for d in found if isinstance(d, ast.Name)}
+
+
 def _is_definition(stmt: ast.stmt) -> bool:
     return isinstance(stmt, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
 
@@ -164,11 +184,12 @@ def _bound_names(stmt: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(stmt) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
+def tree_parts(code: str, language: str, prompt: str = "") -> tuple[list[Part], int]:
     """As `python_parts`, for a language with a tree-sitter grammar, up to the first piece that does not parse.
 
-    A definition that stands there a second time word for word is unrelated; in JavaScript and TypeScript, statements
-    after the last definition that use one are tests. Other languages have no top-level calls to tell apart.
+    A definition that stands there a second time word for word is unrelated. In JavaScript and TypeScript, statements
+    after the last definition that use one are tests, and a later function or class that shares no name with the rest
+    and none with the prompt is unrelated. Other languages have no top-level calls to tell apart.
     """
     data = code[:MAX_CHARS].encode("utf-8", "replace")
     nodes = []
@@ -176,11 +197,13 @@ def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
         if node.has_error:
             break
         nodes.append(node)
+    scripted = language in ("javascript", "typescript")
+    strangers = _strangers([data[n.start_byte : n.end_byte].decode("utf-8", "replace") for n in nodes], prompt)
     seen: set[bytes] = set()
     names: set[str] = set()
     parts: list[Part] = []
     at, at_byte = 0, 0
-    for node in nodes:
+    for place, node in enumerate(nodes):
         raw = data[node.start_byte : node.end_byte]
         text = raw.decode("utf-8", "replace")
         stop = at + len(data[at_byte : node.end_byte].decode("utf-8", "replace"))
@@ -189,10 +212,12 @@ def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
         kind, why = ANSWER, ""
         if squeezed in seen and len(squeezed) >= 20:
             kind, why = UNRELATED, "defined again"
+        elif scripted and place in strangers:
+            kind, why = UNRELATED, "another definition"
         elif node.type in _DEFINITIONS:
             names |= set(_DEFINED.findall(text[:400]))
         elif (
-            language in ("javascript", "typescript")
+            scripted
             and node.type == "expression_statement"
             and not re.match(r"(module\.)?exports\b", text)
             and names & set(re.findall(r"\w+", text[:2000]))
@@ -207,10 +232,30 @@ def tree_parts(code: str, language: str) -> tuple[list[Part], int]:
     return parts, at
 
 
+def _strangers(texts: list[str], prompt: str) -> set[int]:
+    """Places of functions and classes, after the first, that share no name with the other pieces or the prompt."""
+    words = [set(_WORD.findall(text)) for text in texts]
+    own = [_FUNCTION.match(text) for text in texts]
+    first = next((i for i, match in enumerate(own) if match), len(texts))
+    asked = prompt.lower()
+    strangers = set()
+    for i in range(first + 1, len(texts)):
+        match = own[i]
+        if match is None:
+            continue
+        others = [j for j in range(len(texts)) if j != i]
+        used = any(match[1] in words[j] for j in others)
+        uses = any(other is not None and other[1] in words[i] for j, other in enumerate(own) if j != i)
+        wished = any(part.lower() in asked for part in [match[1], *_NAME_PART.findall(match[1])])
+        if not (used or uses or wished):
+            strangers.add(i)
+    return strangers
+
+
 def code_parts(code: str, language: str | None, prompt: str = "") -> tuple[list[Part], int]:
     """The parts of a program text and where the understood beginning ends; without a parser, all is the answer."""
     if language == "python":
         return python_parts(code, prompt)
     if language is not None and can_parse(language):
-        return tree_parts(code, language)
+        return tree_parts(code, language, prompt)
     return [Part(0, len(code), ANSWER)], len(code)

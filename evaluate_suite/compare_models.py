@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +11,43 @@ from curate.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from evaluate_suite.comparison import Interval, PairedDifference
+    from evaluate_suite.levels import LevelledComparison
+    from evaluate_suite.random_equivalent import RandomEquivalent
 
 EVAL_LOSS, PASSED = "eval loss (nats per token)", "share passed"
 
 
 @dataclass(frozen=True)
 class ComparedModels:
-    """Each model's own estimate and every pair of them."""
+    """Each model's own estimate, every pair of them, and what else is to be known.
+
+    For runs of several draws or seeds, `strategies` has the same over strategies, and `random_equivalents` what each is
+    worth in random tokens.
+    """
 
     measure: str
+    higher_is_better: bool
     estimates: dict[str, Interval]
     pairs: list[PairedDifference]
+    strategies: LevelledComparison | None = None
+    random_equivalents: dict[str, RandomEquivalent] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def as_record(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        from dataclasses import asdict
+        from evaluate_suite.comparison import overall_winner
 
-        estimates = {name: asdict(estimate) for name, estimate in self.estimates.items()}
-        return {"measure": self.measure, "models": estimates, "pairs": [pair.to_json() for pair in self.pairs]}
+        levels = self.strategies
+        return {
+            "measure": self.measure,
+            "higher_is_better": self.higher_is_better,
+            "models": {name: asdict(estimate) for name, estimate in self.estimates.items()},
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "winner": overall_winner(self.pairs),
+            "strategies": None if levels is None else asdict(levels),
+            "random_equivalents": {name: found.to_json() for name, found in self.random_equivalents.items()},
+            "notes": self.notes,
+        }
 
 
 def compare_given(given: Sequence[str]) -> ComparedModels:
@@ -42,31 +61,49 @@ def compare_given(given: Sequence[str]) -> ComparedModels:
 
 
 def compare_files(paths: Sequence[Path]) -> ComparedModels:
-    """Share passed by task, paired by task, clustered where a task has several samples."""
-    from evaluate_suite.comparison import compare_runs, ratio_with_interval
+    """Share passed by task on the tasks that all files have, paired by task; samples of a task are averaged first.
+
+    With one sample a task the share has Wilson's interval and pairs McNemar's exact test; with several, the mean over
+    tasks is the unbiased pass@1, and the task is the unit of every interval and test.
+    """
+    from evaluate_suite.comparison import compare_runs, mean_with_interval, share_with_interval
 
     read = {str(path): read_passed(path) for path in paths}
     if len(read) < len(paths):
         raise UsageError("A file is named twice.", "Name each file once.")
-    common = set.intersection(*(set(tasks) for tasks in read.values()))
+    common = sorted(set.intersection(*(set(tasks) for tasks in read.values())))
     if not common:
         raise UserError("The files have no task_id in common.", "Compare results of the same tasks.")
-    estimates = {
-        name: ratio_with_interval([sum(v) for v in tasks.values()], [len(v) for v in tasks.values()])
-        for name, tasks in read.items()
-    }
     values: dict[str, dict[Hashable, float]] = {
-        name: {task: sum(tasks[task]) / len(tasks[task]) for task in sorted(common)} for name, tasks in read.items()
+        name: {task: sum(tasks[task]) / len(tasks[task]) for task in common} for name, tasks in read.items()
     }
-    return ComparedModels(PASSED, estimates, compare_runs(values, higher_is_better=True))
+    single = all(len(tasks[task]) == 1 for tasks in read.values() for task in common)
+    estimates = {
+        name: share_with_interval(int(sum(shares.values())), len(common))
+        if single
+        else mean_with_interval(list(shares.values()))
+        for name, shares in values.items()
+    }
+    notes = [
+        f"{name} has {len(tasks) - len(common)} tasks that not every file has; they are left out."
+        for name, tasks in read.items()
+        if len(tasks) > len(common)
+    ]
+    pairs = compare_runs(values, higher_is_better=True, unit="tasks")
+    return ComparedModels(PASSED, True, estimates, pairs, notes=notes)
 
 
 def read_passed(path: Path) -> dict[str, list[float]]:
-    """Outcomes (0 or 1) by task_id of a JSONL file with `task_id` and `passed`."""
+    """Outcomes (0 or 1) by task_id of a JSONL file with `task_id` and `passed`.
+
+    What `evalsuite execute` left unscored (`passed` null, with a reason) is left out here too.
+    """
     from curate.artifact import read_jsonl
 
     found: dict[str, list[float]] = {}
     for number, row in enumerate(read_jsonl(path), start=1):
+        if row.get("passed", 0) is None and row.get("reason"):
+            continue
         if row.get("task_id") is None or not isinstance(row.get("passed"), bool):
             names = ", ".join(row) or "none"
             raise UserError(
@@ -83,6 +120,12 @@ def compare_run_losses(given: Sequence[str]) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
     from evaluate_suite.comparison import compare_runs, ratio_with_interval
     from evaluate_suite.report import ReportRequest, prepare, score_holdout
+    from evaluate_suite.report_strategies import (
+        compare_groups,
+        equivalent_sentence,
+        group_runs,
+        random_equivalents,
+    )
 
     work = prepare(ReportRequest(given))
     score_holdout(work)
@@ -95,19 +138,59 @@ def compare_run_losses(given: Sequence[str]) -> ComparedModels:
         name: ratio_with_interval([row.nll for row in rows], [row.tokens for row in rows])
         for name, rows in losses.items()
     }
-    return ComparedModels(EVAL_LOSS, estimates, compare_runs(values, higher_is_better=False, weights=weights))
+    pairs = compare_runs(values, higher_is_better=False, weights=weights)
+    groups = group_runs(work.evaluations)
+    levels = compare_groups(work.evaluations, groups)
+    worth = random_equivalents(work.evaluations, groups)
+    notes = [*(levels.notes if levels else []), *(equivalent_sentence(name, found) for name, found in worth.items())]
+    if levels is None or levels.scope != "strategies":
+        notes.append("Pairs of runs are about these runs, not their strategies: the rows alone are their unit.")
+    return ComparedModels(EVAL_LOSS, False, estimates, pairs, levels, worth, notes)
 
 
-def pair_line(pair: PairedDifference) -> str:
-    """One pair in a line for the terminal: effect, interval, adjusted p, and what was shown or could have been."""
+def comparison_lines(compared: ComparedModels) -> list[str]:
+    """The comparison as text for a terminal: estimates, pairs, strategies where there are several draws, the winner."""
+    from evaluate_suite.comparison import overall_winner
+
+    lines = [compared.measure, *_estimate_lines(compared.estimates)]
+    lines += ["", "second minus first", *(_pair_line(pair) for pair in compared.pairs)]
+    winner = overall_winner(compared.pairs)
+    if compared.strategies is not None:
+        levels = compared.strategies
+        lines += ["", f"{compared.measure}, taken together (about these {levels.scope})"]
+        lines += _estimate_lines(levels.estimates)
+        lines += ["", "second minus first", *(_pair_line(pair) for pair in levels.pairs)]
+        winner = overall_winner(levels.pairs)
+    lines += ["", *compared.notes] if compared.notes else []
+    return [*lines, "", f"Winner: {winner}." if winner else "No winner is shown."]
+
+
+def _estimate_lines(estimates: Mapping[str, Interval]) -> list[str]:
     from curate.page import format_number
 
+    width = max(len(name) for name in estimates)
+    lines = []
+    for name, e in estimates.items():
+        between = "" if e.low is None else f"  ({format_number(e.low, 4)} to {format_number(e.high, 4)})"
+        lines.append(f"  {name:<{width}}  {format_number(e.estimate, 4)}{between}  n {e.n}")
+    return lines
+
+
+def _pair_line(pair: PairedDifference) -> str:
+    """One pair in a line: effect, interval, corrected p values, and what was shown or could have been."""
+    from curate.page import format_number
+
+    who = f"  {pair.second} minus {pair.first}:"
     if pair.effect is None:
-        return f"not compared: {pair.reason}"
-    text = f"{format_number(pair.effect, 4)}"
+        return f"{who} not compared: {pair.reason}"
+    text = f"{who} {format_number(pair.effect, 4)}"
     if pair.low is not None:
         text += f" ({format_number(pair.low, 4)} to {format_number(pair.high, 4)})"
-    text += f", n {pair.n}, p {format_number(pair.p_holm, 4)} (Holm)"
+    text += (
+        f", {pair.n_units} {pair.unit}, p {format_number(pair.p_holm, 4)} (Holm) {format_number(pair.p_fdr, 4)} (FDR)"
+    )
     if pair.winner is not None:
         return f"{text}: {pair.winner} is better"
-    return f"{text}: no difference shown; {format_number(pair.smallest_detectable, 4)} could have been seen"
+    if pair.smallest_detectable is None:
+        return f"{text}: no difference shown"
+    return f"{text}: no difference shown; {format_number(pair.smallest_detectable, 4)} would have been, 4 times in 5"

@@ -18,6 +18,8 @@ CUDA_BATCH = 192
 CPU_CACHE_BYTES = 4 * 2**30
 CUDA_CACHE_SHARE = 0.8  # of the memory free after the weights are loaded
 REFILL_SHARE = 8  # new prompts enter once one slot in eight is free: a prefill is worth its own forward pass
+PREFILL_TOKENS = 128  # a forward pass over fewer is bound by reading the weights, not by the tokens
+PADDING_SHARE = 0.25
 LENGTH_STEP = 64  # attended lengths are rounded up to this on CUDA, so that few graphs are captured
 
 
@@ -145,6 +147,23 @@ def decode_in_slots(
         yield from finished
 
 
+def prefill_groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Where to cut prompts of ascending `lengths` into forward passes of their own, as (first, last) ranges.
+
+    A prompt joins the pass of its shorter neighbours unless padding them to its length would cost more than a quarter
+    of what they hold; passes below `PREFILL_TOKENS` are not worth cutting. Prompts without tokens are in no range.
+    """
+    groups: list[tuple[int, int]] = []
+    first, real = sum(length == 0 for length in lengths), 0
+    for last in range(first, len(lengths)):
+        padded = lengths[last] * (last - first + 1)
+        if real >= PREFILL_TOKENS and padded > (1 + PADDING_SHARE) * (real + lengths[last]):
+            groups.append((first, last))
+            first, real = last, 0
+        real += lengths[last]
+    return [*groups, (first, len(lengths))] if first < len(lengths) else groups
+
+
 class _Decoder:
     def __init__(
         self, model: Any, stop: list[int], tasks: Sequence[GenerationTask], settings: DecodingSettings, cells: int
@@ -200,16 +219,17 @@ class _Decoder:
         free = [index for index, slot in enumerate(self.slots) if slot is None]
         places = free[: len(chosen)]
         heads = [list(self.tasks[index].prompt_ids[:-1]) for index in chosen]
-        width = max(len(ids) for ids in heads)
-        if width:
-            ids = torch.tensor([head + [0] * (width - len(head)) for head in heads], device=self.device)
+        for first, last in prefill_groups([len(head) for head in heads]):
+            group = heads[first:last]
+            width = len(group[-1])
+            ids = torch.tensor([head + [0] * (width - len(head)) for head in group], device=self.device)
             # Padding stands on the right: with a causal mask no real token sees it, and later steps overwrite it.
             mask = torch.full((width, width), torch.finfo(self.model.dtype).min, dtype=self.model.dtype).triu(1)
-            self.cache.prefill_rows = torch.tensor(places, device=self.device)
+            self.cache.prefill_rows = torch.tensor(places[first:last], device=self.device)
             self._forward(
                 ids,
-                mask.to(self.device).expand(len(chosen), 1, width, width),
-                torch.arange(width, device=self.device).expand(len(chosen), width),
+                mask.to(self.device).expand(len(group), 1, width, width),
+                torch.arange(width, device=self.device).expand(len(group), width),
             )
             self.cache.prefill_rows = None
         for place, index, head in zip(places, chosen, heads, strict=True):

@@ -51,17 +51,51 @@ def watched_run(folder: Path) -> RunResult:
     )
 
 
+def planned_steps(folder: Path) -> int | None:
+    """How many steps the run was told to take; None where it was told epochs, or nothing can be read."""
+    from finetune.run_record import read_settings
+
+    try:
+        found = read_settings(folder)["config"].get("max_steps")
+    except (UserError, KeyError, AttributeError):
+        return None
+    return found if isinstance(found, int) else None
+
+
+def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
+    """Time, speed and memory as logged, and the time left where the number of steps is known."""
+    from curate.page import format_count, format_duration, format_number
+
+    path = folder / "timings.jsonl"
+    lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
+    if not lines:
+        return []
+    last = lines[-1]
+    seconds, done = last.get("elapsed_seconds"), int(last["step"])
+    rates = [line["tokens_per_second"] for line in lines if line.get("tokens_per_second")]
+    facts = [("Training for", format_duration(seconds))]
+    if steps is not None and seconds is not None and 0 < done < steps:
+        facts.append(("Time left, about", format_duration(seconds / done * (steps - done))))
+    if rates:
+        facts.append(("Tokens a second", format_count(round(sorted(rates)[len(rates) // 2]))))
+    if last.get("peak_memory_gib") is not None:
+        facts.append(("Peak memory", f"{format_number(last['peak_memory_gib'], 1)} GiB"))
+    return facts
+
+
 def render_live_page(folder: Path) -> str:
     """The page as it stands now; it asks for itself again every few seconds until the run is finished."""
     from curate.page import render_document
     from evaluate_suite.report_charts import loss_chart
     from evaluate_suite.report_page import PAGES, verdict_class
 
-    run = watched_run(folder)
+    run, steps = watched_run(folder), planned_steps(folder)
     return render_document(
         "live.html",
         {
             "run": run,
+            "steps": steps,
+            "facts": facts_so_far(folder, steps),
             "chart": loss_chart([run]),
             "verdict_class": verdict_class,
             "finished": (folder / MANIFEST).is_file(),

@@ -14,7 +14,7 @@ FIELDS = {"prompt_id", "prompt", "language", "tags", "reference"}
 
 @dataclass(frozen=True, slots=True)
 class RawPrompt:
-    """A prompt, the language it asks for (a name from `evaluate_suite.languages`, or None), and tags to group by."""
+    """A prompt, the language it asks for (a name from `curate.code.languages`, or None), and tags to group by."""
 
     prompt_id: str
     prompt: str
@@ -47,8 +47,8 @@ def load_raw_prompts(path: str | Path | None = None) -> list[RawPrompt]:
 
 
 def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
+    from curate.code.languages import canonical_language
     from curate.errors import did_you_mean
-    from evaluate_suite.languages import canonical_language
 
     for name in row:
         if name not in FIELDS:
@@ -64,7 +64,7 @@ def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
         raise UserError(f"{where}: the field tags is not a list of texts.", 'Example: "tags": ["short"]')
     language = row.get("language")
     if language is not None and canonical_language(language) is None:
-        from evaluate_suite.languages import languages
+        from curate.code.languages import languages
 
         raise UserError(f'{where}: unknown language "{language}".', did_you_mean(language, [*languages(), "null"]))
     return RawPrompt(

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from curate.artifact import MANIFEST, digest_json, finished, read_manifest, record_file, write_jsonl, write_manifest
 from curate.errors import GateError, UserError
+from evaluate_suite.report_execution import answer_tasks, execution_lines, prepare_execution, run_tasks
 from evaluate_suite.report_record import (
+    EXECUTIONS,
     GENERATIONS,
     KIND,
     PAGE,
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
     from evaluate_suite.eval_loss import EvalRows, RowEval
     from evaluate_suite.generation import DecodingSettings, Generation
     from evaluate_suite.raw_prompts import RawPrompt
+    from evaluate_suite.report_execution import Execution
     from evaluate_suite.report_models import ReportModels
     from finetune.run_record import Run
 
-INDEX = "index.html"
 GATES = ("overfit", "regression")
 # What must be equal for two runs to be compared: (what it is called, key of the run's manifest config).
 MUST_AGREE = (
@@ -50,6 +52,8 @@ class ReportRequest:
     out: Path | None = None
     prompts: Path | None = None
     max_new_tokens: int | None = None
+    tasks: Path | None = None
+    execute: bool = False
 
 
 @dataclass
@@ -77,6 +81,7 @@ class Work:
     prompts: list[RawPrompt]
     rows: EvalRows
     models: ReportModels
+    execution: Execution | None = None
     base_generations: list[Generation] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -106,6 +111,9 @@ def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
         score_holdout(work)
     with work.timed("generate"):
         write_answers(work)
+        answer_tasks(work)
+    with work.timed("execute"):
+        run_tasks(work)
     with work.timed("compare"):
         data = compare(work, folder.name)
     with work.timed("write"):
@@ -132,7 +140,8 @@ def prepare(request: ReportRequest) -> Work:
     new_tokens = request.max_new_tokens or min(run.config.report_max_new_tokens for run in runs)
     settings = DecodingSettings(max_new_tokens=new_tokens)
     settings.check()
-    return Work(request, evaluations, settings, load_raw_prompts(request.prompts), rows, models)
+    execution = prepare_execution(request)
+    return Work(request, evaluations, settings, load_raw_prompts(request.prompts), rows, models, execution)
 
 
 def finished_run_paths() -> list[Path]:
@@ -184,6 +193,7 @@ def report_digest(work: Work) -> str:
             [row.row_id for row in work.rows.scored],
             [asdict(prompt) for prompt in work.prompts],
             work.settings.as_record(),
+            *([] if work.execution is None else [work.execution.digest]),
         ]
     )
 
@@ -204,7 +214,7 @@ def existing(work: Work, folder: Path) -> bool:
         if read_manifest(folder, KIND).config.get("report_digest") == report_digest(work):
             return True
         raise UserError(f"{folder} holds another report.", "Name another --out, or remove that folder.")
-    ours = {PAGE, REPORT, GENERATIONS}
+    ours = {PAGE, REPORT, GENERATIONS, EXECUTIONS}
     foreign = [p.name for p in sorted(folder.iterdir()) if p.name not in ours] if folder.is_dir() else []
     if foreign:
         raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
@@ -240,10 +250,15 @@ def compare(work: Work, name: str) -> ReportData:
 def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) -> None:
     """Write the report's files, the manifest last, and the index that lists it."""
     from curate.artifact import write_text
+    from curate.page import write_index
     from evaluate_suite.report_page import render_report_page
 
     folder.mkdir(parents=True, exist_ok=True)
     n_lines = write_jsonl(folder / GENERATIONS, generation_lines(data.prompts))
+    outputs = [record_file(folder, GENERATIONS, n_lines)]
+    if work.execution is not None:
+        n_executed = write_jsonl(folder / EXECUTIONS, execution_lines(work))
+        outputs.append(record_file(folder, EXECUTIONS, n_executed))
     write_report_json(folder, data)
     write_text(folder / PAGE, render_report_page(data))
     inputs = [
@@ -257,12 +272,19 @@ def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) ->
             "report_digest": report_digest(work),
             "runs": [evaluation.name for evaluation in work.evaluations],
             "headline": data.headline,
+            "second": data.second,
+            "facts": data.facts,
             **work.settings.as_record(),
         },
         seed=None,
         inputs=inputs,
-        outputs=[record_file(folder, GENERATIONS, n_lines), record_file(folder, REPORT), record_file(folder, PAGE)],
-        counts={"runs": len(data.runs), "prompts": len(data.prompts), "eval_rows": len(work.rows.scored)},
+        outputs=[*outputs, record_file(folder, REPORT), record_file(folder, PAGE)],
+        counts={
+            "runs": len(data.runs),
+            "prompts": len(data.prompts),
+            "eval_rows": len(work.rows.scored),
+            "tasks": len(work.execution.tasks) if work.execution else 0,
+        },
         seconds=work.seconds,
     )
     write_index(folder.parent)
@@ -285,27 +307,6 @@ def generation_lines(prompts: Sequence[PromptOutputs]) -> Iterator[dict[str, Any
             }
 
 
-def write_index(parent: Path) -> None:
-    """Write the page that lists every finished report below `parent`, newest first, with its headline."""
-    from curate.artifact import write_text
-    from curate.page import render_document
-    from evaluate_suite.report_page import PAGES
-
-    entries = []
-    for folder in reversed(finished(parent, KIND)):
-        record = read_report_json(folder)
-        entries.append(
-            {
-                "href": f"{folder.name}/{PAGE}",
-                "name": folder.name,
-                "headline": record["headline"],
-                "second": record["second"],
-                "facts": record["facts"],
-            }
-        )
-    write_text(parent / INDEX, render_document("index.html", {"entries": entries}, folders=[PAGES]))
-
-
 def check_gates(record: dict[str, Any], gates: Sequence[str]) -> None:
     """Raise a `GateError` (exit code 3) naming every run that fails one of `gates`.
 
@@ -321,10 +322,3 @@ def check_gates(record: dict[str, Any], gates: Sequence[str]) -> None:
             failed.append(f"{run['name']} has a higher eval loss than its base model")
     if failed:
         raise GateError("; ".join(failed) + ".", "The report was written; see the verdict's suggestion in it.")
-
-
-def summary_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """The report in short, for a terminal: one line a run."""
-    from evaluate_suite.report_page import run_line
-
-    return [(run["name"], run_line(run)) for run in record["runs"]]

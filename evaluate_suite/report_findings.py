@@ -40,16 +40,21 @@ class Scored:
 
 def build_report_data(work: Work, name: str) -> ReportData:
     """The whole report as data."""
-    from evaluate_suite.report_statistics import answer, compare_runs_pairwise
+    from evaluate_suite.report_execution import score_executed
+    from evaluate_suite.report_statistics import answer, compare_metrics, compare_runs_pairwise, strategy_results
 
-    scored = score_all(work)
-    metrics = shown_metrics(scored)
-    runs = [
-        run_result(evaluation, file, metrics)
-        for evaluation, file in zip(work.evaluations, scored.files[1:], strict=True)
-    ]
+    scored, executed = score_all(work), score_executed(work)
+    metrics, executed_metrics = shown_metrics(scored), shown_metrics(executed)
+    base_metrics, *run_metrics = [estimates(file, metrics) for file in scored.files]
+    for found, file in zip([base_metrics, *run_metrics], executed.files if executed else [], strict=False):
+        found |= estimates(file, executed_metrics)
+    runs = [run_result(evaluation, found) for evaluation, found in zip(work.evaluations, run_metrics, strict=True)]
     pairs = compare_runs_pairwise(work.evaluations, work.base_generations, scored, [m.name for m in metrics])
-    headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model)
+    if executed is not None:
+        pairs += compare_metrics(executed, [m.name for m in executed_metrics])
+    strategies, strategy_pairs, strategy_notes = strategy_results(work.evaluations)
+    pairs = [*strategy_pairs, *pairs]
+    headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model, strategies)
     return ReportData(
         name=name,
         headline=headline,
@@ -57,15 +62,17 @@ def build_report_data(work: Work, name: str) -> ReportData:
         base_model=work.evaluations[0].run.config.model,
         winner=winner,
         facts=facts(work, runs),
-        notes=notes(work),
-        metrics=metrics,
-        base_metrics=estimates(scored.files[0], metrics),
+        notes=[*notes(work), *strategy_notes],
+        metrics=[*metrics, *executed_metrics],
+        base_metrics=base_metrics,
         runs=runs,
         pairs=pairs,
         curations=curations(work.evaluations),
         prompts=prompt_outputs(work, scored, metrics),
         settings=settings(work),
         versions=versions(),
+        command=report_command(work),
+        strategies=strategies,
     )  # fmt: skip
 
 
@@ -90,7 +97,7 @@ def score_all(work: Work) -> Scored:
     return Scored([BASE, *(e.name for e in work.evaluations)], files)
 
 
-def shown_metrics(scored: Scored) -> list[MetricInfo]:
+def shown_metrics(scored: Scored | None) -> list[MetricInfo]:
     """The metrics with at least one score, in the table's order."""
     from evaluate_suite.metrics import METRICS
     from evaluate_suite.metrics.score import POINTS
@@ -98,7 +105,7 @@ def shown_metrics(scored: Scored) -> list[MetricInfo]:
     return [
         MetricInfo(name, metric.title[:1].upper() + metric.title[1:], metric.better, metric.kind != POINTS)
         for name, metric in METRICS.items()
-        if any(name in file.summaries and file.summaries[name].n_scored for file in scored.files)
+        if any(name in file.summaries and file.summaries[name].n_scored for file in (scored.files if scored else []))
     ]
 
 
@@ -115,7 +122,7 @@ def _estimate(summary: MetricSummary) -> Estimate:
     return Estimate(summary.mean, low, high, summary.n_scored, summary.n_unscored, reason)
 
 
-def run_result(evaluation: Evaluation, file: ScoredFile, metrics: Sequence[MetricInfo]) -> RunResult:
+def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResult:
     """Everything the run table and the training section say about one run."""
     from evaluate_suite.report_models import read_timings
     from evaluate_suite.report_statistics import fit_verdict, gain_estimate, loss_estimate
@@ -137,10 +144,10 @@ def run_result(evaluation: Evaluation, file: ScoredFile, metrics: Sequence[Metri
         tuned_perplexity=perplexity(tuned),
         verdict=fit_verdict(run.history),
         history=[LossPoint(int(p["step"]), p.get("train_loss"), p.get("eval_loss")) for p in run.history],
-        metrics=estimates(file, metrics),
+        metrics=metrics,
         elapsed_seconds=seconds,
         peak_memory_gib=memory,
-        commands=[command_line(made.command), command_line(run.manifest.command)],
+        commands=commands_of(evaluation),
         config=run.config.model_dump(mode="json"),
         digests={
             "selection": evaluation.selection.digest,
@@ -151,12 +158,32 @@ def run_result(evaluation: Evaluation, file: ScoredFile, metrics: Sequence[Metri
     )
 
 
-def command_line(command: Sequence[str]) -> str:
-    """A recorded command as it can be typed again: the program without its folder."""
+def commands_of(evaluation: Evaluation) -> list[str]:
+    """The commands that make a run's selection and the run, as they can be typed again, with the selection named."""
     import shlex
-    from pathlib import PurePath
 
-    return shlex.join([PurePath(command[0]).name, *command[1:]]) if command else ""
+    selection, run = evaluation.selection, evaluation.run
+    select, train = selection.manifest.command[1:], run.manifest.command[1:]
+    if train and "--selection" not in train:
+        place = select[select.index("--out") + 1] if "--out" in select[:-1] else selection.path.name
+        train = [*train, "--selection", place]
+    programs = (("curate", select), ("finetune", train))
+    return [shlex.join([program, *words]) for program, words in programs if words]
+
+
+def report_command(work: Work) -> str:
+    """The command that makes this report again from its runs."""
+    import shlex
+
+    request = work.request
+    words = ["evalsuite", "report", *(request.runs or [evaluation.name for evaluation in work.evaluations])]
+    if request.prompts is not None:
+        words += ["--prompts", str(request.prompts)]
+    if request.max_new_tokens is not None:
+        words += ["--max-new-tokens", str(request.max_new_tokens)]
+    if request.tasks is not None:
+        words += ["--execute", "--tasks", str(request.tasks)]
+    return shlex.join(words)
 
 
 def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:

@@ -7,12 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.page import Chart, format_number, format_share, pack_text, render_document, segments, visible_text
-from curate.page.curation import curation_charts
+from curate.page import (
+    Chart,
+    format_count,
+    format_duration,
+    format_number,
+    format_share,
+    pack_text,
+    render_document,
+    segments,
+    visible_text,
+)
+from curate.page.curation_charts import curation_charts
 from evaluate_suite.report_charts import gain_chart, loss_chart
-from evaluate_suite.report_record import MetricInfo, Output, PromptOutputs, ReportData, RunResult, model_names
+from evaluate_suite.report_record import (
+    MetricInfo,
+    Output,
+    PairResult,
+    PromptOutputs,
+    ReportData,
+    RunResult,
+    StrategyResult,
+    model_names,
+)
 
 PAGES = Path(__file__).parent / "pages"
+HEADLINE_METRIC = "clean_answer"  # the text metric that stands in the run table
 STANDING = 20  # prompts whose generations stand in the HTML itself
 GOOD_VERDICTS = {"good"}
 BAD_VERDICTS = {"overfit", "diverged", "leaking"}
@@ -90,10 +110,44 @@ def shown_run(data: ReportData) -> int:
     return names.index(data.winner) if data.winner in names[1:] else min(1, len(names) - 1)
 
 
-def best_gain(runs: Sequence[RunResult]) -> str | None:
-    """The run with the largest gain, marked in the table whether or not the difference is shown."""
-    scored = [run for run in runs if run.gain.value is not None]
-    return max(scored, key=lambda run: (run.gain.value or 0.0, run.name)).name if scored else None
+def pairs_by_measure(pairs: Sequence[PairResult]) -> list[tuple[str, list[PairResult]]]:
+    """The compared pairs, grouped by measure in the order of their first pair."""
+    groups: dict[str, list[PairResult]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.measure, []).append(pair)
+    return list(groups.items())
+
+
+STRATEGY_COLUMNS = [
+    "Strategy", "Draws x seeds", "Eval loss", "95% interval", "Spread of draws", "Spread of seeds",
+    "Worth in random tokens",
+]  # fmt: skip
+
+
+def strategy_rows(strategies: Sequence[StrategyResult]) -> list[list[str]]:
+    """A line of text for every strategy."""
+    rows = []
+    for s in strategies:
+        worth = s.random_equivalent or {}
+        tokens = format_number(worth.get("tokens"), 0) if worth.get("tokens") else worth.get("reason") or "–"
+        rows.append(
+            [
+                s.name,
+                f"{s.n_draws} x {s.n_seeds}",
+                format_number(s.loss.value, 4),
+                f"{format_number(s.loss.low, 4)} to {format_number(s.loss.high, 4)}",
+                format_number(s.draw_spread, 4),
+                format_number(s.seed_spread, 4),
+                str(tokens),
+            ]
+        )
+    return rows
+
+
+def told_pairs(pairs: Sequence[PairResult]) -> str:
+    """How many pairs of a measure were shown to differ, in words."""
+    shown = sum(pair.winner is not None for pair in pairs)
+    return f"{shown} of {len(pairs)} pairs differ" if shown else f"no difference shown in {len(pairs)} pairs"
 
 
 def report_charts(data: ReportData) -> tuple[list[Chart], list[tuple[Any, list[Chart]]]]:
@@ -106,7 +160,7 @@ def report_charts(data: ReportData) -> tuple[list[Chart], list[tuple[Any, list[C
 def reproduce_block(data: ReportData) -> str:
     """The commands that made every run and this report, each once, in order."""
     lines = dict.fromkeys(line for run in data.runs for line in run.commands)
-    return "\n".join([*lines, "evalsuite report " + " ".join(run.name for run in data.runs)])
+    return "\n".join([*lines, data.command])
 
 
 def render_report_page(data: ReportData) -> str:
@@ -121,7 +175,12 @@ def render_report_page(data: ReportData) -> str:
             "data": data,
             "loss_charts": losses,
             "curations": curations,
-            "column_metrics": [m for m in data.metrics if m.name in ("clean_answer", "passes_tests")],
+            "coverage_names": list(dict.fromkeys(name for view in data.curations for name in view.coverage)),
+            "clean": next((metric for metric in data.metrics if metric.name == HEADLINE_METRIC), None),
+            "measures": pairs_by_measure(data.pairs),
+            "told_pairs": told_pairs,
+            "strategy_columns": STRATEGY_COLUMNS,
+            "strategy_rows": strategy_rows(data.strategies),
             "verdict_class": verdict_class,
             "marked": data.winner,
             "standing": standing_prompts(data),
@@ -131,7 +190,6 @@ def render_report_page(data: ReportData) -> str:
             "config_rows": config_rows(data.runs),
             "metric_cells": lambda m: [data.base_metrics.get(m.name), *(run.metrics.get(m.name) for run in data.runs)],
             "setting_rows": lambda settings: [(name, _text(value)) for name, value in sorted(settings.items())],
-            "coverage_rows": lambda view: [(k.replace("_", " "), format_number(v)) for k, v in view.coverage.items()],
             "packed": Markup(packed_generations(data)) if data.prompts else None,
         },
         folders=[PAGES],
@@ -149,11 +207,31 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–" if value is None else json.dumps(value, sort_keys=True)
 
 
-def run_line(run: dict[str, Any]) -> str:
-    """One run of a report's record in a line for the terminal."""
-    gain = run["gain"]
-    between = f" ({format_number(gain['low'])} to {format_number(gain['high'])})" if gain["low"] is not None else ""
-    losses = f"{format_number(run['base_loss']['value'])} to {format_number(run['tuned_loss']['value'])}"
-    clean = run["metrics"].get("clean_answer")
-    answers = f", clean answers {format_share(clean['value'])}" if clean else ""
-    return f"eval loss {losses}, gain {format_number(gain['value'])}{between}{answers}, {run['verdict']['verdict']}"
+def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The runs of a report's record as the heads and rows of a table for the terminal."""
+    heads = [
+        "run", "strategy", "rows", "tokens", "base\nloss", "tuned\nloss", "gain", "95% interval", "clean\nanswers",
+        "pass@1", "verdict", "time", "peak\nGiB",
+    ]  # fmt: skip
+    rows = []
+    for run in record["runs"]:
+        gain, clean, passed = run["gain"], run["metrics"].get(HEADLINE_METRIC), run["metrics"].get("passes_tests")
+        between = "–" if gain["low"] is None else f"{format_number(gain['low'])} to {format_number(gain['high'])}"
+        rows.append(
+            [
+                run["name"],
+                run["strategy"],
+                format_count(run["rows"]),
+                format_count(run["tokens"]),
+                format_number(run["base_loss"]["value"]),
+                format_number(run["tuned_loss"]["value"]),
+                format_number(gain["value"]),
+                between,
+                format_share(clean["value"] if clean else None),
+                format_share(passed["value"] if passed else None),
+                run["verdict"]["verdict"].replace("_", " "),
+                format_duration(run["elapsed_seconds"]),
+                format_number(run["peak_memory_gib"], 1),
+            ]
+        )
+    return heads, rows

@@ -18,6 +18,7 @@ SCHEMA = f"{KIND}/1"
 REPORT = "report.json"
 PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
+EXECUTIONS = "executions.jsonl"
 BASE = "base"
 
 
@@ -105,6 +106,27 @@ class PairResult:
     smallest_detectable: float | None
     winner: str | None = None
     reason: str | None = None
+    unit: str = "rows"
+    n_units: int = 0
+
+
+@dataclass(frozen=True)
+class StrategyResult:
+    """Runs that differ only in the draw of their selection and the training seed, taken together.
+
+    `scope` is what its comparisons are about: strategies, selections or runs. The spreads are standard deviations of
+    eval loss between draws and between seeds; None where not varied. Token counts are of selected rows.
+    """
+
+    name: str
+    runs: list[str]
+    n_draws: int
+    n_seeds: int
+    loss: Estimate
+    draw_spread: float | None
+    seed_spread: float | None
+    scope: str
+    random_equivalent: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +170,8 @@ class ReportData:
     prompts: list[PromptOutputs]
     settings: dict[str, Any]
     versions: dict[str, str]
+    command: str
+    strategies: list[StrategyResult] = field(default_factory=list)
 
 
 def record_of(data: ReportData) -> dict[str, Any]:

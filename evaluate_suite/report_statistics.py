@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluate_suite.comparison import Interval, PairedDifference, compare_runs, paired_gain, ratio_with_interval
-from evaluate_suite.report_record import BASE, Estimate, FitVerdict, PairResult, RunResult
+from evaluate_suite.report_record import BASE, Estimate, FitVerdict, PairResult, RunResult, StrategyResult
 
 if TYPE_CHECKING:
     from evaluate_suite.eval_loss import RowEval
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evaluate_suite.report_findings import Scored
 
 EVAL_LOSS = "eval loss"
-HEADLINE_METRIC = "clean_answer"  # compared between all models; the other metrics between base and each run
+COMPARED_METRICS = ("clean_answer", "passes_tests")  # between all models
 
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
@@ -59,20 +59,26 @@ def compare_runs_pairwise(
         losses[BASE] = {row.row_id: row.nll for row in first.base_losses}
     losses |= {e.name: {row.row_id: row.nll for row in e.tuned_losses} for e in evaluations}
     found = [_pair(EVAL_LOSS, p) for p in compare_runs(losses, higher_is_better=False, weights=weights)]
+    return found + compare_metrics(scored, metrics)
+
+
+def compare_metrics(scored: Scored, metrics: Sequence[str]) -> list[PairResult]:
+    """Every pair of models on clean answers and passed tests, and base against each run on the other metrics."""
     better = _directions()
+    found = []
     for metric in metrics:
         if better[metric] == "neither":
             continue
         values: dict[str, dict[Hashable, float]] = {
             name: {
                 prompt.prompt_id: score.value
-                for prompt, score in zip(base_generations, file.scores[metric], strict=True)
+                for prompt, score in zip(file.generations, file.scores[metric], strict=True)
                 if score.value is not None
             }
             for name, file in zip(scored.names, scored.files, strict=True)
         }
         pairs = compare_runs(values, higher_is_better=better[metric] == "higher")
-        if metric != HEADLINE_METRIC:
+        if metric not in COMPARED_METRICS:
             pairs = [pair for pair in pairs if pair.first == BASE]
         found += [_pair(metric.replace("_", " "), pair) for pair in pairs]
     return found
@@ -98,26 +104,93 @@ def _pair(measure: str, pair: PairedDifference) -> PairResult:
         smallest_detectable=pair.smallest_detectable,
         winner=pair.winner,
         reason=pair.reason,
+        unit=pair.unit,
+        n_units=pair.n_units,
     )
 
 
-def answer(runs: Sequence[RunResult], pairs: Sequence[PairResult], base_model: str) -> tuple[str, str, str | None]:
-    """(what was found, how sure that is, the winning run or None), from the eval losses alone."""
+def strategy_results(
+    evaluations: Sequence[Evaluation],
+) -> tuple[list[StrategyResult], list[PairResult], list[str]]:
+    """The strategies behind the runs, every pair of them on eval loss, and what a reader must know; empty for one."""
+    from evaluate_suite.report_strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
+
+    groups = group_runs(evaluations)
+    worth = random_equivalents(evaluations, groups)
+    notes = [equivalent_sentence(name, found) for name, found in worth.items()]
+    compared = compare_groups(evaluations, groups)
+    if compared is None:
+        return [], [], notes
+    results = [
+        StrategyResult(
+            name,
+            [run for run, group in groups.group.items() if group == name],
+            compared.n_draws[name],
+            compared.n_seeds[name],
+            _estimate(estimate),
+            compared.spread[name]["draws"],
+            compared.spread[name]["seeds"],
+            compared.scope,
+            worth[name].to_json() if name in worth else None,
+        )
+        for name, estimate in compared.estimates.items()
+    ]
+    pairs = [_pair(f"{EVAL_LOSS}, {compared.scope}", pair) for pair in compared.pairs]
+    return results, pairs, [*compared.notes, *notes]
+
+
+def answer(
+    runs: Sequence[RunResult],
+    pairs: Sequence[PairResult],
+    base_model: str,
+    strategies: Sequence[StrategyResult] = (),
+) -> tuple[str, str, str | None]:
+    """(what was found, how sure that is, the winning run or None), from the eval losses alone.
+
+    Where every strategy was drawn several times the answer is about the strategies; then no run is the winner.
+    """
     losses = [pair for pair in pairs if pair.measure == EVAL_LOSS]
     if len(runs) == 1:
         return (*_single(runs[0], losses, base_model), None)
+    if strategies and strategies[0].scope == "strategies":
+        return (*_about_strategies(strategies, [p for p in pairs if p.measure == f"{EVAL_LOSS}, strategies"]), None)
     between = [pair for pair in losses if BASE not in (pair.first, pair.second)]
-    winner = next(
-        (
-            run.name
-            for run in runs
-            if all(p.winner == run.name for p in between if run.name in (p.first, p.second)) and between
-        ),
-        None,
-    )
+    winner = _beats_all([run.name for run in runs], between)
     if winner is None:
-        return (*_no_winner(runs, between), None)
-    return (*_winner(winner, runs, between), winner)
+        return (*_no_winner(runs, between, strategies), None)
+    return (*_winner(winner, runs, between, strategies), winner)
+
+
+def _beats_all(names: Sequence[str], pairs: Sequence[PairResult]) -> str | None:
+    return next(
+        (name for name in names if pairs and all(p.winner == name for p in pairs if name in (p.first, p.second))), None
+    )
+
+
+def _about_strategies(strategies: Sequence[StrategyResult], pairs: Sequence[PairResult]) -> tuple[str, str]:
+    drawn = ", ".join(f"{s.name}: {s.n_draws} x {s.n_seeds}" for s in strategies)
+    scope = f"Draws x training seeds: {drawn}."
+    winner = _beats_all([s.name for s in strategies], pairs)
+    if winner is not None:
+        closest = min((p for p in pairs if winner in (p.first, p.second)), key=lambda pair: abs(pair.effect or 0.0))
+        other = closest.second if closest.first == winner else closest.first
+        low, high = sorted((abs(closest.low or 0.0), abs(closest.high or 0.0)))
+        told = (
+            f"The strategy {winner} is better: over its draws the eval loss is {abs(closest.effect or 0.0):.4f} nats a "
+            f"token below that of {other}, the next best."
+        )
+        return told, f"95% interval {low:.4f} to {high:.4f}, adjusted p {closest.p_adjusted:.2g}. {scope}"
+    best = min(strategies, key=lambda s: s.loss.value if s.loss.value is not None else float("inf"))
+    shown = [pair for pair in pairs if pair.winner is not None]
+    lowest = "" if best.loss.value is None else f"The lowest mean eval loss is {best.loss.value:.4f} ({best.name}). "
+    if not shown:
+        told = f"No difference between the {len(strategies)} strategies was shown."
+        return told, f"{lowest}{_could_have_seen(pairs)[0].upper()}{_could_have_seen(pairs)[1:]} {scope}"
+    differing = "; ".join(
+        f"{p.winner} beats {p.second if p.winner == p.first else p.first} by {abs(p.effect or 0.0):.4f}" for p in shown
+    )
+    told = f"No strategy was shown to beat all others; {len(shown)} of {len(pairs)} pairs differ: {differing}."
+    return told, f"{lowest}{scope}"
 
 
 def _single(run: RunResult, losses: Sequence[PairResult], base_model: str) -> tuple[str, str]:
@@ -145,17 +218,21 @@ def _could_have_seen(pairs: Sequence[PairResult]) -> str:
     return f"a difference of {max(detectable):.4f} would have been shown four times in five."
 
 
-def _no_winner(runs: Sequence[RunResult], between: Sequence[PairResult]) -> tuple[str, str]:
+def _no_winner(
+    runs: Sequence[RunResult], between: Sequence[PairResult], strategies: Sequence[StrategyResult]
+) -> tuple[str, str]:
     shown = sum(pair.winner is not None for pair in between)
     best = min((r for r in runs if r.tuned_loss.value is not None), key=lambda r: r.tuned_loss.value or 0.0)
     if not shown:
         told = f"No difference between the {len(runs)} runs was shown."
         return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}); {_could_have_seen(between)}"
     told = f"No run was shown to beat all others; {shown} of {len(between)} pairs differ."
-    return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}). {_scope(runs)}"
+    return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}). {_scope(runs, strategies)}"
 
 
-def _winner(winner: str, runs: Sequence[RunResult], between: Sequence[PairResult]) -> tuple[str, str]:
+def _winner(
+    winner: str, runs: Sequence[RunResult], between: Sequence[PairResult], strategies: Sequence[StrategyResult]
+) -> tuple[str, str]:
     mine = [pair for pair in between if winner in (pair.first, pair.second)]
     closest = min(mine, key=lambda pair: abs(pair.effect or 0.0))
     other = closest.second if closest.first == winner else closest.first
@@ -166,15 +243,12 @@ def _winner(winner: str, runs: Sequence[RunResult], between: Sequence[PairResult
         f"{other}, the next best."
     )
     certainty = f"95% interval {low:.4f} to {high:.4f}, adjusted p {closest.p_adjusted:.2g}, {closest.n} held-out rows."
-    return told, f"{certainty} {_scope(runs)}"
+    return told, f"{certainty} {_scope(runs, strategies)}"
 
 
-def _scope(runs: Sequence[RunResult]) -> str:
-    """What the claim is about: runs, unless every strategy was drawn several times."""
-    draws: dict[str, set[str]] = {}
-    for run in runs:
-        draws.setdefault(run.strategy, set()).add(run.selection)
-    if min(len(names) for names in draws.values()) > 1:
-        return f"Every strategy was drawn at least {min(len(names) for names in draws.values())} times."
-    once = ", ".join(sorted(strategy for strategy, names in draws.items() if len(names) == 1))
-    return f"This is about these runs, not their strategies: one selection only was drawn by {once}."
+def _scope(runs: Sequence[RunResult], strategies: Sequence[StrategyResult]) -> str:
+    """What the claim is about: these runs, since some strategy was not drawn several times."""
+    once = [result.name for result in strategies if result.n_draws == 1]
+    if not strategies:
+        once = list(dict.fromkeys(run.strategy for run in runs))
+    return f"This is about these runs, not their strategies: one selection only was drawn by {', '.join(once)}."

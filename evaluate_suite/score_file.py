@@ -43,7 +43,8 @@ def score_generations(
     # Generation by generation, because taking one apart is cached for the metrics that follow.
     scored = [{name: apply(METRICS[name], generation, context) for name in metrics} for generation in generations]
     scores = {name: [row[name] for row in scored] for name in metrics}
-    summaries = {name: summarise(METRICS[name], scores[name], **(intervals or {})) for name in metrics}
+    prompts = [generation.prompt_id for generation in generations]
+    summaries = {name: summarise(METRICS[name], scores[name], prompts, **(intervals or {})) for name in metrics}
     return ScoredFile(list(generations), scores, summaries)
 
 

@@ -95,7 +95,7 @@ def run(
 def _show_plan(config: object, selection: object) -> None:
     from curate.selection import Selection
     from finetune.config import RunConfig
-    from finetune.train import prepare
+    from finetune.job import prepare
 
     assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())
@@ -212,27 +212,19 @@ def padding_study(
     preset: PresetOption = None,
     config: ConfigOption = None,
     rows: Annotated[int, typer.Option(min=2, help="How many selected rows every arm trains on, once.")] = 64,
-    out: Annotated[Path | None, typer.Option(help="Folder for the runs. Default: $ROWPICK_HOME/padding-study.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the page. Default: reports/NAME.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
-    from curate.artifact import home, write_json
-    from finetune.padding_study import as_dict, study
+    from finetune.padding_report import write_report
+    from finetune.padding_study import answers, as_dict, study
 
-    folder = out or home() / "padding-study"
-    arms = study(*_load(selection, preset, config, overrides), folder, rows, sys.argv)
-    for arm in arms:
-        more = (
-            ""
-            if arm.interval is None
-            else f", {arm.loss_difference:+.4f} [{arm.interval[0]:+.4f}, {arm.interval[1]:+.4f}]"
-        )
-        say(
-            f"{arm.name:<15} pad {arm.pad_token:<14} {arm.train_seconds:8.1f} s  {arm.tokens_per_second:8.1f} tokens/s  "
-            f"padding {arm.padding_share:6.1%}  eval loss {arm.eval_loss:.4f}{more}"
-        )
-    write_json(folder / "padding-study.json", as_dict(arms))
-    print_result(as_dict(arms) if as_json else folder / "padding-study.json")
+    chosen, found = _load(selection, preset, config, overrides)
+    arms = study(chosen, found, rows, sys.argv)
+    for sentence in answers(arms):
+        say(sentence)
+    folder = write_report(arms, chosen, found, rows, out, sys.argv)
+    print_result(as_dict(arms) if as_json else folder / "index.html")
 
 
 @app.command(

@@ -124,9 +124,9 @@ def push(run: Run, repository: str, private: bool = True) -> str:
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=run.adapter_dir, commit_message=f"Adapter of {run.path.name}")
-        done = api.upload_file(path_or_fileobj=run.path / "README.md", path_in_repo="README.md", repo_id=repository)
+        api.upload_file(path_or_fileobj=run.path / "README.md", path_in_repo="README.md", repo_id=repository)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(
             f"The hub did not take {repository} ({error}).", "Check the name and what the token may do."
         ) from None
-    return str(done).split("/blob/")[0]
+    return f"{api.endpoint}/{repository}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from curate.embedded_model import smollm2_as_safetensors
 from curate.errors import UserError
 from curate.tokens import SMOLLM2
 
@@ -42,6 +42,16 @@ def resolve_dtype(wanted: str, device: str) -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
+def own_device(device: str) -> str:
+    """`device`, with this process's number where several share the GPUs: accelerate wants it said for 4-bit models."""
+    import torch
+
+    from finetune.processes import this_process
+
+    several = device == "cuda" and this_process().size > 1
+    return f"cuda:{torch.cuda.current_device()}" if several else device
+
+
 def load_base_model(config: RunConfig) -> Any:
     """The frozen base model of a run, quantised when the config says so, on its device and in eval mode.
 
@@ -64,7 +74,7 @@ def load_base_model(config: RunConfig) -> Any:
     arguments: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": config.attn_implementation,
-        "device_map": {"": device},
+        "device_map": {"": own_device(device)},
         "use_safetensors": True,
     }
     if config.load_in_4bit:
@@ -74,7 +84,7 @@ def load_base_model(config: RunConfig) -> Any:
             bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
             bnb_4bit_compute_dtype=dtype,
         )
-    source = str(_smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
+    source = str(smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
     model = _from_pretrained(AutoModelForCausalLM, source, arguments)
     model.config.name_or_path = model.name_or_path = config.model
     _keep_4bit_trainable_on_cpu(model)
@@ -96,28 +106,6 @@ def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any
                 f"{source} holds no model that transformers can load ({error}).", "Check the folder."
             ) from None
         raise explain_hub_error(error, source, "model") from error
-
-
-def _smollm2_as_safetensors() -> Path:
-    """The embedded GGUF, dequantised once into the cache: it loads ten times faster and can be quantised again."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from curate.artifact import cache_dir, digest_file, file_lock
-    from curate.console import quiet
-    from curate.tokens import smollm2_folder
-
-    folder, gguf = smollm2_folder()
-    target = cache_dir("models") / f"{SMOLLM2}-{digest_file(folder / gguf)[:16]}"
-    with file_lock(target.with_suffix(".lock")):
-        if not (target / "finished").is_file():
-            with quiet(), contextlib.redirect_stderr(io.StringIO()):
-                model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype=torch.float32)
-                model.hf_quantizer = None
-                del model.config.quantization_config
-                model.save_pretrained(target)
-            (target / "finished").touch()
-    return target
 
 
 def _keep_4bit_trainable_on_cpu(model: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import UserError
@@ -33,17 +32,28 @@ class Arm:
     interval: tuple[float, float] | None
 
 
-def study(config: RunConfig, selection: Selection, out: Path, rows: int, command: Sequence[str] = ()) -> list[Arm]:
-    """Train every arm on the first `rows` selected rows, one epoch, and compare.
+def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
+    """What the study's results depend on."""
+    from curate.artifact import digest_json
+
+    return digest_json([config.model_dump(), selection.digest, rows])
+
+
+def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[str] = ()) -> list[Arm]:
+    """Train every arm on the first `rows` selected rows, one epoch, and compare. Arms already trained are reused.
+
+    The runs lie in `$ROWPICK_HOME/padding-study/DIGEST`, apart from those that a report would pick up.
 
     Padded batches hold as many rows as make the packed batches' tokens on average, so that steps are equal work. The
     second pad token is one of the vocabulary that no row uses: a token added to the vocabulary would widen the softmax,
     which is a change of the model, not of the padding.
     """
+    from curate.artifact import home
     from curate.tokens import load_tokenizer
     from finetune.dataset import build_plan, encode_rows
     from finetune.train import train
 
+    out = home() / "padding-study" / study_digest(config, selection, rows)[:8]
     if not selection.holdout:
         raise UserError("The selection has no held-out rows to compare on.", "Select again with --holdout 200.")
     made = selection.manifest.config
@@ -132,3 +142,44 @@ def _padding(history: Sequence[dict[str, Any]]) -> float:
 def as_dict(arms: Sequence[Arm]) -> dict[str, Any]:
     """For JSON."""
     return {"arms": [asdict(arm) for arm in arms]}
+
+
+def answers(arms: Sequence[Arm]) -> list[str]:
+    """What the figures say about time, outcome and pad token, each sentence with the numbers it comes from."""
+    packed = arms[0]
+    sentences = []
+    for arm in (arm for arm in arms if arm.pad_token == packed.pad_token and arm is not packed):
+        ratio = arm.train_seconds / packed.train_seconds
+        pace = f"{ratio:.2f} times as long as" if ratio >= 1 else f"1/{1 / ratio:.2f} as long as"
+        sentences.append(
+            f"Time: {arm.name}, with {arm.padding_share:.1%} padding, took {arm.train_seconds:.0f} s, {pace} packed "
+            f"({packed.train_seconds:.0f} s, {packed.padding_share:.1%} padding)."
+        )
+    for arm in (arm for arm in arms if arm.pad_token == packed.pad_token):
+        if arm.interval is None or arm.loss_difference is None:
+            continue
+        low, high = arm.interval
+        shown = f"{arm.loss_difference:+.4f} nats a token [{low:+.4f}, {high:+.4f}]"
+        sentences.append(
+            f"Outcome: the eval loss of {arm.name} differs from packed by {shown}."
+            if low > 0 or high < 0
+            else f"Outcome: no difference shown between {arm.name} and packed, {shown}; "
+            f"a difference below {(high - low) / 2:.4f} could not have been seen."
+        )
+    pairs = [
+        (a, b) for a, b in zip(arms[::2], arms[1::2], strict=False) if a.name == b.name and a.pad_token != b.pad_token
+    ]
+    other = [a.name for a, b in pairs if a.eval_loss != b.eval_loss]
+    if pairs and not other:
+        sentences.append(
+            f"Pad token: {pairs[0][0].pad_token} or {pairs[0][1].pad_token} made no difference: "
+            "the eval losses are equal to the last bit in every way of batching."
+        )
+    elif pairs:
+        sentences.append(f"Pad token: it changed the eval loss of {', '.join(other)}.")
+    if pairs:
+        spread = max(abs(a.train_seconds / b.train_seconds - 1) for a, b in pairs)
+        sentences.append(
+            f"How far to trust the times: the same work, timed with either pad token, differs by up to {spread:.0%}."
+        )
+    return sentences

@@ -42,15 +42,22 @@ def check(config: RunConfig, selection: Selection) -> Findings:
 def gather_facts(config: RunConfig, selection: Selection) -> Facts:
     """What can be known without a download: rows, tokenizer, shape, machine."""
     import torch
+    from huggingface_hub import is_offline_mode
+
+    from curate.hub import no_downloads
 
     gpu = torch.cuda.is_available()
     unknown: dict[str, str] = {}
     known: dict[str, Any] = {}
+    allowed = not is_offline_mode()
     for part, gather in (("tokenizer", _about_rows), ("model", _about_model)):
         try:
-            known |= gather(config, selection)
+            with no_downloads():
+                known |= gather(config, selection)
         except UserError as error:
-            unknown[part] = str(error)
+            kept_out = allowed and "HF_HUB_OFFLINE" in str(error)
+            absent = f"It is not on this machine yet, and a check downloads nothing ({config.model})."
+            unknown[part] = absent if kept_out else str(error)
     return Facts(
         config=config,
         selection=selection,
@@ -66,8 +73,8 @@ def gather_facts(config: RunConfig, selection: Selection) -> Facts:
 def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
     from curate.tokens import load_tokenizer, start_ids, tokenizer_digest
     from finetune.dataset import build_plan, encode_rows
+    from finetune.job import pad_token
     from finetune.packing import build_packed_batch
-    from finetune.train import pad_token
 
     made = selection.manifest.config
     tokenizer = load_tokenizer(config.model, made["tokenizer"])

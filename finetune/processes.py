@@ -136,8 +136,6 @@ def launch(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    require_gpus(size, config.device)
-    batch_shape(config, size)
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "error.json"
         settings = LaunchConfig(

@@ -34,25 +34,32 @@ def _has_key() -> bool:
 
 
 class Tracker:
-    """Sends each logged line to wandb; does nothing when the mode is off."""
+    """Sends each logged line to wandb; does nothing when the mode is off. Open it with `with`.
 
-    def __init__(self, mode: Mode, name: str, folder: Path, config: dict[str, Any]) -> None:
+    `identity` names the wandb run: the same one again goes on where it was.
+    """
+
+    def __init__(self, mode: Mode, name: str, identity: str, folder: Path, config: dict[str, Any]) -> None:
         self._run: Any = None
         if mode != "off":
             import wandb
 
-            settings = wandb.Settings(silent=True)
-            self._run = wandb.init(
-                project="rowpick", name=name, dir=str(folder), config=config, mode=mode, resume="allow", id=name,
-                settings=settings,
-            )  # fmt: skip
+            try:
+                self._run = wandb.init(
+                    project="rowpick", name=name, dir=str(folder), config=config, mode=mode, resume="allow",
+                    id=identity, settings=wandb.Settings(silent=True),
+                )  # fmt: skip
+            except wandb.errors.Error as error:
+                raise UserError(f"wandb did not start ({error}).", "Use --wandb offline, or off.") from None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._run is not None:
+            self._run.finish()
 
     def log(self, line: dict[str, Any]) -> None:
         """One line of history and timings; what was not measured is left out."""
         if self._run is not None:
             self._run.log({k: v for k, v in line.items() if k != "step" and v is not None}, step=line["step"])
-
-    def close(self) -> None:
-        """Finish the wandb run."""
-        if self._run is not None:
-            self._run.finish()

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.console import progress, say
+from curate.console import quiet, say
 from curate.errors import UserError
 from curate.selection import Selection
 from finetune.checkpoints import best_adapter, complete_checkpoint, latest_checkpoint, read_meter_state, step_of
-from finetune.dataset import Plan, build_plan, encode_rows
-from finetune.history import History, Meter, peak_memory_gib
-from finetune.interrupt import Interrupt
-from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins
-from finetune.run_record import ADAPTER, CHECKPOINTS, Run, finish_run, read_run, run_folder, start_run
+from finetune.history import History, peak_memory_gib
+from finetune.job import Job, open_tracker, prepare
+from finetune.live import Live
+from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins, require_gpus
+from finetune.run_record import ADAPTER, Run, finish_run, read_run, run_folder, start_run
+from finetune.tracking import Tracker, resolve_mode
 
 if TYPE_CHECKING:
-    from curate.tokens import EncodedExample
     from finetune.config import RunConfig
-
-
-@dataclass
-class Job:
-    """What training needs beside the trainer: the plan, what to evaluate on, and where it is all written."""
-
-    config: RunConfig
-    selection: Selection
-    folder: Path
-    tokenizer: Any
-    pad_token_id: int
-    plan: Plan
-    eval_examples: list[EncodedExample]
-    history: History
-    processes: Processes = ALONE
-    meter: Meter = field(default_factory=Meter)
-    seconds: dict[str, float] = field(default_factory=dict)
-    kernels: str | None = None  # why the kernels are not used; None where they are
-    interrupt: Interrupt = field(default_factory=Interrupt)
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints and of the best adapter so far."""
-        return self.folder / CHECKPOINTS
 
 
 def train(
@@ -62,6 +38,9 @@ def train(
 
     With `gpus` above 1 as many processes share every step; the run is the same up to rounding.
     """
+    if gpus > 1:
+        require_gpus(gpus, config.device)
+        batch_shape(config, gpus)
     folder = run_folder(config, selection, out)
     if start_run(folder, config, selection, resume, gpus):
         return read_run(folder)
@@ -84,13 +63,16 @@ def train_in(
     """Train in this process, one of `processes`, from the last whole checkpoint in `folder` or from the start."""
     started = time.perf_counter()
     processes.use_own_gpu()
+    mode = resolve_mode(wandb_mode) if processes.first else "off"
     job = prepare(config, selection, folder, processes)
-    trainer = build_trainer(job, wandb_mode)
+    trainer = build_trainer(job)
     job.seconds["load"] = time.perf_counter() - started
     checkpoint = go_on_from(job, resume)
     if not is_over(job):
         try:
-            with job.interrupt:
+            done = 0 if checkpoint is None else step_of(checkpoint)
+            with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
+                trainer.add_callback(build_callback(job, live, tracker))
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             if job.interrupt.asked and not is_over(job):
                 raise KeyboardInterrupt
@@ -125,45 +107,11 @@ def is_over(job: Job) -> bool:
     return step >= job.plan.max_steps or out_of_patience(job.history, job.config)
 
 
-def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
-    """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
-    from curate.tokens import load_tokenizer, tokenizer_digest
-
-    made = selection.manifest.config
-    tokenizer = load_tokenizer(config.model, made["tokenizer"])
-    if tokenizer_digest(tokenizer) != made["tokenizer_digest"]:
-        raise UserError(
-            f"The selection was counted with the tokenizer of {made['tokenizer'] or made['model']}, "
-            f"which is not that of {config.model}.",
-            f"Select again with --model {config.model}.",
-        )
-    if config.packing == "joined":
-        say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
-    plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
-    held_out = selection.holdout[: config.eval_rows]
-    examples = encode_rows(tokenizer, selection, held_out)
-    history = History(folder, processes.first)
-    return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, history, processes)
-
-
-def pad_token(tokenizer: Any, config: RunConfig) -> int:
-    """The id that fills up batches. It never carries loss, so it matters only where a config names one."""
-    if config.pad_token is not None:
-        found = tokenizer.convert_tokens_to_ids(config.pad_token)
-        if found is None or (found == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
-            raise UserError(
-                f'pad_token "{config.pad_token}" is not in the vocabulary.', "Name a token of the tokenizer."
-            )
-        return int(found)
-    return int(
-        next(i for i in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id) if i is not None)
-    )
-
-
-def build_trainer(job: Job, wandb_mode: str | None) -> Any:
+def build_trainer(job: Job) -> Any:
     """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
     import datasets
     import torch
+    from safetensors import SafetensorError
     from trl import SFTTrainer
 
     from finetune.kernels import accelerate_model
@@ -224,6 +172,19 @@ def build_trainer(job: Job, wandb_mode: str | None) -> Any:
             total = nll.sum() / num_items_in_batch
             return total * job.processes.size  # several processes average their gradients; the step wants the sum
 
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """The run's own card is written at the end; TRL's would stand among the checkpoints."""
+
+        def _save_checkpoint(self, *arguments: Any) -> None:
+            try:
+                super()._save_checkpoint(*arguments)
+            except (OSError, SafetensorError, RuntimeError) as error:  # each library has its own for a full disk
+                shutil.rmtree(job.checkpoints / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+                raise UserError(
+                    f"Could not write the checkpoint of step {self.state.global_step} ({error}).",
+                    f"Nothing was left half-written; free space, then: finetune run --resume {job.folder}",
+                ) from error
+
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
             save_adapter(self.model, Path(str(output_dir)))
 
@@ -247,9 +208,11 @@ def build_trainer(job: Job, wandb_mode: str | None) -> Any:
         if parameter.requires_grad:
             parameter.data = before[name]
     from transformers.trainer_callback import PrinterCallback
+    from transformers.trainer_utils import align_special_tokens
 
+    with quiet():  # the trainer would do it itself, and say so
+        align_special_tokens(trainer.model, job.tokenizer)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(build_callback(job, wandb_mode))
     return trainer
 
 
@@ -268,8 +231,10 @@ def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     from trl import SFTConfig
 
     config = job.config
-    checkpointing = config.gradient_checkpointing and job.kernels is not None  # the kernels do it themselves
-    if checkpointing == "auto":
+    checkpointing = config.gradient_checkpointing
+    if job.kernels is None:  # the kernels do it themselves
+        checkpointing = False
+    elif checkpointing == "auto":
         checkpointing = device == "cuda" and wants_checkpointing(config, shape)
     batch, accumulation = batch_shape(config, job.processes.size)
     optim = config.optim if config.optim != "auto" else ("paged_adamw_8bit" if device == "cuda" else "adamw_torch")
@@ -324,35 +289,26 @@ def wants_checkpointing(config: RunConfig, shape: Any) -> bool:
     return bool(activations > 0.8 * free)
 
 
-def build_callback(job: Job, wandb_mode: str | None) -> Any:
+def build_callback(job: Job, live: Live, tracker: Tracker) -> Any:
     """What happens around the steps: the base model's loss first, then lines, evaluations, the best kept."""
     from transformers import TrainerCallback
 
-    from finetune.tracking import Tracker, resolve_mode
-
     config, history, meter = job.config, job.history, job.meter
-    recorded = {**config.model_dump(), "selection_digest": job.selection.digest}
-    mode = resolve_mode(wandb_mode) if job.processes.first else "off"
-    tracker = Tracker(mode, job.folder.name, job.folder, recorded)
-    bar: dict[str, Any] = {}
 
     class Callback(TrainerCallback):  # type: ignore[misc]
-        """Writes history, evaluates, keeps the best adapter, draws the progress bar."""
+        """Writes history, evaluates, keeps the best adapter, stops where it is asked to."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            bar["context"] = progress("Training", job.plan.max_steps)
-            bar["advance"] = bar["context"].__enter__()
-            bar["advance"](state.global_step)
             if not history.lines:
-                write(model, 0, None, evaluate(job, model))
+                write(0, None, evaluate(job, model, live))
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             step, last = state.global_step, state.global_step >= state.max_steps
-            bar["advance"](1)
+            live.step()
             evaluating = step % config.eval_steps == 0 or last
             if evaluating or step % config.logging_steps == 0:
                 rate = more["lr_scheduler"].get_last_lr()[0]
-                write(model, step, rate, evaluate(job, model) if evaluating else None)
+                write(step, rate, evaluate(job, model, live) if evaluating else None)
             control.should_save = evaluating
             if job.processes.any(job.interrupt.asked):
                 job.interrupt.asked = control.should_save = control.should_training_stop = True
@@ -367,29 +323,27 @@ def build_callback(job: Job, wandb_mode: str | None) -> Any:
                 complete_checkpoint(job.checkpoints, state.global_step, history, meter_state)
             history.resume_clock()
 
-        def on_train_end(self, *_: Any, **__: Any) -> None:
-            bar["context"].__exit__(None, None, None)
-            tracker.close()
-
-    def write(model: Any, step: int, rate: float | None, eval_loss: float | None) -> None:
+    def write(step: int, rate: float | None, eval_loss: float | None) -> None:
         loss, share, tokens = meter.take(job.processes)
+        for name, value in (("train", loss), ("eval", eval_loss)):
+            if value is not None and not math.isfinite(value):
+                raise UserError(
+                    f"The {name} loss at step {step} is {value}: the run has diverged.",
+                    f"Lower learning_rate (it is {config.learning_rate:g}) or set dtype=float32, and start anew.",
+                )
         line = history.append(step, loss, eval_loss, rate, meter.tokens_seen, share, tokens, peak_memory_gib())
         history.resume_clock()
         tracker.log(line)
-        shown = [f"step {step}/{job.plan.max_steps}"]
-        shown += [f"train loss {loss:.4f}"] if loss is not None else []
-        shown += [f"eval loss {eval_loss:.4f}"] if eval_loss is not None else []
-        shown += [f"{line['tokens_per_second']:.0f} tokens/s"] if line["tokens_per_second"] else []
-        say("  ".join(shown))
+        live.line(line)
 
     return Callback()
 
 
-def evaluate(job: Job, model: Any) -> float | None:
+def evaluate(job: Job, model: Any, live: Live) -> float | None:
     """Mean eval loss a token over the run's held-out rows; None when the selection has no holdout."""
     from finetune.token_loss import mean_loss, row_losses
 
-    with progress("Evaluating", len(job.eval_examples)) as advance:
+    with live.evaluating(len(job.eval_examples)) as advance:
         losses = row_losses(model, job.eval_examples, job.pad_token_id, advance, processes=job.processes)
         return mean_loss(losses)
 

@@ -7,6 +7,7 @@ error codes in `X-Error-Code`, the commit in `X-Repo-Commit`, the etag of a file
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -21,7 +22,9 @@ from urllib.parse import unquote, urlsplit
 # How a repository answers: as it should, or with one of the hub's refusals, or by breaking off.
 FINE, GATED, FORBIDDEN, UNAUTHORISED, BREAKS_OFF, SILENT = "fine", "gated", "403", "401", "breaks_off", "silent"
 OUT_OF_ORDER = "500"
+WRITER = "me"
 _API = re.compile(r"^/api/(datasets|models)/([^/]+/[^/]+?)(?:/(revision|tree|paths-info|commits)/([^/]+)(?:/(.*))?)?$")
+_WRITE = re.compile(r"^/api/(datasets|models)/([^/]+/[^/]+)/(preupload|commit)/main$")
 _FILE = re.compile(r"^/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 
 
@@ -56,6 +59,7 @@ class Hub:
     url: str = ""
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    visibility: dict[str, str] = field(default_factory=dict)  # as asked for, of repositories made by a client
 
     def put(self, kind: str, repo_id: str, files: Mapping[str, bytes], mood: str = FINE) -> str:
         """Publish a repository of kind "datasets" or "models"; its commit comes back."""
@@ -99,13 +103,30 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
-        self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            self._body = b"".join(iter(self._chunk, b""))
+        else:
+            self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self._answer()
+
+    def _chunk(self) -> bytes:
+        size = int(self.rfile.readline(), 16)
+        data = self.rfile.read(size)
+        self.rfile.readline()
+        return data
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.state.requests.append(f"{self.command} {path}")
-        if match := _API.match(path):
+        if path == "/api/repos/create":
+            self._create()
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif match := _WRITE.match(path):
+            kind, repo_id, what = match.groups()
+            if self._may_write(repo_id):
+                self._preupload() if what == "preupload" else self._commit(kind, repo_id)
+        elif match := _API.match(path):
             kind, repo_id, what, revision, rest = match.groups()
             repository = self._repository(kind, repo_id, revision)
             if repository:
@@ -168,6 +189,41 @@ class _Handler(BaseHTTPRequestHandler):
         here = [each for each in folders + below if everything or "/" not in each["path"].removeprefix(inside)]
         self._json(here)
 
+    def _may_write(self, repo_id: str) -> bool:
+        """Whoever has a token may write below his own name, and nowhere else."""
+        if not self.headers.get("Authorization"):
+            self._refuse(401, "", "Invalid username or password.")
+        elif not repo_id.startswith(f"{WRITER}/"):
+            self._refuse(403, "", "You don't have the rights to create a dataset under this namespace")
+        else:
+            return True
+        return False
+
+    def _create(self) -> None:
+        asked = json.loads(self._body)
+        repo_id = f"{asked.get('organization') or WRITER}/{asked['name']}"
+        key = (f"{asked.get('type', 'model')}s", repo_id)
+        if not self._may_write(repo_id):
+            return
+        there = key in self.state.repositories
+        if not there:
+            self.state.repositories[key] = Repository({})
+            self.state.visibility[repo_id] = asked.get("visibility", "not said")
+        self._json({"url": f"{self.state.url}/{key[0]}/{repo_id}", "name": repo_id}, 409 if there else 200)
+
+    def _preupload(self) -> None:
+        files = json.loads(self._body)["files"]
+        self._json({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]})
+
+    def _commit(self, kind: str, repo_id: str) -> None:
+        """One JSON object a line: the header, then a file each, its bytes in base64."""
+        lines = [json.loads(line) for line in self._body.splitlines() if line.strip()]
+        sent = {e["value"]["path"]: base64.b64decode(e["value"]["content"]) for e in lines if e["key"] == "file"}
+        repository = self.state.repositories[kind, repo_id]
+        repository.files = {**repository.files, **sent}
+        url = f"{self.state.url}/{kind}/{repo_id}/commit/{repository.commit}"
+        self._json({"success": True, "commitOid": repository.commit, "commitUrl": url, "hookOutput": ""})
+
     def _wanted_paths(self) -> list[str]:
         from urllib.parse import parse_qs
 
@@ -202,9 +258,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(data[start:])
 
-    def _json(self, value: Any) -> None:
+    def _json(self, value: Any, status: int = 200) -> None:
         body = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

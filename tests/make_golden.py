@@ -51,8 +51,15 @@ def select_arguments(rows: Path, model: Path, out: Path) -> list[str]:
     return ["select", "--dataset", str(rows), "--model", str(model), *options, "--out", str(out)]
 
 
+def compare_arguments(rows: Path, model: Path, out: Path) -> list[str]:
+    """The command that makes the golden comparison of strategies."""
+    options = ["--strategies", "random,first", "--encoder", "tfidf", "--near-duplicate", "0.999", "--k", "12",
+               "--max-tokens", "128"]  # fmt: skip
+    return ["compare", "--dataset", str(rows), "--model", str(model), *options, "--out", str(out)]
+
+
 def make(work: Path) -> None:
-    """All three artifacts below `work`."""
+    """One artifact of every kind below `work`, which must be the folder the process stands in."""
     write_golden_rows(work / "rows.jsonl")
     (work / "prompts.jsonl").write_text('{"prompt_id": "a", "prompt": "reverse a list", "language": "python"}\n')
     build_tiny(work / "tiny-llama")
@@ -62,6 +69,8 @@ def make(work: Path) -> None:
         finetune(["run", "--selection", str(selection), "--out", str(run), "--wandb", "off", *QUICK]),
         evalsuite(["report", str(run), "--out", str(work / "reports" / "golden"), "--max-new-tokens", "8",
                    "--prompts", str(work / "prompts.jsonl")]),
+        curate(compare_arguments(work / "rows.jsonl", work / "tiny-llama", work / "reports" / "comparison")),
+        finetune(["padding-study", "--selection", str(selection), "--rows", "8", *QUICK]),
     ]  # fmt: skip
     if any(codes):
         sys.exit(f"a command failed: {codes}")
@@ -72,8 +81,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="golden-") as scratch:
         work = Path(scratch)
         os.environ["ROWPICK_HOME"] = scratch
+        os.chdir(work)
+        sys.argv = ["make_golden.py"]  # what manifests record: no folder of the machine it ran on
         make(work)
-        for made in (work / "selections" / "golden", work / "runs" / "golden", work / "reports" / "golden"):
+        for made in (work / "selections" / "golden", work / "runs" / "golden", *(work / "reports").glob("*/")):
             schema = json.loads((made / "manifest.json").read_text(encoding="utf-8"))["schema"]
             target = GOLDEN / schema.replace("/", "-")
             if target.exists():

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from curate.artifact import SCHEMAS
+from curate.artifact import SCHEMAS, read_manifest
 from curate.cli import main as curate
+from curate.compare_strategies import read_comparison
+from curate.page import write_index
 from curate.selection import read_selection
-from evaluate_suite.report import check_gates, write_index
+from evaluate_suite.report import check_gates
 from evaluate_suite.report_record import read_report_json
 from finetune.run_record import read_run
 from tests.make_golden import GOLDEN, select_arguments, write_golden_rows
@@ -64,3 +66,15 @@ def test_a_report_of_schema_1_is_read_judged_and_listed(tmp_path: Path) -> None:
     assert [line["model"] for line in lines] == ["base", "golden"]
     write_index(folder.parent)
     assert record["headline"] in (folder.parent / "index.html").read_text()
+
+
+def test_a_comparison_of_schema_1_is_read_and_a_padding_study_listed(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "curate.comparison-1", tmp_path / "comparison")
+    shutil.copytree(GOLDEN / "finetune.padding_study-1", tmp_path / "padding")
+    compared = read_comparison(tmp_path / "comparison")
+    assert [(result.strategy, result.rows) for result in compared.results] == [("random", 12), ("first", 12)]
+    write_index(tmp_path)
+    listed = (tmp_path / "index.html").read_text()
+    for folder, kind in (("comparison", "curate.comparison"), ("padding", "finetune.padding_study")):
+        headline = read_manifest(tmp_path / folder, kind).config["headline"]
+        assert f'<a href="{folder}/index.html">{headline}</a>' in listed

@@ -69,6 +69,19 @@ def select(name):
     return {"code": code, "revision": selection.manifest.config["revision"], "picked": len(selection.selected),
             "inputs": [(r.file, r.rows) for r in selection.manifest.inputs]}
 
+def push(name):
+    from curate.cli import main
+    printed, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+        made = os.path.join(os.environ["ROWPICK_HOME"], "o-lines")
+        code = main(["push", name.strip(), "--selection", made, "--json"])
+    return {"code": code, "said": said.getvalue(), **(json.loads(printed.getvalue()) if code == 0 else {})}
+
+def splits(name):
+    import datasets
+    loaded = datasets.load_dataset(name, token=True)
+    return {split: rows.num_rows for split, rows in loaded.items()}
+
 for case in json.loads(sys.argv[1]):
     kind, _, name = case.partition(" ")
     kind, _, token = kind.partition("+")
@@ -76,7 +89,8 @@ for case in json.loads(sys.argv[1]):
     if token:
         os.environ["HF_TOKEN"] = "hf_of_somebody"
     try:
-        answer = {"dataset": dataset, "tokenizer": tokenizer, "require": require, "select": select}[kind](name)
+        answer = {"dataset": dataset, "tokenizer": tokenizer, "require": require, "select": select,
+                  "push": push, "splits": splits}[kind](name)
     except UserError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
     print(json.dumps(answer), flush=True)
@@ -139,6 +153,9 @@ CASES = (
     *(f"tokenizer o/{mood}" for mood in (BREAKS_OFF, SILENT, OUT_OF_ORDER)),
     *(f"tokenizer {LLAMA}", f"tokenizer+token {LLAMA}", "require o/tokenizer", "require o/none"),
     *("select o/lines", "select o/gated"),
+    # The space makes a second case of the same: pushing again.
+    *("push me/rows", "push+token me/rows", "push+token me/rows ", "push+token you/rows", "push+token not a name"),
+    "splits+token me/rows",
 )
 
 
@@ -149,6 +166,7 @@ class Session:
     url: str
     home: Path
     requests: list[str]
+    visibility: dict[str, str]
 
 
 def ask(cases: tuple[str, ...], url: str, home: Path, **settings: str) -> dict[str, dict[str, Any]]:
@@ -173,7 +191,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     home = tmp_path_factory.mktemp("hub")
     with running_hub() as hub:
         commits = publish(hub)
-        yield Session(ask(CASES, hub.url, home), commits, hub.url, home, hub.requests)
+        yield Session(ask(CASES, hub.url, home), commits, hub.url, home, hub.requests, hub.visibility)
 
 
 def refusal(session: Session, case: str) -> str:
@@ -335,3 +353,39 @@ def test_in_offline_mode_the_copy_fetched_before_is_used_with_its_commit(session
     for case in cases[3:]:
         assert "is not on this machine, and HF_HUB_OFFLINE keeps it from being fetched." in answers[case]["error"]
     assert answers["tokenizer o/tokenizer"] == {"ids": [3, 4]}
+
+
+def test_a_selection_is_pushed_as_a_private_dataset_that_loads_with_its_splits(session: Session) -> None:
+    answer = session.answers["push+token me/rows"]
+    assert answer["code"] == 0
+    assert answer["address"] == f"{session.url}/datasets/me/rows"
+    assert answer["files"] == [
+        "README.md", "decisions.parquet", "holdout.jsonl", "manifest.json", "report.html", "selected.jsonl",
+    ]  # fmt: skip
+    assert session.visibility == {"me/rows": "private"}
+    assert session.answers["splits+token me/rows"] == {"train": 20, "test": 10}
+
+
+def test_pushing_the_same_again_changes_nothing(session: Session) -> None:
+    assert session.answers["push+token me/rows "]["commit"] == session.answers["push+token me/rows"]["commit"]
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        (
+            "push me/rows",
+            "error: There is no token for the hub on this machine. Make a token that may write at "
+            "HUB/settings/tokens, then run `hf auth login`.\n",
+        ),
+        (
+            "push+token you/rows",
+            "error: The token on this machine may not write to you/rows (403). Make a token that may write at "
+            "HUB/settings/tokens, then run `hf auth login`.\n",
+        ),
+        ("push+token not a name", 'error: "not a name" is no name of a repository. Write OWNER/NAME.\n'),
+    ],
+)
+def test_a_push_that_cannot_be_is_one_line_with_the_next_step(session: Session, case: str, said: str) -> None:
+    answer = session.answers[case]
+    assert (answer["code"], answer["said"].replace(session.url, "HUB")) == (1, said)

@@ -22,6 +22,8 @@ SCHEMAS: dict[str, tuple[int, dict[int, Callable[[dict[str, Any]], dict[str, Any
     "curate.selection": (1, {}),
     "finetune.run": (1, {}),
     "evaluate_suite.report": (1, {}),
+    "curate.comparison": (1, {}),
+    "finetune.padding_study": (1, {}),
 }
 
 

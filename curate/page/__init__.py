@@ -3,8 +3,9 @@
 from curate.page.chart import Chart, ChartTable, chart_png, render_chart
 from curate.page.curation import CurationView, build_curation
 from curate.page.document import pack_text, render_document
-from curate.page.numbers import format_count, format_number, format_share
+from curate.page.numbers import format_count, format_duration, format_number, format_share
 from curate.page.palette import PALETTE, series_colour
+from curate.page.reports_index import write_index
 from curate.page.source_text import Segment, highlight, segments, visible_text
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "build_curation",
     "chart_png",
     "format_count",
+    "format_duration",
     "format_number",
     "format_share",
     "highlight",
@@ -25,4 +27,5 @@ __all__ = [
     "segments",
     "series_colour",
     "visible_text",
+    "write_index",
 ]

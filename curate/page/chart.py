@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,24 @@ class Chart:
     legend: Sequence[tuple[str, str]] = ()
 
 
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Charts built in the block are not checked against Vega-Lite's schema, which takes longer than drawing them.
+
+    The tests check the specification of every kind of chart instead.
+    """
+    from altair.utils.schemapi import debug_mode
+
+    with debug_mode(False):
+        yield
+
+
 def build_spec(chart: Any, height: int) -> dict[str, Any]:
     """The specification of an Altair chart in our theme, filling its container's width."""
     import altair
 
     themed = chart.properties(width="container", height=height).configure(**_theme())
-    spec: dict[str, Any] = themed.to_dict()
+    spec: dict[str, Any] = themed.to_dict(validate=False)
     spec.pop("usermeta", None)
     spec["$schema"] = altair.SCHEMA_URL
     return spec

@@ -19,6 +19,8 @@ from curate.page.source_text import highlight, visible_text
 if TYPE_CHECKING:
     import jinja2
 
+    from curate.page.curation import CurationView
+
 HERE = Path(__file__).parent
 SCRIPT = "page.js"
 STYLE = "page.css"
@@ -51,8 +53,13 @@ def build_environment(folders: Sequence[Path]) -> jinja2.Environment:
         "highlight": highlight,
         "drawing": render_chart,
     }
-    environment.globals["absent"] = ABSENT
+    environment.globals |= {"absent": ABSENT, "coverage_rows": coverage_rows}
     return environment
+
+
+def coverage_rows(view: CurationView) -> list[tuple[str, str]]:
+    """What was measured about a selection's coverage, named and rounded for a table."""
+    return [(name.replace("_", " "), format_number(value)) for name, value in view.coverage.items()]
 
 
 @cache

@@ -47,11 +47,28 @@ const alive = async box => {
   if (still) { stage.style.cssText += ";position:absolute;visibility:hidden;width:" + box.clientWidth + "px"; box.append(stage); }
   else box.replaceChildren(stage);
   const busy = box.dataset.image ? "canvas" : "svg";
-  await vegaEmbed(stage, JSON.parse(text), { actions: false, ast: true, renderer: busy, defaultStyle: false, tooltip: { disableDefaultStyle: true } });
+  const { view } = await vegaEmbed(stage, JSON.parse(text), { actions: false, ast: true, renderer: busy, defaultStyle: false, tooltip: { disableDefaultStyle: true } });
   stage.style.cssText = "width:100%";
   for (const inner of all("[role]", stage)) { inner.removeAttribute("role"); inner.removeAttribute("aria-roledescription"); }
   for (const drawn of all("canvas,svg", stage)) { drawn.setAttribute("role", "img"); drawn.setAttribute("aria-label", box.dataset.label); }
   still?.remove();
+  box.view = view;
+  if (busy === "canvas") {
+    const bar = make("p", "zoom");
+    for (const [name, by] of [["Zoom in", .6], ["Zoom out", 1 / .6], ["Whole map", 0]]) {
+      const button = make("button", "more", name);
+      button.type = "button";
+      button.onclick = () => {
+        for (const axis of ["x", "y"]) {
+          const [low, high] = view.scale(axis).domain(), middle = (low + high) / 2, half = (high - low) / 2 * by;
+          view.signal("zoom_" + axis, by ? [middle - half, middle + half] : null);
+        }
+        view.run();
+      };
+      bar.append(button);
+    }
+    stage.append(bar);
+  }
   box.dataset.live = "1";
 };
 const boxes = one("#chart-code") ? all("[data-chart]") : [];
@@ -61,6 +78,11 @@ if (boxes.length && "DecompressionStream" in window) {
   addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(begin));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => boxes.filter(b => b.dataset.live).forEach(alive));
 }
+
+// A link to a folded part opens it.
+const unfold = () => { const part = document.getElementById(decodeURIComponent(location.hash.slice(1))); if (part?.tagName === "DETAILS") part.open = true; };
+addEventListener("hashchange", unfold);
+unfold();
 
 // Copy buttons.
 for (const button of all(".copy")) {

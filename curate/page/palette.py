@@ -33,6 +33,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "s7": ("#716e07", "#cac45d"),
     "s8": ("#7e573b", "#ca9d7b"),
     "s9": ("#4e5d6e", "#a4b3c5"),
+    "tint": ("#b9cdf2", "#274a80"),
     "pool": ("#a9b1ba", "#5a646f"),
 }
 N_SERIES = 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,22 @@ if TYPE_CHECKING:
     Select = Callable[["Candidates", int, np.random.Generator], "Picks"]
 
 
+def _no_rows() -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.zeros(0, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Candidates:
     """What a strategy chooses from: n rows in row_id order, as arrays, never as text.
 
     embeddings (n x d float32, unit rows), labels (n,) and centres (c x d) of the clusters, token_counts (n,),
-    prompt_chars (n,) length of the instruction in characters, row_index (n,) place in the pool, scores by name (n,).
+    prompt_chars and output_chars (n,) lengths in characters, row_index (n,) place in the pool, scores by name (n,),
+    target (t x d) the rows that picks should be near. `picked` are positions that stand already, in pick order;
+    `barred` (n,) are rows that may not be picked: those that stand, and near-duplicates of them. A strategy picks
+    among the open rows and goes on from the ones that stand. Two picks with a cosine of `near_duplicate` or more do not
+    stand together: the later one is dropped and the strategy asked again, so it may ignore this or save the round.
     """
 
     embeddings: NDArray[np.float32]
@@ -29,23 +39,39 @@ class Candidates:
     centres: NDArray[np.float32]
     token_counts: NDArray[np.int32]
     prompt_chars: NDArray[np.int32]
+    output_chars: NDArray[np.int32]
     row_index: NDArray[np.int64]
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    target: NDArray[np.float32] | None = None
+    picked: NDArray[np.int64] = field(default_factory=_no_rows)
+    barred: NDArray[np.bool_] | None = None
+    near_duplicate: float = 1.0
 
     def __len__(self) -> int:
         return len(self.row_index)
 
     def take(self, places: NDArray[np.int64]) -> Candidates:
-        """The candidates at `places`, in that order."""
-        return Candidates(
-            self.embeddings[places],
-            self.labels[places],
-            self.centres,
-            self.token_counts[places],
-            self.prompt_chars[places],
-            self.row_index[places],
-            {name: values[places] for name, values in self.scores.items()},
+        """The candidates at `places`, which ascend and hold every standing pick."""
+        import numpy as np
+
+        return replace(
+            self,
+            embeddings=self.embeddings[places],
+            labels=self.labels[places],
+            token_counts=self.token_counts[places],
+            prompt_chars=self.prompt_chars[places],
+            output_chars=self.output_chars[places],
+            row_index=self.row_index[places],
+            scores={name: values[places] for name, values in self.scores.items()},
+            picked=np.searchsorted(places, self.picked),
+            barred=None if self.barred is None else self.barred[places],
         )
+
+    def open(self) -> NDArray[np.int64]:
+        """Positions that may be picked, ascending."""
+        import numpy as np
+
+        return np.arange(len(self)) if self.barred is None else np.flatnonzero(~self.barred)
 
 
 @dataclass
@@ -95,17 +121,115 @@ def _from(module: str) -> Callable[[], Callable[..., Picks]]:
     return load
 
 
+COVER_OPTIONS = {
+    "evaluated": Option(16_384, 1, 10_000_000, "rows that greedy values picks on in a larger pool"),
+    "rounds": Option(2, 0, 100, "times each pick is moved to the best row of those nearest to it"),
+}
 STRATEGIES: dict[str, Strategy] = {
     "random": Strategy(_from("uniform"), "uniformly at random: the bar for all others", "Fisher and Yates, 1938"),
+    "length-matched": Strategy(
+        _from("length_matched"), "at random, with the pool's length profile", "proportional allocation: Cochran, 1977"
+    ),
     "first": Strategy(_from("first"), "the first k rows in the order of the pool", "plain head of the file"),
     "shortest": Strategy(
         _from("shortest"), "the k shortest instructions by characters", "the notebook this project grew out of"
     ),
+    "longest": Strategy(_from("longest"), "the k longest outputs by characters", "arXiv 2402.04833"),
     "kmeans": Strategy(
         _from("kmeans"),
         "every cluster an equal share, at random inside it (the default)",
         "stratified sampling with equal allocation: Cochran, Sampling Techniques, 1977, chapter 5",
         frozenset({"clusters"}),
+    ),
+    "kmeans-centroid": Strategy(
+        _from("kmeans_centroid"),
+        "every cluster an equal share, nearest to its centre first",
+        "prototypes: arXiv 2206.14486",
+        frozenset({"clusters"}),
+    ),
+    "kcenter": Strategy(
+        _from("kcenter"),
+        "farthest first: no row far from every pick",
+        "Gonzalez, 1985; arXiv 1708.00489",
+        frozenset({"embeddings"}),
+    ),
+    "facility-location": Strategy(
+        _from("facility_location"),
+        "the picks that all rows are nearest to, with a proven bound",
+        "Nemhauser, Wolsey and Fisher, 1978",
+        frozenset({"embeddings"}),
+        COVER_OPTIONS,
+    ),
+    "mmr": Strategy(
+        _from("mmr"),
+        "near the pool's mean, unlike what is picked",
+        "Carbonell and Goldstein, 1998",
+        frozenset({"embeddings"}),
+        {"relevance": Option(0.5, 0.0, 1.0, "weight of nearness to the mean; the rest weighs unlikeness")},
+    ),
+    "dpp": Strategy(
+        _from("dpp"),
+        "jointly most unlike each other",
+        "greedy MAP of a determinantal point process: arXiv 1709.05135",
+        frozenset({"embeddings"}),
+        {"bandwidth": Option(0.5, 0.01, 100.0, "width of the kernel exp(-(1 - cosine) / bandwidth^2)")},
+    ),
+    "density": Strategy(
+        _from("density"),
+        "every cluster its share, dense regions thinned",
+        "arXiv 2407.05040",
+        frozenset({"clusters"}),
+    ),
+    "semdedup": Strategy(
+        _from("semdedup"),
+        "what is left when alike rows of a cluster are dropped until k remain",
+        "arXiv 2303.09540",
+        frozenset({"clusters"}),
+    ),
+    "learned-centroids": Strategy(
+        _from("learned_centroids"),
+        "the rows nearest to k points learned to cover the pool and keep apart",
+        "arXiv 2507.02378",
+        frozenset({"embeddings"}),
+        {"steps": Option(300, 0, 100_000, "steps of learning")},
+    ),
+    "ifd": Strategy(
+        _from("ifd"),
+        "largest instruction-following difficulty below 1",
+        "Superfiltering: arXiv 2402.00530",
+        frozenset({"scores"}),
+    ),
+    "perplexity": Strategy(
+        _from("perplexity"),
+        "least likely answers to a small model",
+        "a baseline of arXiv 2402.00530",
+        frozenset({"scores"}),
+    ),
+    "ifd-facility": Strategy(
+        _from("ifd_facility"),
+        "facility-location among the most difficult rows",
+        "Superfiltering with diversity: arXiv 2402.00530",
+        frozenset({"embeddings", "scores"}),
+        {"share": Option(0.2, 0.0, 1.0, "part of the pool, by difficulty, that is chosen from"), **COVER_OPTIONS},
+    ),
+    "kmeans-ifd": Strategy(
+        _from("kmeans_ifd"),
+        "the most difficult rows of every cluster, the same part of each",
+        "arXiv 2504.12687",
+        frozenset({"clusters", "scores"}),
+    ),
+    "deita": Strategy(
+        _from("deita"),
+        "by difficulty, leaving out what is like a pick",
+        "arXiv 2312.15685",
+        frozenset({"embeddings", "scores"}),
+        {"threshold": Option(0.9, 0.0, 1.0, "cosine from which a row is too like a pick")},
+    ),
+    "rds": Strategy(
+        _from("rds"),
+        "near the rows of --target, each target row in turn",
+        "round robin of RDS+: arXiv 2503.01807",
+        frozenset({"embeddings", "target"}),
     ),
 }
 

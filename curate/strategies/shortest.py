@@ -14,5 +14,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """The k rows with the shortest instruction in characters; ties in row_id order."""
     import numpy as np
 
-    order = np.argsort(candidates.prompt_chars, kind="stable")[:k]
+    places = candidates.open()
+    order = places[np.argsort(candidates.prompt_chars[places], kind="stable")[:k]]
     return Picks(order, [f"instruction of {candidates.prompt_chars[i]} characters" for i in order])

@@ -12,5 +12,6 @@ if TYPE_CHECKING:
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """The first k of a random permutation, so that a smaller k picks a part of what a larger one does."""
-    order = rng.permutation(len(candidates))[:k]
-    return Picks(order, [f"drawn {place}. of {k} at random" for place in range(1, len(order) + 1)])
+    order = rng.permutation(candidates.open())[:k]
+    done = len(candidates.picked)
+    return Picks(order, [f"drawn {done + place}. at random" for place in range(1, len(order) + 1)])

@@ -8,7 +8,7 @@ from typing import Any
 import evaluate
 
 from evaluate_suite.generation import Generation
-from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, apply
+from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, apply, summarise
 
 DEFAULT_METRIC = "clean_answer"
 _DESCRIPTION = "Rowpick's metrics of generated code, one per config_name: "
@@ -51,7 +51,7 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
         training_rows: Sequence[str] | None = None,
         outcomes: Sequence[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """{metric name: mean or None, n_scored, n_unscored, scores, reasons}; the lists are as long as predictions."""
+        """{metric name: mean or None, interval, n_scored, n_unscored, scores, reasons}; one a prediction."""
         from evaluate_suite.training_corpus import TrainingCorpus
 
         count = len(predictions)
@@ -78,11 +78,12 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
             )
             known = {} if outcome is None else {(str(place), 0): ExecutionOutcome(**outcome)}
             scores.append(apply(METRICS[self.config_name], generation, MetricContext(corpus, known)))
-        values = [score.value for score in scores if score.value is not None]
+        summary = summarise(METRICS[self.config_name], scores)
         return {
-            self.config_name: sum(values) / len(values) if values else None,
-            "n_scored": len(values),
-            "n_unscored": count - len(values),
+            self.config_name: summary.mean,
+            "interval": None if summary.interval is None else list(summary.interval),
+            "n_scored": summary.n_scored,
+            "n_unscored": summary.n_unscored,
             "scores": [score.value for score in scores],
             "reasons": [score.reason for score in scores],
         }

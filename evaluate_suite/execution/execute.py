@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
 from curate.console import progress
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-from evaluate_suite.execution.pass_at_k import mean_pass_at_k
-from evaluate_suite.execution.sandbox import Mode, ProgramResult, choose_mode, run_job
+from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
+from evaluate_suite.execution.sandbox import Mode, ProgramResult, choose_mode, refuse_visible, run_job
 from evaluate_suite.execution.tasks import STYLES, Style, Task, read_lines, read_tasks
 
 KS = (1, 10, 100)
+Item = TypeVar("Item")
 # Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
-UNSCORED_REASONS = ("setup_failed", "sandbox_error", "judge_lost", "test_error", "test_calls_nothing")
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class ExecutionSummary:
     pass_at_1: float | None
     pass_at_k: dict[str, float | None] = field(default_factory=dict)
     tasks_scored_at_k: dict[str, int] = field(default_factory=dict)
+    intervals: dict[str, list[float] | None] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,40 +74,68 @@ def read_generations(path: str | Path, tasks: dict[str, Task]) -> list[tuple[Tas
     return found
 
 
+def default_workers() -> int:
+    """Programs at a time where nothing else is asked: one for each CPU this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_references(tasks: dict[str, Task]) -> list[tuple[Task, int, str]]:
+    """Each task with its own solution, in the place of a generation."""
+    found = [(task, 0, task.reference) for task in tasks.values() if task.reference.strip()]
+    if not found:
+        raise UserError("No task has a solution.", "HumanEval calls it canonical_solution, MBPP code.")
+    return found
+
+
 def execute(
     tasks_file: str | Path,
-    generations_file: str | Path,
-    out_file: str | Path,
+    generations_file: str | Path | None,
+    out_file: str | Path | None,
     *,
     workers: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
-    style: Style = "completion",
+    style: str = "completion",
     unsafe_local: bool = False,
     execute: bool = False,
 ) -> ExecutionSummary:
     """Run every generation and write one line each to `out_file`; without `execute` both files are only checked.
 
+    Without a `generations_file` the tasks' own solutions are run, which shows whether the tests can be passed here.
     A line is appended as soon as its result exists, and a rerun goes on with the samples that have none. At the end
     the lines are put in the order of the generations, so that the same inputs give the same bytes.
     """
-    if style not in STYLES:
+    chosen = next((known for known in STYLES if known == style), None)
+    if chosen is None:
         raise UsageError(f'style "{style}" is not known.', did_you_mean(style, STYLES))
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}.", "Give at least 1.")
     tasks = read_tasks(tasks_file)
-    settings = {"limits": asdict(limits), "style": style}
+    if generations_file is None:
+        chosen = "completion"
+    settings = {"limits": asdict(limits), "style": chosen}
     samples = [
         _Sample(task, index, answer, digest_json([asdict(task), answer, settings]))
-        for task, index, answer in read_generations(generations_file, tasks)
+        for task, index, answer in (
+            read_generations(generations_file, tasks) if generations_file is not None else read_references(tasks)
+        )
     ]
     if not execute:
         return _summary(tasks, samples, {}, "")
+    if out_file is None:
+        raise UsageError("--out is missing.", "Name the file for the results, for example: --out results.jsonl")
+    refuse_visible(tasks_file)
     mode: Mode = "none" if unsafe_local else choose_mode()
     target = Path(out_file)
     with file_lock(target.with_name(target.name + ".lock")):
         done = _read_done(target, samples)
         todo = [sample for sample in samples if sample.digest + str(sample.index) not in done]
-        _run_all(todo, done, target, workers or os.cpu_count() or 1, limits, style, mode)
+
+        def keep(sample: _Sample, result: ProgramResult) -> None:
+            row = _line(sample, result)
+            append_whole(target, row)
+            done[sample.digest + str(sample.index)] = row
+
+        run_pool(todo, lambda s: run_answer(s.task, s.answer, chosen, limits, mode), keep, workers or default_workers())
         write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
     return _summary(tasks, samples, done, mode)
 
@@ -127,29 +157,26 @@ def _read_done(target: Path, samples: list[_Sample]) -> dict[str, dict[str, Any]
     return {key: row for key, row in zip(keys, rows, strict=True) if row["reason"] not in UNSCORED_REASONS}
 
 
-def _run_all(
-    todo: Iterable[_Sample],
-    done: dict[str, dict[str, Any]],
-    target: Path,
+def run_pool(
+    todo: Sequence[Item],
+    run: Callable[[Item], ProgramResult],
+    keep: Callable[[Item, ProgramResult], None],
     workers: int,
-    limits: Limits,
-    style: Style,
-    mode: Mode,
 ) -> None:
+    """Run all of `todo`, `workers` at a time; `keep` gets each result, here in this thread, as soon as it exists."""
     queue = list(todo)[::-1]
     with progress("Running programs", len(queue)) as advance, ThreadPoolExecutor(workers) as pool:
-        running: dict[Future[ProgramResult], _Sample] = {}
-        while queue or running:
-            while queue and len(running) < 2 * workers:
-                sample = queue.pop()
-                running[pool.submit(run_answer, sample.task, sample.answer, style, limits, mode)] = sample
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                sample = running.pop(future)
-                result = future.result()
-                row = _line(sample, result)
-                _append(target, row)
-                done[sample.digest + str(sample.index)] = row
-                advance(1)
+        running: dict[Future[ProgramResult], Item] = {}
+        try:
+            while queue or running:
+                while queue and len(running) < 2 * workers:
+                    item = queue.pop()
+                    running[pool.submit(run, item)] = item
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    keep(running.pop(future), future.result())
+                    advance(1)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:
@@ -178,7 +205,8 @@ def _line(sample: _Sample, result: ProgramResult) -> dict[str, Any]:
     }
 
 
-def _append(target: Path, row: dict[str, Any]) -> None:
+def append_whole(target: Path, row: dict[str, Any]) -> None:
+    """Append a line of JSON; where that fails half-way (a full disk), the half is taken back."""
     size = target.stat().st_size if target.exists() else 0
     try:
         append_jsonl(target, row)
@@ -214,5 +242,47 @@ def _summary(
         pass_at_1=mean_pass_at_k(values, 1),
         pass_at_k={str(k): mean_pass_at_k(values, k) for k in ks},
         tasks_scored_at_k={str(k): sum(n >= k for n, _ in values) for k in ks},
+        intervals={str(k): _interval(values, k) for k in ks},
         reasons=dict(sorted(reasons.items())),
     )
+
+
+def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
+    """The 95% interval of pass@k over tasks: they are what was drawn, their samples are not independent."""
+    from evaluate_suite.comparison import mean_with_interval, share_with_interval
+
+    values = [pass_at_k(n, c, k) for n, c in counts if n >= k]
+    if set(values) <= {0.0, 1.0}:
+        found = share_with_interval(int(sum(values)), len(values))
+    else:
+        found = mean_with_interval(values)
+    return None if found.low is None or found.high is None else [max(found.low, 0.0), min(found.high, 1.0)]
+
+
+def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:
+    """What was run and why it failed, for a terminal."""
+    rows = [("tasks", str(found.tasks)), ("programs", str(found.samples))]
+    if found.tasks_without_generation:
+        rows.append(("tasks without a generation", str(found.tasks_without_generation)))
+    if not found.executed:
+        return [*rows, ("executed", "nothing: add --execute")]
+    if found.mode == "none":
+        rows.append(("sandbox", "NONE (--unsafe-local)"))
+    rows += [("scored", str(found.scored)), ("unscored", str(found.unscored))]
+    return rows + [(reason.replace("_", " "), str(n)) for reason, n in found.reasons.items()]
+
+
+def result_lines(found: ExecutionSummary) -> list[str]:
+    """pass@k with its interval over tasks, one line for each k; without execution, that the files are sound."""
+    if not found.executed:
+        return [f"valid: {found.samples} programs for {found.tasks} tasks; nothing was run"]
+    lines = []
+    for k, value in found.pass_at_k.items():
+        n = found.tasks_scored_at_k[k]
+        if value is None:
+            lines.append(f"pass@{k} none (no task was scored)")
+            continue
+        interval = found.intervals[k]
+        between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        lines.append(f"pass@{k} {value:.3f}{between}, {n} {'task' if n == 1 else 'tasks'}")
+    return lines

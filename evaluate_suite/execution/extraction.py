@@ -8,17 +8,19 @@ import warnings
 
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)([^\n`]*)\n(.*?)(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _STARTS = re.compile(r"^(?:def |class |import |from \w|async def |@)")
-MAX_TRIMS = 400
 
 
-def _parses(code: str) -> bool:
+def _broken_line(code: str) -> int | None:
+    """The line (from 1) at which `code` stops being Python, or None when it is."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    except SyntaxError as error:
+        return max(error.lineno or 1, 1)
+    except (ValueError, RecursionError, MemoryError):
+        return 1
+    return None
 
 
 def extract_code(answer: str, entry_point: str = "") -> str | None:
@@ -38,14 +40,23 @@ def extract_code(answer: str, entry_point: str = "") -> str | None:
     if python and python[0].strip():
         first: str = python[0]
         return first
-    if answer.strip() and _STARTS.match(answer.lstrip("\n")) and _parses(answer):
+    if answer.strip() and _STARTS.match(answer.lstrip("\n")) and _broken_line(answer) is None:
         return answer
-    lines = answer.splitlines()
-    for start, line in enumerate(lines):
-        if _STARTS.match(line):
-            for end in range(len(lines), max(start, len(lines) - MAX_TRIMS), -1):
-                code = "\n".join(lines[start:end]) + "\n"
-                if _parses(code):
-                    return code
-            return "\n".join(lines[start:]) + "\n"
-    return None
+    lines = answer.split("\n")
+    start = next((number for number, line in enumerate(lines) if _STARTS.match(line)), None)
+    return None if start is None else _longest_python(lines[start:])
+
+
+def _longest_python(lines: list[str]) -> str:
+    """The longest run from the first line on that is Python; all of it where none is, so that running it says why.
+
+    What breaks at a line breaks with any later end too, so each try ends before the line that broke the last.
+    """
+    end = len(lines)
+    while end > 0:
+        code = "\n".join(lines[:end]) + "\n"
+        broken = _broken_line(code)
+        if broken is None:
+            return code
+        end = min(end - 1, broken - 1)
+    return "\n".join(lines) + "\n"

@@ -15,11 +15,17 @@ from typing import Any, Literal
 from curate.errors import UserError
 from evaluate_suite.execution.cell import wire
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
+from evaluate_suite.execution.wanted_names import names_of_test
 
 HOME = "/home/sandbox"
 KEEP_OUTPUT_BYTES = 4096
+ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # the supervisor empties it before anything foreign starts
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 Mode = Literal["bwrap", "unshare", "none"]
+STARTED = b"\x07\0\0\0started"
+# What ends a run without a verdict once foreign code is running: the code, unless it was the machine. It gets a second
+# run, which a machine's accident does not spoil and an attack does; then it counts as failed.
+LOST = ("judge_lost", "supervisor_lost")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,14 @@ class Job:
     prelude: str = ""
     test: str = ""
     entry_point: str = ""
+
+
+@cache
+def _compile_cell() -> None:
+    """Write the byte code of the inside once: the sandbox cannot write it and would make it each time."""
+    import compileall
+
+    compileall.compile_dir(Path(__file__).resolve().parent / "cell", quiet=2)
 
 
 @cache
@@ -75,6 +89,15 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
     return found, links, libraries, interpreter
 
 
+def refuse_visible(path: str | Path) -> None:
+    """Raise where tested programs could read the tests in `path`: it lies in the Python installation."""
+    if any(Path(path).resolve().is_relative_to(Path(seen).resolve()) for seen in _layout()[0]):
+        raise UserError(
+            f"{path} lies where the tested programs can read it, with the tests in it.",
+            "Copy it out of the Python installation and give that path.",
+        )
+
+
 def _privileged() -> bool:
     """Whether this process is root with the capabilities to make namespaces without a user namespace."""
     if os.geteuid() != 0:
@@ -88,13 +111,15 @@ def _privileged() -> bool:
 
 def _command(mode: Mode) -> list[str]:
     read_only, links, _, interpreter = _layout()
+    _compile_cell()
     folder = str(Path(__file__).resolve().parent)
     code = f"import sys; sys.path.insert(0, {folder!r}); from cell.supervisor import main; main()"
-    python = [interpreter, "-I", "-S", "-c", code]
+    # Not -I, which would ignore the hash seed: the order of a set must not decide a verdict.
+    python = [interpreter, "-P", "-s", "-S", "-c", code]
     if mode != "bwrap":
         return python
-    command = ["bwrap", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"]
-    command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    command = [shutil.which("bwrap") or "bwrap", "--as-pid-1", "--die-with-parent", "--new-session"]
+    command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if _privileged():
         command += ["--cap-add", "ALL"]
     else:
@@ -118,6 +143,11 @@ def _command(mode: Mode) -> list[str]:
 
 def run_job(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
     """Run `job` under `mode` and wait; a sandbox that could not be set up has the reason `setup_failed`."""
+    result = _run_once(job, limits, mode)
+    return _run_once(job, limits, mode) if result.reason in LOST else result
+
+
+def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
     read_only, links, libraries, _ = _layout()
     config = {
         "mode": mode, "as_root": mode != "none" and _privileged(), "read_only": read_only, "links": links,
@@ -125,13 +155,14 @@ def run_job(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
         "count_processes": _kernel_version() >= (5, 14),
         "limits": {**asdict(limits), "stall_seconds": limits.stall_seconds},
     }  # fmt: skip
+    names, modules = names_of_test(job.test)
     task = {
-        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test,
-        "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
+        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test, "names": names,
+        "modules": modules, "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
     }  # fmt: skip
     data = b"".join(_frame(wire.encode(part)) for part in (config, task))
     process = subprocess.Popen(
-        _command(mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, cwd="/"
+        _command(mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd="/"
     )
     try:
         # Twice the backstop inside, for a supervisor that is itself stuck.
@@ -149,9 +180,12 @@ def _frame(data: bytes) -> bytes:
 
 
 def _result(answer: bytes, problem: bytes) -> ProgramResult:
+    started = answer.startswith(STARTED)
     try:
-        found: dict[str, Any] = wire.decode(answer[4:])
+        found: dict[str, Any] = wire.decode(answer[4 + started * len(STARTED) :])
     except wire.BadFrame:
+        if started:
+            return ProgramResult(False, "supervisor_lost", "the sandbox ended without an answer")
         lines = problem.decode(errors="replace").strip().splitlines()
         return ProgramResult(False, "setup_failed", lines[-1] if lines else "the sandbox ended without an answer")
     return ProgramResult(

@@ -34,12 +34,15 @@ class Task:
         and helper functions of the prompt are put before it.
         """
         if style == "completion":
-            program = self.prompt + answer if self.continues_prompt else answer
-        else:
-            code = extract_code(answer, self.entry_point)
-            if code is None:
-                return None
-            program = self._preamble() + code if self.continues_prompt else code
+            return self._job(self.prompt + answer if self.continues_prompt else answer)
+        code = extract_code(answer, self.entry_point)
+        return None if code is None else self.job_of_code(code)
+
+    def job_of_code(self, code: str) -> Job:
+        """The program that a whole answer's code makes, behind the imports and helpers of the prompt."""
+        return self._job(self._preamble() + code if self.continues_prompt else code)
+
+    def _job(self, program: str) -> Job:
         prelude = self.prompt if self.continues_prompt else ""
         return Job(program, "test", _compilable(prelude), self.test, self.entry_point)
 
@@ -109,6 +112,7 @@ def _task(row: dict[str, Any], where: str) -> Task:
         if row["entry_point"] and not row["entry_point"].isidentifier():
             raise UserError(f'{where}: entry_point "{row["entry_point"]}" is not a name.', "Give a function's name.")
         test = row["test"]
+        _check_asserts(test, where)
         if "check" in _defined(test, where):
             test += f"\ncheck({row['entry_point']})\n"
         reference = str(row.get("canonical_solution", ""))
@@ -116,15 +120,24 @@ def _task(row: dict[str, Any], where: str) -> Task:
         task = Task(str(row["task_id"]), row["prompt"], row["entry_point"], test, reference, continues)
     elif "test_list" in row:
         task = _mbpp_task(row, where)
+        _check_asserts(task.test, where)
+    elif "base_input" in row:
+        raise UserError(
+            f"{where}: EvalPlus's release file, which has inputs in the place of tests.",
+            "Save the data set evalplus/humanevalplus or evalplus/mbppplus as JSONL: there each task has its test.",
+        )
     else:
         raise UserError(
             f"{where}: neither HumanEval's fields (prompt, entry_point, test) nor MBPP's (text, test_list).",
             f"Found: {', '.join(sorted(row))}.",
         )
-    _defined(task.test, where)
-    if not any(isinstance(node, ast.Assert | ast.Call | ast.Raise) for node in ast.walk(ast.parse(task.test))):
-        raise UserError(f"{where}: the test defines nothing that could pass or fail.", "Add assertions to the test.")
     return task
+
+
+def _check_asserts(test: str, where: str) -> None:
+    _defined(test, where)
+    if not any(isinstance(node, ast.Assert | ast.Call | ast.Raise) for node in ast.walk(ast.parse(test))):
+        raise UserError(f"{where}: the test defines nothing that could pass or fail.", "Add assertions to the test.")
 
 
 def _mbpp_task(row: dict[str, Any], where: str) -> Task:

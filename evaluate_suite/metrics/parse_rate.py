@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from curate.code.languages import MAX_CHARS, can_parse, parses
 from evaluate_suite.answers import CONTINUATION, answer_of
-from evaluate_suite.languages import MAX_CHARS, can_parse, parses
 from evaluate_suite.metrics.score import Metric, Score
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +106,15 @@ class MetricSummary:
 def summarise(
     metric: Metric,
     scores: Sequence[Score],
+    prompts: Sequence[Hashable] | None = None,
     *,
     mean_with_interval: Callable[[Sequence[float]], Any] | None = None,
     share_with_interval: Callable[[int, int], Any] | None = None,
 ) -> MetricSummary:
     """The summary of one metric's scores.
+
+    `prompts` tells whose samples the scores are: where a prompt has several, it is the unit of the interval, because
+    samples of one prompt are alike.
 
     The two functions are those of `evaluate_suite.comparison` unless others are given: one for means, one for shares
     of yes (k of n). Each gives something with `low` and `high`, or (mean, low, high).
@@ -124,13 +128,27 @@ def summarise(
 
         mean_with_interval = mean_with_interval or comparison.mean_with_interval
         share_with_interval = share_with_interval or comparison.share_with_interval
-    if metric.kind == YES_NO:
+    groups = _by_prompt(scores, prompts)
+    if groups is not None:
+        from evaluate_suite.comparison import ratio_with_interval
+
+        interval = _bounds(ratio_with_interval([sum(group) for group in groups], [len(group) for group in groups]))
+    elif metric.kind == YES_NO:
         interval = _bounds(share_with_interval(int(sum(values)), len(values)))
     else:
         interval = _bounds(mean_with_interval(values))
     return MetricSummary(
         metric.name, len(values), len(scores) - len(values), math.fsum(values) / len(values), interval, reasons
     )
+
+
+def _by_prompt(scores: Sequence[Score], prompts: Sequence[Hashable] | None) -> list[list[float]] | None:
+    """The values of every prompt; None where each has one at most."""
+    groups: dict[Hashable, list[float]] = {}
+    for prompt, score in zip(prompts or (), scores, strict=False):
+        if score.value is not None:
+            groups.setdefault(prompt, []).append(score.value)
+    return list(groups.values()) if any(len(group) > 1 for group in groups.values()) else None
 
 
 def _bounds(estimate: Any) -> tuple[float, float] | None:

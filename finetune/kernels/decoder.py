@@ -144,7 +144,12 @@ def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
 
 
 def compute_gradients(
-    layer: Layer, made: Activations, weights: Weights, grad: torch.Tensor, around: Surroundings, drops: Drops,
+    layer: Layer,
+    made: Activations,
+    weights: Weights,
+    grad: torch.Tensor,
+    around: Surroundings,
+    drops: Drops,
     needs_input: bool,
 ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
     """(gradient of x or None, gradients of the layer's parameters) from that of the layer's output.

@@ -156,7 +156,9 @@ def _patch_layer(module: Any, layer: Layer, finder: attention.SegmentFinder) -> 
         import torch
 
         other = kwargs.get("past_key_values") is not None or kwargs.get("attention_mask") is not None
-        if other or any(m.disable_adapters or m.merged or m.active_adapters != n for m, n in zip(adapted, names, strict=True)):
+        if other or any(
+            m.disable_adapters or m.merged or m.active_adapters != n for m, n in zip(adapted, names, strict=True)
+        ):
             return original(hidden_states, **kwargs)
         batch, length, _ = hidden_states.shape
         cos, sin = (x.expand(batch, -1, -1) for x in kwargs["position_embeddings"])

@@ -24,7 +24,8 @@ from curate.page import (
     segments,
     visible_text,
 )
-from curate.page.curation import LengthBin, curation_charts
+from curate.page.curation import LengthBin
+from curate.page.curation_charts import curation_charts
 from curate.page.document import HERE, SCRIPT
 from curate.page.numbers import format_duration
 from curate.report_page import SelectionPageData, render_selection_page, selection_headline

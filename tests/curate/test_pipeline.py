@@ -139,6 +139,8 @@ def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path
         (["--prompt-template", "none.txt"], 1, "The prompt template none.txt does not exist"),
         (["--near-duplicate", "1.5"], 2, "--near-duplicate is 1.5; allowed: above 0, up to 1"),
         (["--no-such"], 2, "No such option"),
+        (["--clean", "parsed"], 2, 'Unknown check "parsed" in --clean. Did you mean "parse"?'),
+        (["--decontaminate", "none.jsonl"], 1, "The benchmark file none.jsonl of --decontaminate does not exist"),
     ],
 )
 def test_bad_input_is_one_line_with_the_next_step_and_leaves_nothing(
@@ -168,10 +170,129 @@ def test_a_damaged_cache_is_computed_again_and_said(
     assert (tmp_path / "a" / "decisions.parquet").read_bytes() == (tmp_path / "b" / "decisions.parquet").read_bytes()
 
 
-def test_inspect_tells_a_rows_story(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
+def story(capsys: pytest.CaptureFixture[str], folder: Path, row: int) -> dict[str, object]:
     capsys.readouterr()
-    assert main(["inspect", str(tmp_path / "s"), "--row", "482", "--json"]) == 0
-    (story,) = json.loads(capsys.readouterr().out)["rows"]
-    assert (story["decision"]["fate"], story["decision"]["reason"]) == ("excluded", "too_long")
-    assert story["nearest_pick"] in {row.row_id for row in read_selection(tmp_path / "s").selected}
+    assert main(["inspect", str(folder), "--row", str(row), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["rows"]
+    return dict(told)
+
+
+def test_inspect_tells_why_a_row_was_dropped_and_its_nearest_pick(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
+    picks = {row.row_id for row in read_selection(tmp_path / "s").selected}
+    told = story(capsys, tmp_path / "s", 482)
+    assert (told["decision"]["fate"], told["decision"]["reason"]) == ("excluded", "too_long")  # type: ignore[index]
+    assert (told["instruction"], told["nearest_pick"] in picks) == ("long", True)
+    assert main(["inspect", str(tmp_path / "s"), "--row", "482"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  excluded: too_long, ") and lines[2] == "  asks: long"
+    assert lines[4] == f"  nearest pick: {told['nearest_pick']}, cosine {told['nearest_cosine']:.4f}"
+
+
+def test_inspect_finds_the_nearest_pick_of_a_pick_among_the_others(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+
+    from curate.embedding import cached_vectors
+
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
+    selection = read_selection(tmp_path / "s")
+    decisions = pyarrow.parquet.read_table(tmp_path / "s" / "decisions.parquet").to_pylist()
+    embedded = sorted(d["row_id"] for d in decisions if d["x"] is not None)
+    vectors = cached_vectors(selection.manifest.config["encoder_digest"], "instruction", embedded)
+    assert vectors is not None
+    picks = [row.row_id for row in selection.selected]
+    place = next(d["row_index"] for d in decisions if d["row_id"] == picks[4])
+    cosines = vectors[[embedded.index(row_id) for row_id in picks]] @ vectors[embedded.index(picks[4])]
+    cosines[4] = -1
+    told = story(capsys, tmp_path / "s", place)
+    assert (told["nearest_pick"], told["nearest_cosine"]) == (
+        picks[int(np.argmax(cosines))], round(float(cosines.max()), 4),
+    )  # fmt: skip
+
+
+def test_inspect_says_why_a_nearest_pick_is_not_known(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
+    told = story(capsys, tmp_path / "s", 481)
+    assert (told["nearest_pick"], told["why_unknown"]) == (
+        None, "It was not embedded (empty_output), and tfidf embeds whole pools only.",
+    )  # fmt: skip
+    assert main(["clean-cache", "--yes"]) == 0
+    told = story(capsys, tmp_path / "s", 482)
+    assert str(told["why_unknown"]).startswith("The vectors of this selection are no longer in the cache.")
+
+
+def test_clean_cache_shows_what_there_is_and_frees_it_when_told(
+    pool: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30") == 0
+    n_bytes = sum(path.stat().st_size for path in (own_home / "cache").rglob("*") if path.is_file())
+    capsys.readouterr()
+    assert main(["clean-cache", "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)["parts"]
+    assert sum(part["bytes"] for part in parts) == n_bytes > 0
+    assert main(["clean-cache", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["freed_bytes"] == n_bytes
+    assert main(["clean-cache"]) == 0
+    assert capsys.readouterr().out == "The cache is empty.\n"
+    assert (own_home / "selections").exists()
+
+
+MESSY = [
+    {"instruction": "Write a Python function that weighs.", "output": "```python\ndef weigh(x:\n    return x\n```"},
+    {"instruction": "Write a Python function that braids.", "output": "```java\nclass A { int x = 1; }\n```"},
+    {"instruction": "Write a poem on sockets.", "output": "I'm sorry, but I cannot help with that request."},
+    {
+        "instruction": "Double it, please.",
+        "output": "def double_every(items):\n    return [2 * item for item in items]",
+    },
+]
+BENCHMARK = {
+    "task_id": 1, "text": "Double every item of a list.", "test_list": [],
+    "code": "def double_every(items):\n  return [2*item for item in items]",
+}  # fmt: skip
+
+
+def test_every_check_has_its_reason_code_and_a_switch_and_leaks_name_their_task(pool: Path, tmp_path: Path) -> None:
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows() + MESSY))
+    (tmp_path / "mbpp.jsonl").write_text(json.dumps(BENCHMARK))
+    decided = {}
+    for name, more in (
+        ("default", ["--decontaminate", str(tmp_path / "mbpp.jsonl")]),
+        ("one", ["--clean", "duplicates,refusals"]),
+        ("none", ["--clean", "none"]),
+    ):
+        assert (
+            run(pool, "--k", "30", "--strategy", "random", "--holdout", "1", *more, "--out", str(tmp_path / name)) == 0
+        )
+        table = pyarrow.parquet.read_table(tmp_path / name / "decisions.parquet").to_pylist()
+        reasons = [d["reason"] if d["fate"] == "excluded" else None for d in table]
+        decided[name] = reasons[480:482] + reasons[483:]
+        if name == "default":
+            assert table[-1]["detail"] == "MBPP/1: 100% of its solution"
+    assert decided == {
+        "default": ["duplicate", "empty_output", "does_not_parse", "wrong_language", "refusal", "leaks_benchmark"],
+        "one": ["duplicate", None, None, None, "refusal", None],
+        "none": [None, None, None, None, None, None],
+    }
+    manifest = read_selection(tmp_path / "default").manifest
+    assert manifest.config["clean"] == ["empty", "duplicates", "refusals", "language", "parse", "near-duplicates"]
+    assert [record.file for record in manifest.inputs] == ["rows.jsonl", "mbpp.jsonl"]
+    assert read_selection(tmp_path / "one").manifest.config["clean"] == ["duplicates", "refusals"]
+
+
+def test_the_holdout_is_the_same_whatever_is_cleaned_and_never_repeated_among_the_candidates(
+    pool: Path, tmp_path: Path
+) -> None:
+    digests = set()
+    for number, more in enumerate((["--clean", "all"], ["--clean", "none"], ["--clean", "parse"])):
+        assert run(pool, "--k", "30", *more, "--out", str(tmp_path / str(number))) == 0
+        selection = read_selection(tmp_path / str(number))
+        digests.add(selection.holdout_digest)
+        assert {row.row_id for row in selection.selected}.isdisjoint(row.row_id for row in selection.holdout)
+    assert len(digests) == 1

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from curate import tokens
 from curate.errors import UserError
 from curate.prompt import RAW, PromptTemplate, load_prompt_template
+from curate.rows import build_row
+from curate.sources import pool_digest
 from curate.tokens import count_tokens, encode_examples, encode_prompt, load_tokenizer
 
 
@@ -41,6 +46,36 @@ def test_counts_are_the_lengths_of_the_encoded_examples(shared_data: Path) -> No
     lengths = [len(example.input_ids) for example in encode_examples(tokenizer, RAW, pairs)]
     assert count_tokens(tokenizer, RAW, pairs).tolist() == lengths
     assert lengths[1] == 3  # newline, x, end token: smollm2 has no start token
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "llama2-tokenizer"])
+def test_counts_of_real_rows_are_those_of_the_ids_whatever_the_tokenizer(name: str, shared_data: Path) -> None:
+    tokenizer = load_tokenizer(name if name == "smollm2-135m" else str(shared_data / name))
+    lines = (shared_data / "codegen-4.5k.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    pairs = [(row["instruction"], row["output"]) for row in map(json.loads, lines)]
+    lengths = [len(example.input_ids) for example in encode_examples(tokenizer, RAW, pairs)]
+    assert count_tokens(tokenizer, RAW, pairs).tolist() == lengths
+
+
+def test_counts_of_a_pool_are_kept_by_content_and_follow_the_rows_in_any_order(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def count(tokenizer: object, template: object, pairs: list[tuple[str, str]], advance: object) -> object:
+        counted.append(len(pairs))
+        return np.array([len(a) + len(b) for a, b in pairs], dtype=np.int32)
+
+    monkeypatch.setattr(tokens, "count_tokens", count)
+    texts = [("a" * i, "b" * (3 * i % 7)) for i in range(9)]
+    for order in (texts, texts[::-1]):
+        rows = [build_row(number, *pair, "t") for number, pair in enumerate(order)]
+        counts = tokens.count_pool_tokens(None, "digest", RAW, rows, pool_digest(rows))
+        assert counts.tolist() == [len(a) + len(b) for a, b in order]
+    assert counted == [9]
+    tokens.count_pool_tokens(None, "digest", PromptTemplate("t", "Q: {instruction}"), rows, pool_digest(rows))
+    tokens.count_pool_tokens(None, "other digest", RAW, rows, pool_digest(rows))
+    assert counted == [9, 9, 9]
 
 
 def test_a_missing_local_tokenizer_says_so(tmp_path: Path) -> None:

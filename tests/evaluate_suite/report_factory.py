@@ -20,6 +20,7 @@ from evaluate_suite.report_record import (
     PromptOutputs,
     ReportData,
     RunResult,
+    StrategyResult,
 )
 
 METRICS = [
@@ -27,6 +28,7 @@ METRICS = [
     MetricInfo("stopped_by_itself", "Stopped by itself", "higher"),
     MetricInfo("parse_rate", "Code parses", "higher"),
     MetricInfo("trailing_share", "Trailing share", "lower"),
+    MetricInfo("passes_tests", "Passes tests", "higher"),
     MetricInfo("chrf", "chrF", "higher", share=False),
 ]
 STRATEGIES = ["kmeans", "random", "medoids", "kcenter", "facility", "shortest", "first", "random", "kmeans", "random"]
@@ -115,7 +117,10 @@ def make_run(index: int, rng: random.Random) -> RunResult:
         metrics=_metrics(rng, 0.75 - 0.02 * index),
         elapsed_seconds=412.0 + 60 * index,
         peak_memory_gib=3.4 + 0.1 * index if index != 1 else None,
-        commands=[f"curate select --strategy {STRATEGIES[index % 10]} --k 1000 --seed {index}", "finetune run"],
+        commands=[
+            f"curate select --strategy {STRATEGIES[index % 10]} --k 1000 --seed {index}",
+            f"finetune run seed={index}",
+        ],
         config={"learning_rate": 2e-4, "num_train_epochs": 2, "r": 16, "seed": index},
         digests={"selection": hashlib.sha256(name.encode()).hexdigest(), "adapter": "0" * 64},
     )
@@ -159,6 +164,21 @@ def make_prompts(runs: list[RunResult], n_prompts: int, rng: random.Random, host
     return prompts
 
 
+def make_strategies(runs: list[RunResult]) -> list[StrategyResult]:
+    """The strategies that several of the runs share."""
+    names = list(dict.fromkeys(run.strategy for run in runs))
+    found = []
+    for name in names:
+        mine = [run for run in runs if run.strategy == name]
+        spread = 0.012 if len(mine) > 1 else None
+        worth = None if name == "random" else {"tokens": 171_000.4, "ratio": 1.08, "reason": None}
+        loss = mine[0].tuned_loss
+        found.append(
+            StrategyResult(name, [r.name for r in mine], len(mine), 1, loss, spread, None, "strategies", worth)
+        )
+    return found if len(names) < len(runs) else []
+
+
 def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False, seed: int = 0) -> ReportData:
     """A whole report; equal arguments, equal report."""
     rng = random.Random(seed)
@@ -193,4 +213,6 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
         prompts=make_prompts(runs, n_prompts, rng, hostile),
         settings={"max_new_tokens": 64, "do_sample": False, "report_eval_rows": 180},
         versions={"rowpick": "0.1.0", "torch": "2.13.0"},
+        command="evalsuite report " + " ".join(run.name for run in runs),
+        strategies=make_strategies(runs),
     )

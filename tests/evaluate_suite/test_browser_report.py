@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
-from benchmarks.headless_browser import console_messages, emulate, find_browser, network_requests, open_browser
+from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
 from evaluate_suite.report_page import render_report_page
 from tests.evaluate_suite.report_factory import make_report
 
-AXE_VERSION = "4.14.1"
-IN_CI = bool(os.environ.get("CI"))
 pytestmark = pytest.mark.browser
 
 
@@ -26,16 +21,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if find_browser() is None:
-        if IN_CI:
-            pytest.fail("chromium and chromedriver must be installed in CI")
-        pytest.skip("NO BROWSER: chromium and chromedriver are not installed, so the page was not tested in one")
-    with open_browser() as driver:
-        yield driver
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Any:
     emulate(browser, width=1280)
@@ -43,23 +28,6 @@ def page(browser: Any, address: str) -> Any:
     console_messages(browser), network_requests(browser)
     browser.get(address)
     return browser
-
-
-@pytest.fixture(scope="session")
-def axe_source() -> str:
-    """axe-core from npm, kept in the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rowpick-tests"
-    source = cache / "node_modules" / "axe-core" / "axe.min.js"
-    if not source.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(cache), f"axe-core@{AXE_VERSION}"]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError) as error:
-            if IN_CI:
-                pytest.fail(f"axe-core could not be installed in CI ({error})")
-            pytest.skip(f"NO AXE-CORE: npm could not install it ({error}), so accessibility was not tested")
-    return source.read_text(encoding="utf-8")
 
 
 def wait(page: Any, condition: str, *arguments: Any) -> Any:
@@ -128,6 +96,33 @@ def test_the_filter_keeps_prompts_without_a_score_when_asked(page: Any) -> None:
     assert shown(page) == [f"p-ask-{n:03d}" for n in range(0, 60, 7)]
 
 
+def shown_width(page: Any) -> float:
+    """How wide a stretch of the map is in view."""
+    low, high = page.execute_script("return document.querySelector('[data-image]').view.scale('x').domain()")
+    return float(high - low)
+
+
+def test_the_map_zooms_by_keyboard_and_returns_to_the_whole(page: Any) -> None:
+    see_everything(page)
+    whole = shown_width(page)
+    widths = []
+    for name in ("Zoom in", "Zoom in", "Zoom out", "Whole map"):
+        page.find_element("xpath", f"//details[@open]//button[.='{name}']").send_keys(Keys.ENTER)
+        widths.append(round(shown_width(page) / whole, 3))
+    assert widths == [0.6, 0.36, 0.6, 1.0]
+
+
+def test_the_map_shows_one_cluster_when_asked(page: Any) -> None:
+    see_everything(page)
+    page.execute_script(
+        "const e = document.querySelector('details[open] .vega-bind select'); e.value = '3';"
+        "e.dispatchEvent(new Event('change')); e.dispatchEvent(new Event('input'))"
+    )
+    drawn = "return document.querySelector('[data-image]').view.data('data_0').map(row => row.cluster)"
+    clusters = page.execute_script(drawn)
+    assert (set(clusters), len(clusters) > 1) == ({3}, True)
+
+
 def test_choosing_a_run_shows_it_beside_the_base_model(page: Any) -> None:
     choose(page, "show-run", "3")
     visible = "[...document.querySelectorAll('#p-ask-010 .gen:not([hidden]) h4')].map(e => e.firstChild.data.trim())"
@@ -141,6 +136,12 @@ def test_a_permalink_opens_a_prompt_that_is_packed(page: Any, address: str) -> N
     top = wait(page, "document.getElementById('p-ask-045')?.getBoundingClientRect().top")
     assert 0 <= top <= 900
     assert page.execute_script("return document.querySelectorAll('#p-ask-045 .k').length > 0")
+
+
+def test_a_link_to_a_folded_selection_opens_it(page: Any) -> None:
+    assert page.find_element("id", "curation-1").get_attribute("open") is None
+    page.find_element("xpath", "//table[@id='selection-table']//a[@href='#curation-1']").send_keys(Keys.ENTER)
+    wait(page, "document.getElementById('curation-1').open")
 
 
 def test_show_more_adds_twenty(page: Any) -> None:
@@ -167,12 +168,7 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
     emulate(page, width=width, dark=dark)
     page.refresh()
     see_everything(page)
-    page.execute_script(axe_source)
-    found = page.execute_async_script(
-        "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations"
-        ".filter(v => v.impact === 'serious' || v.impact === 'critical').map(v => [v.id, v.nodes[0].html])))"
-    )
-    assert found == []
+    assert serious_violations(page, axe_source) == []
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 

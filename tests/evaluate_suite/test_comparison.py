@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 
 from evaluate_suite.comparison import (
+    bootstrap_interval,
     compare_runs,
+    detectable_effect,
     mean_with_interval,
     overall_winner,
     paired_difference,
@@ -92,3 +94,50 @@ def test_holm_and_false_discovery_correct_over_all_pairs() -> None:
 def test_runs_with_no_common_item_have_a_reason_and_no_effect() -> None:
     pair = paired_difference("a", "b", {"a": {1: 0.0}, "b": {2: 0.0}})
     assert (pair.effect, pair.reason) == (None, "fewer than 2 items")
+
+
+def test_the_bootstrap_interval_is_scipys_and_the_ratio_is_weighted() -> None:
+    x = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
+    expected = stats.bootstrap(
+        (np.array(x),), np.mean, n_resamples=2_000, rng=np.random.default_rng(0)
+    ).confidence_interval
+    found = bootstrap_interval(x)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.05)
+    assert bootstrap_interval([1.0, 6.0], [1.0, 3.0]).estimate == 1.75
+    assert bootstrap_interval([2.0, 2.0]) == bootstrap_interval([2.0, 2.0], [1.0, 1.0])
+    assert (bootstrap_interval([]).reason, bootstrap_interval([1.0]).low) == ("nothing was scored", None)
+
+
+def test_mcnemars_exact_test_is_statsmodels() -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    rng = np.random.default_rng(5)
+    a, b = (dict(enumerate((rng.random(60) < p).astype(float))) for p in (0.5, 0.7))
+    table = [[sum(a[i] == u and b[i] == v for i in a) for v in (1, 0)] for u in (1, 0)]
+    assert paired_difference("a", "b", {"a": a, "b": b}).p == pytest.approx(mcnemar(table, exact=True).pvalue)
+
+
+def test_an_interval_over_tasks_is_that_of_cluster_robust_regression() -> None:
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(6)
+    tasks = [t for t in range(25) for _ in range(1 + t % 4)]
+    difference = rng.normal(0.1, 0.2, len(tasks)) + rng.normal(0, 0.3, 25)[tasks]
+    a = dict.fromkeys(range(len(tasks)), 0.0)
+    b = dict(enumerate(difference))
+    pair = paired_difference("a", "b", {"a": a, "b": b}, clusters=dict(enumerate(tasks)))
+    fit = sm.OLS(difference, np.ones(len(tasks))).fit(cov_type="cluster", cov_kwds={"groups": np.array(tasks)})
+    error = (pair.high - pair.low) / 2 / stats.t.ppf(0.975, 24)  # type: ignore[operator]
+    assert pair.effect == pytest.approx(float(fit.params[0]))
+    # statsmodels' small-sample factor is G/(G-1) * (n-1)/(n-1), ours that of a variance over G clusters: the same.
+    assert error == pytest.approx(float(fit.bse[0]), rel=1e-6)
+    assert (pair.unit, pair.n_units, pair.df) == ("tasks", 25, 24.0)
+
+
+def test_what_could_have_been_seen_is_near_the_exact_power_of_the_t_test() -> None:
+    from statsmodels.stats.power import TTestPower
+
+    for n in (4, 10, 50, 200):
+        exact = TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8)
+        assert detectable_effect(1 / n**0.5, n - 1) == pytest.approx(exact, rel=0.03)
+    assert detectable_effect(0.0, 10) is None

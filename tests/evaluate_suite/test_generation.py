@@ -253,3 +253,33 @@ def test_vllm_absent_is_one_clear_line() -> None:
 
 def test_no_tasks_give_no_generations(llama: Any) -> None:
     assert generate(llama, NumberTokenizer(), [], DecodingSettings()) == []
+
+
+def test_prompts_of_like_length_share_a_pass_and_a_long_one_does_not_pad_the_others() -> None:
+    from evaluate_suite.decoding import prefill_groups
+
+    assert prefill_groups([40, 41, 42, 43, 44, 230]) == [(0, 5), (5, 6)]
+    assert prefill_groups([50] * 8) == [(0, 8)]
+    assert prefill_groups([3, 90]) == [(0, 2)]
+    assert prefill_groups([0, 0, 5]) == [(2, 3)]
+    assert prefill_groups([0, 0]) == []
+    assert prefill_groups([]) == []
+    for lengths in (sorted((7 * i * i) % 211 for i in range(n)) for n in range(1, 60)):
+        groups = prefill_groups(lengths)
+        assert [i for first, last in groups for i in range(first, last)] == [i for i, n in enumerate(lengths) if n]
+
+
+@pytest.mark.parametrize("batch_size", [3, 16])
+def test_prompts_of_very_different_lengths_give_the_text_of_one_at_a_time(llama: Any, batch_size: int) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(5)
+    lengths = [1, 1, 2, 3, 60, 61, 62, 8, 9, 70, 40, 41, 42, 43, 30, 1]
+    tasks = [
+        GenerationTask(f"p{i}", "x", [1, *(int(t) for t in rng.integers(3, VOCABULARY, length - 1))])
+        for i, length in enumerate(lengths)
+    ]
+    settings = DecodingSettings(max_new_tokens=20)
+    alone = [generate(llama, NumberTokenizer(), [task], settings, engine="plain")[0] for task in tasks]
+    batched = generate(llama, NumberTokenizer(), tasks, replace(settings, batch_size=batch_size), engine="slots")
+    assert batched == alone

@@ -127,3 +127,26 @@ def test_execution_metrics_read_the_outcome_of_their_sample() -> None:
     assert apply(METRICS["runs"], replace(BASE, sample=1), context).reason == "not_executed"
     stalled = MetricContext(outcomes={("p1", 0): ExecutionOutcome(reason="stalled")})
     assert apply(METRICS["passes_tests"], BASE, stalled).reason == "stalled"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "value"),
+    [
+        ("Convert the following C code to Python.\nint main() { return 0; }", "def main():\n    return 0\n", 1.0),
+        ("Rewrite this SQL query in Python.\nSELECT * FROM movie", "import sqlite3\n\nprint(1)\n", 1.0),
+        (
+            "translate this js into a typescript function\nlet f = x => x",
+            "```ts\nconst f = (x: number) => x;\n```",
+            1.0,
+        ),
+        ("Convert this Python algorithm to C++.\ndef f(x):\n    return x\n", "def f(x):\n    return x\n", 0.0),
+        ("python function that converts json to csv", "def convert(text):\n    return text\n", 1.0),
+        ("C# program that adds", "public static int Add(int a, int b)\n{\n    return a + b;\n}\n", 1.0),
+        ("python dictionary of a film", 'film = {\n    "title": "x",\n    "year": 1\n}', 1.0),
+        ("python dictionary of a film", "public class Film {\n    private int year;\n}", 0.0),
+    ],
+)
+def test_the_language_asked_for_is_the_one_translated_into_and_lookalikes_must_parse(
+    prompt: str, completion: str, value: float
+) -> None:
+    assert apply(METRICS["language_match"], Generation("p", prompt, completion)).value == value

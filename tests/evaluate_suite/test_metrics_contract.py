@@ -129,3 +129,14 @@ def test_a_summary_counts_the_unscored_with_their_reasons(name: str) -> None:
 def test_a_mean_of_nothing_is_none() -> None:
     summary = summarise(METRICS["chrf"], [Score(None, "no_reference")])
     assert (summary.mean, summary.interval, summary.n_scored, summary.n_unscored) == (None, None, 0, 1)
+
+
+def test_a_prompt_with_several_samples_is_the_unit_of_the_interval() -> None:
+    """Ten equal samples of each of four prompts say no more than one of each."""
+    one = [Score(1.0), Score(0.0), Score(1.0), Score(0.0)]
+    many = summarise(METRICS["answered"], one * 10, list("abcd") * 10)
+    single = summarise(METRICS["chrf"], one, list("abcd"))
+    assert (many.mean, many.n_scored) == (0.5, 40)
+    assert many.interval == pytest.approx(single.interval)
+    apart = summarise(METRICS["answered"], one, list("abcd"))
+    assert apart.interval != pytest.approx(single.interval)  # one sample a prompt: Wilson's

@@ -112,3 +112,6 @@ def test_every_metric_loads_in_evaluate_by_path(tmp_path: Path, monkeypatch: pyt
     assert results["runs"]["reasons"] == [None, "stalled"]
     assert (results["parse_rate"]["parse_rate"], results["parse_rate"]["n_scored"]) == (0.5, 2)
     assert results["language_match"]["language_match"] is None
+    assert results["language_match"]["interval"] is None
+    low, high = results["parse_rate"]["interval"]
+    assert 0 < low < 0.5 < high < 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,33 @@ from evaluate_suite.raw_prompts import RawPrompt, load_raw_prompts
 
 def test_the_packaged_set_has_many_languages_lengths_and_no_repeats() -> None:
     prompts = load_raw_prompts()
-    assert len(prompts) == 72
-    assert len({prompt.prompt for prompt in prompts}) == 72
-    assert {prompt.language for prompt in prompts} >= {
-        "python", "javascript", "sql", "bash", "cpp", "java", "rust", "html", "css", "regex", None,
-    }  # fmt: skip
+    assert len(prompts) == 96
+    assert len({prompt.prompt for prompt in prompts}) == 96
+    counts = Counter(prompt.language for prompt in prompts)
+    assert len(counts) == 17
+    assert counts["python"] == 45  # the rest is spread: other languages, and prompts that name none
     lengths = sorted(len(prompt.prompt) for prompt in prompts)
     assert (lengths[0], lengths[-1]) == (17, 798)
+    assert sum(n < 80 for n in lengths) >= 40
+    assert sum(n > 250 for n in lengths) >= 5
     assert not any("###" in prompt.prompt for prompt in prompts)
+
+
+def test_the_packaged_set_is_typed_by_people() -> None:
+    prompts = load_raw_prompts()
+    tags = Counter(tag for prompt in prompts for tag in prompt.tags)
+    assert all(tags[tag] >= 3 for tag in ("typos", "paste", "bug", "question", "refactor", "function", "long"))
+    assert {"spanish", "german", "french", "hinglish", "chinese"} <= set(tags)
+    assert sum(prompt.prompt[0].islower() for prompt in prompts) > 0.6 * len(prompts)
+
+
+def test_the_language_a_prompt_is_filed_under_is_the_one_its_words_ask_for() -> None:
+    from curate.code.languages import language_asked
+
+    prompts = [prompt for prompt in load_raw_prompts() if prompt.language]
+    found = [language_asked(prompt.prompt) for prompt in prompts]
+    read = [(f, p.language) for f, p in zip(found, prompts, strict=True) if f is not None]
+    assert sum(f == asked for f, asked in read) >= 0.95 * len(read)
 
 
 def test_a_users_file_needs_only_prompts(tmp_path: Path) -> None:

@@ -167,10 +167,80 @@ def test_a_gate_that_fails_exits_3_after_writing(
     assert "run-0 has a higher eval loss than its base model" in capsys.readouterr().err
 
 
+def spoiled_copy(home: Path, tmp_path: Path, name: str) -> Path:
+    """A copy of a finished run that a test may spoil."""
+    return Path(shutil.copytree(home / "runs" / "run-1", tmp_path / name))
+
+
+def test_a_run_that_overfits_fails_its_gate_and_the_report_is_written(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = spoiled_copy(home, tmp_path, "memorised")
+    losses = [3.17, 2.39, 2.13, 1.92, 1.85, 1.845, 1.88, 1.92, 1.95, 1.99]
+    lines = [{"step": 10 * i, "train_loss": 3 - 0.2 * i, "eval_loss": x} for i, x in enumerate(losses, 1)]
+    (run / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert report(home, str(run), "--out", str(tmp_path / "r"), "--fail-on", "regression") == 0
+    assert report(home, str(run), "--out", str(tmp_path / "r"), "--fail-on", "overfit,regression") == 3
+    told = capsys.readouterr().err
+    assert "error: memorised is overfit. The report was written; see the verdict's suggestion in it." in told
+    record = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert (record["runs"][0]["verdict"]["verdict"], record["runs"][0]["verdict"]["best_step"]) == ("overfit", 60)
+
+
+def test_a_run_that_is_worse_than_its_base_model_fails_its_gate(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    run = spoiled_copy(home, tmp_path, "ruined")
+    weights = run / "adapter" / "adapter_model.safetensors"
+    # What training added is taken away instead.
+    save_file({name: -w if "lora_B" in name else w for name, w in load_file(weights).items()}, weights)
+    assert report(home, str(run), "--out", str(tmp_path / "r"), "--fail-on", "overfit,regression") == 3
+    assert "error: ruined has a higher eval loss than its base model." in capsys.readouterr().err
+    assert (tmp_path / "r" / "index.html").is_file()
+
+
+def test_an_artifact_of_a_newer_version_is_refused_with_a_sentence(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = spoiled_copy(home, tmp_path, "newer")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"schema": "finetune.run/99"}))
+    for command in (["report", str(run)], ["compare", str(run), "run-0"]):
+        assert evalsuite(command) == 1
+        told = capsys.readouterr().err
+        assert "finetune.run/99" in told
+        assert told.count("\n") == 1
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_prompt_file_with_wrong_fields_stops_before_anything_is_made(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.jsonl").write_text('{"instruction": "a"}\n')
+    assert evalsuite(["report", "run-0", "--prompts", str(tmp_path / "p.jsonl"), "--out", str(tmp_path / "r")]) == 1
+    assert 'p.jsonl:1: unknown field "instruction"' in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_compare_refuses_runs_of_other_holdouts(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = spoiled_copy(home, tmp_path, "other")
+    spoil(run, holdout_digest="something else")
+    assert evalsuite(["compare", "run-0", str(run)]) == 1
+    assert "they differ in their holdout (" in capsys.readouterr().err
+
+
 def test_compare_prints_every_pair_of_runs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evalsuite(["compare", "run-0", "run-1", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [(pair["first"], pair["second"], pair["n"]) for pair in record["pairs"]] == [("run-0", "run-1", 10)]
+    # run-1 is a copy of run-0: no difference, no winner, and a word on what the comparison is about.
+    assert (record["pairs"][0]["effect"], record["pairs"][0]["p"], record["winner"]) == (0.0, 1.0, None)
+    assert (
+        record["notes"][-1]
+        == "Pairs of runs are about these runs, not their strategies: the rows alone are their unit."
+    )
 
 
 def test_compare_reads_other_peoples_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from curate.errors import GateError
 from evaluate_suite.report import check_gates, generation_lines
 from evaluate_suite.report_charts import gain_chart, loss_chart, loss_values
-from evaluate_suite.report_page import STANDING, render_report_page, reproduce_block
+from evaluate_suite.report_page import STANDING, render_report_page, report_charts, reproduce_block, run_columns
 from evaluate_suite.report_record import ReportData, record_of
 from tests.evaluate_suite.report_factory import make_report
 
@@ -80,6 +80,19 @@ def test_the_loss_chart_tells_the_best_step_in_words(data: ReportData) -> None:
     assert chart.alternative.endswith("verdict overfit.")
 
 
+@pytest.mark.parametrize("n_runs", [1, 3])
+def test_every_chart_fits_vega_lites_schema_which_rendering_does_not_check(n_runs: int) -> None:
+    import altair
+
+    losses, curations = report_charts(make_report(n_runs, 0))
+    charts = [*losses, *curations[0][1]]
+    assert [chart.chart_id for chart in charts] == [
+        "losses", "gains", "curation-0-map", "curation-0-lengths", "curation-0-reasons",
+    ]  # fmt: skip
+    for chart in charts:
+        altair.Chart.from_dict(chart.spec, validate=True).to_dict(validate=True)
+
+
 def test_without_a_score_there_is_no_chart() -> None:
     assert (loss_chart([]), gain_chart([])) == (None, None)
 
@@ -105,8 +118,26 @@ def test_every_generation_is_a_line_with_its_scores(data: ReportData) -> None:
 
 def test_the_commands_that_repeat_the_report_stand_once_each(data: ReportData) -> None:
     lines = reproduce_block(data).split("\n")
-    assert lines[:2] == ["curate select --strategy kmeans --k 1000 --seed 0", "finetune run"]
+    assert lines[:2] == ["curate select --strategy kmeans --k 1000 --seed 0", "finetune run seed=0"]
     assert lines[-1] == "evalsuite report kmeans-k1000-s0 random-k1000-s1 medoids-k1000-s2"
+
+
+def test_the_terminal_shows_every_run_with_absence_as_a_dash(data: ReportData) -> None:
+    heads, rows = run_columns(record_of(data))
+    first, second = (dict(zip(heads, row, strict=True)) for row in rows[:2])
+    assert (first["run"], first["gain"], first["95% interval"], first["peak\nGiB"]) == (
+        "kmeans-k1000-s0", "0.900", "0.850 to 0.950", "3.4",
+    )  # fmt: skip
+    assert second["peak\nGiB"] == "–"
+
+
+def test_pairs_stand_by_measure_with_how_many_differ(data: ReportData, page: str) -> None:
+    assert re.findall(r"<summary>(Eval loss: [^<]*)</summary>", page) == ["Eval loss: 2 of 3 pairs differ"]
+
+
+def test_a_run_without_executed_tasks_says_so(data: ReportData) -> None:
+    runs = [replace(run, metrics={k: v for k, v in run.metrics.items() if k != "passes_tests"}) for run in data.runs]
+    assert render_report_page(replace(data, runs=runs)).count("<small>no tasks were run</small>") == 3
 
 
 def test_a_gate_fails_for_the_run_that_overfits_and_only_when_asked(data: ReportData) -> None:

@@ -112,7 +112,11 @@ def main(selection: str, place: str, count: int, settings: list[str]) -> dict[st
         ended = fork(lambda: resume(folder) if unfinished else start(folder))
         found = result(folder)
         if code not in (0, -signal.SIGKILL) or ended != 0 or found != expected:
-            different[instant] = {"killed": code, "resumed": ended, "equal": [a == b for a, b in zip(found, expected)]}
+            different[instant] = {
+                "killed": code,
+                "resumed": ended,
+                "equal": [a == b for a, b in zip(found, expected, strict=True)],
+            }
 
     def die_at(number: int, folder: Path) -> int:
         watch(folder, lambda n: os.kill(os.getpid(), signal.SIGKILL) if n == number else None)

@@ -140,6 +140,33 @@ def test_adapters_of_a_4bit_model_train_in_float32(tiny_model: Path) -> None:
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
 
 
+def test_adapters_of_a_float16_model_train_in_float32_under_a_gradient_scaler(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a CPU can show of a T4's run: the dtypes, and that transformers is asked for float16 autocast."""
+    from types import SimpleNamespace
+
+    from finetune import train
+    from finetune.model import attach_adapter, load_base_model
+
+    config = load_config("colab-t4", overrides=["device=cpu", "load_in_4bit=false"]).model_copy(
+        update={"model": str(tiny_model)}
+    )
+    model = attach_adapter(load_base_model(config), config)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.float16}
+    import trl
+
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(trl, "SFTConfig", lambda **given: asked.update(given))
+    job: Any = SimpleNamespace(
+        config=config, kernels="off", checkpoints=tmp_path, plan=SimpleNamespace(max_steps=1),
+        processes=SimpleNamespace(size=1),
+    )  # fmt: skip
+    train.training_arguments(job, "cuda", "float16", None)
+    assert (asked["fp16"], asked["bf16"], asked["gradient_checkpointing"]) == (True, False, True)
+
+
 def test_the_plan_is_a_function_of_the_seed_and_every_epoch_holds_every_row_once() -> None:
     rows = [EncodedExample([7] * n, 1) for n in range(2, 40)]
     config = load_config(None, overrides=["max_length=64", "num_train_epochs=2", "gradient_accumulation_steps=1"])
@@ -166,3 +193,5 @@ def test_every_preset_resolves_and_gives_a_reason_for_what_differs(preset: str) 
     text = preset_path(preset).read_text()
     assert text.startswith("# ")
     assert config.model in text
+    values = [line for line in text.splitlines() if line and not line.startswith(("#", "model: "))]
+    assert [line for line in values if " # " not in line] == []

@@ -157,7 +157,10 @@ def test_variable_length_attention_keeps_samples_apart(tiny_model: Path, impleme
     first = changed["sample_ids"] == 0
     changed["input_ids"][first] += 1
     with torch.no_grad():
-        before, after = (model(input_ids=b["input_ids"], position_ids=b["position_ids"], use_cache=False).logits for b in (batch, changed))
+        before, after = (
+            model(input_ids=b["input_ids"], position_ids=b["position_ids"], use_cache=False).logits
+            for b in (batch, changed)
+        )
     assert torch.equal(before[~first], after[~first])
     assert not torch.equal(before[first], after[first])
 
@@ -180,7 +183,8 @@ def test_memory_goes_to_activations_first_and_to_weights_with_what_is_left() -> 
 
     def plan(free: int, checkpointing: str = "auto") -> tuple[int, int]:
         config = load_config(
-            None, overrides=[f"gradient_checkpointing={checkpointing}", "max_length=1000", "per_device_train_batch_size=4"]
+            None,
+            overrides=[f"gradient_checkpointing={checkpointing}", "max_length=1000", "per_device_train_batch_size=4"],
         )
         found = plan_memory(layers, config, free, 100)
         return found.kept_layers, found.kept_weights
@@ -232,7 +236,10 @@ def test_the_flat_optimizer_steps_as_one_state_a_parameter_and_the_adapter_saves
     # r = 256 makes every matrix large enough for bitsandbytes to keep its states in 8 bits, as a real model's are.
     ours, theirs = (build(tiny_model, "r=256")[0] for _ in range(2))
     options = {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
-    pairs = [(ours, build_flat_optimizer(trained(ours), **options)), (theirs, PagedAdamW8bit(trained(theirs), **options))]
+    pairs = [
+        (ours, build_flat_optimizer(trained(ours), **options)),
+        (theirs, PagedAdamW8bit(trained(theirs), **options)),
+    ]
     for model, optimizer in pairs:
         for _ in range(3):
             losses_and_gradients(model)

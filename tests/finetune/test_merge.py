@@ -1,17 +1,22 @@
-"""`finetune merge` and `push`, and `padding-study`: what a run is made into, and what batching does to it."""
+"""`finetune merge` and `push`: what a run is made into."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from finetune.cli import main
 from finetune.run_record import read_run
 from tests.finetune.conftest import QUICK
+from tests.hub_server import WRITER, Hub, running_hub
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -72,53 +77,77 @@ def test_push_is_refused_where_nobody_could_load_the_base_model(
     assert "which nobody could load from the hub" in capsys.readouterr().err
 
 
-def test_push_uploads_the_adapter_and_the_card(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hub_run(trained: Path, tmp_path: Path) -> Path:
+    """The run as it would be had its base model come from the hub."""
+    folder = Path(shutil.copytree(trained, tmp_path / "hub-run"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["model"] = "meta-llama/Llama-2-7b-hf"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def push(hub: Hub, run: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """`finetune push` in a process of its own: the hub's client reads its address when it is imported."""
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "a-token", "HF_HUB_OFFLINE": "0"}
+    return subprocess.run(
+        [sys.executable, "-m", "finetune.cli", "push", name, "--run", str(run), *more],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_push_uploads_the_adapter_and_the_card_and_nothing_else(hub_run: Path) -> None:
+    with running_hub() as hub:
+        done = push(hub, hub_run, f"{WRITER}/adapter")
+        assert (done.returncode, done.stdout.strip()) == (0, f"{hub.url}/{WRITER}/adapter"), done.stderr
+        pushed = hub.repositories["models", f"{WRITER}/adapter"]
+        assert hub.visibility == {f"{WRITER}/adapter": "private"}
+        expected = [hub_run / "README.md", *(hub_run / "adapter").iterdir()]
+        files = {name: data for name, data in pushed.files.items() if name != ".gitattributes"}
+        assert files == {path.name: path.read_bytes() for path in expected}
+        refused = push(hub, hub_run, "somebody-else/adapter", "--public")
+    assert refused.returncode == 1
+    told = refused.stderr.strip().splitlines()[-1]
+    assert told.startswith("error: The hub did not take somebody-else/adapter")
+    assert told.endswith("Check the name and what the token may do.")
+
+
+def test_push_without_a_token_says_how_to_get_one(
+    hub_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import huggingface_hub
 
-    from finetune.merge import push
-
-    calls: list[tuple[str, Any]] = []
-
-    class Api:
-        def create_repo(self, name: str, **more: Any) -> None:
-            calls.append(("create", (name, more["private"])))
-
-        def upload_folder(self, **more: Any) -> None:
-            calls.append(("folder", sorted(path.name for path in more["folder_path"].iterdir())))
-
-        def upload_file(self, **more: Any) -> str:
-            calls.append(("file", more["path_in_repo"]))
-            return f"https://hub/{more['repo_id']}/blob/main/README.md"
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "a token")
-    run = read_run(trained)
-    real: Any = SimpleNamespace(
-        config=SimpleNamespace(model="meta-llama/Llama-2-7b-hf"), adapter_dir=run.adapter_dir, path=run.path
-    )
-    assert push(real, "me/adapter") == "https://hub/me/adapter"
-    assert calls == [
-        ("create", ("me/adapter", True)),
-        ("folder", ["adapter_config.json", "adapter_model.safetensors"]),
-        ("file", "README.md"),
-    ]
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    assert main(["push", "me/adapter", "--run", str(hub_run)]) == 1
+    assert "There is no token for the hub. Run `hf auth login`" in capsys.readouterr().err
 
 
-def test_the_padding_study_trains_six_arms_on_the_same_rows(
-    made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_closing_lines_work_when_they_are_pasted(trained: Path, tmp_path: Path) -> None:
+    """In another folder, in a fresh interpreter, exactly as they were printed."""
+    from finetune.model_card import loading_lines
+
+    lines = loading_lines(str(trained), read_run(trained).config)
+    assert len(lines) == 3
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Write a Python function that reverses a string.\n")
+    assert len(done.stdout) > len("Write a Python function that reverses a string.\n\n")
+
+
+def test_a_merge_that_meets_a_full_disk_leaves_nothing(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [*(s for s in QUICK if not s.startswith("max_steps")), "eval_steps=20"]
-    arguments = ["padding-study", "--selection", str(made_selection), "--rows", "12", "--out", str(tmp_path / "s")]
-    assert main([*arguments, "--json", *settings]) == 0
-    arms = json.loads(capsys.readouterr().out)["arms"]
-    assert [arm["name"] for arm in arms[::2]] == ["packed", "right padding", "length-grouped"]
-    assert len({arm["tokens"] for arm in arms}) == 1
-    for first, second in zip(arms[::2], arms[1::2], strict=True):
-        assert first["pad_token"] != second["pad_token"]
-        assert first["eval_loss"] == second["eval_loss"]
-        assert first["padding_share"] == second["padding_share"]
-    packed, padded, grouped = arms[::2]
-    assert packed["padding_share"] < 1e-9 or packed["padding_share"] < padded["padding_share"]
-    assert grouped["padding_share"] < padded["padding_share"]
-    assert packed["interval"] is None
-    assert padded["interval"][0] <= padded["loss_difference"] <= padded["interval"][1]
+    import errno
+
+    from transformers import PreTrainedTokenizerBase
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "save_pretrained", full)
+    assert main(["merge", str(trained), "--out", str(tmp_path / "m" / "merged")]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert list((tmp_path / "m").iterdir()) == []

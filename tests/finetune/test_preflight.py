@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,9 +41,11 @@ def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     read = curate.tokens.load_tokenizer
 
     def load(model: str, tokenizer: str | None = None) -> Any:
-        if model not in KEPT:
-            KEPT[model] = read(model, tokenizer)
-        return KEPT[model]
+        file = Path(model) / "tokenizer.json"
+        key = str(file.stat().st_size) if file.is_file() else model  # copies of a folder have the same one
+        if key not in KEPT:
+            KEPT[key] = read(model, tokenizer)
+        return KEPT[key]
 
     monkeypatch.setattr(curate.tokens, "load_tokenizer", load)
 
@@ -63,6 +67,43 @@ def rows(change: Callable[[list[SelectedRow]], list[SelectedRow]]) -> Callable[[
 def regathered(**changes: Any) -> Callable[[Facts], Facts]:
     """The config changed, and everything gathered anew: the trap is seen in what the run would really build."""
     return lambda facts: gather_facts(facts.config.model_copy(update=changes), facts.selection)
+
+
+def another_model(spoil: Callable[[Path], object]) -> Callable[[Facts], Facts]:
+    """The model's folder copied and spoilt, and everything gathered from there."""
+
+    def apply(facts: Facts) -> Facts:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(shutil.copytree(facts.config.model, Path(place) / "model"))
+            spoil(folder)
+            return regathered(model=str(folder))(facts)
+
+    return apply
+
+
+def in_its_config(**changes: Any) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return spoil
+
+
+def as_gptj(folder: Path) -> None:
+    from transformers import GPTJConfig
+
+    GPTJConfig(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, vocab_size=49152).save_pretrained(folder)
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def another_tokenizers_digest(facts: Facts) -> Facts:
+    """The selection as it would be had another tokenizer counted it."""
+    manifest = facts.selection.manifest
+    changed = manifest.model_copy(update={"config": {**manifest.config, "tokenizer_digest": "0" * 64}})
+    return gather_facts(facts.config, replace(facts.selection, manifest=changed))
 
 
 def pad_is_end_masked_by_id(facts: Facts) -> Facts:
@@ -110,9 +151,9 @@ SEEDED: dict[str, Callable[[Facts], Facts]] = {
     "nothing_labelled": all_masked,
     "empty_outputs": rows(lambda picked: [replace(picked[0], output=" \n"), *picked[1:]]),
     "row_over_limit": regathered(max_length=16),
-    "over_context": with_facts(context=16),
-    "tokenizer_differs": with_facts(tokenizer_matches=False),
-    "vocabulary_too_small": shape(vocab_size=100),
+    "over_context": another_model(in_its_config(max_position_embeddings=16)),
+    "tokenizer_differs": another_tokenizers_digest,
+    "vocabulary_too_small": another_model(in_its_config(vocab_size=100)),
     "samples_see_each_other": config(packing="joined"),
     "prompt_is_trained_on": config(completion_only_loss=False),
     "float16_on_a_cpu": config(dtype="float16"),
@@ -130,16 +171,16 @@ SEEDED: dict[str, Callable[[Facts], Facts]] = {
     "alpha_out_of_proportion": config(lora_alpha=1000),
     "dropout_high": config(lora_dropout=0.6),
     "targets_match_nothing": regathered(target_modules=["c_attn"]),
-    "attention_unsupported": with_facts(attention_problem="no such attention"),
+    "attention_unsupported": another_model(as_gptj),
     "pad_token_unknown": regathered(pad_token="<nothing>"),
     "holdout_in_training": lambda facts: replace(
         facts, selection=replace(facts.selection, holdout=facts.selection.selected[:1])
     ),
     "rows_repeated": rows(lambda picked: [picked[1], *picked[1:]]),
-    "weights_not_safetensors": with_facts(local_files=["pytorch_model.bin", "config.json"]),
-    "remote_code": shape(auto_map={"AutoModelForCausalLM": "modeling.Own"}),
+    "weights_not_safetensors": another_model(pickled),
+    "remote_code": another_model(in_its_config(auto_map={"AutoModelForCausalLM": "modeling.Own"})),
     "grouping_without_effect": config(group_by_length=True),
-    "not_enough_memory": with_facts(memory_bytes=2**20),
+    "not_enough_memory": regathered(per_device_train_batch_size=100_000),
     "not_enough_disk": with_facts(free_disk_bytes=2**10),
 }
 
@@ -204,3 +245,31 @@ def test_what_could_not_be_looked_at_is_named(selection: Path, capsys: pytest.Ca
     arguments = ["check", "--selection", str(selection), "--json", "device=cpu", "model=nobody/nothing"]
     assert main(arguments) in (0, 1)
     assert set(json.loads(capsys.readouterr().out)["not_checked"]) >= {"model"}
+
+
+def test_a_check_asks_the_network_nothing(selection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a model that is not here; the same tokenizer, fetched as a run would, does go out."""
+    import socket
+
+    from huggingface_hub import constants
+
+    import curate.tokens
+    from curate.errors import UserError
+
+    asked: list[Any] = []
+
+    def connect(self: Any, address: Any) -> None:
+        asked.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: asked.append(where) or [])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    facts = gather_facts(RunConfig(model="nobody/nothing", device="cpu"), read_selection(selection))
+    assert asked == []
+    assert facts.unknown["tokenizer"] == (
+        "It is not on this machine yet, and a check downloads nothing (nobody/nothing)."
+    )
+    with pytest.raises(UserError):
+        curate.tokens.load_tokenizer("nobody/nothing")
+    assert asked != []

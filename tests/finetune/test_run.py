@@ -51,13 +51,24 @@ def test_equal_runs_leave_equal_bytes_and_a_finished_one_is_reused(selection: Pa
     assert read_run(tmp_path / "a").manifest.created_at == made
 
 
+def largest_difference(one: Path, other: Path) -> float:
+    """Between the weights of two runs' adapters."""
+    from safetensors.torch import load_file
+
+    first, second = (load_file(path / "adapter" / "adapter_model.safetensors") for path in (one, other))
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
 def test_eight_times_one_is_one_times_eight(selection: Path, tmp_path: Path) -> None:
+    """Rows of unequal length, unpacked: a mean of batch means would weigh the tokens of short rows more."""
     losses = []
     for name, batch, accumulation in (("a", 1, 8), ("b", 8, 1)):
         more = ["packing=none", f"per_device_train_batch_size={batch}", f"gradient_accumulation_steps={accumulation}"]
-        assert run(selection, tmp_path / name, *more, "max_steps=4") == 0
+        assert run(selection, tmp_path / name, *more, "max_steps=3", "learning_rate=1e-3") == 0
         losses.append([line["train_loss"] for line in read_run(tmp_path / name).history[1:]])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert largest_difference(tmp_path / "a", tmp_path / "b") <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -133,3 +144,35 @@ def test_dry_run_prints_the_plan_and_leaves_nothing(
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert (plan["rows"], plan["bins"], plan["steps"], plan["eval_rows"]) == (40, 12, 6, 4)
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("asked", "kernels", "given"), [
+    ("auto", "there is no GPU", False), (True, "there is no GPU", True), (False, "there is no GPU", False),
+    (True, None, False),
+])  # fmt: skip
+def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_not_do_it(
+    selection: Path, tiny_model: Path, tmp_path: Path, asked: object, kernels: str | None, given: bool
+) -> None:
+    from curate.selection import read_selection
+    from finetune.config import RunConfig
+    from finetune.job import prepare
+    from finetune.train import training_arguments
+
+    settings = dict(setting.split("=") for setting in QUICK)
+    config = RunConfig(model=str(tiny_model), gradient_checkpointing=asked, **settings)  # type: ignore[arg-type]
+    job = prepare(config, read_selection(selection), tmp_path / "r")
+    job.kernels = kernels
+    assert training_arguments(job, "cpu", "float32", None).gradient_checkpointing is given
+
+
+def test_the_notebooks_faults_are_said_once_and_reproduced(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows joined and cut at 100 tokens, all of them bins of exactly that; the prompt trained on too."""
+    notebook = ["packing=joined", "completion_only_loss=false", "max_length=100", "max_steps=2"]
+    assert run(selection, tmp_path / "r", *notebook) == 0
+    told = capsys.readouterr().err
+    assert told.count("rows are joined and cut, samples see each other, the prompt is trained on") == 1
+    made = read_run(tmp_path / "r")
+    assert [line["tokens_seen"] for line in made.history] == [0, 200, 400]
+    assert [line["padding_share"] for line in made.history[1:]] == [0.0, 0.0]

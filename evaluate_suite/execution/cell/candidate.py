@@ -5,10 +5,12 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-import types
-from typing import Any
 
 from . import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Server:
@@ -17,12 +19,15 @@ class Server:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.kept: list[Any] = []
+        self.numbers: dict[int, int] = {}
         self.space: dict[str, Any] = {}
 
     def keep(self, value: Any) -> wire.Reference:
-        self.kept.append(value)
+        number = self.numbers.setdefault(id(value), len(self.kept))
+        if number == len(self.kept):
+            self.kept.append(value)
         kind = "iterator" if hasattr(value, "__next__") else "type" if isinstance(value, type) else type(value).__name__
-        return wire.Reference(len(self.kept) - 1, kind)
+        return wire.Reference(number, kind)
 
     def resolve(self, reference: wire.Reference) -> Any:
         return self.kept[reference.number]
@@ -43,18 +48,21 @@ class Server:
                 data = wire.encode(("error", kinds, text, plain))
             wire.send(self.fd, data)
 
-    def do_load(self, source: str, name: str) -> None:
-        module = types.ModuleType(name)
+    def do_load(self, source: str, name: str, wanted: list[str]) -> dict[str, Any]:
+        module = type(sys)(name)
         sys.modules[name] = module
         self.space = module.__dict__
-        exec(compile(source, "<program>", "exec", dont_inherit=True), self.space)
-
-    def do_names(self, names: list[str]) -> dict[str, Any]:
+        try:
+            exec(compile(source, "<program>", "exec", dont_inherit=True), self.space)
+            if name == "__main__":
+                _end_as_a_script_does()
+        finally:
+            _flush()
         found = {}
-        for name in names:
+        for name in wanted:
             if name in self.space:
                 value = self.space[name]
-                found[name] = ("module", name) if isinstance(value, types.ModuleType) else ("value", value)
+                found[name] = ("module", name) if isinstance(value, type(sys)) else ("value", value)
         return found
 
     def do_call(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -84,6 +92,9 @@ class Server:
         except StopIteration:
             return ("end", None)
 
+    def do_eq(self, value: Any, other: Any) -> bool:
+        return bool(value == other)
+
     def do_len(self, value: Any) -> int:
         return len(value)
 
@@ -92,6 +103,22 @@ class Server:
 
     def do_repr(self, value: Any) -> str:
         return repr(value)
+
+
+def _end_as_a_script_does() -> None:
+    """Wait for threads, then run what was registered for the end."""
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    if "atexit" in sys.modules:
+        sys.modules["atexit"]._run_exitfuncs()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            continue
 
 
 def main(fd: int, libraries: list[str]) -> None:
@@ -105,7 +132,5 @@ def main(fd: int, libraries: list[str]) -> None:
     try:
         Server(fd).serve()
     finally:
-        try:
-            sys.stdout.flush()
-        finally:
-            os._exit(0)
+        _flush()
+        os._exit(0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import struct
-from pathlib import Path
-from typing import Any
 
 from . import kernel
 from .syscalls import ALLOWED, EXAMINED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
 _EPERM, _EAFNOSUPPORT, _ENOSYS = 1, 97, 38
@@ -103,7 +105,7 @@ def install_landlock(readable: list[str], writable: list[str]) -> int:
                 at = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except OSError:
                 continue
-            allowed = rights if Path(path).is_dir() else (rights | (2 if path.startswith("/dev/") else 0)) & _FILE_ONLY
+            allowed = rights if os.path.isdir(path) else (rights | (2 if path.startswith("/dev/") else 0)) & _FILE_ONLY
             rule = kernel.buffer_of(struct.pack("<Qi", allowed & handled, at))
             kernel.syscall(kernel.SYS_LANDLOCK_ADD, fd, 1, kernel.pointer(rule), 0, what=f"landlock_add_rule {path}")
             os.close(at)

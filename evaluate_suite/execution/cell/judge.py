@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import os
 import sys
-from typing import Any
 
 from . import wire
+
+TYPE_CHECKING = False  # the module typing costs more to import than all of this one
+if TYPE_CHECKING:
+    from typing import Any
+
+# An iteration of the judge's would end early, and `all(map(f, x))` would be true, if these came through.
+_ENDS_ITERATION = ("StopIteration", "StopAsyncIteration")
+
+
+class NotPlainError(Exception):
+    """A test hands the tested program something that cannot be sent as data: the test's fault, not the program's."""
 
 
 class CandidateGone(BaseException):
@@ -21,13 +30,16 @@ class Session:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.broken = ""
+        self.asked = 0
         self.calls = 0
         self.raised: BaseException | None = None
+        self.remotes: dict[int, Remote] = {}
 
     def ask(self, *request: Any) -> Any:
         if self.broken:
             raise CandidateGone
         data = wire.encode(request, self.refer)
+        self.asked += 1
         try:
             wire.send(self.fd, data)
             answer = wire.decode(wire.receive(self.fd), self.resolve)
@@ -49,14 +61,18 @@ class Session:
         if type(value) is Remote:
             reference: wire.Reference = object.__getattribute__(value, "_reference")
             return reference
-        raise wire.BadFrame(f"the test hands over a {type(value).__name__}, which is not plain data")
+        raise NotPlainError(f"the test hands over a {type(value).__name__}, which is not plain data")
 
     def resolve(self, reference: wire.Reference) -> Any:
-        return Remote(self, reference)
+        if reference.number not in self.remotes:
+            self.remotes[reference.number] = Remote(self, reference)
+        return self.remotes[reference.number]
 
 
 class Remote:
-    """A thing of the tested program. Equality is identity: the tested program has no say in any comparison."""
+    """A thing of the tested program. It never equals anything of the judge's: an `__eq__` of the tested program is
+    asked only about two of its own things, where it could return the same thing twice just as well.
+    """
 
     __slots__ = ("_reference", "_session")
 
@@ -72,9 +88,20 @@ class Remote:
             session.broken = "tampered"
             raise CandidateGone
         result, changed = reply
-        for before, after in zip(arguments, changed, strict=False):
-            _take_over(before, after)
+        # Only a function that returns nothing has its arguments' new contents taken over: one that could empty the
+        # list it was given and return a list too would match whatever the test computes from that list afterwards.
+        if result is None:
+            for before, after in zip(arguments, changed, strict=False):
+                _take_over(before, after)
         return result
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return type(other) is Remote and self._session.ask("eq", self, other) is True
+
+    def __hash__(self) -> int:
+        return hash(self._reference.number)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__name__":
@@ -130,7 +157,7 @@ def _exception(kinds: Any, text: Any, code: Any) -> BaseException:
     for name in names:
         found = getattr(builtins, name, None)
         if isinstance(found, type) and issubclass(found, Exception):
-            known = found
+            known = RuntimeError if name in _ENDS_ITERATION else found
             break
     label = names[0] if names else "unknown"
     try:
@@ -138,68 +165,88 @@ def _exception(kinds: Any, text: Any, code: Any) -> BaseException:
     except Exception:
         error = RuntimeError(str(text))
     error.candidate_kind = label  # type: ignore[attr-defined]
+    error.candidate_text = str(text)[:300]  # type: ignore[attr-defined]
     error.candidate_exit = code if type(code) is int else None  # type: ignore[attr-defined]
     return error
 
 
-def _wanted_names(source: str) -> list[str]:
-    tree = ast.parse(source)
-    loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    return sorted(loaded)
+def _load(session: Session, space: dict[str, Any], job: dict[str, Any]) -> tuple[set[str], bool]:
+    """Have the program loaded and put what the test names and nothing else defines into the test's space.
 
-
-def _bring_names(session: Session, space: dict[str, Any], source: str, entry_point: str) -> bool:
-    wanted = [n for n in _wanted_names(source) if n not in space and not hasattr(builtins, n)]
-    found = session.ask("names", sorted({*wanted, *([entry_point] if entry_point else [])}))
+    Back come the names that the tested program lacks, and whether it gave for one what a test may trip over: data, or
+    a module where the test has none.
+    """
+    odd = False
+    entry_point = job["entry_point"]
+    wanted = {name for name in job["names"] if name not in space} | ({entry_point} if entry_point else set())
+    found = session.ask("load", job["program"], job["module"], sorted(wanted))
     if type(found) is not dict:
         session.broken = "tampered"
         raise CandidateGone
-    for name, pair in found.items():
-        if name not in wanted and name != entry_point:
-            continue
-        if pair[0] == "module":
+    for name in wanted & set(found):
+        kind, value = found[name]
+        # A module is the judge's own, whatever the tested program calls by its name.
+        if kind == "module" or name in job["modules"]:
             if name in sys.stdlib_module_names:
                 space[name] = __import__(name)
         else:
-            space[name] = pair[1]
-    return not entry_point or entry_point in found
+            space[name] = value
+        odd = odd or (type(space.get(name)) is not Remote and name not in job["modules"])
+    return wanted - set(found), odd
 
 
 def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
     """The reason (`passed` or why not) and a detail."""
+    missing: set[str] = set()
+    before, odd = 0, False
     try:
-        session.ask("load", job["program"], job["module"])
-        if job["kind"] == "run":
-            return "passed", ""
         space: dict[str, Any] = {"__name__": "tests"}
         if job["prelude"]:
             exec(compile(job["prelude"], "<prompt>", "exec", dont_inherit=True), space)
         space.pop(job["entry_point"], None)
-        if not _bring_names(session, space, job["test"], job["entry_point"]):
+        missing, odd = _load(session, space, job)
+        if job["kind"] == "run":
+            return "passed", ""
+        if job["entry_point"] in missing:
             return "missing_entry_point", f"{job['entry_point']} is not defined"
         session.raised = None
+        before = session.asked - odd
         exec(compile(job["test"], "<test>", "exec", dont_inherit=True), space)
     except CandidateGone:
         return session.broken, ""
     except BaseException as error:
         if session.broken:
             return session.broken, ""
-        return _explain(error, session, job["kind"])
+        return _explain(error, session, job["kind"], missing, session.asked > before)
     if session.broken:
         return session.broken, ""
-    return ("passed", "") if session.calls else ("test_calls_nothing", "")
+    if session.calls:
+        return "passed", ""
+    return ("missing_entry_point", "nothing to call") if odd else ("test_calls_nothing", "")
 
 
-def _explain(error: BaseException, session: Session, kind: str) -> tuple[str, str]:
+def _explain(error: BaseException, session: Session, kind: str, missing: set[str], asked: bool) -> tuple[str, str]:
+    """Why it did not pass. A test that stumbles over an answer fails it; one that asked nothing is itself wrong."""
+    name, text = type(error).__name__, _text(error)
     if error is session.raised:
-        name = getattr(error, "candidate_kind", "")
+        name, text = getattr(error, "candidate_kind", ""), getattr(error, "candidate_text", "")
         if kind == "run" and name == "SystemExit" and getattr(error, "candidate_exit", None) in (None, 0):
-            return ("passed", "") if str(error) in ("", "0", "None") else ("exception", f"SystemExit: {error}")
-        reason = "memory_limit" if name == "MemoryError" else "exception"
-        return reason, f"{name}: {error}"[:300]
+            return ("passed", "") if text in ("", "0", "None") else ("exception", f"SystemExit: {text}")
+        return "memory_limit" if name == "MemoryError" else "exception", f"{name}: {text}"
     if isinstance(error, AssertionError):
-        return "wrong_answer", str(error)[:300]
-    return "test_error", f"{type(error).__name__}: {error}"[:300]
+        return "wrong_answer", text
+    if isinstance(error, NameError) and error.name in missing:
+        return "missing_entry_point", text
+    if isinstance(error, NotPlainError) or not asked:
+        return "test_error", f"{name}: {text}"
+    return "wrong_answer", f"{name}: {text}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:300]
+    except BaseException:  # the message may be a thing of the tested program
+        return ""
 
 
 def main(job_fd: int, rpc_fd: int, verdict_fd: int, libraries: list[str]) -> None:

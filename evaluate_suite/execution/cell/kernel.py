@@ -6,10 +6,11 @@ import ctypes
 import os
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
-CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP = 0x10000000, 0x20000000, 0x40000000, 0x2000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
+HOST_NAME = b"sandbox"
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 # The same on every architecture since they came after the tables were unified.
 SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD, SYS_LANDLOCK_RESTRICT, SYS_MOUNT_SETATTR = 444, 445, 446, 442
@@ -60,6 +61,11 @@ def make_read_only(target: str) -> None:
     path = ctypes.c_char_p(target.encode())
     size = ctypes.sizeof(attributes)
     syscall(SYS_MOUNT_SETATTR, -100, path, 0x8000, ctypes.byref(attributes), size, what=f"mount_setattr {target}")
+
+
+def name_host() -> None:
+    """Give this uts namespace a name that tells nothing of the machine."""
+    _check(_libc.sethostname(HOST_NAME, len(HOST_NAME)), "sethostname")
 
 
 def prctl(option: int, value: int) -> None:

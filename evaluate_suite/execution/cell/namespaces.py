@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
 
 from . import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _TMPFS_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
 NOBODY = 65534
@@ -28,12 +30,13 @@ def _map_user(inside: int, outside_user: int, outside_group: int) -> None:
 
 def enter_namespaces(*, as_root: bool) -> None:
     """Leave the host's namespaces; what comes back from here is process 1 of a new tree, the caller waits for it."""
-    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC
+    flags |= kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
     user, group = os.geteuid(), os.getegid()
     if as_root:
-        kernel.unshare(flags, "new mount, pid, network, ipc and uts namespaces")
+        kernel.unshare(flags, "new mount, pid, network, ipc, uts and cgroup namespaces")
     else:
-        kernel.unshare(flags | kernel.CLONE_NEWUSER, "new user, mount, pid, network, ipc and uts namespaces")
+        kernel.unshare(flags | kernel.CLONE_NEWUSER, "new user, mount, pid, network, ipc, uts and cgroup namespaces")
         _map_user(NOBODY, user, group)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
     child = os.fork()
@@ -49,8 +52,8 @@ def build_root(config: dict[str, Any]) -> None:
     """Replace the file tree by an empty one that holds the interpreter, read-only, and four devices."""
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", "/tmp", "tmpfs", _TMPFS_FLAGS, "mode=755")
-    Path("/tmp/new").mkdir()
-    Path("/tmp/old").mkdir()
+    os.mkdir("/tmp/new")
+    os.mkdir("/tmp/old")
     kernel.machine_call("pivot_root", kernel.pointer(_path("/tmp")), kernel.pointer(_path("/tmp/old")))
     os.chdir("/")
     kernel.mount("/new", "/new", None, kernel.MS_BIND)
@@ -58,14 +61,14 @@ def build_root(config: dict[str, Any]) -> None:
         _bind("/old" + path, "/new" + path)
         kernel.make_read_only("/new" + path)
     for target, source in config["links"].items():
-        link = Path("/new" + target)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists() and not link.is_symlink():
-            link.symlink_to(source)
+        link = "/new" + target
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        if not os.path.lexists(link):
+            os.symlink(source, link)
     for path in config["devices"]:
         _bind("/old" + path, "/new" + path)
     for path in ("/proc", "/tmp", config["home"], "/dev/shm"):
-        Path("/new" + path).mkdir(parents=True, exist_ok=True)
+        os.makedirs("/new" + path, exist_ok=True)
     kernel.mount("proc", "/new/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     kernel.unmount("/old")
     os.chdir("/new")
@@ -80,11 +83,11 @@ def _path(text: str) -> Any:
 
 
 def _bind(source: str, target: str) -> None:
-    if Path(source).is_dir():
-        Path(target).mkdir(parents=True, exist_ok=True)
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
     else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).touch()
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT))
     kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
 
 
@@ -93,6 +96,7 @@ def finish_root(config: dict[str, Any], *, as_root: bool) -> int:
     for path in ("/tmp", config["home"], "/dev/shm"):
         size = f"mode=1777,size={config['limits']['disk_bytes']},nr_inodes={config['limits']['files']}"
         kernel.mount("tmpfs", path, "tmpfs", _TMPFS_FLAGS, size)
+    kernel.name_host()
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     if as_root:
         os.setgroups([])
@@ -113,5 +117,7 @@ def finish_root(config: dict[str, Any], *, as_root: bool) -> int:
             os.close(fd)
     else:
         kernel.unmount("/proc")
+    # A change of user or of capabilities has cleared it.
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
     os.chdir(config["home"])
     return proc

@@ -6,25 +6,32 @@ them too. The tests go from the host to the judge alone.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import fcntl
 import os
 import select
-import signal
 import struct
 import sys
 import time
-from typing import Any
 
 from . import candidate, guards, judge, kernel, namespaces, wire
 from .syscalls import ALLOWED
 
+TYPE_CHECKING = False  # the modules typing and signal cost more to import than all of this one
+if TYPE_CHECKING:
+    from typing import Any
+
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 _EAGAIN = 11
 POLL_MILLISECONDS = 20
+# Comes before the result, once nothing but the tested program can be at fault when no result follows.
+STARTED = b"started"
 
 
 def main() -> None:
     """Read the configuration from standard input, run the job that follows it, write the result to standard output."""
+    # Process 1 gets only the signals it handles, so that its own tree cannot interrupt it.
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     config = wire.decode(wire.receive(0))
     step = "namespaces"
     try:
@@ -41,6 +48,7 @@ def main() -> None:
         cell.start()
     except (OSError, wire.Closed) as error:
         _finish({"reason": "setup_failed", "detail": f"{step}: {error}"})
+    wire.send(1, STARTED)
     _finish(cell.watch())
 
 
@@ -88,6 +96,11 @@ class Cell:
             for fd, onto in ((null, 0), (output, 1), (output, 2)):
                 os.dup2(fd, onto)
             self._become_candidate(candidate_end, theirs)
+        self.judge = os.fork()
+        if not self.judge:
+            for onto in (1, 2):
+                os.dup2(null, onto)
+            self._become_judge(judge_end.fileno(), verdict)
         theirs.close()
         note, ancillary, _, _ = mine.recvmsg(400, 64)
         if not note.startswith(b"ready"):
@@ -95,11 +108,6 @@ class Cell:
         self.landlock = note[5] if len(note) > 5 else 0
         self.listener = struct.unpack("i", ancillary[0][2])[0] if ancillary else -1
         mine.close()
-        self.judge = os.fork()
-        if not self.judge:
-            for onto in (1, 2):
-                os.dup2(null, onto)
-            self._become_judge(judge_end.fileno(), verdict)
         for fd in (output, verdict, null, 0):
             os.close(fd)
         judge_end.close()
@@ -111,7 +119,7 @@ class Cell:
     def _guard(self) -> int:
         """Landlock's version; the process has given up all it does not need."""
         os.setpgid(0, 0)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         guards.set_limits(self.limits, count_processes=self.guarded and self.config["count_processes"])
         if not self.guarded:
             return 0
@@ -158,11 +166,15 @@ class Cell:
         for fd in (self.output_fd, self.verdict_fd, self.listener):
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
+        poll.register(1, 0)  # an error on it is the end of whoever waits for the result
         reason = detail = ""
         next_sample = 0.0
         while not reason:
             for fd, events in poll.poll(POLL_MILLISECONDS):
-                if fd == self.verdict_fd:
+                if fd == 1:
+                    self._kill_all()
+                    os._exit(1)
+                elif fd == self.verdict_fd:
                     reason, detail = self._read_verdict()
                 elif fd == self.listener and events & select.POLLIN:
                     self._answer_clone()
@@ -174,6 +186,8 @@ class Cell:
             if now >= next_sample or reason:
                 next_sample = now + POLL_MILLISECONDS / 1000
                 reason, detail = self._over_limit(now - began) or (reason, detail)
+        if reason == "exited":
+            self._await_end()
         self._reap()
         return self._result(reason, detail)
 
@@ -212,7 +226,7 @@ class Cell:
 
     def _processes(self) -> list[int]:
         if self.guarded:
-            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]  # noqa: PTH208
+            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]
         found, queue = [], [self.candidate, self.judge]
         while queue:
             process = queue.pop()
@@ -268,6 +282,14 @@ class Cell:
                     continue
         return total
 
+    def _await_end(self) -> None:
+        """Wait a moment for a program that hung up to be gone: its line closes before its exit status is there."""
+        for _ in range(100):
+            self._reap()
+            if self.status is not None:
+                return
+            time.sleep(0.002)
+
     def _reap(self) -> None:
         while True:
             try:
@@ -282,7 +304,7 @@ class Cell:
     def _result(self, reason: str, detail: str) -> dict[str, Any]:
         if self.status is not None and reason == "exited":
             ended_by = os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
-            if ended_by == signal.SIGXCPU:
+            if ended_by == _signal.SIGXCPU:
                 reason = "cpu_limit"
             detail = f"signal {ended_by}" if ended_by else f"exit code {os.WEXITSTATUS(self.status)}"
         if self.refused and reason != "passed":
@@ -306,13 +328,13 @@ class Cell:
     def _kill_all(self) -> None:
         if self.guarded:
             try:
-                os.kill(-1, signal.SIGKILL)
+                os.kill(-1, _signal.SIGKILL)
             except ProcessLookupError:
                 return
             return
         for process in [*self._processes(), self.candidate, self.judge]:
             try:
-                os.kill(process, signal.SIGKILL)
+                os.kill(process, _signal.SIGKILL)
             except ProcessLookupError:
                 continue
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # the module typing costs more to import than all of this one
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 MAX_FRAME_BYTES = 32 << 20
 MAX_DEPTH = 200

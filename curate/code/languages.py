@@ -28,10 +28,10 @@ class Language:
 
 @lru_cache(maxsize=1)
 def languages() -> dict[str, Language]:
-    """All languages by name, in the order that decides ties; read from `data/languages.yaml`."""
+    """All languages by name, in the order that decides ties; read from `languages.yaml`."""
     import yaml
 
-    table = yaml.safe_load((Path(__file__).parent / "data" / "languages.yaml").read_text(encoding="utf-8"))
+    table = yaml.safe_load((Path(__file__).parent / "languages.yaml").read_text(encoding="utf-8"))
     return {
         name: Language(
             name,
@@ -47,8 +47,11 @@ def languages() -> dict[str, Language]:
 NOT_CODE = frozenset(
     ("text", "txt", "output", "console", "plaintext", "plain", "log", "markdown", "md", "stdout", "none")
 )
+_TRAILING_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
 _PYTHON_HEAD = re.compile(r"^\s*(async )?def \w+\([^\n]*:\s*$", re.MULTILINE)
 # Languages whose code is also, or may pass for, the other's.
+_TRANSLATE = re.compile(r"\b(?:convert|translate|rewrite|re-write|port|transform|turn)(?:s|d|ed|ing)?\b")
+_INTO = re.compile(r"\b(?:to|into|in|as)\s+(?:an?\s+|the\s+)?(?:equivalent\s+|working\s+)?$")
 SIBLINGS = (
     frozenset({"c", "cpp"}),
     frozenset({"javascript", "typescript"}),
@@ -66,17 +69,40 @@ def canonical_language(name: str | None) -> str | None:
     return None if name is None else _names().get(name.strip().lower())
 
 
-def language_asked(prompt: str) -> str | None:
-    """The language a prompt asks for: the first it names, or that of the code pasted into it; None when neither."""
+def languages_named(prompt: str) -> list[str]:
+    """The languages a prompt names, in the order it names them."""
     text = prompt[:_SCAN_CHARS].lower()
     found = [(language.asked.search(text), name) for name, language in languages().items()]
-    places = [(match.start(), name) for match, name in found if match]
-    named = [name for _, name in sorted(places)]
+    return [name for _, name in sorted((match.start(), name) for match, name in found if match)]
+
+
+def language_asked(prompt: str) -> str | None:
+    """The language a prompt asks for; None when it names none and holds no code.
+
+    That is the one it wants a translation into, else the first it names, else that of the code pasted into it.
+    """
+    into = _translated_into(prompt[:_SCAN_CHARS].lower())
+    if into is not None:
+        return into
+    named = languages_named(prompt)
     if named:
         return next((name for name in named if name != "regex"), "regex")
     if _PYTHON_HEAD.search(prompt[:_SCAN_CHARS]):
         return "python"
     return detect_language(prompt, least=2)
+
+
+def _translated_into(text: str) -> str | None:
+    """The language after "convert ... to", "rewrite ... in" and the like, where the prompt asks for that."""
+    if not _TRANSLATE.search(text):
+        return None
+    found = [
+        (match.start(), name)
+        for name, language in languages().items()
+        for match in language.asked.finditer(text)
+        if _INTO.search(text[max(0, match.start() - 40) : match.start()])
+    ]
+    return min(found)[1] if found else None
 
 
 def mark_hits(line: str) -> set[str]:
@@ -136,6 +162,8 @@ def parses(code: str, language: str) -> tuple[bool, str | None]:
     if language == "python":
         error = python_tree(code)
         return (False, error) if isinstance(error, str) else (True, None)
+    if language in ("c", "cpp"):
+        code = _TRAILING_BLANKS.sub("", code)  # after `#include <x.h>` these grammars take a blank for an error
     root = parse_tree(code, language).root_node
     if not root.has_error:
         return True, None

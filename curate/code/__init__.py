@@ -1,0 +1,1 @@
+"""Reading code in text: fences, languages and their parsers, code without fences."""

@@ -1,0 +1,110 @@
+"""The tasks of a benchmark file, HumanEval's and MBPP's formats understood."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.code.languages import python_tree
+from curate.errors import UserError
+
+if TYPE_CHECKING:
+    from curate.artifact.manifest_schema import FileRecord
+
+_FORMATS = "HumanEval (task_id, prompt, canonical_solution, test) or MBPP (task_id, text or prompt, code, test_list)"
+_DOCTEST = re.compile(r"^[ \t]*>>>[^\n]*(?:\n[ \t]*(?!>>>)\S[^\n]*)?", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkTask:
+    """One task: what it asks in words, its reference solution as a program, and its tests as code."""
+
+    task_id: str
+    description: str
+    code: str
+    tests: str
+
+
+def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[FileRecord]]:
+    """The tasks of all files, in order, and the files' records for the manifest.
+
+    HumanEval, HumanEval+, MBPP, sanitized MBPP and MBPP+ as JSONL or as a JSON list; anything else is an error that
+    says which fields are missing.
+    """
+    from curate.artifact import digest_file
+    from curate.artifact.manifest_schema import FileRecord
+
+    tasks: list[BenchmarkTask] = []
+    records: list[FileRecord] = []
+    for path in map(Path, paths):
+        found = [_task(record, f"{path} task {number}") for number, record in enumerate(_records(path), start=1)]
+        if not found:
+            raise UserError(f"The benchmark file {path} holds no tasks.", f"Give {_FORMATS}.")
+        tasks += found
+        records.append(FileRecord(file=path.name, sha256=digest_file(path), rows=len(found)))
+    return tasks, records
+
+
+def _records(path: Path) -> list[Any]:
+    from curate.artifact import read_jsonl
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Could not read the benchmark file {path}: {error.strerror}.", "Check the path.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"The benchmark file {path} is not UTF-8 text.", "Unpack it, if it is compressed.") from None
+    if text.lstrip().startswith("["):
+        try:
+            return list(json.loads(text))
+        except ValueError as error:
+            raise UserError(f"{path}: broken JSON ({error}).", "Mend the file.") from None
+    return read_jsonl(path)
+
+
+def _task(record: Any, place: str) -> BenchmarkTask:
+    if not isinstance(record, Mapping):
+        raise UserError(f"{place} is a JSON {type(record).__name__}, not an object.", f"Give {_FORMATS}.")
+
+    def text(name: str) -> str | None:
+        return value.replace("\r\n", "\n") if isinstance(value := record.get(name), str) else None
+
+    solution, prompt = text("canonical_solution"), text("prompt")
+    asked = text("text") or prompt
+    tests = record.get("test_list")
+    task_id = record.get("task_id")
+    if task_id is not None and solution is not None and prompt is not None:
+        whole = (
+            solution
+            if solution.lstrip("\n").startswith(("def ", "import ", "from ", "class ", "@"))
+            else prompt + solution
+        )
+        return BenchmarkTask(str(task_id), _docstring(prompt, record), whole, text("test") or text("assertion") or "")
+    if task_id is not None and asked is not None and (code := text("code")) is not None:
+        name = str(task_id) if not isinstance(task_id, int) else f"MBPP/{task_id}"
+        listed = "\n".join(map(str, tests)) if isinstance(tests, list) else ""
+        return BenchmarkTask(name, _words(asked), code, listed)
+    raise UserError(
+        f"{place} has the fields {', '.join(map(str, record)) or 'none'}: no format we know.", f"Give {_FORMATS}."
+    )
+
+
+def _docstring(prompt: str, record: Mapping[str, Any]) -> str:
+    """The prompt's words: the entry point's docstring, else the last one, without examples."""
+    tree = python_tree(prompt.rstrip() + "\n    pass\n" if '"""' in prompt or "'''" in prompt else prompt)
+    if not isinstance(tree, ast.Module):
+        return _words(prompt)
+    documented = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)]
+    docs = {getattr(node, "name", ""): doc for node in documented if (doc := ast.get_docstring(node))}
+    return _words(docs.get(str(record.get("entry_point"))) or next(reversed(docs.values()), prompt))
+
+
+def _words(text: str) -> str:
+    """`text` without doctests, asserts and the quotes that EvalPlus puts around a prompt."""
+    lines = [line for line in _DOCTEST.sub("", text).strip().strip("\"'").split("\n") if not line.startswith("assert ")]
+    return "\n".join(lines).strip()

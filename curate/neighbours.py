@@ -1,0 +1,87 @@
+"""Nearest rows among unit vectors, in fixed blocks: the same result on any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+ROUNDING = 5e-6  # cosines are compared as if rounded to 1e-5: their last bits decide nothing
+_BLOCK = 1024
+_OTHERS = 2048
+
+
+@contextmanager
+def one_thread_a_product() -> Iterator[None]:
+    """Every matrix product inside is computed by one thread.
+
+    Sums split over threads differ in their last bits with the number of threads. Work is shared out by `each_block`
+    instead, whose blocks do not depend on it.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
+def each_block(n_rows: int, block: int, job: Callable[[slice], T]) -> Iterator[T]:
+    """`job` of every slice of `block` rows, on all cores, results in order; a single slice runs in this thread."""
+    import os
+
+    slices = [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
+    if len(slices) <= 1:
+        yield from map(job, slices)
+        return
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield from pool.map(job, slices)
+
+
+def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For every row of `vectors` the place of the nearest row of `others` and its cosine: (n,) each.
+
+    Both hold unit rows. Ties go to the lower place. Without others the places are -1 and the cosines -inf.
+    """
+    import numpy as np
+
+    def search(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        block = vectors[rows]
+        place = np.full(len(block), -1, dtype=np.int64)
+        value = np.full(len(block), -np.inf, dtype=np.float32)
+        for start in range(0, len(others), _OTHERS):
+            cosine = block @ others[start : start + _OTHERS].T
+            best = cosine.argmax(axis=1)
+            found = np.take_along_axis(cosine, best[:, None], axis=1)[:, 0]
+            better = found > value
+            place[better], value[better] = best[better] + start, found[better]
+        return place, value
+
+    if not len(vectors):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+    parts = list(each_block(len(vectors), _BLOCK, search))
+    return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
+
+
+def distinct(vectors: NDArray[np.float32], bound: float, enough: int | None = None) -> NDArray[np.int64]:
+    """Places, in order, of the unit rows whose cosine to every kept earlier row is below `bound`.
+
+    The search ends where at least `enough` are kept.
+    """
+    import numpy as np
+
+    kept = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(vectors), _BLOCK):
+        if enough is not None and len(kept) >= enough:
+            break
+        block = vectors[start : start + _BLOCK]
+        standing = nearest(block, vectors[kept])[1] < bound - ROUNDING
+        near = np.tril(block @ block.T >= bound - ROUNDING, -1)
+        for i in np.flatnonzero(near.any(axis=1)):
+            standing[i] &= not (near[i] & standing).any()
+        kept = np.concatenate([kept, start + np.flatnonzero(standing)])
+    return kept

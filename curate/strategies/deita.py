@@ -1,0 +1,38 @@
+"""`deita`: score first, then only what differs from the picks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from curate.neighbours import ROUNDING, distinct, nearest
+from curate.strategies import Candidates, Picks
+from curate.strategies.ifd import describe_ifd, rank_by_ifd
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def select(candidates: Candidates, k: int, rng: np.random.Generator, threshold: float) -> Picks:
+    """Rows from the best score down, each taken only where its cosine to every pick is below `threshold`.
+
+    Liu et al., 2023 (arXiv 2312.15685), whose threshold is 0.9. Their score is complexity times quality by two
+    fine-tuned 7B models; here it is the instruction-following difficulty of `ifd`, which needs no judge. Where the
+    rows that differ run out before k, the best of the others follow, and a note says how many.
+    """
+    import numpy as np
+
+    places = candidates.open()
+    k = min(k, len(places))
+    ranked = places[np.argsort(rank_by_ifd(candidates.scores["ifd"])[places], kind="stable")]
+    vectors = candidates.embeddings
+    apart = ranked[nearest(vectors[ranked], vectors[candidates.picked])[1] < threshold - ROUNDING]
+    order = apart[distinct(vectors[apart], threshold, k)[:k]]
+    others = ranked[~np.isin(ranked, order)][: k - len(order)]
+    notes = []
+    if len(others):
+        notes = [
+            f"deita: only {len(candidates.picked) + len(order)} rows differ by cosine {threshold}; "
+            f"{len(others)} more were taken by score alone."
+        ]
+    order = np.concatenate([order, others])
+    return Picks(order, [describe_ifd(candidates.scores["ifd"][i]) for i in order.tolist()], notes)

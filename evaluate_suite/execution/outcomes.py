@@ -1,0 +1,106 @@
+"""What running a model's answers to tasks showed: as written, cut at the end of the answer, and as a script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curate.artifact import digest_json, file_lock, read_jsonl, write_jsonl
+from evaluate_suite.answers import BARE, CONTINUATION, FENCED, answer_of
+from evaluate_suite.execution.execute import UNSCORED_REASONS, append_whole, default_workers, run_pool
+from evaluate_suite.execution.extraction import extract_code
+from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
+from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, run_job
+from evaluate_suite.execution.tasks import Task
+from evaluate_suite.metrics.score import ExecutionOutcome
+
+if TYPE_CHECKING:
+    from evaluate_suite.generation import Generation
+
+NO_CODE = "no_code"
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs one answer makes; None where it holds no code. `written` and `cut` carry the task's test."""
+
+    written: Job | None
+    cut: Job | None
+
+    @property
+    def script(self) -> Job | None:
+        return None if self.written is None else Job(self.written.program)
+
+
+def programs_of(task: Task, generation: Generation) -> Programs:
+    """The programs of an answer to the raw prompt of `task`.
+
+    An answer that goes on with the function of the prompt is joined to it, whole or up to where the function ends. Of
+    another one, as written is the fenced block that defines the function, or all of the text where nothing is fenced;
+    cut is the code of the first complete answer (`evaluate_suite.answers`).
+    """
+    answer, text = answer_of(generation), generation.completion
+    if answer.form == CONTINUATION and task.continues_prompt:
+        joint = "" if task.prompt.endswith("\n") else "\n"
+        return Programs(task.job(joint + text, "completion"), task.job(joint + text[: answer.end], "completion"))
+    found = extract_code(text, task.entry_point)
+    written = found if answer.form == FENCED else text if answer.form == BARE or found is not None else None
+    cut = found if answer.code is None else answer.code
+    return Programs(
+        None if written is None else task.job_of_code(written), None if cut is None else task.job_of_code(cut)
+    )
+
+
+def run_answers(
+    tasks: Mapping[str, Task],
+    generations: Sequence[Generation],
+    mode: Mode,
+    results_file: Path,
+    limits: Limits = DEFAULT_LIMITS,
+) -> dict[tuple[str, int], ExecutionOutcome]:
+    """Outcomes by (prompt_id, sample), the prompt_id being the task_id.
+
+    Equal programs run once. Each result is appended to `results_file` as soon as it exists, by digest of program, test
+    and limits, and never made again; what no program is to blame for is tried again next time.
+    """
+    made = {(g.prompt_id, g.sample): programs_of(tasks[g.prompt_id], g) for g in generations}
+    jobs = {_digest(job, limits): job for p in made.values() for job in (p.written, p.cut, p.script) if job is not None}
+    results_file.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(results_file.with_name(results_file.name + ".lock")):
+        found = _read(results_file)
+
+        def keep(digest: str, result: ProgramResult) -> None:
+            found[digest] = (result.passed, result.reason)
+            if result.reason not in UNSCORED_REASONS:
+                line = {"program_digest": digest, "passed": result.passed, "reason": result.reason}
+                append_whole(results_file, line)
+
+        missing = [digest for digest in jobs if digest not in found]
+        run_pool(missing, lambda digest: run_job(jobs[digest], limits, mode), keep, default_workers())
+    return {key: _outcome(programs, found, limits) for key, programs in made.items()}
+
+
+def _digest(job: Job, limits: Limits) -> str:
+    return digest_json([asdict(job), asdict(limits)])
+
+
+def _read(results_file: Path) -> dict[str, tuple[bool, str]]:
+    if not results_file.exists():
+        return {}
+    rows = read_jsonl(results_file, allow_torn_end=True)
+    write_jsonl(results_file, rows)
+    return {row["program_digest"]: (row["passed"], row["reason"]) for row in rows}
+
+
+def _outcome(programs: Programs, found: Mapping[str, tuple[bool, str]], limits: Limits) -> ExecutionOutcome:
+    def result(job: Job | None) -> tuple[bool | None, str]:
+        if job is None:
+            return False, NO_CODE
+        passed, reason = found[_digest(job, limits)]
+        return None if reason in UNSCORED_REASONS else passed, reason
+
+    passed, reason = result(programs.written)
+    runs, _ = (None, NO_CODE) if programs.script is None else result(programs.script)
+    return ExecutionOutcome(passed, result(programs.cut)[0], runs, reason)

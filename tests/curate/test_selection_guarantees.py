@@ -1,0 +1,166 @@
+"""The recipe from pool to fates, on thousands of generated pools: bounds, holdout, fates, and any order of the rows."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from curate import neighbours
+from curate.clustering import build_clusters
+from curate.config import SelectConfig
+from curate.errors import UserError
+from curate.fates import Fates
+from curate.pipeline import Work, bound, choose, cluster, drop_near_holdout, hold_out, pick, select
+from curate.prompt import RAW
+from curate.rows import Row, build_row
+from curate.selection import read_selection
+from curate.sources import LoadedPool
+from curate.strategies import STRATEGIES, Candidates
+
+PLAIN = [name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target"}]
+CASES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def vector_of(row: Row, kinds: int) -> Any:
+    """A vector that depends on the row's text alone: one of `kinds` directions, and a little of its own."""
+    rng = np.random.default_rng(int(row.row_id, 16))
+    direction = np.random.default_rng(rng.integers(kinds)).standard_normal(5)
+    vector = direction / np.linalg.norm(direction) + rng.choice([0.0, 0.02, 0.3]) * rng.standard_normal(5)
+    return vector / np.linalg.norm(vector)
+
+
+def run_recipe(config: SelectConfig, pairs: Sequence[tuple[str, str]], kinds: int) -> Work:
+    """Every step of the recipe from the holdout to the picks, with made-up vectors and one token a character."""
+    rows = [build_row(i, instruction, output, "made up") for i, (instruction, output) in enumerate(pairs)]
+    counts = np.array([len(row.instruction) + len(row.output) for row in rows], dtype=np.int32)
+    pool = LoadedPool(rows, "made up", None, "digest", [])
+    work = Work(config, pool, Fates(len(rows)), "tokenizer", RAW, counts)
+    hold_out(work)
+    bound(work)
+    fates = work.fates
+    kept = [i for i in range(len(rows)) if fates.fate[i] in (None, "held_out") or fates.reason[i] == "too_long"]
+    work.embedded = sorted(kept, key=lambda i: rows[i].row_id)
+    work.embeddings = np.array([vector_of(rows[i], kinds) for i in work.embedded], dtype=np.float32).reshape(-1, 5)
+    drop_near_holdout(work)
+    if not work.candidates:
+        raise UserError("nothing is left")
+    cluster(work)
+    pick(work)
+    return work
+
+
+@pytest.mark.parametrize("strategy", PLAIN)
+@CASES
+@given(data=st.data())
+def test_every_row_has_one_fate_every_pick_keeps_the_bounds_and_the_order_of_the_pool_decides_nothing(
+    strategy: str, data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(1, 40))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    pairs = [
+        (f"do {rng.integers(n)} " + "x" * int(rng.integers(30)), " " * 2 if rng.random() < 0.05 else f"ok {i % 29}")
+        for i in range(n)
+    ]
+    config = SelectConfig(
+        strategy=strategy,
+        strategy_options={"steps": 10} if "steps" in STRATEGIES[strategy].options else {},
+        k=data.draw(st.integers(1, max(1, n // 3))),
+        token_budget=data.draw(st.none() | st.integers(10, 400)),
+        max_tokens=data.draw(st.sampled_from([25, 100])),
+        holdout=data.draw(st.integers(0, 3)),
+        near_duplicate=data.draw(st.sampled_from([0.9, 0.999, 1.0])),
+        clusters=data.draw(st.none() | st.integers(1, 4)),
+        seed=data.draw(st.integers(0, 3)),
+    )
+    kinds = data.draw(st.integers(1, 12))
+    shuffled = [pairs[i] for i in rng.permutation(n)]
+    try:
+        work = run_recipe(config, pairs, kinds)
+    except UserError as error:
+        if strategy != "first":
+            with pytest.raises(UserError, match=re.escape(str(error))):
+                run_recipe(config, shuffled, kinds)
+        return
+    assert len(work.fates.fate) == n and None not in work.fates.fate
+    assert work.fates.fate.count("selected") == len(work.picked)
+    total = int(work.token_counts[work.picked].sum())
+    assert total <= config.token_budget if config.token_budget else len(work.picked) == config.k
+    assert work.token_counts[work.picked].max() <= config.max_tokens
+    place = {row: at for at, row in enumerate(work.embedded)}
+    vectors = work.embeddings.astype(np.float64)
+    kept = vectors[[place[i] for i in [*work.picked, *work.held_out]]]
+    cosine = kept[: len(work.picked)] @ kept.T
+    np.fill_diagonal(cosine, -1)
+    assert cosine.max(initial=-1) < config.near_duplicate
+    if strategy != "first":
+        again = run_recipe(config, shuffled, kinds)
+        assert [again.rows[i].row_id for i in again.picked] == [work.rows[i].row_id for i in work.picked]
+
+
+def big_pool() -> Candidates:
+    """3,000 rows about 40 directions, enough for several blocks in every strategy."""
+    rng = np.random.default_rng(5)
+    vectors = rng.standard_normal((40, 24))[rng.integers(40, size=3000)] + 0.7 * rng.standard_normal((3000, 24))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    labels, centres = build_clusters(vectors, 12, np.random.default_rng(0))
+    return Candidates(
+        vectors, labels, centres, *(rng.integers(5, 300, size=3000).astype(np.int32) for _ in range(3)),
+        rng.permutation(3000), {"ifd": rng.random(3000) * 1.2, "perplexity": rng.lognormal(size=3000)}, vectors[:7],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_picks_do_not_depend_on_the_number_of_threads(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threadpoolctl import threadpool_limits
+
+    pool = big_pool()
+    monkeypatch.setattr(neighbours, "_BLOCK", 256)
+    monkeypatch.setattr(neighbours, "_OTHERS", 64)
+    config = SelectConfig(strategy=strategy, k=150, near_duplicate=0.9)
+    made = []
+    for threads, budget in itertools.product((1, 3), (None, 9_000)):
+        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        with threadpool_limits(threads):
+            picks = choose(replace(config, token_budget=budget), pool, np.random.default_rng(1))
+        made.append((picks.indices.tolist(), picks.reasons, picks.near_duplicates))
+    assert made[0] == made[2]
+    assert made[1] == made[3]
+    assert len(made[0][0]) == 150
+
+
+def test_clusters_do_not_depend_on_the_number_of_threads() -> None:
+    from threadpoolctl import threadpool_limits
+
+    vectors = big_pool().embeddings
+    with threadpool_limits(1):
+        one = build_clusters(vectors, 30, np.random.default_rng(0))
+    with threadpool_limits(4):
+        four = build_clusters(vectors, 30, np.random.default_rng(0))
+    assert (one[0] == four[0]).all() and (one[1] == four[1]).all()
+
+
+def test_rows_given_as_several_files_give_the_same_picks(tmp_path: Path) -> None:
+    lines = [json.dumps({"instruction": f"write {i} of {i % 9}", "output": f"answer {i} " * 3}) for i in range(90)]
+    (tmp_path / "whole.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "parts").mkdir()
+    for part in range(4):
+        (tmp_path / "parts" / f"{part}.jsonl").write_text("\n".join(lines[part::4]) + "\n")
+    for name in ("whole.jsonl", "parts"):
+        config = SelectConfig(
+            dataset=str(tmp_path / name), model="smollm2-135m", encoder="tfidf", strategy="facility-location", k=20,
+            near_duplicate=0.999, clean=("empty", "duplicates"),
+        )  # fmt: skip
+        select(config, tmp_path / f"s-{name}")
+    one, several = (read_selection(tmp_path / f"s-{name}") for name in ("whole.jsonl", "parts"))
+    assert [row.row_id for row in one.selected] == [row.row_id for row in several.selected]
+    assert one.holdout_digest == several.holdout_digest

@@ -1,0 +1,198 @@
+"""Each strategy beside the plain definition it stands for, and options."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curate.budget import pick_rows
+from curate.errors import UserError
+from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
+
+
+def unit(rows: Any) -> Any:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def pool(n: int = 60, d: int = 4, n_clusters: int = 3, seed: int = 0) -> Candidates:
+    rng = np.random.default_rng(seed)
+    centres = unit(rng.standard_normal((n_clusters, d)))
+    labels = rng.integers(n_clusters, size=n).astype(np.int32)
+    return Candidates(
+        embeddings=unit(centres[labels] + 0.5 * rng.standard_normal((n, d))),
+        labels=labels,
+        centres=centres,
+        token_counts=rng.integers(5, 500, size=n).astype(np.int32),
+        prompt_chars=rng.integers(5, 500, size=n).astype(np.int32),
+        output_chars=rng.integers(5, 500, size=n).astype(np.int32),
+        row_index=rng.permutation(n),
+        scores={"ifd": rng.random(n) * 1.3, "perplexity": rng.lognormal(2, 1, size=n)},
+        target=unit(rng.standard_normal((3, d))),
+    )
+
+
+def run(strategy: str, candidates: Candidates, k: int, seed: int = 0, **options: float) -> Picks:
+    return pick_rows(STRATEGIES[strategy].bind(options), candidates, k, np.random.default_rng(seed), 1.0)
+
+
+def nearest_to(candidates: Candidates, picks: list[int]) -> Any:
+    return (candidates.embeddings.astype(np.float64) @ candidates.embeddings[picks].T.astype(np.float64)).max(axis=1)
+
+
+def covered(candidates: Candidates, picks: list[int]) -> float:
+    return float(np.maximum(nearest_to(candidates, picks), 0).sum())
+
+
+def test_kcenter_takes_the_farthest_row_each_time() -> None:
+    candidates = pool(300)
+    picks = run("kcenter", candidates, 40).indices.tolist()
+    for t in range(1, 40):
+        cosine = nearest_to(candidates, picks[:t])
+        assert cosine[picks[t]] == pytest.approx(cosine.min(), abs=2e-5)
+
+
+def test_mmr_takes_the_best_margin_each_time() -> None:
+    candidates = pool(300)
+    picks = run("mmr", candidates, 40, relevance=0.3).indices.tolist()
+    mean = candidates.embeddings.mean(axis=0)
+    relevance = candidates.embeddings @ (mean / np.linalg.norm(mean))
+    assert picks[0] == int(np.argmax(relevance))
+    for t in range(1, 40):
+        margin = 0.3 * relevance - 0.7 * nearest_to(candidates, picks[:t])
+        margin[picks[:t]] = -9
+        assert margin[picks[t]] == pytest.approx(margin.max(), abs=3e-5)
+
+
+def test_dpp_multiplies_the_determinant_most_each_time() -> None:
+    candidates = pool(80)
+    picks = run("dpp", candidates, 12).indices.tolist()
+    cosine = candidates.embeddings.astype(np.float64) @ candidates.embeddings.T.astype(np.float64)
+    kernel = np.exp((cosine - 1) / 0.5**2)
+    for t in range(1, 12):
+        determinants = [
+            np.linalg.det(kernel[np.ix_([*picks[:t], j], [*picks[:t], j])]) if j not in picks[:t] else 0
+            for j in range(80)
+        ]
+        assert determinants[picks[t]] == pytest.approx(max(determinants), rel=1e-4)
+
+
+def test_dpp_says_so_when_the_determinant_is_zero_before_k() -> None:
+    candidates = pool(9)
+    repeated = replace(candidates, embeddings=candidates.embeddings[[0, 1, 2] * 3])
+    drawn = STRATEGIES["dpp"].bind({})(repeated, 7, np.random.default_rng(0))
+    assert {i % 3 for i in drawn.indices[:3].tolist()} == {0, 1, 2}
+    assert drawn.notes == [
+        "dpp: the determinant is zero beyond 3 rows at bandwidth 0.5; the other picks were drawn at random among the "
+        "rows left."
+    ]
+    assert drawn.reasons[3:] == ["drawn at random: the determinant is zero"] * 4
+
+
+def test_dpp_refuses_what_would_not_fit_in_memory() -> None:
+    candidates = pool(40_000, 2)
+    with pytest.raises(UserError, match="dpp may need 9 GiB for 30000 picks among 40000 rows"):
+        STRATEGIES["dpp"].bind({})(candidates, 30_000, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_facility_location_is_within_its_bound_and_the_bound_above_the_best(rounds: int) -> None:
+    for seed in range(5):
+        candidates = pool(14, seed=seed)
+        best = max(covered(candidates, list(some)) for some in itertools.combinations(range(14), 3))
+        picks = run("facility-location", candidates, 3, rounds=rounds)
+        value = covered(candidates, picks.indices.tolist())
+        (note,) = picks.notes
+        bound = 14 * float(note.split("can exceed ")[1].split(",")[0])
+        assert value / 14 == pytest.approx(float(note.split("pick ")[1].split(";")[0]), abs=1e-4)
+        assert value <= best + 1e-6 <= bound + 1e-3
+        assert value >= (1 - 1 / np.e) * best
+
+
+def test_facility_location_reaches_exact_greedy_whatever_rows_it_is_valued_on() -> None:
+    candidates = pool(1500, 16, 40)
+    exact: list[int] = []
+    reached = np.zeros(1500)
+    cosine = np.maximum(candidates.embeddings @ candidates.embeddings.T, 0)
+    for _ in range(100):
+        exact.append(int(np.maximum(cosine - reached[:, None], 0).sum(axis=0).argmax()))
+        reached = np.maximum(reached, cosine[exact[-1]])
+    for options, share in (({}, 1 - 1e-6), ({"rounds": 0}, 0.995), ({"evaluated": 1}, 0.975)):
+        picks = run("facility-location", candidates, 100, **options)
+        assert covered(candidates, picks.indices.tolist()) >= share * reached.sum(), options
+
+
+def test_kmeans_gives_equal_shares_and_goes_on_where_it_stopped() -> None:
+    candidates = replace(pool(60), labels=np.array([0] * 40 + [1] * 15 + [2] * 5, dtype=np.int32))
+    for strategy in ("kmeans", "kmeans-centroid"):
+        picks = run(strategy, candidates, 21).indices
+        assert np.bincount(candidates.labels[picks]).tolist() == [8, 8, 5]
+    state = replace(candidates, picked=np.arange(6), barred=np.arange(60) < 6)
+    more = STRATEGIES["kmeans"].bind({})(state, 9, np.random.default_rng(0)).indices
+    assert np.bincount(candidates.labels[more]).tolist() == [0, 5, 4]
+
+
+def test_kmeans_centroid_takes_the_rows_nearest_to_each_centre() -> None:
+    candidates = pool(60)
+    picks = run("kmeans-centroid", candidates, 9).indices
+    for c in range(3):
+        cosine = np.where(candidates.labels == c, candidates.embeddings @ candidates.centres[c], -2)
+        assert sorted(picks[candidates.labels[picks] == c]) == sorted(np.argsort(-cosine)[:3])
+
+
+def test_density_keeps_every_clusters_share_and_thins_dense_regions() -> None:
+    rng = np.random.default_rng(0)
+    dense = unit(np.array([[1.0, 0, 0]]) + 0.03 * rng.standard_normal((300, 3)))
+    sparse = unit(rng.standard_normal((100, 3)))
+    other = unit(np.array([[-1.0, 0, 0]]) + 0.2 * rng.standard_normal((100, 3)))
+    candidates = replace(
+        pool(500, 3, 2),
+        embeddings=np.concatenate([dense, sparse, other]),
+        labels=np.array([0] * 400 + [1] * 100, dtype=np.int32),
+    )
+    picks = run("density", candidates, 100).indices
+    assert np.bincount(candidates.labels[picks]).tolist() == [80, 20]
+    assert (picks < 300).sum() < 50  # 60 of 80 would be the dense rows' share
+
+
+def test_length_matched_has_the_pools_lengths_and_longest_and_shortest_its_ends() -> None:
+    candidates = pool(4000)
+    tokens = candidates.token_counts
+    picks = run("length-matched", candidates, 100).indices
+    for quantile in (0.1, 0.5, 0.9):
+        assert np.quantile(tokens[picks], quantile) == pytest.approx(np.quantile(tokens, quantile), abs=6)
+    assert (
+        candidates.output_chars[run("longest", candidates, 7).indices].tolist()
+        == sorted(candidates.output_chars)[-1:-8:-1]
+    )
+    assert (
+        candidates.prompt_chars[run("shortest", candidates, 7).indices].tolist() == sorted(candidates.prompt_chars)[:7]
+    )
+
+
+def test_first_follows_the_pool_and_random_grows_with_k() -> None:
+    candidates = pool(50)
+    assert candidates.row_index[run("first", candidates, 5).indices].tolist() == [0, 1, 2, 3, 4]
+    assert run("random", candidates, 9).indices[:4].tolist() == run("random", candidates, 4).indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "pair", "sentence"),
+    [
+        ("random", "rounds=5", "rounds belongs to facility-location, ifd-facility."),
+        ("mmr", "relevanc=1", 'takes no option "relevanc=1". Did you mean "relevance"?'),
+        ("mmr", "relevance", 'takes no option "relevance"'),
+        ("mmr", "relevance=much", "relevance=much is not a number. Example: relevance=0.5"),
+        ("mmr", "relevance=1.5", "relevance=1.5 is out of range. Allowed: 0.0 to 1.0."),
+        ("dpp", "bandwidth=nan", "bandwidth=nan is out of range"),
+        ("facility-location", "rounds=1.5", "rounds=1.5 is not a number"),
+    ],
+)  # fmt: skip
+def test_a_wrong_option_is_named_with_what_is_allowed(strategy: str, pair: str, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_options(strategy, [pair])
+    assert sentence in str(caught.value)
+    assert caught.value.exit_code == 2

@@ -1,0 +1,298 @@
+"""evalsuite execute: checks unless told to run, prints pass@k, goes on where it stopped, loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluate_suite.cli import main
+from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
+
+from .test_attacks import ROOT, usable_mode
+from .test_tasks import HUMAN_EVAL, MBPP, write
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
+SHORT = "--cpu-seconds=0.3"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Two tasks; three samples of the first (two right), one of the second (wrong)."""
+    usable_mode()
+    tasks = write(tmp_path / "tasks.jsonl", HUMAN_EVAL, MBPP)
+    rows = [("T/0", "    return a + b\n"), ("T/0", "    return a - b\n"), ("T/0", "    return b + a\n")]
+    rows += [("1", "def add(a, b): return 0")]
+    generations = write(tmp_path / "g.jsonl", *({"task_id": t, "completion": c} for t, c in rows))
+    return tasks, generations, tmp_path / "results.jsonl"
+
+
+def run(files: tuple[Path, Path, Path], *options: str) -> int:
+    tasks, generations, out = files
+    return main(["execute", "--tasks", str(tasks), "--generations", str(generations), "--out", str(out), *options])
+
+
+def results(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_without_execute_the_files_are_checked_and_nothing_runs(files: Any, capsys: Any) -> None:
+    assert run(files) == 0
+    out, err = capsys.readouterr()
+    assert out == "valid: 4 programs for 2 tasks; nothing was run\n"
+    assert "add --execute" in err
+    assert not files[2].exists()
+
+
+def test_pass_at_k_is_printed_and_each_line_has_its_verdict(files: Any, capsys: Any) -> None:
+    assert run(files, "--execute") == 0
+    # pass@1: the mean of 2/3 and 0.
+    assert capsys.readouterr().out.startswith("pass@1 0.333 (")
+    lines = results(files[2])
+    assert [(r["task_id"], r["sample"], r["passed"], r["reason"]) for r in lines] == [
+        ("T/0", 0, True, "passed"), ("T/0", 1, False, "wrong_answer"), ("T/0", 2, True, "passed"),
+        ("1", 0, False, "wrong_answer"),
+    ]  # fmt: skip
+
+
+def test_json_has_every_number(files: Any, capsys: Any) -> None:
+    assert run(files, "--execute", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pass_at_1"] == found["pass_at_k"]["1"] == pytest.approx(1 / 3)
+    assert (found["samples"], found["scored"], found["unscored"], found["passed"]) == (4, 4, 0, 2)
+    assert found["reasons"] == {"passed": 2, "wrong_answer": 2}
+    assert found["tasks_scored_at_k"] == {"1": 2}
+
+
+def test_the_tasks_own_solutions_pass(files: Any, capsys: Any) -> None:
+    tasks, _, out = files
+    assert main(["execute", "--tasks", str(tasks), "--reference", "--out", str(out), "--execute"]) == 0
+    assert capsys.readouterr().out == "pass@1 1.000 (0.342 to 1.000), 2 tasks\n"
+
+
+def test_a_second_run_executes_only_what_has_no_result(files: Any, monkeypatch: Any) -> None:
+    import evaluate_suite.execution.execute as module
+
+    assert run(files, "--execute") == 0
+    before = files[2].read_bytes()
+    ran: list[str] = []
+    real = module.run_answer
+    monkeypatch.setattr(module, "run_answer", lambda task, *a: ran.append(task.task_id) or real(task, *a))
+    assert run(files, "--execute") == 0
+    assert ran == []
+    lines = before.splitlines(keepends=True)
+    files[2].write_bytes(b"".join(lines[:2]) + lines[2][:20])  # killed while it wrote the third
+    assert run(files, "--execute") == 0
+    assert ran == ["T/0", "1"]
+    assert files[2].read_bytes() == before
+
+
+def test_results_of_other_generations_are_not_overwritten(files: Any, capsys: Any) -> None:
+    assert run(files, "--execute") == 0
+    before = files[2].read_bytes()
+    write(files[1], {"task_id": "T/0", "completion": "    return 1\n"})
+    assert run(files, "--execute") == 1
+    assert "holds results of other generations, tasks or limits" in capsys.readouterr().err
+    assert files[2].read_bytes() == before
+
+
+def test_an_unscored_result_is_tried_again(files: Any) -> None:
+    broken = {**HUMAN_EVAL, "test": "def check(candidate):\n    assert candidate(open) == 3\n"}
+    write(files[0], broken, MBPP)
+    assert run(files, "--execute") == 0
+    lines = results(files[2])
+    assert [(r["passed"], r["reason"]) for r in lines[:3]] == [(None, "test_error")] * 3
+    assert lines[3]["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--execute", "--unsafe"], 2, "No such option: --unsafe"),
+        (["--execute", "--unsafe-loca"], 2, "No such option: --unsafe-loca"),
+        (["--style", "compl"], 2, 'Did you mean "completion"'),
+        (["--workers", "0"], 2, "workers is 0"),
+        (["--cpu-seconds", "0"], 2, "cpu_seconds is 0.0"),
+        (["--reference"], 2, "one of --generations and --reference"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(files: Any, options: list[str], code: int, words: str, capsys: Any) -> None:
+    assert run(files, *options) == code
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_unsafe_local_runs_without_a_sandbox_and_says_so(files: Any, capsys: Any) -> None:
+    assert run(files, "--execute", "--unsafe-local") == 0
+    out, err = capsys.readouterr()
+    assert "NONE (--unsafe-local)" in err
+    assert out.startswith("pass@1 0.333 (")
+
+
+def test_limits_below_the_promise_are_refused() -> None:
+    assert DEFAULT_LIMITS.stall_seconds == 20 * DEFAULT_LIMITS.cpu_seconds
+    for wrong in ({"memory_bytes": 0}, {"cpu_seconds": -1.0}, {"stall_factor": 19.0}):
+        with pytest.raises(Exception, match=next(iter(wrong))):
+            Limits(**wrong)  # type: ignore[arg-type]
+
+
+BAD_GENERATIONS = [
+    (b"", "holds no generations"),
+    (b"\n\n", "holds no generations"),
+    (b'{"task_id": "T/0"}\n', "g.jsonl:1: completion is missing or not text"),
+    (b'{"task_id": "T/0", "completion": null}\n', "g.jsonl:1: completion is missing or not text"),
+    (b'{"task_id": "T/9", "completion": ""}\n', "g.jsonl:1: T/9 is not in the tasks file"),
+    (b'{"completion": "x"}\n', "g.jsonl:1: its prompt is not in the tasks file"),
+    (b'{"task_id": "T/0", "completion": "\xff"}\n', "g.jsonl:1: byte 35 is not UTF-8"),
+    (b'{"task_id": "T/0", "comple', "g.jsonl:1: not a line of JSON"),
+]
+
+
+@pytest.mark.parametrize(("data", "words"), BAD_GENERATIONS, ids=[words for _, words in BAD_GENERATIONS])
+def test_a_bad_file_of_generations_is_one_clear_line(files: Any, data: bytes, words: str, capsys: Any) -> None:
+    files[1].write_bytes(data)
+    assert run(files, "--execute") == 1
+    err = " ".join(capsys.readouterr().err.split())
+    assert words in err
+    assert "Traceback" not in err
+    assert not files[2].exists()
+
+
+def test_odd_completions_are_failed_and_not_feared(files: Any) -> None:
+    odd = [
+        "",
+        "\u0000",
+        "\ud800",
+        "    return 'x' * 3 #" + "y" * 100_000,
+        "(" * 50_000,
+        "    return a + b\n" + "# z\n" * 25_000,
+    ]
+    write(files[1], *({"task_id": "T/0", "completion": c} for c in odd))
+    assert run(files, "--execute") == 0
+    found = [(r["passed"], r["reason"]) for r in results(files[2])]
+    assert found[:4] == [(False, "wrong_answer"), (False, "exception"), (False, "exception"), (False, "wrong_answer")]
+    assert found[4][0] is False
+    assert found[5] == (True, "passed")
+
+
+def test_a_hung_reference_is_stopped_and_named(files: Any, capsys: Any) -> None:
+    tasks, _, out = files
+    write(tasks, {**HUMAN_EVAL, "canonical_solution": "    while True: pass\n"})
+    assert main(["execute", "--tasks", str(tasks), "--reference", "--out", str(out), "--execute", SHORT]) == 0
+    assert [(r["passed"], r["reason"]) for r in results(out)] == [(False, "cpu_limit")]
+    assert "cpu limit" in capsys.readouterr().err
+
+
+def test_a_full_disk_loses_nothing_that_was_finished(files: Any) -> None:
+    """The limit on file size stands in for the full disk: a write fails in the middle of a line."""
+    tasks, generations, out = files
+    command = [
+        sys.executable,
+        "-m",
+        "evaluate_suite.cli",
+        "execute",
+        "--tasks",
+        str(tasks),
+        "--generations",
+        str(generations),
+    ]
+    command += ["--out", str(out), "--execute", "--workers", "1"]
+    limited = (
+        f"import resource, signal, runpy, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400)); sys.dont_write_bytecode = True; sys.argv = {command[2:]!r}; "
+        "from evaluate_suite.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    full = subprocess.run([sys.executable, "-c", limited], env=environment, capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    assert "Could not write" in full.stderr
+    assert "Traceback" not in full.stderr
+    left = results(out)
+    assert 1 <= len(left) < 4
+    assert run(files, "--execute") == 0
+    assert results(out)[: len(left)] == left
+    assert len(results(out)) == 4
+
+
+def test_a_killed_run_leaves_no_process_and_its_results(files: Any) -> None:
+    tasks, generations, out = files
+    write(generations, *({"task_id": "T/0", "completion": c} for c in (
+        "    return a + b\n", "    import time\n    time.sleep(99)\n", "    import time\n    time.sleep(98)\n")))  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "evaluate_suite.cli",
+        "execute",
+        "--tasks",
+        str(tasks),
+        "--generations",
+        str(generations),
+    ]
+    host = subprocess.Popen(
+        [*command, "--out", str(out), "--execute", "--workers", "2"], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    deadline = time.monotonic() + 60
+    while not (out.exists() and out.read_bytes().endswith(b"\n")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.3)
+    before = below(host.pid)
+    assert before
+    host.send_signal(signal.SIGKILL)
+    host.wait()
+    deadline = time.monotonic() + 10
+    while any(map(alive, before)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [pid for pid in before if alive(pid)] == []
+    assert [r["passed"] for r in results(out)] == [True]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and more than a dead one that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def below(top: int) -> list[int]:
+    """The processes that `top` started, and theirs."""
+    found, queue = [], [top]
+    while queue:
+        for task in Path(f"/proc/{queue.pop()}/task").glob("*/children"):
+            children = [int(pid) for pid in task.read_text().split()]
+            found += children
+            queue += children
+    return found
+
+
+def test_tasks_that_the_programs_could_read_are_refused(files: Any, monkeypatch: Any, capsys: Any) -> None:
+    from evaluate_suite.execution import sandbox
+
+    seen = ([str(files[0].parent)], *sandbox._layout()[1:])
+    monkeypatch.setattr(sandbox, "_layout", lambda: seen)
+    assert run(files, "--execute") == 1
+    assert "lies where the tested programs can read it" in " ".join(capsys.readouterr().err.split())
+    assert not files[2].exists()
+
+
+def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Path, capsys: Any) -> None:
+    usable_mode()
+    for name, count in (("HumanEval.jsonl", 164), ("mbpp-601-974.jsonl", 374)):
+        out = tmp_path / f"{name}.results"
+        assert main(["execute", "--tasks", str(shared_data / name), "--reference", "--out", str(out), "--execute"]) == 0
+        assert capsys.readouterr().out.startswith("pass@1 1.000 (")
+        assert [r["passed"] for r in results(out)] == [True] * count
+
+
+def test_compare_takes_the_results_and_leaves_the_unscored_out(tmp_path: Path) -> None:
+    from evaluate_suite.compare_models import read_passed
+
+    rows = [("a", True, "passed"), ("b", None, "test_error"), ("a", False, "cpu_limit")]
+    path = write(tmp_path / "r.jsonl", *({"task_id": t, "passed": p, "reason": r} for t, p, r in rows))
+    assert read_passed(path) == {"a": [1.0, 0.0]}

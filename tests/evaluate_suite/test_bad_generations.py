@@ -1,0 +1,64 @@
+"""What `evalsuite score` says about files that are wrong, huge, torn or not text; nothing is half-written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluate_suite.cli import main as evalsuite
+
+GOOD = b'{"prompt": "reverse a list", "completion": "x[::-1]"}\n'
+WRONG = {
+    "empty file": (b"", "holds no generations"),
+    "only blank lines": (b"\n\n", "holds no generations"),
+    "wrong fields": (b'{"question": "a", "answer": "b"}\n', "no field completion (fields found: question, answer)"),
+    "cut in the middle": (GOOD + b'{"prompt": "a", "compl', ":2: not a line of JSON"),
+    "bytes that are no text": (GOOD + b'{"prompt": "a", "completion": "\xff\xfe"}\n', ":2: not a line of JSON"),
+    "nested too deeply": (b'{"prompt": "a", "completion": ' + b"[" * 100_000 + b"\n", ":1: not a line of JSON"),
+    "a number for a text": (b'{"prompt": "a", "completion": 3}\n', "the field completion is a int, not text"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_one_line_exit_1_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    data, message = WRONG[case]
+    (tmp_path / "g.jsonl").write_bytes(data)
+    assert evalsuite(["score", str(tmp_path / "g.jsonl"), "--out", str(tmp_path / "out.jsonl")]) == 1
+    told = capsys.readouterr()
+    assert message in told.err
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["g.jsonl"]
+
+
+def test_empty_texts_lines_of_100_kb_and_lone_surrogates_are_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["", "   ", "a" * 100_000, "def f():\n    return '\\ud800'\n", "\ud800", "x = 1\n" * 20_000]
+    rows = [{"prompt": "python function f", "completion": text, "stop_reason": "end_token"} for text in texts]
+    (tmp_path / "g.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evalsuite(["score", str(tmp_path / "g.jsonl"), "--out", str(tmp_path / "o.jsonl"), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["generations"] == 6
+    assert record["metrics"]["answered"]["mean"] == pytest.approx(3 / 6)
+    assert record["metrics"]["trailing_share"]["reasons"] == {"empty": 2}
+    assert len((tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "g.jsonl").write_bytes(GOOD)
+    (tmp_path / "file").write_text("")
+    assert evalsuite(["score", str(tmp_path / "g.jsonl"), "--out", str(tmp_path / "file" / "o.jsonl")]) == 1
+    assert "Could not write" in capsys.readouterr().err
+
+
+def test_an_absent_file_and_a_folder_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evalsuite(["score", str(tmp_path / "none.jsonl")]) == 1
+    assert evalsuite(["score", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {tmp_path}/none.jsonl does not exist. Check the path.",
+        f"error: {tmp_path} is a folder. Name a JSONL file.",
+    ]

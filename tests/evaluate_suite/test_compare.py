@@ -1,0 +1,111 @@
+"""`evalsuite compare` on other people's result files, and every gate and refusal through the command line."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from evaluate_suite.cli import main as evalsuite
+
+
+def write(path: Path, outcomes: dict[str, list[bool]]) -> str:
+    rows = [{"task_id": task, "passed": passed} for task, samples in outcomes.items() for passed in samples]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def compare(capsys: pytest.CaptureFixture[str], *files: str) -> dict[str, Any]:
+    assert evalsuite(["compare", *files, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_published_results_are_recomputed_with_wilsons_interval_and_mcnemars_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write(tmp_path / "a.jsonl", {f"t{i}": [i < 40] for i in range(164)})
+    b = write(tmp_path / "b.jsonl", {f"t{i}": [10 <= i < 65] for i in range(164)})
+    found = compare(capsys, a, b)
+    interval = stats.binomtest(40, 164).proportion_ci(0.95, "wilson")
+    assert (found["models"][a]["estimate"], found["models"][a]["low"]) == pytest.approx((40 / 164, interval.low))
+    pair = found["pairs"][0]
+    assert pair["p"] == pytest.approx(stats.binomtest(25, 35).pvalue)
+    assert (pair["n"], pair["unit"], pair["effect"]) == (164, "tasks", pytest.approx(15 / 164))
+    assert found["winner"] == b
+
+
+def test_several_samples_of_a_task_are_one_unit_and_the_mean_is_pass_at_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(0)
+    hard = {f"t{i}": rng.random() for i in range(20)}
+    files = [
+        write(tmp_path / f"{name}.jsonl", {t: [rng.random() < p for _ in range(n)] for t, p in hard.items()})
+        for name, n in (("a", 10), ("b", 10), ("c", 200))
+    ]
+    found = compare(capsys, *files)
+    assert [pair["n_units"] for pair in found["pairs"]] == [20, 20, 20]
+    # Twenty times the samples do not shrink the interval over tasks, which is what the tasks' own difficulty makes it.
+    widths = [found["models"][name]["high"] - found["models"][name]["low"] for name in files]
+    assert widths[2] > 0.7 * widths[0]
+    assert found["winner"] is None
+
+
+def test_unequal_samples_weigh_every_task_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a.jsonl", {"x": [True] * 9, "y": [False], "z": [True, False]})
+    b = write(tmp_path / "b.jsonl", {"x": [False], "y": [False], "z": [False]})
+    assert compare(capsys, a, b)["models"][a]["estimate"] == 0.5
+
+
+def test_tasks_that_one_file_lacks_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a.jsonl", {"x": [True], "y": [False], "z": [True]})
+    b = write(tmp_path / "b.jsonl", {"x": [True], "y": [True]})
+    found = compare(capsys, a, b)
+    assert (found["models"][a]["n"], found["models"][a]["estimate"]) == (2, 0.5)
+    assert found["notes"] == [f"{a} has 1 tasks that not every file has; they are left out."]
+
+
+def test_the_table_says_what_is_shown_and_what_could_have_been(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write(tmp_path / "a.jsonl", {f"t{i}": [i < 20] for i in range(60)})
+    b = write(tmp_path / "b.jsonl", {f"t{i}": [i < 21] for i in range(60)})
+    c = write(tmp_path / "c.jsonl", {f"t{i}": [i < 50] for i in range(60)})
+    assert evalsuite(["compare", a, b, c]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "share passed"
+    assert lines[1].split() == [a, "0.3333", "(0.2273", "to", "0.4594)", "n", "60"]
+    assert f"  {b} minus {a}: 0.0167" in lines[6]
+    assert (
+        "60 tasks, p 1.0000 (Holm) 1.0000 (FDR): no difference shown; 0.0475 would have been, 4 times in 5" in lines[6]
+    )
+    assert lines[7].endswith(f": {c} is better")
+    assert lines[-1] == f"Winner: {c}."
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "message"),
+    [
+        ({"a.jsonl": '{"task_id": "x", "passed": true}\n'}, 2, "There is nothing to compare with"),
+        ({"a.jsonl": '{"task_id": "x", "passed": 1}\n', "b.jsonl": ""}, 1, "row 1 has no task_id with passed true or"),
+        ({"a.jsonl": "", "b.jsonl": ""}, 1, "a.jsonl holds no results"),
+        ({"a.jsonl": '{"task_id": "x", "passed": true}\n', "b.jsonl": '{"task_id": "y", "passed": true}\n'}, 1,
+         "The files have no task_id in common"),
+        ({"a.jsonl": '{"task_id": "x", "pas', "b.jsonl": ""}, 1, "a.jsonl:1: not a line of JSON"),
+        ({"a.jsonl": '{"task_id": "x", "passed": true}\n', "run": ""}, 2, "Runs and result files cannot be compared"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str], code: int, message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert evalsuite(["compare", *(str(tmp_path / name) for name in files)]) == code
+    told = capsys.readouterr()
+    assert message in told.err
+    assert (told.out, told.err.count("\n")) == ("", 1)

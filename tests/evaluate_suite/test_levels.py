@@ -1,0 +1,105 @@
+"""Strategies compared over draws and seeds, held against scipy and statsmodels where they can do a part of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evaluate_suite.levels import MeasuredRun, compare_strategies
+
+
+def made(name: str, draws: list[list[float]], rows: int = 50, noise: float = 0.0, seed: int = 0) -> list[MeasuredRun]:
+    """Runs of one strategy: `draws` has one list a draw with one level a training seed; rows share their own losses."""
+    rng, shared = np.random.default_rng(seed), np.random.default_rng(99)
+    losses = shared.normal(2, 1, rows)
+    runs = []
+    for d, seeds in enumerate(draws):
+        for s, level in enumerate(seeds):
+            values = dict(enumerate(losses + level + rng.normal(0, noise, rows)))
+            runs.append(MeasuredRun(f"{name}-{d}-{s}", name, f"{name}-{d}", s, values))
+    return runs
+
+
+def test_with_rows_that_all_agree_it_is_welchs_test_on_the_draws() -> None:
+    a, b = [0.00, 0.02, 0.07], [-0.10, -0.16, -0.11, -0.09]
+    found = compare_strategies(
+        [*made("a", [[x] for x in a]), *made("b", [[x] for x in b])], higher_is_better=False
+    ).pairs[0]
+    expected = stats.ttest_ind(b, a, equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert (found.effect, found.p, found.df) == pytest.approx((np.mean(b) - np.mean(a), expected.pvalue, expected.df))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (found.unit, found.n_units, found.winner) == ("draws", 3, "b")
+
+
+def test_with_one_run_a_strategy_it_is_the_paired_test_on_the_rows() -> None:
+    runs = [*made("a", [[0.0]], noise=0.1, seed=1), *made("b", [[0.05]], noise=0.1, seed=2)]
+    found = compare_strategies(runs, higher_is_better=False)
+    difference = np.array(list(runs[1].values.values())) - np.array(list(runs[0].values.values()))
+    expected = stats.ttest_1samp(difference, 0)
+    interval = expected.confidence_interval(0.95)
+    pair = found.pairs[0]
+    assert (pair.p, pair.low, pair.high, pair.df) == pytest.approx((expected.pvalue, interval.low, interval.high, 49))
+    assert (found.scope, pair.unit) == ("runs", "rows")
+    assert found.notes[0] == "One selection only was drawn by a, b: nothing is said about the strategy itself."
+
+
+def test_one_lucky_draw_does_not_make_a_strategy_better() -> None:
+    lucky = [*made("a", [[0.0], [0.0], [0.01]]), *made("b", [[-0.3], [0.02], [0.01]])]
+    alone = [run for run in lucky if run.draw in ("a-0", "b-0")]
+    assert compare_strategies(alone, higher_is_better=False).pairs[0].winner == "b"
+    together = compare_strategies(lucky, higher_is_better=False)
+    assert (together.scope, together.pairs[0].winner) == ("strategies", None)
+    assert together.notes[0].startswith("Few draws (a: 3, b: 3): intervals are wide")
+
+
+def test_the_spread_of_draws_and_seeds_is_that_of_a_mixed_model() -> None:
+    import pandas
+    import statsmodels.formula.api as formula
+
+    rng = np.random.default_rng(3)
+    draws = [[float(level + rng.normal(0, 0.03)) for _ in range(4)] for level in rng.normal(0, 0.2, 12)]
+    found = compare_strategies(made("a", draws), higher_is_better=False).spread["a"]
+    frame = pandas.DataFrame([(d, level) for d, seeds in enumerate(draws) for level in seeds], columns=["draw", "loss"])
+    model = formula.mixedlm("loss ~ 1", frame, groups="draw").fit(reml=True)
+    assert found["seeds"] == pytest.approx(model.scale**0.5, rel=1e-4)
+    assert found["draws"] == pytest.approx(float(model.cov_re.iloc[0, 0]) ** 0.5, rel=1e-3)
+
+
+def test_seeds_of_one_selection_are_the_unit_where_nothing_else_was_varied() -> None:
+    runs = [*made("a", [[0.0, 0.02, 0.01]]), *made("b", [[-0.2, -0.21, -0.19]])]
+    found = compare_strategies(runs, higher_is_better=False)
+    assert (found.scope, found.pairs[0].unit, found.pairs[0].winner) == ("selections", "seeds", "b")
+    fixed = compare_strategies(runs, higher_is_better=False, fixed=["a", "b"])
+    assert (fixed.scope, fixed.notes) == ("strategies", [])
+
+
+def test_tokens_weigh_the_rows() -> None:
+    rows = {0: (10.0, 5.0), 1: (90.0, 30.0)}  # losses of a and b
+    runs = [
+        MeasuredRun(name, name, name, 0, {row: pair[i] for row, pair in rows.items()}) for i, name in enumerate("ab")
+    ]
+    found = compare_strategies(runs, higher_is_better=False, weights={0: 10.0, 1: 30.0})
+    assert (found.estimates["a"].estimate, found.estimates["b"].estimate) == (2.5, 0.875)
+    assert found.pairs[0].effect == -1.625
+
+
+def test_rows_that_a_run_lacks_are_left_out_and_none_gives_a_reason() -> None:
+    runs = [MeasuredRun("a", "a", "a", 0, {1: 1.0, 2: 2.0}), MeasuredRun("b", "b", "b", 0, {3: 1.0})]
+    found = compare_strategies(runs, higher_is_better=False)
+    assert (found.pairs[0].n, found.pairs[0].effect, found.pairs[0].reason) == (0, None, "fewer than 2 rows")
+    assert found.estimates["a"].reason == "no row was scored in every run"
+
+
+def test_holm_corrects_over_all_pairs_of_strategies() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    runs = [
+        run
+        for i, name in enumerate("abc")
+        for run in made(name, [[0.02 * i], [0.03 * i + 0.01], [0.01]], noise=0.05, seed=i)
+    ]
+    pairs = compare_strategies(runs, higher_is_better=False).pairs
+    raw = [pair.p for pair in pairs]
+    assert [pair.p_holm for pair in pairs] == pytest.approx(multipletests(raw, method="holm")[1].tolist())

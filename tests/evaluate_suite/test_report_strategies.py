@@ -1,0 +1,88 @@
+"""Which runs of a report belong together, and what their strategies are worth; on made-up runs, no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from evaluate_suite.eval_loss import RowEval
+from evaluate_suite.report_statistics import strategy_results
+from evaluate_suite.report_strategies import equivalent_sentence, group_runs, random_equivalents
+
+
+@dataclass
+class FakeSelection:
+    """What the grouping reads of a selection."""
+
+    strategy: str
+    seed: int
+    tokens: int
+    digest: str
+    k: int = 100
+    selected: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config = {"strategy": self.strategy, "k": self.k, "token_budget": None, "strategy_options": {}}
+        self.manifest = SimpleNamespace(config=config, seed=self.seed)
+        self.selected = [SimpleNamespace(token_count=self.tokens)]
+
+
+class FakeConfig:
+    """A run's settings."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def model_dump(self, mode: str) -> dict[str, Any]:
+        return self.settings
+
+
+def run(name: str, selection: FakeSelection, loss: float, seed: int = 0, rate: float = 1e-4) -> Any:
+    rows = [RowEval(f"r{i}", 10 * (loss + 0.01 * i), 10) for i in range(20)]
+    record = SimpleNamespace(config=FakeConfig(learning_rate=rate, seed=seed), manifest=SimpleNamespace(seed=seed))
+    return SimpleNamespace(name=name, selection=selection, run=record, tuned_losses=rows)
+
+
+def draws(strategy: str, losses: list[float], tokens: int, k: int = 100, **settings: Any) -> list[Any]:
+    return [
+        run(f"{strategy}-{k}-{d}", FakeSelection(strategy, d, tokens, f"{strategy}-{k}-{d}", k), loss, **settings)
+        for d, loss in enumerate(losses)
+    ]
+
+
+def test_runs_are_grouped_by_all_but_draw_and_seed_and_named_by_what_differs() -> None:
+    runs = [*draws("random", [2.0, 2.1], 1000), *draws("random", [1.8], 4000, k=400), *draws("kmeans", [1.9], 1000)]
+    assert set(group_runs(runs).group.values()) == {"random k100", "random k400", "kmeans k100"}
+    assert set(group_runs(runs[:2]).group.values()) == {"random"}
+    other = run("other", FakeSelection("random", 5, 1000, "d5"), 2.0, rate=3e-4)
+    assert set(group_runs([*runs[:2], other]).group.values()) == {
+        "random learning_rate=0.0001", "random learning_rate=0.0003",
+    }  # fmt: skip
+
+
+def test_the_answer_about_strategies_takes_draws_as_its_unit() -> None:
+    runs = [*draws("random", [2.0, 2.01, 1.99, 2.0], 1000), *draws("kmeans", [1.7, 1.71, 1.69, 1.7], 1000)]
+    results, pairs, notes = strategy_results(runs)
+    assert [(r.name, r.n_draws, r.n_seeds, r.scope) for r in results] == [
+        ("random", 4, 1, "strategies"), ("kmeans", 4, 1, "strategies"),
+    ]  # fmt: skip
+    assert (pairs[0].winner, pairs[0].n_units, pairs[0].unit) == ("kmeans", 4, "draws")
+    assert pairs[0].effect == pytest.approx(-0.3)
+    assert "The worth of kmeans in random tokens is not known: random selections exist at 1 budget(s)" in notes[-1]
+
+
+def test_a_worth_in_random_tokens_is_read_off_the_curve_of_the_same_recipe() -> None:
+    curve = [*draws("random", [2.0, 2.02, 1.98], 1000), *draws("random", [1.8, 1.81, 1.79], 4000, k=400)]
+    chosen = draws("kmeans", [1.9, 1.91, 1.89], 1000)
+    runs = [*curve, *chosen]
+    found = random_equivalents(runs, group_runs(runs))
+    assert found["kmeans k100"].tokens == pytest.approx(2000, rel=1e-6)
+    assert found["kmeans k100"].ratio == pytest.approx(2.0, rel=1e-6)
+    sentence = equivalent_sentence("kmeans k100", found["kmeans k100"])
+    assert sentence.startswith("kmeans k100 reaches what 2,000 random tokens reach, 2.00 times its own (95% interval ")
+    faster = [*curve, *draws("kmeans", [1.9], 1000, rate=3e-4)]
+    (worth,) = random_equivalents(faster, group_runs(faster)).values()
+    assert worth.reason == "random selections exist at 0 budget(s); two are needed"

@@ -1,0 +1,163 @@
+"""`evalsuite study` with a tiny model: the plan, one report on the strategies, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluate_suite.cli import main as evalsuite
+from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
+
+TINY = [*QUICK, "max_steps=2", "eval_rows=2", "report_eval_rows=8", "max_length=256"]
+
+
+@pytest.fixture(scope="module")
+def studied(made_selection: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: F811
+    """A home in which a study of random and shortest, 2 draws each and random at one more size, is finished."""
+    home = tmp_path_factory.mktemp("study")
+    (home / "prompts.jsonl").write_text('{"prompt": "reverse a list", "language": "python"}\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROWPICK_HOME", str(home / "home"))
+        patch.setenv("TINY_ROWS", str(made_selection.parent / "rows.jsonl"))
+        patch.setenv("TINY_MODEL", str(tiny_model))
+        assert evalsuite(command(home, "--out", str(home / "reports" / "s"))) == 0
+        yield home
+
+
+def command(home: Path, *more: str, strategies: str = "random,shortest", draws: str = "2") -> list[str]:
+    import os
+
+    return [
+        "study", "--strategies", strategies, "--draws", draws, "--k", "20", "--random-budgets", "10",
+        "--dataset", os.environ["TINY_ROWS"], "--model", os.environ["TINY_MODEL"], "--encoder", "tfidf",
+        "--near-duplicate", "0.999", "--prompts", str(home / "prompts.jsonl"), "--max-new-tokens", "4", *more, *TINY,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def home(studied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("ROWPICK_HOME", str(studied / "home"))
+    monkeypatch.chdir(tmp_path)
+    return studied
+
+
+def record_of(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "reports" / "s" / "report.json").read_text())
+    return found
+
+
+def test_every_strategy_is_drawn_and_trained_equally_often(home: Path) -> None:
+    record = record_of(home)
+    counts = {s["name"]: (len(s["runs"]), s["n_draws"], s["n_seeds"]) for s in record["strategies"]}
+    # shortest has one selection only, so its trainings differ in their seed instead.
+    assert counts == {"random k20": (2, 2, 1), "shortest k20": (2, 1, 2), "random k10": (2, 2, 1)}
+    assert len(record["runs"]) == 6
+
+
+def test_the_headline_is_about_strategies_and_draws_are_the_unit(home: Path) -> None:
+    record = record_of(home)
+    assert {s["scope"] for s in record["strategies"]} == {"strategies"}
+    assert "strateg" in record["headline"].lower()
+    assert "Draws x training seeds: random k20: 2 x 1, shortest k20: 1 x 2, random k10: 2 x 1." in record["second"]
+    pairs = [pair for pair in record["pairs"] if pair["measure"] == "eval loss, strategies"]
+    assert [(pair["first"], pair["second"], pair["unit"]) for pair in pairs] == [
+        ("random k20", "shortest k20", "draws"),
+        ("random k20", "random k10", "draws"),
+        ("shortest k20", "random k10", "draws"),
+    ]
+    assert any(note.startswith("Few draws (random k20: 2, random k10: 2)") for note in record["notes"])
+
+
+def test_the_page_shows_the_strategies_in_one_table(home: Path) -> None:
+    page = (home / "reports" / "s" / "index.html").read_text()
+    assert "<td>shortest k20</td><td>1 x 2</td>" in page
+    assert "<td>random k20</td><td>2 x 1</td>" in page
+    assert "Eval loss, strategies: " in page
+
+
+def test_what_a_strategy_is_worth_in_random_tokens_is_said_with_its_reason(home: Path) -> None:
+    worth = {s["name"]: s["random_equivalent"] for s in record_of(home)["strategies"]}
+    assert worth["random k20"] is None
+    assert worth["shortest k20"]["n_draws"] == 4
+    assert (worth["shortest k20"]["tokens"] is None) == (worth["shortest k20"]["reason"] is not None)
+
+
+def test_compare_takes_draws_together_and_says_what_it_is_about(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [run["name"] for run in record_of(home)["runs"]]
+    assert evalsuite(["compare", *names]) == 0
+    text = capsys.readouterr().out
+    assert "eval loss (nats per token), taken together (about these strategies)" in text
+    assert "Few draws (random k20: 2, random k10: 2)" in text
+    assert text.splitlines()[-1] in ("No winner is shown.", *(f"Winner: {n}." for n in ("random k20", "shortest k20")))
+    assert evalsuite(["compare", *names, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["strategies"]["scope"] == "strategies"
+    assert [pair["unit"] for pair in record["strategies"]["pairs"]] == ["draws"] * 3
+    assert [pair["unit"] for pair in record["pairs"]] == ["rows"] * 15
+    assert list(record["random_equivalents"]) == ["shortest k20"]
+
+
+def test_a_finished_study_is_reused_without_selecting_or_training(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("finetune.train.build_trainer", lambda *_: pytest.fail("a run was trained"))
+    monkeypatch.setattr("curate.pipeline.pick", lambda *_: pytest.fail("a selection was made"))
+    assert evalsuite(command(home, "--out", str(home / "reports" / "s"))) == 0
+    assert "6 runs, 6 finished already, 0 to train." in capsys.readouterr().err
+
+
+def test_the_plan_says_what_is_left_and_makes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted((home / "home").rglob("manifest.json"))
+    assert evalsuite(command(home, "--dry-run", "--json", strategies="kmeans,shortest", draws="3")) == 0
+    told = capsys.readouterr()
+    plan = json.loads(told.out)
+    assert sorted((home / "home").rglob("manifest.json")) == before
+    assert (plan["runs"], plan["finished_runs"]) == (12, 0)
+    assert [(s["strategy"], s["draw"], s["made"] is not None) for s in plan["selections"]][3:6] == [
+        ("shortest k20", 0, True), ("shortest k20", 1, True), ("shortest k20", 2, False),
+    ]  # fmt: skip
+    assert plan["notes"] == ["random is added: it is the bar for all others."]
+    assert plan["seconds"] == pytest.approx(12 * plan["seconds_a_run"])
+    assert "12 runs, 0 finished already, 12 to train." in told.err
+
+
+def test_a_killed_study_goes_on_where_it_stopped(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    shutil.copytree(home / "home", tmp_path / "home")
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / "home"))
+    last = sorted((tmp_path / "home" / "runs").glob("random-k10-*"))[0]
+    (last / "manifest.json").unlink()
+    expected = (last / "history.jsonl").read_bytes()
+    (last / "history.jsonl").write_bytes(expected[: len(expected) // 2])
+    shutil.rmtree(last / "checkpoints")
+    assert evalsuite(command(home, "--out", str(tmp_path / "r"))) == 0
+    assert "6 runs, 5 finished already, 1 to train." in capsys.readouterr().err
+    assert (last / "history.jsonl").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--strategies", "random,kmean"], 'Unknown strategy "kmean". Did you mean "kmeans"?'),
+        (["--strategies", "random,random"], "A strategy is named twice"),
+        (["--draws", "0"], "--draws is 0; it must be at least 1."),
+        (["--k", "20", "--token-budget", "100"], "--k and --token-budget are both given."),
+        (["--wandb", "of"], '--wandb is "of".'),
+        (["--random-budgets", "a"], '--random-budgets is "a".'),
+        (["--preset", "cpu-dem"], 'Unknown preset "cpu-dem". Did you mean "cpu-demo"?'),
+        (["--preset", "gpt2", "--model", "smollm2-135m"], "Rows are counted for smollm2-135m, but"),
+    ],
+)
+def test_what_is_wrong_in_itself_exits_2_before_any_work(
+    more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = more if "--preset" in more else ["--preset", "cpu-demo", *more]
+    assert evalsuite(["study", *arguments]) == 2
+    assert message in capsys.readouterr().err

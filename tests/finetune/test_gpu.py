@@ -1,0 +1,60 @@
+"""What only a card can show: float16 without overflow, resuming to the bit, several GPUs. Skipped, aloud, elsewhere."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from curate.artifact import digest_file
+from finetune.cli import main
+from finetune.run_record import read_run
+from tests.finetune.conftest import QUICK
+from tests.finetune.test_resume import interrupt_at
+from tests.finetune.test_run import largest_difference
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU HERE: float16, bit-exact resume, DDP not shown"),
+]
+ON_GPU = [setting for setting in QUICK if setting not in ("device=cpu", "load_in_4bit=false")] + ["device=cuda"]
+
+
+def run(selection: Path, out: Path, *more: str) -> int:
+    return main(["run", "--selection", str(selection), "--out", str(out), "--wandb", "off", *ON_GPU, *more])
+
+
+def test_float16_trains_with_float32_adapters_and_does_not_overflow(selection: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    assert run(selection, tmp_path / "half", "dtype=float16", "gradient_checkpointing=true") == 0
+    made = read_run(tmp_path / "half")
+    assert all(math.isfinite(line["train_loss"]) for line in made.history[1:])
+    assert made.history[-1]["eval_loss"] < made.history[0]["eval_loss"]
+    weights = load_file(made.adapter_dir / "adapter_model.safetensors").values()
+    assert {weight.dtype for weight in weights} == {torch.float32}
+    assert all(bool(weight.isfinite().all()) for weight in weights)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes_in_deterministic_mode(
+    selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["deterministic=true", "lora_dropout=0.1"]
+    assert run(selection, tmp_path / "whole", *settings) == 0
+    with monkeypatch.context() as patched:
+        interrupt_at(3, patched)
+        assert run(selection, tmp_path / "r", *settings) == 130
+    assert main(["run", "--resume", str(tmp_path / "r"), "--wandb", "off"]) == 0
+    for name in ("history.jsonl", "adapter/adapter_model.safetensors"):
+        assert digest_file(tmp_path / "whole" / name) == digest_file(tmp_path / "r" / name)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="ONE GPU: several are not shown")
+def test_two_gpus_train_the_run_that_one_does(selection: Path, tmp_path: Path) -> None:
+    for gpus in ("1", "2"):
+        assert run(selection, tmp_path / gpus, "--gpus", gpus, "dtype=float32", "optim=adamw_torch") == 0
+    one, two = (read_run(tmp_path / gpus).history for gpus in ("1", "2"))
+    assert [line["eval_loss"] for line in one] == pytest.approx([line["eval_loss"] for line in two], abs=1e-4)
+    assert largest_difference(tmp_path / "1", tmp_path / "2") <= 1e-3

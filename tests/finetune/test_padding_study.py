@@ -1,0 +1,65 @@
+"""`finetune padding-study`: six arms on the same rows, and answers computed from their figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from curate.artifact import read_manifest
+from finetune.cli import main
+from finetune.padding_study import Arm, answers
+from tests.finetune.conftest import QUICK
+
+
+def test_the_padding_study_trains_six_arms_on_the_same_rows(
+    made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*(s for s in QUICK if not s.startswith("max_steps")), "eval_steps=20"]
+    arguments = ["padding-study", "--selection", str(made_selection), "--rows", "12", "--out", str(tmp_path / "s")]
+    assert main([*arguments, "--json", *settings]) == 0
+    arms = json.loads(capsys.readouterr().out)["arms"]
+    assert [arm["name"] for arm in arms[::2]] == ["packed", "right padding", "length-grouped"]
+    assert len({arm["tokens"] for arm in arms}) == 1
+    for first, second in zip(arms[::2], arms[1::2], strict=True):
+        assert first["pad_token"] != second["pad_token"]
+        assert first["eval_loss"] == second["eval_loss"]
+        assert first["padding_share"] == second["padding_share"]
+    packed, padded, grouped = arms[::2]
+    assert packed["padding_share"] < 1e-9 or packed["padding_share"] < padded["padding_share"]
+    assert grouped["padding_share"] < padded["padding_share"]
+    assert packed["interval"] is None
+    assert padded["interval"][0] <= padded["loss_difference"] <= padded["interval"][1]
+    told = json.loads((tmp_path / "s" / "padding-study.json").read_text())
+    assert [sentence.split(":")[0] for sentence in told["answers"]] == [
+        "Time", "Time", "Outcome", "Outcome", "Pad token", "How far to trust the times",
+    ]  # fmt: skip
+    page = (tmp_path / "s" / "index.html").read_text()
+    assert all(sentence.split(",")[0] in page for sentence in told["answers"][:4])
+    assert "padding-study" in (tmp_path / "index.html").read_text()
+    made = read_manifest(tmp_path / "s", "finetune.padding_study").created_at
+    assert main([*arguments, "--json", *settings]) == 0  # the same study again is reused, page and arms
+    assert read_manifest(tmp_path / "s", "finetune.padding_study").created_at == made
+
+
+def arm(name: str, pad: str, seconds: float, loss: float, interval: tuple[float, float] | None) -> Arm:
+    difference = None if interval is None else sum(interval) / 2
+    return Arm(name, pad, 4, 1000, 0.25, seconds, 100.0, loss, difference, interval)
+
+
+def test_the_answers_say_what_the_figures_say() -> None:
+    arms = [
+        arm("packed", "<unk>", 10, 2.0, None), arm("packed", "x", 11, 2.0, (0, 0)),
+        arm("right padding", "<unk>", 25, 2.1, (0.05, 0.15)), arm("right padding", "x", 25, 2.1, (0.05, 0.15)),
+        arm("length-grouped", "<unk>", 5, 2.0, (-0.01, 0.03)), arm("length-grouped", "x", 5, 2.2, (0.1, 0.3)),
+    ]  # fmt: skip
+    assert answers(arms) == [
+        "Time: right padding, with 25.0% padding, took 25 s, 2.50 times as long as packed (10 s, 25.0% padding).",
+        "Time: length-grouped, with 25.0% padding, took 5 s, 1/2.00 as long as packed (10 s, 25.0% padding).",
+        "Outcome: the eval loss of right padding differs from packed by +0.1000 nats a token [+0.0500, +0.1500].",
+        "Outcome: no difference shown between length-grouped and packed, +0.0100 nats a token [-0.0100, +0.0300]; "
+        "a difference below 0.0200 could not have been seen.",
+        "Pad token: it changed the eval loss of length-grouped.",
+        "How far to trust the times: the same work, timed with either pad token, differs by up to 9%.",
+    ]

@@ -37,8 +37,8 @@ def peak_bytes(config: RunConfig, shape: Any, packed: Any, checkpointing: bool) 
     """Bytes of `base`, `adapter`, `kept` (weights) and `moving`, whose sum is the peak that torch counts, and of
     `optimizer`, which is paged; the numbers of `trainable` weights and of weights in `products`.
 
-    `packed(weights)` is what a quantised matrix takes. Without checkpointing all activations and all dequantised weights
-    are kept, as they are where the card has room; with it, neither.
+    `packed(weights)` is what a quantised matrix takes. Without checkpointing all activations and all dequantised
+    weights are kept, as they are where the card has room; with it, neither.
     """
     hidden, middle, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
     width = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
@@ -81,8 +81,8 @@ def peak_bytes(config: RunConfig, shape: Any, packed: Any, checkpointing: bool) 
     first_layer = at_update / 2 + layer + 3 * row
     return {
         "base": base, "adapter": 4 * trained, "kept": kept, "trainable": trained,
-        "moving": max(at_loss, in_backward, at_update, first_layer) + WORKSPACES, "optimizer": 2 * trained * (1 + 4 / 256),
-        "products": layers * products + shape.vocab_size * hidden,
+        "moving": max(at_loss, in_backward, at_update, first_layer) + WORKSPACES,
+        "optimizer": 2 * trained * (1 + 4 / 256), "products": layers * products + shape.vocab_size * hidden,
     }  # fmt: skip
 
 

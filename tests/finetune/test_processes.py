@@ -71,7 +71,7 @@ def test_what_a_process_reports_is_raised_where_it_was_launched(
     """The launcher is stood in for by one that does the work here, and reports its failure as torchrun's does."""
     from typing import Any
 
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
     from torch.distributed.launcher import api
 
     from finetune.train import train
@@ -80,7 +80,7 @@ def test_what_a_process_reports_is_raised_where_it_was_launched(
         def run(*arguments: Any) -> None:
             with pytest.raises(UserError):
                 work(*arguments)
-            raise ChildFailedError("work", {})
+            raise ChildFailedError("work", {0: ProcessFailure(0, 1, 1, "none")})
 
         return run
 

@@ -33,6 +33,7 @@ class Forecast:
     base_weights_gib: float
     adapter_gib: float
     optimizer_gib: float
+    spare_gib: float  # of the peak, what a run on a smaller card does without: dequantised weights it would keep
     activations_gib: float
     trainable_parameters: int
     tokens_per_step: int
@@ -154,7 +155,7 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
         layers = layer_count(shape)
         parts = {
             name: low[name] + (high[name] - low[name]) / (DEPTHS[1] - DEPTHS[0]) * (layers - DEPTHS[0]) for name in low
-        } | {"kept": 0}
+        } | {"kept": 0, "spare": 0}
     steady = parts["base"] + parts["adapter"] + parts["kept"]
     if not _is_paged(config):
         steady += parts["optimizer"]
@@ -163,6 +164,7 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
         base_weights_gib=parts["base"] / GIB,
         adapter_gib=parts["adapter"] / GIB,
         optimizer_gib=parts["optimizer"] / GIB,
+        spare_gib=parts["spare"] * margin / GIB,
         activations_gib=parts["moving"] / GIB,
         trainable_parameters=round(parts["trainable"]),
         tokens_per_step=config.per_device_train_batch_size * config.gradient_accumulation_steps * config.max_length,

@@ -34,8 +34,10 @@ def would_be_used(config: RunConfig, shape: Any) -> bool:
 
 
 def peak_bytes(config: RunConfig, shape: Any, packed: Any, checkpointing: bool) -> dict[str, float]:
-    """Bytes of `base`, `adapter`, `kept` (weights) and `moving`, whose sum is the peak that torch counts, and of
-    `optimizer`, which is paged; the numbers of `trainable` weights and of weights in `products`.
+    """Bytes of `base`, `adapter`, `kept` (weights) and `moving`, whose sum is the peak that torch counts.
+
+    Beside them: bytes of the `optimizer`, which is paged; of the kept weights those to `spare` where memory is short;
+    the numbers of `trainable` weights and of weights in `products`.
 
     `packed(weights)` is what a quantised matrix takes. Without checkpointing all activations and all dequantised
     weights are kept, as they are where the card has room; with it, neither.
@@ -81,6 +83,7 @@ def peak_bytes(config: RunConfig, shape: Any, packed: Any, checkpointing: bool) 
     first_layer = at_update / 2 + layer + 3 * row
     return {
         "base": base, "adapter": 4 * trained, "kept": kept, "trainable": trained,
+        "spare": 0 if checkpointing else kept - max(matrices),
         "moving": max(at_loss, in_backward, at_update, first_layer) + WORKSPACES,
         "optimizer": 2 * trained * (1 + 4 / 256), "products": layers * products + shape.vocab_size * hidden,
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """How often our 95% intervals hold the truth and our tests raise a false alarm, by simulation, as one JSON object.
 
-    python benchmarks/interval_coverage.py                    # 2,000 data sets of every kind, about 10 minutes of one core
+    python benchmarks/interval_coverage.py                    # 2,000 data sets a kind, 10 minutes of one core
     python benchmarks/interval_coverage.py --repeats 200      # a quick look
 
 Every data set is drawn from a population whose true value is known; its shape is that of what we measure: lopsided

@@ -116,12 +116,10 @@ def compare(
 
 def _try(work: Work, config: SelectConfig, candidates: Candidates) -> Picks | str:
     """The picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
-    import numpy as np
-
     from curate.pipeline import choose, complete
 
     try:
-        return choose(config, complete(work, config, candidates), np.random.default_rng([config.seed, 2]))
+        return choose(config, complete(work, config, candidates))
     except UserError as error:
         return str(error)
 

@@ -298,12 +298,10 @@ def build_candidates(work: Work) -> Candidates:
 
 def pick(work: Work) -> None:
     """Let the strategy choose, keep near-duplicates of picks out, and write down every candidate's fate."""
-    import numpy as np
-
     from curate.coverage import measure_coverage
 
     candidates = build_candidates(work)
-    picks = choose(work.config, complete(work, work.config, candidates), np.random.default_rng([work.config.seed, 2]))
+    picks = choose(work.config, complete(work, work.config, candidates))
     work.notes += picks.notes
     work.picked = [work.candidates[i] for i in picks.indices.tolist()]
     work.coverage = measure_coverage(candidates.embeddings, picks.indices, candidates.labels)
@@ -321,13 +319,22 @@ def complete(work: Work, config: SelectConfig, candidates: Candidates) -> Candid
     return replace(candidates, scores=read_scores(work, config, work.candidates), target=read_target(work, config))
 
 
-def choose(config: SelectConfig, candidates: Candidates, rng: np.random.Generator) -> Picks:
-    """Exactly k picks, or picks within the token budget, no two of them near-duplicates."""
+def choose(config: SelectConfig, candidates: Candidates) -> Picks:
+    """Exactly k picks, or picks within the token budget, no two of them near-duplicates.
+
+    Each strategy draws from a stream of its own: with one stream for all, `random` and `kmeans` of one seed would share
+    most of their picks, and draws that comparisons take for independent would not be.
+    """
+    import zlib
+
+    import numpy as np
+
     from curate.budget import pick_rows, pick_tokens
     from curate.strategies import STRATEGIES
 
     strategy = STRATEGIES[config.strategy]
     bound_select = strategy.bind(config.strategy_options)
+    rng = np.random.default_rng([config.seed, 2, zlib.crc32(config.strategy.encode())])
     if config.token_budget is None:
         return pick_rows(bound_select, candidates, config.k, rng, config.near_duplicate)
     return pick_tokens(bound_select, candidates, config.token_budget, rng, config.near_duplicate)

@@ -7,7 +7,7 @@
 error is the distance to float32 with SDPA over its norm, `to_sdpa` its ratio to SDPA's own error in bfloat16; `leak` is
 the largest change of other samples' losses when one sample changes. `resume`: a run stopped after step 3 and gone on
 with from its checkpoint at 2, in deterministic mode, beside one left alone. `float16`: steps of the `colab-t4` preset.
-The last two want $ROWPICK_DATA/llama2-tokenizer.
+`trajectory`: losses of ten updates beside those in float32. All but the first want $ROWPICK_DATA.
 """
 
 from __future__ import annotations
@@ -101,6 +101,51 @@ def losses_and_gradients(folder: Path, device: str, dtype: str, implementation: 
         changed, _ = token_nll(model, batch)
     other = samples != 0
     return nll.detach().float(), gradients.float(), (changed - nll.detach())[other].float()
+
+
+def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int = 1024) -> None:
+    """One JSON line a way of computing: losses of `steps` updates on the same batches, and the first gradients' errors.
+
+    float32 is the checkpoint dequantised, without autocast; peft is what TRL trains, under bfloat16 autocast.
+    """
+    import torch
+    from bitsandbytes.optim import PagedAdamW8bit
+    from qlora_step import joined
+
+    from curate.tokens import EncodedExample
+    from finetune.config import load_config
+    from finetune.kernels import accelerate_model
+    from finetune.model import attach_adapter, load_base_model
+    from finetune.packing import build_packed_batch
+    from finetune.token_loss import token_nll
+
+    rows = [EncodedExample(row, 0) for row in joined(checkpoint, Path(os.environ["ROWPICK_DATA"]), length, 2 * steps)]
+    reference: dict[str, Any] = {}
+    for kind in ("float32", "peft", "kernels"):
+        settings = [f"kernels={str(kind == 'kernels').lower()}", f"device={device}", "dtype=bfloat16"]
+        config = load_config(None, model=str(checkpoint), overrides=settings)
+        base = load_base_model(config)
+        model = attach_adapter(base.dequantize().float() if kind == "float32" else base, config)
+        accelerate_model(model, config, torch.bfloat16)
+        trained = {name: p for name, p in model.train().named_parameters() if p.requires_grad}
+        optimizer = PagedAdamW8bit(trained.values(), lr=2e-4)
+        losses, errors = [], {}
+        for step in range(steps):
+            batch = build_packed_batch([[row] for row in rows[2 * step : 2 * step + 2]], 0)
+            with torch.autocast(device, torch.bfloat16, enabled=kind != "float32"):
+                nll, _ = token_nll(model, {key: value.to(device) for key, value in batch.items()})
+            nll.float().mean().backward()
+            losses.append(float(nll.detach().mean()))
+            if step == 0:
+                gradients = {name: p.grad.float().cpu() for name, p in trained.items() if "lora_B" in name}
+                reference = reference or gradients
+                errors = {n: float((g - reference[n]).norm() / reference[n].norm()) for n, g in gradients.items()}
+            torch.nn.utils.clip_grad_norm_(list(trained.values()), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        mean = sum(errors.values()) / len(errors)
+        print(json.dumps({"check": "trajectory", "kind": kind, "losses": losses, "gradient_error": mean}), flush=True)
+        del base, model, optimizer, trained
 
 
 def build_job(folder: Path, checkpoint: Path, settings: list[str], count: int, eval_count: int) -> Any:
@@ -213,7 +258,7 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checks", nargs="+", choices=["attention", "resume", "float16"])
+    parser.add_argument("checks", nargs="+", choices=["attention", "resume", "float16", "trajectory"])
     parser.add_argument("--checkpoint", type=Path)
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -221,6 +266,8 @@ def main() -> None:
         check_attention(device, "bfloat16")
     if "float16" in args.checks:
         check_float16(device, args.checkpoint)
+    if "trajectory" in args.checks:
+        check_trajectory(device, args.checkpoint)
     if "resume" in args.checks:
         check_resume(device)
 

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def cases(device: str, dtype: Any, sizes: dict[str, int]) -> dict[str, tuple[lis
             [draw(m, h), draw(m, h), draw(h), draw(m, h)],
             lambda r, g, x, w, res: made(r, "rms_norm_backward", (m, h), g, x, inverse, w, res), 4 * m * h * size,
         ),
-        "rotate": ([draw(2, length, q_heads + 2 * kv_heads, d), cos, sin], rotate, 2 * m * (q_heads + kv_heads) * d * size),
+        "rotate": (
+            [draw(2, length, q_heads + 2 * kv_heads, d), cos, sin], rotate, 2 * m * (q_heads + kv_heads) * d * size,
+        ),
         "rotate_back_and_project": (
             [draw(2, length, q_heads, d), draw(2, length, kv_heads, d), draw(2, length, kv_heads, d), cos, sin,
              draw(stacked, tail)],
@@ -119,7 +122,7 @@ def check_all(device: str, sizes: dict[str, int] | None = None, timed: bool = Fa
             error = float((found - expected).norm() / expected.norm())
             errors[f"{name} {dtype}"] = (error if error == error else float("inf"), bound)
             if timed and dtype == torch.bfloat16:
-                print(json.dumps({"kernel": name, "error": error} | time_kernel(lambda: call(fused, *tensors), moved)))
+                print(json.dumps({"kernel": name, "error": error} | time_kernel(partial(call, fused, *tensors), moved)))
     errors |= check_dequantize(device, timed)
     return errors
 
@@ -144,8 +147,8 @@ def check_dequantize(device: str, timed: bool) -> dict[str, tuple[float, float]]
         if timed:
             moved = rows * columns * (dtype.itemsize + 0.5)
             for name, call in (
-                ("dequantize", lambda: fused.dequantize(packed, state, out)),
-                ("bitsandbytes", lambda: dequantize_4bit(packed, state)),
+                ("dequantize", partial(fused.dequantize, packed, state, out)),
+                ("bitsandbytes", partial(dequantize_4bit, packed, state)),
             ):
                 print(json.dumps({"kernel": name, "nested": nested} | time_kernel(call, moved)))
     return errors

@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_BLOCK = 8192
-
 
 def measure_coverage(
     vectors: NDArray[np.float32], picks: NDArray[np.int64], labels: NDArray[np.int32]
@@ -33,8 +31,7 @@ def measure_coverage(
 
 def nearest_cosines(vectors: NDArray[np.float32], picks: NDArray[np.int64]) -> NDArray[np.float32]:
     """The cosine of every row (n x d, unit rows) to the nearest of the rows at `picks` (n,)."""
-    import numpy as np
+    from curate.neighbours import nearest, one_thread_a_product
 
-    chosen = vectors[picks].T
-    blocks = [(vectors[i : i + _BLOCK] @ chosen).max(axis=1) for i in range(0, len(vectors), _BLOCK)]
-    return np.concatenate(blocks)
+    with one_thread_a_product():
+        return nearest(vectors, vectors[picks])[1]

@@ -48,6 +48,8 @@ def output_note(output: Output) -> str:
     """How a generation ended, in a few words."""
     parts = [STOPS.get(output.stop_reason or "", "")]
     parts += [f"{output.new_tokens} tokens"] if output.new_tokens is not None else []
+    if not output.text.strip():
+        parts.append("nothing but white space" if output.text else "nothing written")
     return ", ".join(part for part in parts if part)
 
 
@@ -150,6 +152,12 @@ def told_pairs(pairs: Sequence[PairResult]) -> str:
     return f"{shown} of {len(pairs)} pairs differ" if shown else f"no difference shown in {len(pairs)} pairs"
 
 
+def coverage_names(data: ReportData) -> list[str]:
+    """What was measured about the coverage of any selection, but for what the table of selections shows anyway."""
+    names = dict.fromkeys(name for view in data.curations for name in view.coverage)
+    return [name for name in names if name != "clusters_with_a_pick"]
+
+
 def report_charts(data: ReportData) -> tuple[list[Chart], list[tuple[Any, list[Chart]]]]:
     """The charts of the losses, and for every selection its view with its charts."""
     losses = [chart for chart in (loss_chart(data.runs), gain_chart(data.runs)) if chart is not None]
@@ -175,7 +183,7 @@ def render_report_page(data: ReportData) -> str:
             "data": data,
             "loss_charts": losses,
             "curations": curations,
-            "coverage_names": list(dict.fromkeys(name for view in data.curations for name in view.coverage)),
+            "coverage_names": coverage_names(data),
             "clean": next((metric for metric in data.metrics if metric.name == HEADLINE_METRIC), None),
             "measures": pairs_by_measure(data.pairs),
             "told_pairs": told_pairs,

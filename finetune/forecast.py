@@ -3,7 +3,8 @@
 One training step runs on fake tensors (shapes without data), with 4-bit weights and LoRA in the layout bitsandbytes and
 PEFT give them, while every storage is counted from its making to its end. Two depths are enough: layers are alike.
 What it does not see: the CUDA context (0.3 to 0.6 GiB beside torch's own figure), the allocator's rounding, and what
-eager kernels allocate inside. MARGIN stands for these; it has not been fitted to a card.
+eager kernels allocate inside. MARGIN stands for the latter two, fitted to peaks measured on an H100 (docs/speed.md).
+Where the run takes our own kernels, `kernels.memory` adds up their allocations instead.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from curate.selection import Selection
     from finetune.config import RunConfig
 
-MARGIN = 1.05
+MARGIN = 1.005
 GIB = 2**30
 DEPTHS = (2, 4)  # layers of the small models; even, so that both kinds of layer of families that alternate are seen
 # bitsandbytes NF4: 4 bits a weight; a scale per 64 weights, in 8 bits with a float32 per 256 scales (double
@@ -32,6 +33,7 @@ class Forecast:
     base_weights_gib: float
     adapter_gib: float
     optimizer_gib: float
+    spare_gib: float  # of the peak, what a run on a smaller card does without: dequantised weights it would keep
     activations_gib: float
     trainable_parameters: int
     tokens_per_step: int
@@ -139,21 +141,30 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
 
     `checkpointing` None takes the config's, and for "auto" False: what the run needs when nothing is recomputed.
     """
+    from finetune.kernels import memory
     from finetune.shapes import layer_count
 
     if checkpointing is None:
         checkpointing = config.gradient_checkpointing is True
-    low, high = (_measure(config, shape, layers, checkpointing) for layers in DEPTHS)
-    layers = layer_count(shape)
-    parts = {
-        name: low[name] + (high[name] - low[name]) / (DEPTHS[1] - DEPTHS[0]) * (layers - DEPTHS[0]) for name in low
-    }
-    steady = parts["base"] + parts["adapter"] + parts["optimizer"]
+    margin = MARGIN
+    if memory.would_be_used(config, shape):
+        margin, quantised = memory.MARGIN, config.bnb_4bit_use_double_quant
+        parts = memory.peak_bytes(config, shape, lambda n: packed_bytes(n, quantised), checkpointing)
+    else:
+        low, high = (_measure(config, shape, layers, checkpointing) for layers in DEPTHS)
+        layers = layer_count(shape)
+        parts = {
+            name: low[name] + (high[name] - low[name]) / (DEPTHS[1] - DEPTHS[0]) * (layers - DEPTHS[0]) for name in low
+        } | {"kept": 0, "spare": 0}
+    steady = parts["base"] + parts["adapter"] + parts["kept"]
+    if not _is_paged(config):
+        steady += parts["optimizer"]
     return Forecast(
-        peak_gib=(steady + parts["moving"]) * MARGIN / GIB,
+        peak_gib=(steady + parts["moving"]) * margin / GIB,
         base_weights_gib=parts["base"] / GIB,
         adapter_gib=parts["adapter"] / GIB,
         optimizer_gib=parts["optimizer"] / GIB,
+        spare_gib=parts["spare"] * margin / GIB,
         activations_gib=parts["moving"] / GIB,
         trainable_parameters=round(parts["trainable"]),
         tokens_per_step=config.per_device_train_batch_size * config.gradient_accumulation_steps * config.max_length,
@@ -272,10 +283,14 @@ def _trained(module: Any) -> Iterator[Any]:
     return (parameter for parameter in module.parameters() if parameter.requires_grad)
 
 
+def _is_paged(config: RunConfig) -> bool:
+    """Whether the optimizer's states are paged: in 8 bits, and where the card is full, in the machine's memory."""
+    return config.optim == "paged_adamw_8bit" or (config.optim == "auto" and config.device != "cpu")
+
+
 def _optimizer_bytes(weights: int, config: RunConfig) -> float:
     """Adam's two moments: float32, or 8 bits with a scale per 256 where bitsandbytes keeps them so (4,096 up)."""
-    eight_bit = config.optim == "paged_adamw_8bit" or (config.optim == "auto" and config.device != "cpu")
-    return 2 * weights * (1 + 4 / 256) if eight_bit and weights >= 4096 else 8 * weights
+    return 2 * weights * (1 + 4 / 256) if _is_paged(config) and weights >= 4096 else 8 * weights
 
 
 def _build_linear(old: Any, config: RunConfig, four_bit: bool, lora: bool) -> Any:

@@ -187,7 +187,7 @@ def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: An
 
         def __init__(self) -> None:
             self.flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in own]))
-            for parameter, part in zip(own, self.flat.detach().split([p.numel() for p in own]), strict=True):
+            for parameter, part in zip(own, torch.split(self.flat.detach(), [p.numel() for p in own]), strict=True):
                 parameter.data = part.view(parameter.shape)
             super().__init__([self.flat], **options)
 

@@ -127,7 +127,7 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
     except ValueError as error:
         return facts | {"attention_problem": str(error)}
     if facts["matched_targets"]:
-        facts["needed_memory_gib"] = needs.peak_gib
+        facts["needed_memory_gib"] = needs.peak_gib - needs.spare_gib
         # Two checkpoints of adapter and float32 Adam state, the best adapter and the adapter itself.
         facts["needed_disk_bytes"] = needs.trainable_parameters * 4 * (2 * 3 + 2)
     return facts

@@ -146,6 +146,8 @@ def build_trainer(job: Job) -> Any:
                 pin_memory=self.args.dataloader_pin_memory,
             )  # fmt: skip
 
+        optimizer: Any
+
         def create_optimizer(self, *model: Any) -> Any:
             if self.optimizer is None and job.kernels is None and self.args.optim == "paged_adamw_8bit":
                 _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)

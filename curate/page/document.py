@@ -59,7 +59,7 @@ def build_environment(folders: Sequence[Path]) -> jinja2.Environment:
 
 def coverage_rows(view: CurationView) -> list[tuple[str, str]]:
     """What was measured about a selection's coverage, named and rounded for a table."""
-    return [(name.replace("_", " "), format_number(value)) for name, value in view.coverage.items()]
+    return [(name.replace("_", " ").capitalize(), format_number(value)) for name, value in view.coverage.items()]
 
 
 @cache

@@ -132,7 +132,7 @@ if (list && "DecompressionStream" in window) {
       gen.append(head, pre, marks);
       gens.append(gen);
     });
-    box.append(make("h3", "", p.prompt), note, gens);
+    box.append(make("h3", p.prompt.includes("\n") ? "long" : "", p.prompt), note, gens);
     return box;
   };
   const words = p => { const a = built.get("p-" + p.id); return a ? a.textContent : p.prompt + p.outputs.map(o => o.text.map(t => t[1]).join("")).join("\n"); };

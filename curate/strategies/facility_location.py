@@ -32,7 +32,7 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, evaluated: 
         which = "" if n == len(candidates) else f"on {n} rows, a random sample, it is {proven / n:.4f}; there "
         notes[0] = (
             f"{notes[0][:-1]}; {which}no {len(candidates.picked) + k} picks can exceed {bound / n:.4f}, so this is at "
-            f"least {100 * min(1.0, proven / bound):.1f}% of the best on them."
+            f"least {100 * min(1.0, proven / bound):.1f}% of the best{' there' if which else ''}."
         )
     reasons = [
         f"brought {gain:.3f} of cosine over {n} rows"

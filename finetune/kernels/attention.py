@@ -8,6 +8,7 @@ sample after the other on a CPU. Rows that hold one sample each take torch's own
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def find_segments(positions: torch.Tensor | None, batch: int, length: int) -> Se
         border[:, 1:] = rows[:, 1:] != rows[:, :-1] + 1
         starts = [*border.flatten().nonzero()[:, 0].tolist(), batch * length]
         device = positions.device
-    longest = max(b - a for a, b in zip(starts[:-1], starts[1:], strict=True))
+    longest = max(b - a for a, b in pairwise(starts))
     cumulative = torch.tensor(starts, dtype=torch.int32, device=device)
     return Segments(cumulative, starts, longest, len(starts) == batch + 1)
 
@@ -64,19 +65,20 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments
     """Causal attention inside each segment; q, k, v and the result are (batch x length x heads x d)."""
     if segments.whole_rows:
         return _causal(q, k, v, scale)
-    flat = [x.flatten(0, 1) for x in (q, k, v)]
+    flat_q, flat_k, flat_v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
     if q.is_cuda and not _repeatable():
-        out = _flash(*flat, segments, scale)
+        out = _flash(flat_q, flat_k, flat_v, segments, scale)
     else:
         import torch
 
-        borders = zip(segments.starts[:-1], segments.starts[1:], strict=True)
-        out = torch.cat([_causal(*(x[None, a:b] for x in flat), scale)[0] for a, b in borders])
-    return out.unflatten(0, q.shape[:2])
+        borders = pairwise(segments.starts)
+        out = torch.cat(
+            [_causal(flat_q[None, a:b], flat_k[None, a:b], flat_v[None, a:b], scale)[0] for a, b in borders]
+        )
+    return out.view(q.shape)
 
 
 def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-    import torch
     import torch.nn.functional as F
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -115,8 +117,8 @@ def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments
         else:
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
     cumulative, longest = segments.cumulative.to(q.device), segments.longest
-    out: torch.Tensor = varlen_attn(q, k, v, cumulative, cumulative, longest, longest, **extra)
-    return out
+    out: Any = varlen_attn(q, k, v, cumulative, cumulative, longest, longest, **extra)
+    return out  # type: ignore[no-any-return]
 
 
 def register() -> str:
@@ -139,7 +141,8 @@ def register() -> str:
             raise ValueError(f"{NAME} attention has no dropout, soft cap or sliding window; use sdpa or eager")
         segments = finder.find(kwargs["position_ids"], batch, length)
         scaling = kwargs.get("scaling") or width**-0.5
-        return attend(*(x.transpose(1, 2) for x in (query, key, value)), segments, scaling), None
+        q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+        return attend(q, k, v, segments, scaling), None
 
     def mask(*args: Any, **kwargs: Any) -> Any:
         queries = kwargs["q_length"] if "q_length" in kwargs else len(kwargs["cache_position"])

@@ -93,6 +93,8 @@ def compute_activations(
     """The forward pass up to the last product, and that product's weights; x is (tokens x hidden)."""
     run, tokens = ops.on(x), len(x)
     weights = layer.qkv.weights()
+    normed: torch.Tensor | None
+    attended: torch.Tensor | None
     normed, inverse = _norm(layer.qkv, weights, x, layer.first_norm, layer.eps)
     attention = _attend(layer, layer.qkv.forward(normed, weights, drops[0]), around)
 
@@ -136,11 +138,12 @@ def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
     shape = (around.batch, around.length, layer.heads + 2 * layer.kv_heads, layer.head_width)
     heads = stacked.view(shape)
     ops.on(stacked).rotate(heads, around.cos, around.sin, layer.heads + layer.kv_heads)
-    parts = [part.detach() for part in heads.split([layer.heads, layer.kv_heads, layer.kv_heads], 2)]
+    parts = [part.detach() for part in torch.split(heads, [layer.heads, layer.kv_heads, layer.kv_heads], 2)]
     with torch.enable_grad():
         if around.differentiable:
             parts = [part.requires_grad_() for part in parts]
-        return (*parts, attend(*parts, around.segments, layer.scale))
+        q, k, v = parts
+        return q, k, v, attend(q, k, v, around.segments, layer.scale)
 
 
 def compute_gradients(
@@ -154,7 +157,8 @@ def compute_gradients(
 ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
     """(gradient of x or None, gradients of the layer's parameters) from that of the layer's output.
 
-    `weights` are those of the last product. Uses up `made`: its matrices are written over and let go where their last reader is done.
+    `weights` are those of the last product. Uses up `made`: its matrices are written over and let go where their last
+    reader is done.
     """
     import torch
 
@@ -216,7 +220,7 @@ def _taken(made: Activations, name: str) -> Any:
 
 def run_layer(layer: Layer, x: torch.Tensor, around: Surroundings) -> torch.Tensor:
     """The layer's output for x (batch x length x hidden), differentiable in x and the adapters."""
-    return _function().apply(x, layer, around, *layer.parameters)  # type: ignore[no-any-return,no-untyped-call]
+    return _function().apply(x, layer, around, *layer.parameters)  # type: ignore[no-any-return]
 
 
 def _function() -> Any:
@@ -234,6 +238,7 @@ def _function() -> Any:
                     flat = x.reshape(-1, x.shape[-1])
                     drops = [projection.draw_drops(flat, around.dropping) for projection in layer.projections]
                     made, weights = compute_activations(layer, flat, around, drops)
+                    assert made.activated is not None  # the backward pass alone lets go of it
                     out = layer.down.forward(made.activated, weights, drops[3])
                     out += made.hidden
                 ctx.layer, ctx.around, ctx.drops = layer, around, drops
@@ -242,7 +247,7 @@ def _function() -> Any:
                 return out.view(x.shape)
 
             @staticmethod
-            @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+            @torch.autograd.function.once_differentiable
             def backward(ctx: Any, grad: Any) -> Any:
                 (x,), layer = ctx.saved_tensors, ctx.layer
                 made, ctx.made = ctx.made, None

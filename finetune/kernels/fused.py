@@ -228,16 +228,16 @@ def _rotate_back_kernel(
     low = tl.program_id(1) * heads_each
     high = tl.minimum(low + heads_each, q_heads + 2 * kv_heads)
     total = _rotate_back_part(
-        q_ptr, batch * q_batch + place * q_token, q_head, q_heads, 0, low, high, c, s, w_ptr, w_row, out, mask, total,
-        True, HALF, TAIL, BT,
+        q_ptr, batch * q_batch + place * q_token, q_head, q_heads, 0, low, high, c, s, w_ptr, w_row, out, mask,
+        total, True, HALF, TAIL, BT,
     )  # fmt: skip
     total = _rotate_back_part(
-        k_ptr, batch * k_batch + place * k_token, k_head, kv_heads, q_heads, low, high, c, s, w_ptr, w_row, out, mask, total,
-        True, HALF, TAIL, BT,
+        k_ptr, batch * k_batch + place * k_token, k_head, kv_heads, q_heads, low, high, c, s, w_ptr, w_row, out, mask,
+        total, True, HALF, TAIL, BT,
     )  # fmt: skip
     total = _rotate_back_part(
-        v_ptr, batch * v_batch + place * v_token, v_head, kv_heads, q_heads + kv_heads, low, high, c, s, w_ptr, w_row, out, mask,
-        total, False, HALF, TAIL, BT,
+        v_ptr, batch * v_batch + place * v_token, v_head, kv_heads, q_heads + kv_heads, low, high, c, s, w_ptr, w_row,
+        out, mask, total, False, HALF, TAIL, BT,
     )  # fmt: skip
     if TAIL > 0:
         at = shares_ptr + (tl.program_id(1) * tokens + rows[:, None]) * TAIL + tl.arange(0, BT)[None, :]

@@ -63,7 +63,7 @@ def _functions() -> tuple[Any, Any]:
                 return nll
 
             @staticmethod
-            @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+            @torch.autograd.function.once_differentiable
             def backward(ctx: Any, grad: Any) -> Any:
                 change, rows = ctx.saved_tensors
                 scale = grad.new_zeros(len(change)).index_copy_(0, rows, grad)
@@ -81,7 +81,7 @@ def _functions() -> tuple[Any, Any]:
                 return out.view(x.shape)
 
             @staticmethod
-            @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+            @torch.autograd.function.once_differentiable
             def backward(ctx: Any, grad: Any) -> Any:
                 flat, inverse, weight = ctx.saved_tensors
                 out = torch.empty_like(flat)
@@ -89,7 +89,7 @@ def _functions() -> tuple[Any, Any]:
                 return out.view(grad.shape), None, None
 
         _FUNCTIONS = TokenLosses, FinalNorm
-    return _FUNCTIONS
+    return _FUNCTIONS  # type: ignore[no-any-return]
 
 
 _FUNCTIONS: Any = None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 TAIL_STEP = 64  # columns; a power of two, so that rows start at a multiple of 128 bytes
-LARGEST_TAIL = 256
+LARGEST_TAIL = 128  # wider, and a block of the thin weight does not fit beside the activations in shared memory
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ class Projection:
     def wide(self, tokens: int, output: bool = False) -> torch.Tensor:
         """An empty wide matrix for this projection's input, or for the gradient of its output."""
         body = self.height if output else self.width
-        return self.modules[0].weight.new_empty(tokens, body + self.tail, dtype=self.dtype)
+        matrix: torch.Tensor = self.modules[0].weight.new_empty(tokens, body + self.tail, dtype=self.dtype)
+        return matrix
 
     def forward(
         self, x: torch.Tensor, weights: Weights, drops: Sequence[torch.Tensor], out: torch.Tensor | None = None
@@ -188,7 +189,7 @@ class Projection:
 
         if out is not None and self.bias is None:
             torch.mm(x, weights.forward.t(), out=out)
-        elif out is not None:
+        elif out is not None and self.bias is not None:
             torch.addmm(self.bias, x, weights.forward.t(), out=out)
         else:
             out = F.linear(x, weights.forward, self.bias)

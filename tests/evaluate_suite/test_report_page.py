@@ -13,8 +13,15 @@ import pytest
 from curate.errors import GateError
 from evaluate_suite.report import check_gates, generation_lines
 from evaluate_suite.report_charts import gain_chart, loss_chart, loss_values
-from evaluate_suite.report_page import STANDING, render_report_page, report_charts, reproduce_block, run_columns
-from evaluate_suite.report_record import ReportData, record_of
+from evaluate_suite.report_page import (
+    STANDING,
+    output_note,
+    render_report_page,
+    report_charts,
+    reproduce_block,
+    run_columns,
+)
+from evaluate_suite.report_record import Output, ReportData, record_of
 from tests.evaluate_suite.report_factory import make_report
 
 
@@ -59,6 +66,13 @@ def test_twenty_prompts_stand_in_the_page_and_the_rest_are_packed_once(data: Rep
     assert len(re.findall(r'<article class="prompt"', page)) == STANDING
     assert ["prompt" in entry for entry in record["prompts"]] == [False] * STANDING + [True] * 4
     assert record["models"] == ["base", *(run.name for run in data.runs)]
+
+
+def test_an_answer_without_a_word_says_so() -> None:
+    empty, blank = (Output("base", text, None, "max_new_tokens", 12, {}) for text in ("", "\n \n"))
+    assert [output_note(each) for each in (empty, blank)] == [
+        "cut at the limit, 12 tokens, nothing written", "cut at the limit, 12 tokens, nothing but white space",
+    ]  # fmt: skip
 
 
 def test_a_missing_number_is_a_dash_and_sorts_as_nothing(page: str) -> None:

@@ -1,7 +1,7 @@
 """How often our 95% intervals hold the truth and our tests raise a false alarm, by simulation, as one JSON object.
 
-    python benchmarks/statistics.py                    # 2,000 data sets of every kind, about 10 minutes of one core
-    python benchmarks/statistics.py --repeats 200      # a quick look
+    python benchmarks/interval_coverage.py                    # 2,000 data sets of every kind, about 10 minutes of one core
+    python benchmarks/interval_coverage.py --repeats 200      # a quick look
 
 Every data set is drawn from a population whose true value is known; its shape is that of what we measure: lopsided
 losses that rows share between runs, outputs of 20 to 300 tokens, answers right or wrong on tasks of unlike difficulty,

@@ -112,6 +112,8 @@ def push(run: Run, repository: str, private: bool = True) -> str:
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    from curate.hub import hub_failure
+
     base = run.config.model
     if base == SMOLLM2 or Path(base).exists():
         raise UserError(
@@ -127,6 +129,6 @@ def push(run: Run, repository: str, private: bool = True) -> str:
         api.upload_file(path_or_fileobj=run.path / "README.md", path_in_repo="README.md", repo_id=repository)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(
-            f"The hub did not take {repository} ({error}).", "Check the name and what the token may do."
+            f"The hub did not take {repository} ({hub_failure(error)}).", "Check the name and what the token may do."
         ) from None
     return f"{api.endpoint}/{repository}"

@@ -1,9 +1,9 @@
 """Makes `reports/demo` from real runs, and the pictures of it: select, train and report, as anybody would type it.
 
-    python -m benchmarks.demo_report [--strategies random,kmeans,shortest] [--k 300] [--steps 30] [--prompts FILE]
+    python -m benchmarks.demo_report [--strategies random,kmeans,shortest] [--prompts FILE]
 
-Every step is reused when it was made before with the same settings (below `$ROWPICK_HOME`), so a stopped call can be
-repeated. The pictures (light, dark, phone) go to `docs/pictures`. JSON with the seconds of every step is printed.
+The settings are those of `make demo`, whose selection and run are reused, as is every step that was made before (below
+`$ROWPICK_HOME`). The pictures (light, dark, phone) go to `docs/pictures`. JSON with the seconds of every step is printed.
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ def main() -> None:
     parser.add_argument("--dataset", default="stdlib")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--strategies", default="random,kmeans,shortest")
-    parser.add_argument("--k", type=int, default=300)
-    parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--prompts", help="JSONL of raw prompts. Default: the packaged set.")
     parser.add_argument("--out", type=Path, default=Path("reports/demo"))
     parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
@@ -67,24 +63,13 @@ def main() -> None:
         seconds[name] = round(time.perf_counter() - started, 1)
         return result
 
-    pool = [
-        "--dataset",
-        given.dataset,
-        "--model",
-        given.model,
-        "--k",
-        str(given.k),
-        "--max-tokens",
-        str(given.max_tokens),
-    ]
+    pool = ["--dataset", given.dataset, "--model", given.model, "--k", "1000"]
     runs = []
     for strategy in given.strategies.split(","):
         selection = timed(f"select {strategy}", "curate.cli", "select", *pool, "--strategy", strategy)
-        settings = [f"max_steps={given.steps}", "num_train_epochs=20", f"eval_steps={max(1, given.steps // 6)}"]
-        words = ["--selection", Path(selection).name, "--wandb", "off", *settings]
+        words = ["--selection", Path(selection).name, "--wandb", "off"]
         runs.append(Path(timed(f"train {strategy}", "finetune.cli", "run", *words)).name)
-    asked = [*runs, "--out", str(given.out), "--max-new-tokens", str(given.max_new_tokens)]
-    asked += ["--prompts", given.prompts] if given.prompts else []
+    asked = [*runs, "--out", str(given.out)] + (["--prompts", given.prompts] if given.prompts else [])
     page = Path(timed("report", "evaluate_suite.cli", "report", *asked))
     record: dict[str, Any] = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     pictures = photograph(page, given.pictures)

@@ -73,7 +73,8 @@ class _Standing:
         vectors = self.candidates.embeddings
         pick, cosine = nearest(vectors[places], vectors[picks])
         for i in np.flatnonzero(cosine >= self.bound - ROUNDING).tolist():
-            self.near[int(places[i])] = (int(picks[pick[i]]), round(float(cosine[i]), 5))
+            # Compared to 1e-5: what counts as having reached the bound is not told as being just below it.
+            self.near[int(places[i])] = (int(picks[pick[i]]), max(self.bound, round(float(cosine[i]), 5)))
             self.barred[places[i]] = True
 
     def picks(self) -> Picks:

@@ -100,6 +100,7 @@ def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
 
     0 done, 1 expected failure, 2 usage, 3 a gate failed, 130 interrupted. Bugs show their traceback.
     """
+    import logging
     import warnings
 
     import typer.main
@@ -109,6 +110,8 @@ def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
     if not sys.warnoptions:  # notices to developers of other libraries are no use to the people who run this
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+    # On import it recommends a package that would fetch a compiled kernel from the hub.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
     # typer brings its own copy of click from 0.27 on, so its exception classes are found through the public one.
     click_error: type[Exception] = next(

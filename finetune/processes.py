@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -143,6 +144,7 @@ def launch(
             run_id=folder.name, max_restarts=0, monitor_interval=0.1, start_method="spawn",
         )  # fmt: skip
         work = (config.model_dump(), str(selection), str(folder), resume, wandb_mode, list(command), str(report))
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             elastic_launch(settings, _work)(*work)
         except SignalException:
@@ -154,6 +156,9 @@ def launch(
                     raise KeyboardInterrupt from None
                 raise UserError(told["error"]) from None
             raise
+        finally:
+            for number, handler in before.items():  # the launcher leaves its own behind
+                signal.signal(number, handler)
 
 
 def _work(

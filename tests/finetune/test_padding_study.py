@@ -37,7 +37,7 @@ def test_the_padding_study_trains_six_arms_on_the_same_rows(
     ]  # fmt: skip
     page = (tmp_path / "s" / "index.html").read_text()
     assert all(sentence.split(",")[0] in page for sentence in told["answers"][:4])
-    assert "padding-study" in (tmp_path / "index.html").read_text()
+    assert 'href="s/index.html"' in (tmp_path / "index.html").read_text()
     made = read_manifest(tmp_path / "s", "finetune.padding_study").created_at
     assert main([*arguments, "--json", *settings]) == 0  # the same study again is reused, page and arms
     assert read_manifest(tmp_path / "s", "finetune.padding_study").created_at == made

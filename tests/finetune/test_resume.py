@@ -138,13 +138,13 @@ def test_the_adapter_handed_out_is_that_of_the_lowest_eval_loss(selection: Path,
     from finetune.token_loss import mean_loss, row_losses
 
     assert (
-        run(selection, tmp_path / "r", "learning_rate=0.3", "lr_scheduler_type=constant", "eval_steps=1", "max_steps=4")
+        run(selection, tmp_path / "r", "learning_rate=10", "lr_scheduler_type=constant", "eval_steps=1", "max_steps=2")
         == 0
     )
     made = read_run(tmp_path / "r")
     losses = {line["step"]: line["eval_loss"] for line in made.history[1:]}
     best = min(losses, key=lambda step: (losses[step], step))
-    assert best < 4
+    assert best == 1
     model, tokenizer = load_run(tmp_path / "r")
     picked = made.read_selection()
     rows = encode_rows(tokenizer, picked, picked.holdout[:4])
@@ -165,7 +165,8 @@ def test_a_resumed_run_holds_no_more_memory_than_one_that_never_stopped(
     def count(self: History, step: int, *rest: Any) -> Any:
         if step == 6:
             gc.collect()
-            tensors = [x for x in gc.get_objects() if isinstance(x, torch.Tensor)]
+            # Tensors of other tests that hold no data (fake ones) have no storage to count.
+            tensors = [x for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
             held[name] = sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
         return append(self, step, *rest)
 

@@ -3,7 +3,7 @@
     python -m benchmarks.demo_report [--strategies random,kmeans,shortest] [--prompts FILE]
 
 The settings are those of `make demo`, whose selection and run are reused, as is every step that was made before (below
-`$ROWPICK_HOME`). The pictures (light, dark, phone) go to `docs/pictures`. JSON with the seconds of every step is printed.
+`$ROWPICK_HOME`). The pictures (light, dark, phone) go to `docs/pictures`. Prints JSON with the seconds of every step.
 """
 
 from __future__ import annotations

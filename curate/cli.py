@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.config import SelectConfig
-from curate.console import columns_table, print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.scoring import DEFAULT_SCORE_MAX_TOKENS
 
 app = typer.Typer(
@@ -74,7 +74,7 @@ def select(
         clusters=clusters, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options(strategy, strategy_option or []) if strategy in STRATEGIES else {},
     )  # fmt: skip
-    selection = run_select(config, out, sys.argv)
+    selection = run_select(config, out, typed_command("curate"))
     manifest = selection.manifest
     for note in manifest.config["notes"]:
         say(f"Note: {note}")
@@ -126,7 +126,7 @@ def compare(
     from curate.compare_strategies import comparison_table, parse_strategies
 
     pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
-    compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, sys.argv)
+    compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, typed_command("curate"))
     say(compared.config["headline"])
     columns_table(*comparison_table(compared))
     print_result(compared.as_record() if as_json else compared.path / "index.html")

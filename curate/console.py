@@ -95,6 +95,11 @@ def columns_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None
     out.print(table)
 
 
+def typed_command(program: str) -> list[str]:
+    """The command line as people type it, for manifests: the program by its name, wherever it is installed."""
+    return [program, *sys.argv[1:]]
+
+
 def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
     """Run a typer app; the exit code comes back.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.console import columns_table, print_result, run_command, say, summary_table
+from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from evaluate_suite.study import DRAWS, SEEDS
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def report(
         serve(watch, port)
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
-    made = make_report(ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute), sys.argv)
+    made = make_report(
+        ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute), typed_command("evalsuite")
+    )
     _show(made, as_json)
     check_gates(made.record, gates)
 
@@ -277,7 +279,7 @@ def study(
     if dry_run:
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
-    _show(run_study(request, sys.argv), as_json)
+    _show(run_study(request, typed_command("evalsuite")), as_json)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.console import print_result, run_command, say, summary_table
+from curate.console import print_result, run_command, say, summary_table, typed_command
 
 if TYPE_CHECKING:
     from curate.selection import Selection
@@ -74,7 +74,7 @@ def run(
     from finetune.model_card import loading_lines
     from finetune.train import train
 
-    finished = train(chosen, found, folder, resume is not None, wandb, sys.argv, gpus)
+    finished = train(chosen, found, folder, resume is not None, wandb, typed_command("finetune"), gpus)
     made = finished.manifest.config
     summary_table(
         finished.path.name,
@@ -220,10 +220,10 @@ def padding_study(
     from finetune.padding_study import answers, as_dict, study
 
     chosen, found = _load(selection, preset, config, overrides)
-    arms = study(chosen, found, rows, sys.argv)
+    arms = study(chosen, found, rows, typed_command("finetune"))
     for sentence in answers(arms):
         say(sentence)
-    folder = write_report(arms, chosen, found, rows, out, sys.argv)
+    folder = write_report(arms, chosen, found, rows, out, typed_command("finetune"))
     print_result(as_dict(arms) if as_json else folder / "index.html")
 
 

@@ -91,11 +91,33 @@ def _bind(source: str, target: str) -> None:
     kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
 
 
+def _show_again(place: str, covered: list[tuple[str, int]]) -> None:
+    """Bring back what a private place has covered, where Python is installed below one (a checkout in /tmp, say).
+
+    What is directly below the place is a mount of its own and read-only, so that the program, which may write in the
+    place, can neither move nor replace the folders on the way to the interpreter's packages.
+    """
+    for top in sorted({"/".join(path.split("/")[: place.count("/") + 2]) for path, _ in covered}):
+        alone = top in [path for path, _ in covered]
+        if not alone:
+            os.mkdir(top)
+            kernel.mount("tmpfs", top, "tmpfs", _TMPFS_FLAGS, "mode=755")
+        for path, descriptor in covered:
+            if path == top or path.startswith(top + "/"):
+                _bind(f"/proc/self/fd/{descriptor}", path)
+                kernel.make_read_only(path)
+                os.close(descriptor)
+        if not alone:
+            kernel.mount("none", top, None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | _TMPFS_FLAGS)
+
+
 def finish_root(config: dict[str, Any], *, as_root: bool) -> int:
     """Mount the private places, take /proc out of sight and give up root; a descriptor of /proc comes back."""
     for path in ("/tmp", config["home"], "/dev/shm"):
         size = f"mode=1777,size={config['limits']['disk_bytes']},nr_inodes={config['limits']['files']}"
+        covered = [(p, os.open(p, os.O_PATH)) for p in config["read_only"] if p.startswith(path + "/")]
         kernel.mount("tmpfs", path, "tmpfs", _TMPFS_FLAGS, size)
+        _show_again(path, covered)
     kernel.name_host()
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     if as_root:

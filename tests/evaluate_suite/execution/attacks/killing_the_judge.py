@@ -5,7 +5,8 @@ from .attack import Attack
 CONTROL = Attack(
     "kills its parent",
     "",
-    "import os\nos.kill(os.getppid(), 9)\nimport time\ntime.sleep(3)",
+    # Not at once: a supervisor killed before it said that it has started would be a sandbox that was never set up.
+    "import os, time\ntime.sleep(0.5)\nos.kill(os.getppid(), 9)\ntime.sleep(3)",
     test="assert solve() == 1",
 )
 

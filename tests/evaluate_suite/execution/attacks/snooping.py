@@ -109,7 +109,9 @@ leak(MARK)
     ),
     _snoop(
         "own home",
-        "import os\nleak(os.listdir())\nif os.listdir('.') or os.listdir('/tmp'): leak(MARK)\n"
+        # Where Python or this code is installed below /tmp, the one folder on the way there is in sight, read-only.
+        "import os\nleak(os.listdir())\nseen = os.listdir('/tmp')\n"
+        "if os.listdir('.') or len(seen) > 1 or any(os.access('/tmp/' + name, os.W_OK) for name in seen): leak(MARK)\n"
         "raise OSError('nothing found')",
     ),
 ]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
 
 LLAMA, MISTRAL, QWEN = "meta-llama/Llama-2-7b-hf", "mistralai/Mistral-7B-v0.1", "Qwen/Qwen2.5-Coder-1.5B"
 # model, batch, length, rank, checkpointing, kernels
@@ -77,7 +77,7 @@ def measure(base: Any, config: Any) -> float:
     for _ in range(2):
         with torch.autocast("cuda", torch.bfloat16):
             nll, _ = token_nll(model, batch)
-        nll.sum().div(nll.numel()).backward()
+        torch.autograd.backward(nll.sum().div(nll.numel()))
         del nll
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -114,8 +114,8 @@ def main() -> None:
             line["forecast_gib"] = round(forecast(config, load_shape(config.model)).peak_gib, 3)
         if not args.forecast_only and time.perf_counter() - started < args.budget_seconds:
             import torch
-            from random_checkpoint import write_checkpoint
 
+            from benchmarks.random_checkpoint import write_checkpoint
             from finetune.model import load_base_model
 
             try:

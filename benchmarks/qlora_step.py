@@ -93,8 +93,8 @@ class Clock:
         self.batches: list[Any] = []
         self._begun = self._fetching = 0.0
 
-    def watch(self, trainer: Any, first: bool = False) -> None:
-        """Time `trainer`'s steps; what its callbacks do between them is left out where this one comes `first`."""
+    def watch(self, trainer: Any) -> None:
+        """Time `trainer`'s steps; what callbacks added later do at a step's end is left out."""
         import torch
         from transformers import TrainerCallback
 
@@ -123,8 +123,7 @@ class Clock:
                     clock.seconds.append(time.perf_counter() - clock._begun + clock._fetching)
 
         trainer.get_batch_samples, trainer.training_step = timed_fetch, seen_step
-        callbacks = trainer.callback_handler.callbacks
-        callbacks.insert(0 if first else len(callbacks), Step())
+        trainer.add_callback(Step())
 
 
 def _synchronise(torch: Any) -> None:
@@ -163,7 +162,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     from finetune.dataset import Plan, build_plan
     from finetune.history import History
     from finetune.job import Job, pad_token
-    from finetune.train import build_trainer
+    from finetune.train import build_trainer, run_steps
 
     steps = args.warm + args.steps
     config = load_config(
@@ -181,7 +180,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     folder = Path(tempfile.mkdtemp())
     selection: Any = SimpleNamespace(digest="benchmark")
     job = Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, [], History(folder))
-    trainer = build_trainer(job, "disabled")
+    trainer = build_trainer(job)
     clock = Clock(args.warm)
     clock.watch(trainer)
     losses: list[Any] = []
@@ -192,7 +191,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
         add(nll, sample_ids)
 
     job.meter.add = add_and_keep  # type: ignore[method-assign]
-    trainer.train()
+    run_steps(job, trainer, "off")
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     bins = plan.bins[args.warm * per_step : steps * per_step]
     real = [sum(len(plan.examples[i].input_ids) for i in places) for places in bins]
@@ -302,6 +301,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     from finetune.config import load_config
     from finetune.dataset import build_plan
     from finetune.history import History
+    from finetune.job import Job, pad_token
 
     config = load_config("notebook", overrides=[f"model={args.checkpoint}", *args.set])
     tokenizer = load_tokenizer(config.model, str(args.checkpoint))
@@ -310,10 +310,8 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp())
     selection: Any = SimpleNamespace(digest="benchmark")
     held_out = examples[1000:1100]
-    job = recipe.Job(
-        config, selection, folder, tokenizer, recipe.pad_token(tokenizer, config), plan, held_out, History(folder)
-    )
-    trainer = recipe.build_trainer(job, "disabled")
+    job = Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, held_out, History(folder))
+    trainer = recipe.build_trainer(job)
     loading = time.perf_counter() - started
     clock, evaluating = Clock(0), [0.0]
     evaluate = recipe.evaluate
@@ -325,8 +323,8 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
         return result
 
     recipe.evaluate = timed_evaluate  # type: ignore[assignment]
-    clock.watch(trainer, first=True)  # before our own callback, which evaluates at a step's end
-    trainer.train()
+    clock.watch(trainer)
+    recipe.run_steps(job, trainer, "off")
     return report(
         stack, clock, 36 * 100 * plan.max_steps, 36 * 100 * plan.max_steps,
         [line["eval_loss"] for line in job.history.lines if line["eval_loss"] is not None],

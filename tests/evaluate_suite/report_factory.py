@@ -7,6 +7,7 @@ import math
 import random
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from curate.page import CurationView, build_curation
 from evaluate_suite.report_record import (
@@ -52,11 +53,11 @@ HOSTILE = [
 ]
 
 
-def make_decisions(n: int, k: int, seed: int = 0) -> tuple[dict[str, list], dict[str, str]]:
+def make_decisions(n: int, k: int, seed: int = 0) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """Columns of a `decisions.parquet` of n rows with about k picks, and the instructions by row_id."""
     rng = random.Random(seed)
     centres = [(rng.gauss(0, 0.5), rng.gauss(0, 0.5)) for _ in range(40)]
-    columns: dict[str, list] = {
+    columns: dict[str, list[Any]] = {
         c: [] for c in ["row_index", "row_id", "fate", "reason", "detail", "token_count", "cluster", "x", "y"]
     }
     texts = {}
@@ -156,7 +157,9 @@ def make_prompts(runs: list[RunResult], n_prompts: int, rng: random.Random, host
             if hostile and (p < len(HOSTILE) or p in (n_prompts - 1, n_prompts - 2)):
                 text = HOSTILE[p % len(HOSTILE)]
             end = text.find("\n\nOutput:") if "\n\nOutput:" in text else None
-            scores = {m.name: float(rng.random() < 0.7) if m.better == "higher" else 0.25 for m in METRICS}
+            scores: dict[str, float | None] = {
+                m.name: float(rng.random() < 0.7) if m.better == "higher" else 0.25 for m in METRICS
+            }
             scores["chrf"] = None if p % 7 == 0 else round(rng.random(), 3)
             stop = "max_new_tokens" if index == 0 else "end_token"
             outputs.append(Output(model, text, end, stop, len(text) // 4, dict(scores)))

@@ -106,12 +106,13 @@ def losses_and_gradients(folder: Path, device: str, dtype: str, implementation: 
 def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int = 1024) -> None:
     """One JSON line a way of computing: losses of `steps` updates on the same batches, and the first gradients' errors.
 
-    float32 is the checkpoint dequantised, without autocast; peft is what TRL trains, under bfloat16 autocast.
+    float32 is the checkpoint dequantised, without autocast; peft is what TRL trains, under bfloat16 autocast; with
+    float32-sum, the same but for one rounding (see `add_in_float32`).
     """
     import torch
     from bitsandbytes.optim import PagedAdamW8bit
 
-    from benchmarks.qlora_step import joined
+    from benchmarks.qlora_step import add_in_float32, joined
     from curate.tokens import EncodedExample
     from finetune.config import load_config
     from finetune.kernels import accelerate_model
@@ -121,12 +122,14 @@ def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int
 
     rows = [EncodedExample(row, 0) for row in joined(checkpoint, Path(os.environ["ROWPICK_DATA"]), length, 2 * steps)]
     reference: dict[str, Any] = {}
-    for kind in ("float32", "peft", "kernels"):
+    for kind in ("float32", "peft", "peft-float32-sum", "kernels"):
         settings = [f"kernels={str(kind == 'kernels').lower()}", f"device={device}", "dtype=bfloat16"]
         config = load_config(None, model=str(checkpoint), overrides=settings)
         base = load_base_model(config)
         model = attach_adapter(base.dequantize().float() if kind == "float32" else base, config)
         accelerate_model(model, config, torch.bfloat16)
+        if kind == "peft-float32-sum":
+            add_in_float32(model)
         trained = {name: p for name, p in model.train().named_parameters() if p.requires_grad}
         optimizer = PagedAdamW8bit(trained.values(), lr=2e-4)
         losses, errors = [], {}

@@ -58,7 +58,7 @@ class ComparedModels:
 def compare_given(given: Sequence[str]) -> ComparedModels:
     """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both.
 
-    `NAME=A.jsonl,B.jsonl` names files that are draws (selections, trainings) of one strategy, NAME.
+    `NAME=A.jsonl,B.jsonl` names files that are draws of the strategy NAME, each a selection and training of its own.
     """
     if len(given) < 2:
         raise UsageError(f"There is nothing to compare with {given[0] if given else 'nothing'}.", "Name two or more.")

@@ -107,6 +107,8 @@ def test_files_named_as_draws_are_taken_together_so_that_one_lucky_draw_wins_not
     text = capsys.readouterr().out
     assert "share passed, taken together (about these strategies)" in text
     assert text.splitlines()[-1] == "No winner is shown."
+    assert evalsuite(["compare", named[0], f"a={paths['b0']},{paths['b1']}"]) == 2
+    assert "A name is given twice (a, a)." in capsys.readouterr().err
     alone = compare(capsys, named[0], named[2])
     assert (found["winner"], alone["winner"]) == (None, "c")
 

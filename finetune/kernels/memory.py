@@ -71,7 +71,9 @@ def peak_bytes(config: RunConfig, shape: Any, packed: Any, checkpointing: bool) 
     trained *= layers
     row = HALF * tokens * hidden
     inputs = HALF * tokens * (hidden + tails[0] + q + tails[1] + hidden + tails[2])  # what can be made again quickly
-    rest = HALF * tokens * (2 * hidden + q + 2 * kv + q + 2 * middle + tails[2] + middle + tails[3]) + masks
+    # Variable-length attention of torch 2.11 wants shared keys and values spread over all heads, and keeps them so.
+    spread = 0 if config.packing == "joined" else 2 * (q - kv)
+    rest = HALF * tokens * (2 * hidden + q + 2 * kv + spread + q + 2 * middle + tails[2] + middle + tails[3]) + masks
     if checkpointing:
         kept, waiting, layer = max(matrices), layers * (row + masks), rest - row - masks
     else:

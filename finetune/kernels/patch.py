@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 OLDEST_CARD = (8, 0)  # Ampere: the first with bfloat16
+NARROWEST_HEAD = 32  # half a head is the shortest side of a product, which on the card is 16 at least
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def _obstacle(model: Any, base: Any, config: RunConfig, dtype: torch.dtype) -> s
         return f"the model's sliding window of {window} is shorter than max_length {config.max_length}"
     if shape.attention_dropout or config.attn_implementation not in ("sdpa", attention.NAME):
         return "they bring their own attention, without dropout"
-    if device.type == "cuda" and (width := _head_width(shape)) & (width - 1):
-        return f"heads of {width} features are no power of two"
+    if device.type == "cuda" and ((width := _head_width(shape)) & (width - 1) or width < NARROWEST_HEAD):
+        return f"heads of {width} features are no power of two from {NARROWEST_HEAD} up"
     adapted = {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if hasattr(module, "lora_A")}
     known = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     return f"adapters stand on {', '.join(sorted(adapted - known))}" if adapted - known else None
@@ -199,6 +200,7 @@ def _patch_walks(model: Any) -> None:
     """Spare the trainer two walks a step over thousands of modules, while the GPU waits."""
     trained = [p for p in model.parameters() if p.requires_grad]
     switch: Callable[..., Any] = model.train
+    switch(model.training)  # peft's wrapper says "training" around a base in eval mode; below, one speaks for all
 
     def train(self: Any, mode: bool = True) -> Any:
         return self if self.training == mode else switch(mode)

@@ -195,8 +195,8 @@ class Projection:
             out = F.linear(x, weights.forward, self.bias)
         if not self.folded:
             for i, adapter in enumerate(self.adapters):
-                thin = self._dropped(x, adapter, drops, i) @ adapter.down.to(x.dtype).t()
-                out[:, adapter.rows].addmm_(thin, adapter.up.to(x.dtype).t(), alpha=adapter.scale)
+                thin = _dropped(x, drops, i) @ adapter.down.to(x.dtype).t()
+                out[:, adapter.rows].addmm_(thin, adapter.up.to(x.dtype).t(), alpha=_scale(adapter, drops))
         return out
 
     def draw_drops(self, x: torch.Tensor, training: bool) -> list[torch.Tensor]:
@@ -207,9 +207,6 @@ class Projection:
             return []
         shape = (len(x), self.width)
         return [torch.rand(shape, device=x.device) >= adapter.dropout for adapter in self.adapters]
-
-    def _dropped(self, x: torch.Tensor, adapter: Adapter, drops: Sequence[torch.Tensor], i: int) -> torch.Tensor:
-        return x * drops[i] / (1 - adapter.dropout) if drops else x
 
     def backward(
         self, grad: torch.Tensor, x: torch.Tensor, weights: Weights, drops: Sequence[torch.Tensor], needs_input: bool,
@@ -231,22 +228,31 @@ class Projection:
             return (torch.mm(grad, weights.backward, out=out) if needs_input else None), parameters
         thins = []
         for i, a in enumerate(self.adapters):
-            dropped = self._dropped(x, a, drops, i)
-            thin = grad[:, a.rows] @ a.up.to(x.dtype) * a.scale
+            dropped, scale = _dropped(x, drops, i), _scale(a, drops)
+            thin = grad[:, a.rows] @ a.up.to(x.dtype) * scale
             thins.append(thin)
             back = _product(grad[:, a.rows].t(), dropped @ a.down.to(x.dtype).t())
-            parameters += [_product(thin.t(), dropped), back * a.scale]
+            parameters += [_product(thin.t(), dropped), back * scale]
         if not needs_input:
             return None, parameters
         d_x = torch.mm(grad, weights.backward, out=out)
         for i, (a, thin) in enumerate(zip(self.adapters, thins, strict=True)):
-            d_x += self._dropped(thin @ a.down.to(x.dtype), a, drops, i)
+            d_x += _dropped(thin @ a.down.to(x.dtype), drops, i)
         return d_x, parameters
 
     def fill_tail(self, wide: torch.Tensor, weights: Weights) -> None:
         """Put x A^T beside the x in a wide input."""
         if self.tail:
             ops.on(wide).project(wide[:, : self.width], weights.down, wide[:, self.width :])
+
+
+def _dropped(x: torch.Tensor, drops: Sequence[torch.Tensor], i: int) -> torch.Tensor:
+    """x without what adapter `i` drops, not scaled up: `_scale` does that, on thinner matrices."""
+    return x * drops[i] if drops else x
+
+
+def _scale(adapter: Adapter, drops: Sequence[torch.Tensor]) -> float:
+    return adapter.scale / (1 - adapter.dropout) if drops else adapter.scale
 
 
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

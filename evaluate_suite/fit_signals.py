@@ -120,6 +120,8 @@ def judge(history: Sequence[HistoryPoint]) -> Verdict:
     points = _in_order(history)
     train, broken_train = _finite([(p.step, p.train_loss) for p in points])
     evals, broken_eval = _finite([(p.step, p.eval_loss) for p in points])
+    if points and not train and not evals:  # a column of NaN alone was not logged; where nothing else stands, it was
+        broken_train = points[0].step
     trained = [(step, loss) for step, loss in evals if step > 0]
     best = min(trained, key=lambda pair: (pair[1], pair[0]))[0] if trained else None
     measured = _measure(train, evals, trained)
@@ -137,7 +139,7 @@ def judge(history: Sequence[HistoryPoint]) -> Verdict:
             return Verdict(found[0], best, onset, found[1], evidence, SUGGESTIONS[found[0]])
     sentence = (
         f"The eval loss fell from {evals[0][1]:.4f} to {measured.valley:.4f} and ends at {measured.end:.4f}, "
-        f"level with it; a third more steps would lower it by {100 * measured.predicted_fall / measured.end:.1f}%."
+        f"level with it; a third more steps would lower it by {100 * _ratio(measured.predicted_fall, measured.end):.1f}%."
     )
     return Verdict("good", best, None, sentence, evidence, SUGGESTIONS["good"])
 
@@ -273,6 +275,11 @@ def predicted_fall(trained: Points) -> float:
     return max(0.0, min(straight, min(fits)[1]))
 
 
+def _ratio(part: float, whole: float) -> float:
+    """`part / whole` also where a loss is 0, as memorised rows have it."""
+    return part / whole if whole else math.inf if part else 0.0
+
+
 def _diverged(m: Measured) -> Found:
     if m.train_last is not None and m.train_best is not None and len(m.train) >= 4:
         last, best = m.train_last, m.train_best
@@ -280,14 +287,14 @@ def _diverged(m: Measured) -> Found:
         by_eval = bool(m.trained) and m.trained[-1][1] > CONFIRMED_FACTOR * m.valley
         by_noise = not m.trained and last > best * math.exp(NOISE_MULTIPLE * (m.train_noise or 0.0))
         if last > DIVERGED_FACTOR * best and m.train[-1][1] > best and (by_eval or by_noise):
-            return "diverged", f"The train loss ends at {last:.4f}, {last / best:.1f} times its best {best:.4f}."
+            return "diverged", f"The train loss ends at {last:.4f}, {_ratio(last, best):.1f} times its best {best:.4f}."
         return None  # eval loss rises as far where a tiny set is memorised; then the train loss keeps falling
     losses = [loss for _, loss in m.evals]
     if len(losses) < 3 or m.train:
         return None
     best, last = min(losses), sum(losses[-2:]) / 2
     if last > DIVERGED_FACTOR * best and last > 1.05 * losses[0]:
-        return "diverged", f"The eval loss ends at {last:.4f}, {last / best:.1f} times its best {best:.4f}."
+        return "diverged", f"The eval loss ends at {last:.4f}, {_ratio(last, best):.1f} times its best {best:.4f}."
     return None
 
 
@@ -321,7 +328,7 @@ def _overfit(m: Measured) -> Found:
     step, best = min(m.trained, key=lambda pair: (pair[1], pair[0]))
     return "overfit", (
         f"The eval loss was lowest at step {step} ({best:.4f}) and rose to {end:.4f}, "
-        f"{100 * (end / best - 1):.1f}% above it, over {len(after)} evaluation{'s' * (len(after) > 1)}."
+        f"{100 * (_ratio(end, best) - 1):.1f}% above it, over {len(after)} evaluation{'s' * (len(after) > 1)}."
     )
 
 
@@ -352,7 +359,7 @@ def _underfit(m: Measured) -> Found:
     if m.predicted_fall > max(STILL_FALLING * level, m.noise):
         return "underfit", (
             f"The eval loss was still falling: a third more steps would lower it by "
-            f"{100 * m.predicted_fall / level:.1f}%, from {m.trained[-1][1]:.4f}."
+            f"{100 * _ratio(m.predicted_fall, level):.1f}%, from {m.trained[-1][1]:.4f}."
         )
     train_moved = m.train_first is not None and m.train_last is not None and (
         m.train_last < (1 - BARELY_MOVED - (m.train_noise or 0.0)) * m.train_first

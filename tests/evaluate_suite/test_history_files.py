@@ -75,6 +75,13 @@ def test_a_wrong_file_is_named_with_its_line_and_exits_1(
     assert (told.out, told.err.count("\n")) == ("", 1)
 
 
+def test_a_column_of_long_texts_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text(f"step,eval_loss,note\n1,2,{'x' * 200_000}\n")
+    (tmp_path / "h.jsonl").write_text('{"step": 1, "eval_loss": 2, "note": "a\u2028b"}\r\n')
+    for name in ("h.csv", "h.jsonl"):
+        assert [point.eval_loss for point in read_history(tmp_path / name)] == [2.0]
+
+
 def test_an_absent_file_and_bytes_that_are_no_text_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_history(tmp_path / "none.csv")

@@ -137,9 +137,10 @@ def judge(history: Sequence[HistoryPoint]) -> Verdict:
         if found is not None:
             onset = measured.onset if found[0] == "overfit" else None
             return Verdict(found[0], best, onset, found[1], evidence, SUGGESTIONS[found[0]])
+    more = 100 * _ratio(measured.predicted_fall, measured.end)
     sentence = (
         f"The eval loss fell from {evals[0][1]:.4f} to {measured.valley:.4f} and ends at {measured.end:.4f}, "
-        f"level with it; a third more steps would lower it by {100 * _ratio(measured.predicted_fall, measured.end):.1f}%."
+        f"level with it; a third more steps would lower it by {more:.1f}%."
     )
     return Verdict("good", best, None, sentence, evidence, SUGGESTIONS["good"])
 

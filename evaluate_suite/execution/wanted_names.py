@@ -8,7 +8,6 @@ import symtable
 import sys
 from functools import lru_cache
 
-
 MODULES = {name: name for name in sys.stdlib_module_names} | {"np": "numpy", "numpy": "numpy"}
 
 

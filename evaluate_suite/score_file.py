@@ -61,6 +61,8 @@ def score_file(
     """
     from curate.artifact import write_jsonl
 
+    if out is not None and Path(out).resolve() == Path(path).resolve():
+        raise UsageError(f"--out {out} is the file of the generations.", "Name another file for the scores.")
     result = score_generations(read_generations(path), metrics, intervals=intervals)
     if out is not None:
         write_jsonl(out, _lines(result))

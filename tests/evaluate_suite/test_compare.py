@@ -92,7 +92,7 @@ def test_the_table_says_what_is_shown_and_what_could_have_been(
     ("files", "code", "message"),
     [
         ({"a.jsonl": '{"task_id": "x", "passed": true}\n'}, 2, "There is nothing to compare with"),
-        ({"a.jsonl": '{"task_id": "x", "passed": 1}\n', "b.jsonl": ""}, 1, "row 1 has no task_id with passed true or"),
+        ({"a.jsonl": '{"task_id": "x", "passed": 1}\n', "b.jsonl": ""}, 1, "a.jsonl:1: no task_id with passed true or"),
         ({"a.jsonl": "", "b.jsonl": ""}, 1, "a.jsonl holds no results"),
         ({"a.jsonl": '{"task_id": "x", "passed": true}\n', "b.jsonl": '{"task_id": "y", "passed": true}\n'}, 1,
          "The files have no task_id in common"),

@@ -136,7 +136,7 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
 
 def _can_exist(model: str) -> bool:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     if Path(model).exists():
         return (Path(model) / "config.json").is_file()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.artifact import (
     MANIFEST,
+    digest_file,
     digest_json,
     find_artifact,
     finished,
@@ -186,8 +187,13 @@ def read_run(given: str | Path | None = None) -> Run:
         raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
     manifest = read_manifest(folder, KIND)
     config = validated({k: v for k, v in manifest.config.items() if k in RunConfig.model_fields})
-    if not (folder / ADAPTER / "adapter_config.json").is_file():
-        raise UserError(f"{folder} has no adapter.", "Train it again.")
+    for output in manifest.outputs:
+        path = folder / output.file
+        whole = not output.file.startswith(f"{ADAPTER}/") or (path.is_file() and digest_file(path) == output.sha256)
+        if not whole:
+            raise UserError(
+                f"{path} is not the file its manifest describes.", "Remove the run's folder and train it again."
+            )
     return Run(folder, manifest, config, read_jsonl(folder / HISTORY), read_jsonl(folder / TIMINGS))
 
 

@@ -54,7 +54,7 @@ def compare_given(given: Sequence[str]) -> ComparedModels:
     """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both."""
     if len(given) < 2:
         raise UsageError(f"There is nothing to compare with {given[0] if given else 'nothing'}.", "Name two or more.")
-    files = [name for name in given if name.endswith((".jsonl", ".jsonl.gz"))]
+    files = [name for name in given if name.endswith(".jsonl")]
     if files and len(files) < len(given):
         raise UsageError("Runs and result files cannot be compared with each other.", "Name runs, or files, alone.")
     return compare_files([Path(name) for name in files]) if files else compare_run_losses(given)

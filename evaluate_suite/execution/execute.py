@@ -14,7 +14,7 @@ from curate.console import progress
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
-from evaluate_suite.execution.sandbox import Mode, ProgramResult, choose_mode, refuse_visible, run_job
+from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
 from evaluate_suite.execution.tasks import STYLES, Style, Task, read_tasks
 from evaluate_suite.numbered_rows import read_numbered_rows
 
@@ -164,8 +164,12 @@ def run_pool(
     keep: Callable[[Item, ProgramResult], None],
     workers: int,
 ) -> None:
-    """Run all of `todo`, `workers` at a time; `keep` gets each result, here in this thread, as soon as it exists."""
+    """Run all of `todo`, `workers` at a time; `keep` gets each result, here in this thread, as soon as it exists.
+
+    What ends it early, an interrupt or an error, ends the programs that run; they have no result then.
+    """
     queue = list(todo)[::-1]
+    INTERRUPTED.clear()
     with progress("Running programs", len(queue)) as advance, ThreadPoolExecutor(workers) as pool:
         running: dict[Future[ProgramResult], Item] = {}
         try:
@@ -176,8 +180,10 @@ def run_pool(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     keep(running.pop(future), future.result())
                     advance(1)
-        finally:
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            INTERRUPTED.set()
+            raise
 
 
 def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:

@@ -282,6 +282,26 @@ def test_a_killed_run_leaves_no_process_and_its_results(files: Any) -> None:
     assert [r["passed"] for r in results(out)] == [True]
 
 
+def test_ctrl_c_does_not_wait_for_sleepers_and_keeps_what_was_finished(files: Any) -> None:
+    tasks, generations, out = files
+    write(generations, *({"task_id": "T/0", "completion": c} for c in (
+        "    return a + b\n", *(f"    import time\n    time.sleep({s})\n" for s in (900, 901, 902)))))  # fmt: skip
+    command = [sys.executable, "-m", "evaluate_suite.cli", "execute", "--tasks", str(tasks), "--cpu-seconds", "30"]
+    command += ["--generations", str(generations), "--out", str(out), "--execute", "--workers", "2"]
+    host = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out.exists() and out.read_bytes().endswith(b"\n")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    host.send_signal(signal.SIGINT)
+    try:
+        told = host.communicate(timeout=120)[1]  # the sleepers would be stopped after 600 s
+    finally:
+        host.kill()
+    assert host.returncode == 130
+    assert "Traceback" not in told
+    assert [r["passed"] for r in results(out)] == [True]
+
+
 def alive(pid: int) -> bool:
     """Whether a process is there and more than a dead one that nobody has waited for."""
     try:

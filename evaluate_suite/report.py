@@ -159,7 +159,10 @@ def refuse_unfair(runs: Sequence[Run]) -> None:
     """Raise when runs differ in anything that would make their numbers incomparable, naming it and the runs."""
     names = [run.path.name for run in runs]
     if len(set(names)) < len(names):
-        raise UserError(f"Two runs have the same name ({', '.join(names)}).", "Name each run once.")
+        raise UserError(
+            f"Two runs have the same name ({', '.join(names)}).",
+            "Name each run once; of folders of one name, rename all but one.",
+        )
     for what, key in MUST_AGREE:
         groups: dict[str, list[str]] = {}
         for run in runs:

@@ -17,6 +17,7 @@ WRONG = {
     "cut in the middle": (GOOD + b'{"prompt": "a", "compl', ":2: not a line of JSON"),
     "bytes that are no text": (GOOD + b'{"prompt": "a", "completion": "\xff\xfe"}\n', ":2: byte 32 is not UTF-8"),
     "nested too deeply": (b'{"prompt": "a", "completion": ' + b"[" * 100_000 + b"\n", ":1: not a line of JSON"),
+    "a text for a number": (GOOD[:-2] + b', "new_tokens": "five"}\n', ":1: the field new_tokens is not a whole number"),
     "a number for a text": (b'{"prompt": "a", "completion": 3}\n', "the field completion is a int, not text"),
 }
 

@@ -39,7 +39,7 @@ def photograph(page: Path, folder: Path) -> list[str]:
             driver.get(page.resolve().as_uri())
             for box in driver.find_elements("css selector", "#training [data-chart]"):
                 driver.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", box)
-                WebDriverWait(driver, 20, 0.1).until(lambda _, box=box: box.get_attribute("data-live"))
+                WebDriverWait(box, 20, 0.1).until(lambda chart: chart.get_attribute("data-live"))
             driver.execute_script("scrollTo(0, 0)")
             screenshot(driver, folder / f"report-{name}.png", clip=(0, 0, width, height))
     return [f"report-{name}.png" for name in PICTURES]

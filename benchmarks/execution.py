@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def overhead(repeats: int) -> dict[str, Any]:
     def start(*options: str) -> None:
         subprocess.run([python, *options, "-c", "pass"], env={}, check=True)
 
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "interpreter": lambda: start("-I", "-S"),
         "interpreter_with_site": lambda: start("-I"),
         "script": lambda: run_job(Job("x = 1"), DEFAULT_LIMITS, mode),

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
 
 SHAPE = {
     "vocab_size": 2000, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -93,7 +93,7 @@ def losses_and_gradients(folder: Path, device: str, dtype: str, implementation: 
     batch = {key: value.to(device) for key, value in batch.items()}
     with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
         nll, samples = token_nll(model, batch)
-    nll.sum().backward()
+    torch.autograd.backward(nll.sum())
     gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
     first = batch["sample_ids"] == 0
     batch["input_ids"] = torch.where(first, batch["input_ids"].flip(1) % 900 + 5, batch["input_ids"])
@@ -106,12 +106,13 @@ def losses_and_gradients(folder: Path, device: str, dtype: str, implementation: 
 def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int = 1024) -> None:
     """One JSON line a way of computing: losses of `steps` updates on the same batches, and the first gradients' errors.
 
-    float32 is the checkpoint dequantised, without autocast; peft is what TRL trains, under bfloat16 autocast.
+    float32 is the checkpoint dequantised, without autocast; peft is what TRL trains, under bfloat16 autocast; with
+    float32-sum, the same but for one rounding (see `add_in_float32`).
     """
     import torch
     from bitsandbytes.optim import PagedAdamW8bit
-    from qlora_step import joined
 
+    from benchmarks.qlora_step import add_in_float32, joined
     from curate.tokens import EncodedExample
     from finetune.config import load_config
     from finetune.kernels import accelerate_model
@@ -121,12 +122,14 @@ def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int
 
     rows = [EncodedExample(row, 0) for row in joined(checkpoint, Path(os.environ["ROWPICK_DATA"]), length, 2 * steps)]
     reference: dict[str, Any] = {}
-    for kind in ("float32", "peft", "kernels"):
+    for kind in ("float32", "peft", "peft-float32-sum", "kernels"):
         settings = [f"kernels={str(kind == 'kernels').lower()}", f"device={device}", "dtype=bfloat16"]
         config = load_config(None, model=str(checkpoint), overrides=settings)
         base = load_base_model(config)
         model = attach_adapter(base.dequantize().float() if kind == "float32" else base, config)
         accelerate_model(model, config, torch.bfloat16)
+        if kind == "peft-float32-sum":
+            add_in_float32(model)
         trained = {name: p for name, p in model.train().named_parameters() if p.requires_grad}
         optimizer = PagedAdamW8bit(trained.values(), lr=2e-4)
         losses, errors = [], {}
@@ -134,7 +137,7 @@ def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int
             batch = build_packed_batch([[row] for row in rows[2 * step : 2 * step + 2]], 0)
             with torch.autocast(device, torch.bfloat16, enabled=kind != "float32"):
                 nll, _ = token_nll(model, {key: value.to(device) for key, value in batch.items()})
-            nll.float().mean().backward()
+            torch.autograd.backward(nll.float().mean())
             losses.append(float(nll.detach().mean()))
             if step == 0:
                 gradients = {name: p.grad.float().cpu() for name, p in trained.items() if "lora_B" in name}
@@ -166,23 +169,23 @@ def build_job(folder: Path, checkpoint: Path, settings: list[str], count: int, e
 
 
 def run_job(job: Any, stop_after: int | None = None, resume: bool = False) -> Any:
-    """The trainer after training; `stop_after` interrupts it at the end of that step."""
+    """The trainer after training; `stop_after` kills it at the end of that step, before anything of it is written."""
     from transformers import TrainerCallback
 
-    from finetune.train import build_trainer, go_on_from
+    from finetune.train import build_trainer, run_steps
 
     class Stop(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == stop_after:
                 raise KeyboardInterrupt
 
-    trainer = build_trainer(job, "disabled")
+    trainer = build_trainer(job)
     trainer.add_callback(Stop())
-    checkpoint = go_on_from(job, resume)
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        run_steps(job, trainer, "off", resume)
     except KeyboardInterrupt:
-        assert stop_after is not None
+        if stop_after is None:
+            raise
     return trainer
 
 
@@ -191,7 +194,8 @@ def check_resume(device: str) -> None:
     import gc
 
     import torch
-    from random_checkpoint import write_checkpoint
+
+    from benchmarks.random_checkpoint import write_checkpoint
 
     checkpoint = Path(tempfile.mkdtemp())
     write_checkpoint(checkpoint, SHAPE | {"rms_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2}, device)

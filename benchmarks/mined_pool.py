@@ -64,7 +64,7 @@ def write_pool(path: Path, n_rows: int, seed: int = 0) -> dict[str, Any]:
     rows = list(mined_rows())
     rng.shuffle(rows)
     real = rows[:n_rows]
-    varied = []
+    varied: list[tuple[str, str, str]] = []
     while len(real) + len(varied) < n_rows:
         instruction, output, source = rng.choice(real)
         varied.append((*vary(instruction, output, rng), f"varied/{source}"))

@@ -92,7 +92,7 @@ def time_packing(lengths: Sequence[int], max_length: int) -> dict[str, Any]:
     import datasets
     from trl import pack_dataset
 
-    many = [min(n, max_length) for n in (lengths * (ROWS_TIMED // len(lengths) + 1))[:ROWS_TIMED]]
+    many = [min(n, max_length) for n in (list(lengths) * (ROWS_TIMED // len(lengths) + 1))[:ROWS_TIMED]]
     rows = datasets.Dataset.from_dict({"input_ids": [[1] * n for n in many]})
     datasets.disable_progress_bars()
     ours = seconds_of(lambda: pack_examples(many, max_length))

@@ -105,7 +105,7 @@ def measure_map(driver: Any, address: str) -> float:
         open_page(driver, address)
         box = driver.find_element("css selector", "#selection-map [data-chart]")
         seconds.append(driver.execute_async_script(DRAW_MAP, box))
-    return round(statistics.median(seconds), 3)
+    return float(round(statistics.median(seconds), 3))
 
 
 def large_selection(n_rows: int) -> Any:

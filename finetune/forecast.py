@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from curate.errors import UserError
+
 if TYPE_CHECKING:
     from curate.selection import Selection
     from finetune.config import RunConfig
@@ -185,9 +187,16 @@ def _measure(config: RunConfig, shape: Any, layers: int, checkpointing: bool) ->
 
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16  # float16 has bfloat16's size
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = AutoModelForCausalLM.from_config(
-            with_layers(shape, layers), dtype=dtype, attn_implementation=_stand_in(config.attn_implementation)
-        )
+        try:
+            model = AutoModelForCausalLM.from_config(
+                with_layers(shape, layers), dtype=dtype, attn_implementation=_stand_in(config.attn_implementation)
+            )
+        except ValueError as error:
+            raise UserError(
+                f"{config.model} cannot compute with attn_implementation={config.attn_implementation} "
+                f"({str(error).partition('. ')[0]}).",
+                "Set attn_implementation=eager, or take the model's preset: finetune presets",
+            ) from None
         products = sum(m.weight.numel() for m in model.modules() if _is_linear(m))
         optimizer, trainable, adapter = _dress(model, config)
         model.train()

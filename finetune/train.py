@@ -19,7 +19,7 @@ from finetune.job import Job, open_tracker, prepare
 from finetune.live import Live
 from finetune.processes import ALONE, Processes, batch_shape, launch, own_bins, require_gpus
 from finetune.run_record import ADAPTER, Run, finish_run, read_run, run_folder, start_run
-from finetune.tracking import Tracker, resolve_mode
+from finetune.tracking import Mode, Tracker, resolve_mode
 
 if TYPE_CHECKING:
     from finetune.config import RunConfig
@@ -67,21 +67,27 @@ def train_in(
     job = prepare(config, selection, folder, processes)
     trainer = build_trainer(job)
     job.seconds["load"] = time.perf_counter() - started
-    checkpoint = go_on_from(job, resume)
-    if not is_over(job):
-        try:
-            done = 0 if checkpoint is None else step_of(checkpoint)
-            with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
-                trainer.add_callback(build_callback(job, live, tracker))
-                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-            if job.interrupt.asked and not is_over(job):
-                raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            say(f"Stopped. Everything up to the last checkpoint is kept; go on with: finetune run --resume {folder}")
-            raise
+    run_steps(job, trainer, mode, resume)
     job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
     if processes.first:
         finish(job, command, str(trainer.model.device))
+
+
+def run_steps(job: Job, trainer: Any, mode: Mode, resume: bool = False) -> None:
+    """Every step that is left, from the last whole checkpoint or from the start; nothing where none is."""
+    checkpoint = go_on_from(job, resume)
+    if is_over(job):
+        return
+    try:
+        done = 0 if checkpoint is None else step_of(checkpoint)
+        with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
+            trainer.add_callback(build_callback(job, live, tracker))
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if job.interrupt.asked and not is_over(job):
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        say(f"Stopped. Everything up to the last checkpoint is kept; go on with: finetune run --resume {job.folder}")
+        raise
 
 
 def go_on_from(job: Job, resume: bool) -> Path | None:

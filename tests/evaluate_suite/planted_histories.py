@@ -75,7 +75,7 @@ class _Curve:
             if self.slow == "flat":
                 return self.gain * (1 - self.flat_gain * t)
         if self.power:
-            return self.gain * ((1 + t / (0.2 * self.tau)) ** -1.2 - 0.3 * (1 + 5) ** -1.2)
+            return float(self.gain * ((1 + t / (0.2 * self.tau)) ** -1.2 - 0.3 * (1 + 5) ** -1.2))
         return self.gain * math.exp(-t / self.tau)
 
     def train(self, t: float) -> float:

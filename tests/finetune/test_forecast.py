@@ -116,3 +116,10 @@ def plan_bins(selection: Path, more: list[str]) -> int:
 def test_an_unknown_shape_is_an_error_with_the_next_step(selection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["forecast", "--selection", str(selection), "model=nobody/nothing"]) == 1
     assert "The shape of nobody/nothing is not known here" in capsys.readouterr().err
+
+
+def test_an_attention_that_the_model_lacks_is_named_with_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["forecast", "model=google/gemma-2-2b", "attn_implementation=sdpa"]) == 1
+    said = capsys.readouterr().err
+    assert "google/gemma-2-2b cannot compute with attn_implementation=sdpa" in said
+    assert "attn_implementation=eager" in said

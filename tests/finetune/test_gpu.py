@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from curate.artifact import digest_file
+from curate.selection import read_selection
 from finetune.cli import main
 from finetune.run_record import read_run
-from tests.finetune.conftest import QUICK
+from tests.finetune.conftest import QUICK, build_tiny
 from tests.finetune.test_resume import interrupt_at
 from tests.finetune.test_run import largest_difference
 
@@ -58,3 +59,21 @@ def test_two_gpus_train_the_run_that_one_does(selection: Path, tmp_path: Path) -
     one, two = (read_run(tmp_path / gpus).history for gpus in ("1", "2"))
     assert [line["eval_loss"] for line in one] == pytest.approx([line["eval_loss"] for line in two], abs=1e-4)
     assert largest_difference(tmp_path / "1", tmp_path / "2") <= 1e-3
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="ONE GPU: several are not shown")
+def test_two_gpus_with_the_kernels_train_the_run_that_one_does(selection: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, LlamaConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(read_selection(selection).manifest.config["model"])
+    wide = LlamaConfig(
+        hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=len(tokenizer), max_position_embeddings=512, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    build_tiny(tmp_path / "wide", wide)
+    for gpus in ("1", "2"):
+        settings = [f"model={tmp_path / 'wide'}", "dtype=bfloat16", "kernels=true", "learning_rate=1e-3"]
+        assert run(selection, tmp_path / gpus, "--gpus", gpus, *settings) == 0
+    one, two = (read_run(tmp_path / gpus).history for gpus in ("1", "2"))
+    assert one[-1]["eval_loss"] < one[0]["eval_loss"] - 0.01
+    assert [line["eval_loss"] for line in one] == pytest.approx([line["eval_loss"] for line in two], abs=5e-3)

@@ -262,7 +262,8 @@ def descendants() -> list[int]:
                 state, parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:2]
                 if state not in "ZX":
                     parents[int(entry.name)] = int(parent)
-    below, found = {os.getpid()}, []
+    below = {os.getpid()}
+    found: list[int] = []
     while True:
         more = [pid for pid, parent in parents.items() if parent in below and pid not in below]
         if not more:

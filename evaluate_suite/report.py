@@ -132,6 +132,8 @@ def prepare(request: ReportRequest) -> Work:
     runs = [read_run(given) for given in request.runs or finished_run_paths()]
     evaluations = [Evaluation(run, run.read_selection()) for run in runs]
     refuse_unfair(runs)
+    for run in runs:
+        run.check_adapter()
     models = ReportModels()
     limits = [run.config.report_eval_rows for run in runs if run.config.report_eval_rows is not None]
     rows = choose_rows(evaluations[0].selection.holdout, min(limits) if limits else None, models.context(runs[0]))

@@ -51,6 +51,16 @@ class Run:
         """The adapter in PEFT's layout."""
         return self.path / ADAPTER
 
+    def check_adapter(self) -> None:
+        """Raise where the adapter's files are not those that the training left: before a model is loaded for them."""
+        for output in self.manifest.outputs:
+            path = self.path / output.file
+            whole = not output.file.startswith(f"{ADAPTER}/") or (path.is_file() and digest_file(path) == output.sha256)
+            if not whole:
+                raise UserError(
+                    f"{path} is not the file its manifest describes.", "Remove the run's folder and train it again."
+                )
+
     @property
     def selection_path(self) -> Path:
         """Where the selection stands: where it stood when the run was made or, both moved, beside the run's folder."""
@@ -187,13 +197,8 @@ def read_run(given: str | Path | None = None) -> Run:
         raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
     manifest = read_manifest(folder, KIND)
     config = validated({k: v for k, v in manifest.config.items() if k in RunConfig.model_fields})
-    for output in manifest.outputs:
-        path = folder / output.file
-        whole = not output.file.startswith(f"{ADAPTER}/") or (path.is_file() and digest_file(path) == output.sha256)
-        if not whole:
-            raise UserError(
-                f"{path} is not the file its manifest describes.", "Remove the run's folder and train it again."
-            )
+    if not (folder / ADAPTER / "adapter_config.json").is_file():
+        raise UserError(f"{folder} has no adapter.", "Remove the folder and train it again.")
     return Run(folder, manifest, config, read_jsonl(folder / HISTORY), read_jsonl(folder / TIMINGS))
 
 

@@ -125,8 +125,8 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
     }
     try:
         needs = forecast(config, shape, config.gradient_checkpointing is not False)
-    except ValueError as error:
-        return facts | {"attention_problem": str(error)}
+    except UserError as error:
+        return facts | {"attention_problem": error.what}
     if facts["matched_targets"]:
         facts["needed_memory_gib"] = needs.peak_gib - needs.spare_gib
         # Two checkpoints of adapter and float32 Adam state, the best adapter and the adapter itself.

@@ -37,6 +37,8 @@ def read_history(path: Path) -> list[HistoryPoint]:
         raise UserError(f"{source} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from None
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error.strerror}).", "Check the path.") from None
+    if path.is_dir() and source.name != STATE:
+        text = text[: text.rfind("\n") + 1]  # a line that a run is writing, or was killed while it wrote
     rows = _rows(source, text)
     if not rows:
         raise UserError(f"{source} holds no history.", EXAMPLE)

@@ -47,6 +47,11 @@ def test_a_folder_of_a_run_or_of_a_checkpoint_is_read(tmp_path: Path, name: str)
     assert read_history(tmp_path) == EXPECTED
 
 
+def test_the_line_a_killed_run_was_writing_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text(LINES + '{"step": 3, "train_l')
+    assert read_history(tmp_path) == EXPECTED
+
+
 WRONG = {
     "a.csv": ("a,b\n1,2\n", "has no step (columns: a, b)"),
     "b.csv": ("step,lr\n1,2\n", "has neither train_loss nor eval_loss (columns: step, lr)"),

@@ -123,16 +123,16 @@ def read_passed(path: Path) -> dict[str, list[float]]:
 
     What `evalsuite execute` left unscored (`passed` null, with a reason) is left out here too.
     """
-    from curate.artifact import read_jsonl
+    from evaluate_suite.numbered_rows import read_numbered_rows
 
     found: dict[str, list[float]] = {}
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for number, row in read_numbered_rows(path):
         if row.get("passed", 0) is None and row.get("reason"):
             continue
         if row.get("task_id") is None or not isinstance(row.get("passed"), bool):
             names = ", ".join(row) or "none"
             raise UserError(
-                f"{path}: row {number} has no task_id with passed true or false (fields: {names}).",
+                f"{path}:{number}: no task_id with passed true or false (fields: {names}).",
                 'A line looks like {"task_id": "HumanEval/0", "passed": true}.',
             )
         found.setdefault(str(row["task_id"]), []).append(float(row["passed"]))

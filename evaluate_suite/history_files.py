@@ -37,6 +37,8 @@ def read_history(path: Path) -> list[HistoryPoint]:
         raise UserError(f"{source} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from None
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error.strerror}).", "Check the path.") from None
+    if path.is_dir() and source.name != STATE:
+        text = text[: text.rfind("\n") + 1]  # a line that a run is writing, or was killed while it wrote
     rows = _rows(source, text)
     if not rows:
         raise UserError(f"{source} holds no history.", EXAMPLE)
@@ -60,10 +62,12 @@ def _rows(source: Path, text: str) -> list[tuple[int, Any]]:
     """(line or place, row) of everything in the file, read by its content where its name says nothing."""
     kind = source.suffix.lower()
     if kind in (".csv", ".tsv"):
+        csv.field_size_limit(1 << 30)  # other columns may hold whole texts
         reader = csv.DictReader(text.splitlines(), delimiter="\t" if kind == ".tsv" else ",")
         return [(reader.line_num, {k: v for k, v in row.items() if k is not None}) for row in reader]
     if kind != ".json":
-        return [(n, _loads(line, f"{source}:{n}")) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # Not splitlines(): a text in the line may hold other line breaks.
+        return [(n, _loads(line, f"{source}:{n}")) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     loaded = _loads(text, str(source))
     if isinstance(loaded, Mapping) and isinstance(loaded.get("log_history"), list):
         # Its last line sums the training up: train_loss there is a mean over all steps, not a point.

@@ -124,8 +124,8 @@ def build_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
 
     try:
         return http.server.ThreadingHTTPServer((ADDRESS, port), Handler)
-    except OSError as error:
-        raise UserError(f"Port {port} cannot be used ({error.strerror}).", "Name another --port, or 0.") from None
+    except (OSError, OverflowError) as error:
+        raise UserError(f"Port {port} cannot be used ({error}).", "Name another --port, or 0.") from None
 
 
 def serve(given: str, port: int) -> None:

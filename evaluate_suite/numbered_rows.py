@@ -1,19 +1,52 @@
-"""Rows of a JSONL file with their line numbers, for messages that point at a line."""
+"""Rows of anybody's JSONL file with their line numbers, for messages that point at a line."""
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import json
+import zlib
 from pathlib import Path
 from typing import Any
 
+from curate.errors import UserError
+
+GZIP = b"\x1f\x8b"
+
 
 def read_numbered_rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
-    """(line number, object) of every line that is not blank; a broken line is a `UserError` with its number."""
-    from curate.artifact import read_jsonl
-    from curate.errors import UserError
+    """(line number, object) of every line that is not blank; a broken line is a `UserError` with its number.
 
-    source = Path(path)
-    if source.is_dir():
-        raise UserError(f"{source} is a folder.", "Name a JSONL file.")
-    rows = read_jsonl(source)
-    numbers = [n for n, line in enumerate(source.read_bytes().split(b"\n"), start=1) if line.strip()]
-    return list(zip(numbers, rows, strict=True))
+    A byte order mark is read past, and what is compressed with gzip, as HumanEval is published, is unpacked.
+    """
+    data = _bytes_of(Path(path)).removeprefix(codecs.BOM_UTF8)
+    rows = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
+            ) from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not a line of JSON ({error}).", "Mend or remove that line.") from None
+        if not isinstance(row, dict):
+            raise UserError(
+                f"{path}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove that line."
+            )
+        rows.append((number, row))
+    return rows
+
+
+def _bytes_of(source: Path) -> bytes:
+    try:
+        data = source.read_bytes()
+        return gzip.decompress(data) if data.startswith(GZIP) else data
+    except FileNotFoundError:
+        raise UserError(f"{source} does not exist.", "Check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{source} is a folder.", "Name a JSONL file.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{source} cannot be read ({error}).", "Check its permissions, or get it again.") from None

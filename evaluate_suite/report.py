@@ -132,13 +132,15 @@ def prepare(request: ReportRequest) -> Work:
     runs = [read_run(given) for given in request.runs or finished_run_paths()]
     evaluations = [Evaluation(run, run.read_selection()) for run in runs]
     refuse_unfair(runs)
+    for run in runs:
+        run.check_adapter()
     models = ReportModels()
     limits = [run.config.report_eval_rows for run in runs if run.config.report_eval_rows is not None]
     rows = choose_rows(evaluations[0].selection.holdout, min(limits) if limits else None, models.context(runs[0]))
     if not rows.scored:
         raise UserError("The holdout has no row that can be scored.", "Select again with --holdout 200.")
-    new_tokens = request.max_new_tokens or min(run.config.report_max_new_tokens for run in runs)
-    settings = DecodingSettings(max_new_tokens=new_tokens)
+    usual = min(run.config.report_max_new_tokens for run in runs)
+    settings = DecodingSettings(max_new_tokens=usual if request.max_new_tokens is None else request.max_new_tokens)
     settings.check()
     execution = prepare_execution(request)
     return Work(request, evaluations, settings, load_raw_prompts(request.prompts), rows, models, execution)
@@ -159,7 +161,10 @@ def refuse_unfair(runs: Sequence[Run]) -> None:
     """Raise when runs differ in anything that would make their numbers incomparable, naming it and the runs."""
     names = [run.path.name for run in runs]
     if len(set(names)) < len(names):
-        raise UserError(f"Two runs have the same name ({', '.join(names)}).", "Name each run once.")
+        raise UserError(
+            f"Two runs have the same name ({', '.join(names)}).",
+            "Name each run once; of folders of one name, rename all but one.",
+        )
     for what, key in MUST_AGREE:
         groups: dict[str, list[str]] = {}
         for run in runs:
@@ -211,10 +216,12 @@ def existing(work: Work, folder: Path) -> bool:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
     if (folder / MANIFEST).is_file():
-        if read_manifest(folder, KIND).config.get("report_digest") == report_digest(work):
+        made = read_manifest(folder, KIND)
+        if made.config.get("report_digest") != report_digest(work):
+            raise UserError(f"{folder} holds another report.", "Name another --out, or remove that folder.")
+        if all((folder / output.file).is_file() for output in made.outputs):
             return True
-        raise UserError(f"{folder} holds another report.", "Name another --out, or remove that folder.")
-    ours = {PAGE, REPORT, GENERATIONS, EXECUTIONS}
+    ours = {PAGE, REPORT, GENERATIONS, EXECUTIONS, MANIFEST}
     foreign = [p.name for p in sorted(folder.iterdir()) if p.name not in ours] if folder.is_dir() else []
     if foreign:
         raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")

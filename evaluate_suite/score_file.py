@@ -61,6 +61,8 @@ def score_file(
     """
     from curate.artifact import write_jsonl
 
+    if out is not None and Path(out).resolve() == Path(path).resolve():
+        raise UsageError(f"--out {out} is the file of the generations.", "Name another file for the scores.")
     result = score_generations(read_generations(path), metrics, intervals=intervals)
     if out is not None:
         write_jsonl(out, _lines(result))
@@ -96,7 +98,7 @@ def read_generations(path: str | Path) -> list[Generation]:
         where = f"{path}:{number}"
         _check_fields(row, where)
         name = str(next(row[key] for key in ("prompt_id", "task_id", "prompt") if row.get(key) is not None))
-        sample = row["sample"] if isinstance(row.get("sample"), int) else seen.get(name, 0)
+        sample = seen.get(name, 0) if row.get("sample") is None else row["sample"]
         seen[name] = seen.get(name, 0) + 1
         generations.append(
             Generation(
@@ -127,6 +129,9 @@ def _check_fields(row: dict[str, Any], where: str) -> None:
             raise UserError(
                 f"{where}: the field {name} is a {type(row[name]).__name__}, not text.", "Write it as text."
             )
+    for name in ("sample", "new_tokens"):
+        if row.get(name) is not None and type(row[name]) is not int:
+            raise UserError(f"{where}: the field {name} is not a whole number.", "Mend it, or leave it out.")
     stop = row.get("stop_reason")
     if stop is not None and stop not in STOP_REASONS:
         raise UserError(f'{where}: unknown stop_reason "{stop}".', did_you_mean(str(stop), STOP_REASONS))

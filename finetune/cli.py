@@ -53,17 +53,19 @@ def run(
     """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
     from curate.errors import UsageError, did_you_mean
     from curate.selection import read_selection
-    from finetune.config import RunConfig, load_config, preset_for
+    from finetune.config import load_config, preset_for, validated
 
     if wandb not in (None, "online", "offline", "off"):
         raise UsageError(f'--wandb is "{wandb}".', did_you_mean(str(wandb), ["online", "offline", "off"]))
     if resume is not None:
         from finetune.run_record import find_unfinished, read_settings
 
+        if any((overrides, selection, preset, config, out)):
+            raise UsageError("--resume goes on with the settings the run was started with.", "Give --resume alone.")
         folder: Path | None = find_unfinished(resume)
         settings = read_settings(find_unfinished(resume))
         gpus = settings.get("gpus", gpus)
-        chosen, found = RunConfig.model_validate(settings["config"]), read_selection(settings["selection"])
+        chosen, found = validated(settings["config"]), read_selection(settings["selection"])
     else:
         folder, found = out, read_selection(selection)
         model = found.manifest.config["model"]
@@ -122,8 +124,9 @@ def presets() -> None:
     """List the presets with their models."""
     from finetune.config import load_config, preset_names
 
+    width = max(map(len, preset_names()))
     for name in preset_names():
-        print(f"{name:<16} {load_config(name).model}")
+        print(f"{name:<{width}} {load_config(name).model}")
 
 
 @app.command(epilog="Examples:\n\n  finetune show\n\n  finetune show notebook")
@@ -167,7 +170,8 @@ def check(
         say(f"{name.replace('_', ' ')}: {sentence}")
     for name, reason in found.not_checked.items():
         say(f"not checked, what needs the {name}: {reason}")
-    print_result(found.as_dict() if as_json else f"{len(found.problems)} of {found.traps} traps sprung")
+    unseen = f"; not looked at: {', '.join(found.not_checked)}" if found.not_checked else ""
+    print_result(found.as_dict() if as_json else f"{len(found.problems)} of {found.traps} traps sprung{unseen}")
     if found.problems:
         raise UserError(
             f"{len(found.problems)} problem(s): {', '.join(found.problems)}.", "Mend them, then check again."
@@ -185,14 +189,18 @@ def forecast(
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
     from curate.artifact import newest_finished
     from curate.selection import KIND, selections_dir
+    from finetune.config import load_config
     from finetune.forecast import plan_run
 
+    found: Selection | None = None
     if selection is None and newest_finished(selections_dir(), KIND) is None:
-        from finetune.config import load_config
-
-        chosen, found = load_config(preset or "llama2-7b", config, overrides or []), None
+        chosen = load_config(preset or "llama2-7b", config, overrides or [])
     else:
         chosen, found = _load(selection, preset, config, overrides)
+        counted = found.manifest.config["model"]
+        if selection is None and counted != chosen.model:
+            say(f"The newest selection was counted for {counted}, so steps and time are not known; name a --selection.")
+            found = None
     result = plan_run(chosen, found)
     summary_table(f"Forecast for {chosen.model}", [(name.replace("_", " "), _shown(v)) for name, v in result.items()])
     print_result(result if as_json else f"{result['peak_gib']:.1f} GiB")

@@ -104,7 +104,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Could not read the config {path} ({error}).", "Check the path.") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}", "Mend that line.") from None
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise UserError(f"{place}: not YAML ({_short(error)}).", "Mend that line.") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -127,10 +129,19 @@ def load_config(
     if file is not None:
         settings |= read_yaml(file)
     for pair in overrides:
-        name, equals, text = pair.partition("=")
-        if not equals:
+        name, _, text = pair.partition("=")
+        if not name or name == pair:
             raise UsageError(f'"{pair}" is not an override.', "Write name=value, for example learning_rate=1e-4.")
-        settings[name] = yaml.safe_load(text)
+        try:
+            settings[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            what = f'"{pair}" cannot be read as YAML ({_short(error)}).'
+            raise UsageError(what, f"Put the value in quotes: {name}='\"...\"'.") from None
+    return validated(settings)
+
+
+def validated(settings: dict[str, Any]) -> RunConfig:
+    """The config that `settings` make; all that is wrong with them is one usage error."""
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
@@ -140,12 +151,15 @@ def load_config(
         ) from None
 
 
+def _short(error: Exception) -> str:
+    return str(getattr(error, "problem", None) or error).splitlines()[0]
+
+
 def _problem(item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"][:1])
     if item["type"] == "extra_forbidden":
-        return f"{name} is not a setting. {did_you_mean(name, RunConfig.model_fields).split(' Allowed')[0]}".rstrip(
-            ". "
-        )
+        guess = did_you_mean(name, RunConfig.model_fields).partition("Allowed")[0].strip()
+        return f"{name} is not a setting ({guess})" if guess else f"{name} is not a setting"
     if not name:
         return str(item["msg"]).removeprefix("Value error, ")
     return f"{name} is {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"

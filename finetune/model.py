@@ -242,6 +242,7 @@ def load_run(folder: str | Path) -> tuple[Any, Any]:
     from finetune.run_record import read_run
 
     run = read_run(folder)
+    run.check_adapter()
     made = run.read_selection().manifest.config
     return load_adapter(load_base_model(run.config), run.adapter_dir), load_tokenizer(made["model"], made["tokenizer"])
 

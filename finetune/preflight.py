@@ -65,6 +65,7 @@ def gather_facts(config: RunConfig, selection: Selection) -> Facts:
         gpu_has_bfloat16=torch.cuda.is_bf16_supported(including_emulation=False) if gpu else None,
         memory_bytes=_memory(config, gpu),
         free_disk_bytes=_free_disk(),
+        model_can_exist=_can_exist(config.model),
         unknown=unknown,
         **known,
     )
@@ -124,13 +125,26 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
     }
     try:
         needs = forecast(config, shape, config.gradient_checkpointing is not False)
-    except ValueError as error:
-        return facts | {"attention_problem": str(error)}
+    except UserError as error:
+        return facts | {"attention_problem": error.what}
     if facts["matched_targets"]:
         facts["needed_memory_gib"] = needs.peak_gib - needs.spare_gib
         # Two checkpoints of adapter and float32 Adam state, the best adapter and the adapter itself.
         facts["needed_disk_bytes"] = needs.trainable_parameters * 4 * (2 * 3 + 2)
     return facts
+
+
+def _can_exist(model: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    if Path(model).exists():
+        return (Path(model) / "config.json").is_file()
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _memory(config: RunConfig, gpu: bool) -> int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.artifact import (
     MANIFEST,
+    digest_file,
     digest_json,
     find_artifact,
     finished,
@@ -49,6 +50,16 @@ class Run:
     def adapter_dir(self) -> Path:
         """The adapter in PEFT's layout."""
         return self.path / ADAPTER
+
+    def check_adapter(self) -> None:
+        """Raise where the adapter's files are not those that the training left: before a model is loaded for them."""
+        for output in self.manifest.outputs:
+            path = self.path / output.file
+            whole = not output.file.startswith(f"{ADAPTER}/") or (path.is_file() and digest_file(path) == output.sha256)
+            if not whole:
+                raise UserError(
+                    f"{path} is not the file its manifest describes.", "Remove the run's folder and train it again."
+                )
 
     @property
     def selection_path(self) -> Path:
@@ -101,6 +112,10 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
     written = folder / CONFIG
     if written.is_file():
         found = read_settings(folder)
+        if found["run_digest"] != digest and resume:
+            raise UserError(
+                f"{written} was changed after the run was started.", "Put it back, or start a run with those settings."
+            )
         if found["run_digest"] != digest:
             raise UserError(f"{folder} holds another, unfinished run.", "Name another --out, or remove that folder.")
         if not resume:
@@ -174,14 +189,16 @@ def finish_run(
 
 def read_run(given: str | Path | None = None) -> Run:
     """The finished run at a path, of a name, or the newest one for None."""
-    from finetune.config import RunConfig
+    from finetune.config import RunConfig, validated
     from finetune.history import HISTORY, TIMINGS
 
     folder = find_artifact(given, runs_dir(), KIND)
+    if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
     manifest = read_manifest(folder, KIND)
-    config = RunConfig.model_validate({k: v for k, v in manifest.config.items() if k in RunConfig.model_fields})
+    config = validated({k: v for k, v in manifest.config.items() if k in RunConfig.model_fields})
     if not (folder / ADAPTER / "adapter_config.json").is_file():
-        raise UserError(f"{folder} has no adapter.", "Train it again.")
+        raise UserError(f"{folder} has no adapter.", "Remove the folder and train it again.")
     return Run(folder, manifest, config, read_jsonl(folder / HISTORY), read_jsonl(folder / TIMINGS))
 
 

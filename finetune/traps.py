@@ -50,6 +50,7 @@ class Facts:
     matched_targets: int | None = None
     attention_problem: str | None = None
     local_files: Sequence[str] | None = None
+    model_can_exist: bool | None = None
     unknown: dict[str, str] = field(default_factory=dict)
 
 
@@ -335,6 +336,13 @@ def rows_repeated(facts: Facts) -> str | None:
     return f"{again} training rows are exact duplicates. Make the selection again." if again else None
 
 
+def model_absent(facts: Facts) -> str | None:
+    """A path that leads nowhere; whether a hub id exists is not asked."""
+    if facts.model_can_exist is not False:
+        return None
+    return f"{facts.config.model} is neither a folder here with a config.json nor a hub id. Check the spelling."
+
+
 def weights_not_safetensors(facts: Facts) -> str | None:
     """Pickled weights can run code; they are never loaded."""
     files = facts.local_files
@@ -364,5 +372,5 @@ TRAPS: tuple[Callable[[Facts], str | None], ...] = (
     gpu_absent, learning_rate_unusual, warmup_fills_the_run, more_steps_than_data, batch_larger_than_data,
     no_holdout, few_eval_rows, evaluated_only_at_the_end, alpha_out_of_proportion, dropout_high,
     targets_match_nothing, attention_unsupported, pad_token_unknown, holdout_in_training, rows_repeated,
-    weights_not_safetensors, remote_code, grouping_without_effect, not_enough_memory, not_enough_disk,
+    model_absent, weights_not_safetensors, remote_code, grouping_without_effect, not_enough_memory, not_enough_disk,
 )  # fmt: skip

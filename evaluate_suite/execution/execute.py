@@ -14,8 +14,9 @@ from curate.console import progress
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
-from evaluate_suite.execution.sandbox import Mode, ProgramResult, choose_mode, refuse_visible, run_job
-from evaluate_suite.execution.tasks import STYLES, Style, Task, read_lines, read_tasks
+from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
+from evaluate_suite.execution.tasks import STYLES, Style, Task, read_tasks
+from evaluate_suite.numbered_rows import read_numbered_rows
 
 KS = (1, 10, 100)
 Item = TypeVar("Item")
@@ -58,14 +59,15 @@ def read_generations(path: str | Path, tasks: dict[str, Task]) -> list[tuple[Tas
     by_prompt = {task.prompt: task for task in tasks.values()}
     counts: dict[str, int] = {}
     found = []
-    for number, row in read_lines(Path(path)):
+    for number, row in read_numbered_rows(path):
         where = f"{path}:{number}"
         if not isinstance(row.get("completion"), str):
             raise UserError(f"{where}: completion is missing or not text.", "Each line needs it beside task_id.")
-        task = tasks.get(str(row["task_id"])) if "task_id" in row else by_prompt.get(str(row.get("prompt")))
+        name = row.get("task_id")
+        task = by_prompt.get(str(row.get("prompt"))) if name is None else tasks.get(str(name))
         if task is None:
-            name = row.get("task_id", "its prompt")
-            raise UserError(f"{where}: {name} is not in the tasks file.", "Give the tasks the generations are for.")
+            known = "its prompt" if name is None else name
+            raise UserError(f"{where}: {known} is not in the tasks file.", "Give the tasks the generations are for.")
         index = counts.get(task.task_id, 0)
         counts[task.task_id] = index + 1
         found.append((task, index, row["completion"]))
@@ -141,19 +143,18 @@ def execute(
 
 
 def _read_done(target: Path, samples: list[_Sample]) -> dict[str, dict[str, Any]]:
+    if target.is_dir():
+        raise UserError(f"--out {target} is a folder.", "Name a file.")
     if not target.exists():
         return {}
-    data = target.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with target.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
-    rows = read_jsonl(target)
+    rows = read_jsonl(target, allow_torn_end=True)
     known = {sample.digest + str(sample.index) for sample in samples}
     keys = [str(row.get("program_digest")) + str(row.get("sample")) for row in rows]
-    if any(key not in known for key in keys):
+    if any(key not in known for key in keys) or (not rows and target.stat().st_size):
         raise UserError(
             f"{target} holds results of other generations, tasks or limits.", "Choose another --out, or remove it."
         )
+    write_jsonl(target, rows)  # without a torn end, so that appending is safe; not before the file is known to be ours
     return {key: row for key, row in zip(keys, rows, strict=True) if row["reason"] not in UNSCORED_REASONS}
 
 
@@ -163,8 +164,12 @@ def run_pool(
     keep: Callable[[Item, ProgramResult], None],
     workers: int,
 ) -> None:
-    """Run all of `todo`, `workers` at a time; `keep` gets each result, here in this thread, as soon as it exists."""
+    """Run all of `todo`, `workers` at a time; `keep` gets each result, here in this thread, as soon as it exists.
+
+    What ends it early, an interrupt or an error, ends the programs that run; they have no result then.
+    """
     queue = list(todo)[::-1]
+    INTERRUPTED.clear()
     with progress("Running programs", len(queue)) as advance, ThreadPoolExecutor(workers) as pool:
         running: dict[Future[ProgramResult], Item] = {}
         try:
@@ -175,8 +180,10 @@ def run_pool(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     keep(running.pop(future), future.result())
                     advance(1)
-        finally:
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            INTERRUPTED.set()
+            raise
 
 
 def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 from curate.errors import UsageError
@@ -29,7 +30,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value <= 0:
+            if not 0 < value < math.inf:
                 raise UsageError(f"{name} is {value}.", "Give a number above 0.")
         if self.stall_factor < STALL_FACTOR:
             raise UsageError(f"stall_factor is {self.stall_factor}.", f"Give at least {STALL_FACTOR}.")

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,8 @@ HOME = "/home/sandbox"
 KEEP_OUTPUT_BYTES = 4096
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # the supervisor empties it before anything foreign starts
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
+LOOK_SECONDS = 0.5  # how often whoever waits for a program looks whether to go on waiting
+INTERRUPTED = threading.Event()  # set: nobody waits for the programs that run now
 Mode = Literal["bwrap", "unshare", "none"]
 STARTED = b"\x07\0\0\0started"
 # What ends a run without a verdict once foreign code is running: the code, unless it was the machine. It gets a second
@@ -160,18 +164,30 @@ def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
         "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test, "names": names,
         "modules": modules, "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
     }  # fmt: skip
-    data = b"".join(_frame(wire.encode(part)) for part in (config, task))
+    data: bytes | None = b"".join(_frame(wire.encode(part)) for part in (config, task))
     process = subprocess.Popen(
         _command(mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd="/"
     )
+    # Twice the backstop inside, for a supervisor that is itself stuck.
+    deadline = time.monotonic() + 2 * limits.stall_seconds + 60
     try:
-        # Twice the backstop inside, for a supervisor that is itself stuck.
-        answer, problem = process.communicate(data, timeout=2 * limits.stall_seconds + 60)
-    except subprocess.TimeoutExpired:
-        return ProgramResult(False, "stalled", "the sandbox itself did not answer")
+        while True:
+            try:
+                answer, problem = process.communicate(data, timeout=LOOK_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                data = None
+                if INTERRUPTED.is_set():
+                    return ProgramResult(False, "setup_failed", "interrupted")
+                if time.monotonic() > deadline:
+                    return ProgramResult(False, "stalled", "the sandbox itself did not answer")
     finally:
         process.kill()
         process.wait()
+        # Where bubblewrap runs as root its death does not kill the supervisor; that nobody reads its answer does.
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
     return _result(answer, problem)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from curate.errors import UserError
 from evaluate_suite.execution.extraction import extract_code
 from evaluate_suite.execution.sandbox import Job
+from evaluate_suite.numbered_rows import read_numbered_rows
 
 Style = Literal["completion", "raw"]
 STYLES: tuple[Style, ...] = ("completion", "raw")
@@ -68,7 +68,7 @@ def _compilable(prompt: str) -> str:
 def read_tasks(path: str | Path) -> dict[str, Task]:
     """The tasks of a JSONL file by `task_id`, in file order; any line that is not a usable task is a `UserError`."""
     tasks: dict[str, Task] = {}
-    for number, row in read_lines(Path(path)):
+    for number, row in read_numbered_rows(path):
         task = _task(row, f"{path}:{number}")
         if task.task_id in tasks:
             raise UserError(f'{path}:{number}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
@@ -76,30 +76,6 @@ def read_tasks(path: str | Path) -> dict[str, Task]:
     if not tasks:
         raise UserError(f"{path} holds no tasks.", "Give a HumanEval or MBPP file, one JSON object a line.")
     return tasks
-
-
-def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The JSON objects of `path` with their line numbers; invalid UTF-8 and broken lines are named."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}.", "Check the path.") from None
-    rows = []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
-            ) from None
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{number}: not a line of JSON ({error}).", "Mend or remove the line.") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove the line.")
-        rows.append((number, row))
-    return rows
 
 
 def _task(row: dict[str, Any], where: str) -> Task:
@@ -144,7 +120,10 @@ def _mbpp_task(row: dict[str, Any], where: str) -> Task:
     tests = row["test_list"]
     if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
         raise UserError(f"{where}: test_list is not a list of assertions.", "See the MBPP file format.")
-    setup = [*row.get("test_imports", []), row.get("test_setup_code", "") or ""]
+    imports = row.get("test_imports") or []
+    if not isinstance(imports, list) or not all(isinstance(line, str) for line in imports):
+        raise UserError(f"{where}: test_imports is not a list of lines.", "See the MBPP file format.")
+    setup = [*imports, row.get("test_setup_code") or ""]
     prompt = row.get("text", row.get("prompt", ""))
     code = str(row.get("code", ""))
     body = row["test"] if isinstance(row.get("test"), str) else "\n".join(tests)

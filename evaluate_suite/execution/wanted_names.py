@@ -8,15 +8,18 @@ import symtable
 import sys
 from functools import lru_cache
 
+MODULES = {name: name for name in sys.stdlib_module_names} | {"np": "numpy", "numpy": "numpy"}
+
 
 @lru_cache(maxsize=4096)
-def names_of_test(test: str) -> tuple[list[str], list[str]]:
-    """(names the test reads and does not define itself, those of them that it uses as a standard module), sorted.
+def names_of_test(test: str) -> tuple[list[str], dict[str, str]]:
+    """The names a test reads and does not define itself, sorted, and the module that some of them mean.
 
-    A module is a name of the standard library that the test only ever takes attributes of, as in `math.isclose`.
+    A module is a name of the standard library, or NumPy's, that the test only ever takes attributes of, as in
+    `math.isclose`.
     """
     if not test:
-        return [], []
+        return [], {}
     table = symtable.symtable(test, "<test>", "exec")
     own = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
     read = _read_globals(table) - own - set(dir(builtins))
@@ -27,7 +30,7 @@ def names_of_test(test: str) -> tuple[list[str], list[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             (bases if id(node) in attributes else other).add(node.id)
-    return sorted(read), sorted(read & (bases - other) & sys.stdlib_module_names)
+    return sorted(read), {name: MODULES[name] for name in sorted(read & (bases - other) & set(MODULES))}
 
 
 def _read_globals(table: symtable.SymbolTable) -> set[str]:

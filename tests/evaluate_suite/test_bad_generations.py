@@ -15,8 +15,9 @@ WRONG = {
     "only blank lines": (b"\n\n", "holds no generations"),
     "wrong fields": (b'{"question": "a", "answer": "b"}\n', "no field completion (fields found: question, answer)"),
     "cut in the middle": (GOOD + b'{"prompt": "a", "compl', ":2: not a line of JSON"),
-    "bytes that are no text": (GOOD + b'{"prompt": "a", "completion": "\xff\xfe"}\n', ":2: not a line of JSON"),
+    "bytes that are no text": (GOOD + b'{"prompt": "a", "completion": "\xff\xfe"}\n', ":2: byte 32 is not UTF-8"),
     "nested too deeply": (b'{"prompt": "a", "completion": ' + b"[" * 100_000 + b"\n", ":1: not a line of JSON"),
+    "a text for a number": (GOOD[:-2] + b', "new_tokens": "five"}\n', ":1: the field new_tokens is not a whole number"),
     "a number for a text": (b'{"prompt": "a", "completion": 3}\n', "the field completion is a int, not text"),
 }
 
@@ -46,6 +47,13 @@ def test_empty_texts_lines_of_100_kb_and_lone_surrogates_are_scored(
     assert record["metrics"]["answered"]["mean"] == pytest.approx(3 / 6)
     assert record["metrics"]["trailing_share"]["reasons"] == {"empty": 2}
     assert len((tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_scores_are_never_written_over_the_generations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "g.jsonl").write_bytes(GOOD)
+    assert evalsuite(["score", str(tmp_path / "g.jsonl"), "--out", str(tmp_path / "x" / ".." / "g.jsonl")]) == 2
+    assert "is the file of the generations" in capsys.readouterr().err
+    assert (tmp_path / "g.jsonl").read_bytes() == GOOD
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,7 @@ def test_files_named_as_draws_are_taken_together_so_that_one_lucky_draw_wins_not
     ("files", "code", "message"),
     [
         ({"a.jsonl": '{"task_id": "x", "passed": true}\n'}, 2, "There is nothing to compare with"),
-        ({"a.jsonl": '{"task_id": "x", "passed": 1}\n', "b.jsonl": ""}, 1, "row 1 has no task_id with passed true or"),
+        ({"a.jsonl": '{"task_id": "x", "passed": 1}\n', "b.jsonl": ""}, 1, "a.jsonl:1: no task_id with passed true or"),
         ({"a.jsonl": "", "b.jsonl": ""}, 1, "a.jsonl holds no results"),
         ({"a.jsonl": '{"task_id": "x", "passed": true}\n', "b.jsonl": '{"task_id": "y", "passed": true}\n'}, 1,
          "The files have no task_id in common"),

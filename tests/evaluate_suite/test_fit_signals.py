@@ -133,6 +133,20 @@ def test_nan_that_stands_for_not_logged_is_no_divergence() -> None:
     assert judge([*whole[:8], HistoryPoint(90, math.inf, 1.9)]).rule == "The loss at step 90 is not a finite number."
 
 
+def test_losses_that_are_never_a_number_are_a_divergence() -> None:
+    found = judge([HistoryPoint(i, math.nan, math.nan) for i in (10, 20, 30)])
+    assert (found.verdict, found.rule) == ("diverged", "The loss at step 10 is not a finite number.")
+    assert judge([HistoryPoint(i, math.nan, 2.5) for i in range(8)]).verdict == "underfit"
+
+
+@pytest.mark.parametrize("evals", [(0.0,) * 6, (2.0, 1.0, 0.0, 0.0, 0.0, 0.0), (2.0, 1.0, 0.0, 0.0, 1.0, 1.5)])
+def test_losses_of_nought_are_numbers_like_others(evals: tuple[float, ...]) -> None:
+    for train in (evals, (0.0, 0.0, 0.0, 0.0, 1.0, 2.0)):
+        found = judge(points(train, evals))
+        assert found.verdict in VERDICTS and found.rule
+    assert judge(points((0.0,) * 6, (0.0,) * 6)).verdict == "good"
+
+
 def test_eval_losses_alone_are_enough_to_see_overfitting_and_divergence() -> None:
     alone = [HistoryPoint(p.step, None, p.eval_loss) for p in points(NOTEBOOK_TRAIN, NOTEBOOK_EVAL)]
     assert judge(alone).verdict == "overfit"

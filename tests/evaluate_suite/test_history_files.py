@@ -47,6 +47,11 @@ def test_a_folder_of_a_run_or_of_a_checkpoint_is_read(tmp_path: Path, name: str)
     assert read_history(tmp_path) == EXPECTED
 
 
+def test_the_line_a_killed_run_was_writing_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text(LINES + '{"step": 3, "train_l')
+    assert read_history(tmp_path) == EXPECTED
+
+
 WRONG = {
     "a.csv": ("a,b\n1,2\n", "has no step (columns: a, b)"),
     "b.csv": ("step,lr\n1,2\n", "has neither train_loss nor eval_loss (columns: step, lr)"),
@@ -73,6 +78,13 @@ def test_a_wrong_file_is_named_with_its_line_and_exits_1(
     told = capsys.readouterr()
     assert message in told.err
     assert (told.out, told.err.count("\n")) == ("", 1)
+
+
+def test_a_column_of_long_texts_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text(f"step,eval_loss,note\n1,2,{'x' * 200_000}\n")
+    (tmp_path / "h.jsonl").write_text('{"step": 1, "eval_loss": 2, "note": "a\u2028b"}\r\n')
+    for name in ("h.csv", "h.jsonl"):
+        assert [point.eval_loss for point in read_history(tmp_path / name)] == [2.0]
 
 
 def test_an_absent_file_and_bytes_that_are_no_text_are_errors(tmp_path: Path) -> None:

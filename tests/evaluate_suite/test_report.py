@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from curate.artifact import digest_file
 from evaluate_suite.cli import main as evalsuite
 from finetune.cli import main as finetune
 from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
@@ -137,14 +138,28 @@ def test_an_unfinished_run_is_an_error(home: Path, tmp_path: Path, capsys: pytes
     other = Path(shutil.copytree(home / "runs" / "run-1", tmp_path / "other"))
     (other / "manifest.json").unlink()
     assert report(home, str(other)) == 1
-    assert "is not finished" in capsys.readouterr().err
+    assert f"is an unfinished run. Go on with: finetune run --resume {other}" in capsys.readouterr().err
 
 
-def test_a_run_without_its_adapter_is_an_error(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("left", [None, b"", b"half of it"])
+def test_a_run_without_its_whole_adapter_is_an_error(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], left: bytes | None
+) -> None:
     other = Path(shutil.copytree(home / "runs" / "run-1", tmp_path / "other"))
-    shutil.rmtree(other / "adapter")
+    weights = other / "adapter" / "adapter_model.safetensors"
+    weights.unlink()
+    if left is not None:
+        weights.write_bytes(left)
     assert report(home, str(other)) == 1
-    assert "has no adapter" in capsys.readouterr().err
+    assert f"error: {weights} is not the file its manifest describes." in capsys.readouterr().err
+
+
+def test_a_page_that_was_deleted_is_made_again(home: Path, finished_report: Path) -> None:
+    before = (finished_report / "index.html").read_bytes()
+    (finished_report / "index.html").unlink()
+    assert report(home, "--out", str(finished_report)) == 0
+    assert (finished_report / "index.html").read_bytes() == before
+    assert report(home, "--out", str(finished_report / "none"), "--max-new-tokens", "0") == 2
 
 
 def test_no_run_at_all_names_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,6 +211,10 @@ def test_a_run_that_is_worse_than_its_base_model_fails_its_gate(
     weights = run / "adapter" / "adapter_model.safetensors"
     # What training added is taken away instead.
     save_file({name: -w if "lora_B" in name else w for name, w in load_file(weights).items()}, weights)
+    manifest = json.loads((run / "manifest.json").read_text())
+    for output in manifest["outputs"]:
+        output["sha256"] = digest_file(run / output["file"])
+    (run / "manifest.json").write_text(json.dumps(manifest))
     assert report(home, str(run), "--out", str(tmp_path / "r"), "--fail-on", "overfit,regression") == 3
     assert "error: ruined has a higher eval loss than its base model." in capsys.readouterr().err
     assert (tmp_path / "r" / "index.html").is_file()
@@ -266,6 +285,11 @@ def test_score_prints_the_text_metrics(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "g.jsonl").write_text('{"task_id": "a", "completion": "x = 1"}\n')
     assert evalsuite(["score", str(tmp_path / "g.jsonl"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["answered"]["mean"] == 1.0
+
+
+def test_a_port_that_cannot_be_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evalsuite(["report", "--watch", "run-0", "--port", "99999"]) == 1
+    assert "error: Port 99999 cannot be used (" in capsys.readouterr().err
 
 
 def test_the_live_page_shows_the_losses_so_far_and_answers_only_its_own_address(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_pass_at_1_and_stop_gap_are_in_record_page_and_lines(
     assert "executions.jsonl" in [output["file"] for output in manifest["outputs"]]
     page = (tmp_path / "r" / "index.html").read_text()
     assert "Passes tests" in page
+    assert "Over the 2 raw prompts, greedy; what needs execution, over the tasks." in page
     assert "Stop gap" in page
     assert f"--execute --tasks {tasks}" in page
 

@@ -177,6 +177,7 @@ SEEDED: dict[str, Callable[[Facts], Facts]] = {
         facts, selection=replace(facts.selection, holdout=facts.selection.selected[:1])
     ),
     "rows_repeated": rows(lambda picked: [picked[1], *picked[1:]]),
+    "model_absent": regathered(model="/nowhere/tiny-llama"),
     "weights_not_safetensors": another_model(pickled),
     "remote_code": another_model(in_its_config(auto_map={"AutoModelForCausalLM": "modeling.Own"})),
     "grouping_without_effect": config(group_by_length=True),
@@ -187,7 +188,7 @@ SEEDED: dict[str, Callable[[Facts], Facts]] = {
 
 def test_every_trap_has_a_seeded_case() -> None:
     assert {trap.__name__ for trap in TRAPS} == set(SEEDED)
-    assert len(TRAPS) == 37
+    assert len(TRAPS) == 38
 
 
 @pytest.mark.parametrize("name", SEEDED)
@@ -245,6 +246,18 @@ def test_what_could_not_be_looked_at_is_named(selection: Path, capsys: pytest.Ca
     arguments = ["check", "--selection", str(selection), "--json", "device=cpu", "model=nobody/nothing"]
     assert main(arguments) in (0, 1)
     assert set(json.loads(capsys.readouterr().out)["not_checked"]) >= {"model"}
+
+
+def test_a_folder_without_a_model_is_a_trap_and_a_hub_id_is_not(tmp_path: Path, tiny_model: Path) -> None:
+    from finetune.preflight import _can_exist
+
+    found = [_can_exist(model) for model in (str(tmp_path), "./tiny", str(tiny_model), "OWNER/NAME", "smollm2-135m")]
+    assert found == [False, False, True, True, True]
+
+
+def test_the_line_of_a_check_names_what_was_not_looked_at(selection: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", "--selection", str(selection), *QUICK, "model=nobody/nothing"])
+    assert capsys.readouterr().out.strip().endswith("of 38 traps sprung; not looked at: tokenizer, model")
 
 
 def test_a_check_asks_the_network_nothing(selection: Path, monkeypatch: pytest.MonkeyPatch) -> None:

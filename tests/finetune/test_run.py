@@ -75,7 +75,7 @@ def test_eight_times_one_is_one_times_eight(selection: Path, tmp_path: Path) -> 
     ("more", "code", "sentence"),
     [
         (["--preset", "cpu-dem"], 2, 'Unknown preset "cpu-dem". Did you mean "cpu-demo"?'),
-        (["lerning_rate=1"], 2, 'lerning_rate is not a setting. Did you mean "learning_rate"?'),
+        (["lerning_rate=1"], 2, 'lerning_rate is not a setting (Did you mean "learning_rate"?).'),
         (["r=0", "learning_rate=-1"], 2, "The config has 2 problem(s)"),
         (["max_length=16"], 1, "tokens and max_length is 16; rows are never cut. Set max_length="),
         (["target_modules=[nothing]"], 1, "target_modules ['nothing'] do not fit"),
@@ -83,7 +83,9 @@ def test_eight_times_one_is_one_times_eight(selection: Path, tmp_path: Path) -> 
         (["eval_steps=3", "logging_steps=2"], 2, "eval_steps 3 is not a multiple of logging_steps 2"),
         (["--wandb", "sometimes"], 2, '--wandb is "sometimes"'),
         (["--config", "none.yaml"], 1, "Could not read the config none.yaml"),
-        (["--resume", "nowhere"], 1, "There is no run nowhere that was started"),
+        (["target_modules=[q_proj"], 2, '"target_modules=[q_proj" cannot be read as YAML'),
+        (["=1"], 2, '"=1" is not an override'),
+        (["--resume", "nowhere"], 2, "--resume goes on with the settings the run was started with"),
     ],
 )
 def test_bad_input_is_one_line_with_the_next_step(
@@ -91,6 +93,48 @@ def test_bad_input_is_one_line_with_the_next_step(
 ) -> None:
     assert run(selection, tmp_path / "r", *more) == code
     assert sentence in capsys.readouterr().err
+
+
+def test_a_broken_config_file_is_one_line_with_its_place(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text("r: 4\nlearning_rate: [1\n")
+    assert run(selection, tmp_path / "r", "--config", str(tmp_path / "c.yaml")) == 1
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'c.yaml'}:3: not YAML (" in told and told.count("\n") == 1
+
+
+def test_a_run_that_was_started_says_how_to_go_on_and_takes_no_other_settings(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from curate.errors import UserError
+    from curate.selection import read_selection
+    from finetune.config import load_config
+    from finetune.run_record import start_run
+
+    assert main(["run", "--resume", "nowhere"]) == 1
+    assert "There is no run nowhere that was started" in capsys.readouterr().err
+    started = tmp_path / "r"
+    chosen = load_config(None, None, QUICK, read_selection(selection).manifest.config["model"])
+    assert start_run(started, chosen, read_selection(selection), resume=False) is False
+    with pytest.raises(UserError, match="is an unfinished run. Go on with: finetune run --resume"):
+        read_run(started)
+    text = (started / "config.yaml").read_text()
+    for changed, code, sentence in (("0.5", 1, "was changed after the run was started"), ("abc", 2, "valid number")):
+        (started / "config.yaml").write_text(text.replace("learning_rate: 0.01", f"learning_rate: {changed}"))
+        assert main(["run", "--resume", str(started), "--wandb", "off"]) == code
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_forecast_for_another_model_than_the_newest_selections_needs_no_tokenizer(
+    selection: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_home / "selections").mkdir(parents=True)
+    selection.rename(own_home / "selections" / "s")
+    assert main(["forecast", "--preset", "gpt2", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["steps"] is None
+    assert "steps and time are not known; name a --selection" in " ".join(told.err.split())
 
 
 def test_a_gpu_that_is_asked_for_and_absent_is_an_error(

@@ -179,7 +179,8 @@ class Arena:
             succeeded.append("passed with a wrong solution")
         if ended.passed is None:
             succeeded.append(f"escaped the score ({ended.reason})")
-        if attack.guard.startswith("output") and (ended.passed or len(ended.text) > 2 * 4096 + SHOWN):
+        floods = attack.kind == "output_floods" and len(ended.text) > 2 * 4096 + SHOWN
+        if floods or (attack.guard.startswith("output") and ended.passed):
             succeeded.append("its output was not limited")
         if ended.peak_bytes > 2 * limits.memory_bytes:
             succeeded.append(f"held {ended.peak_bytes >> 20} MiB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -103,6 +104,29 @@ def test_results_of_other_generations_are_not_overwritten(files: Any, capsys: An
     assert files[2].read_bytes() == before
 
 
+LINE = b'{"task_id": "T/0", "completion": "    return 1"}'
+
+
+@pytest.mark.parametrize("data", [LINE + b"\n" + LINE, LINE, b"notes of mine", LINE[:30]])
+def test_a_file_that_holds_no_results_keeps_every_byte(files: Any, data: bytes, capsys: Any) -> None:
+    files[2].write_bytes(data)
+    assert run(files, "--execute") == 1
+    assert "holds results of other generations" in capsys.readouterr().err
+    assert files[2].read_bytes() == data
+
+
+def test_a_folder_is_no_place_for_results(files: Any, capsys: Any) -> None:
+    files[2].mkdir()
+    assert run(files, "--execute") == 1
+    assert "is a folder. Name a file." in capsys.readouterr().err
+
+
+def test_a_generation_without_task_id_is_found_by_its_prompt(files: Any) -> None:
+    write(files[1], {"task_id": None, "prompt": HUMAN_EVAL["prompt"], "completion": "    return a + b\n"})
+    assert run(files, "--execute") == 0
+    assert [r["task_id"] for r in results(files[2])] == ["T/0"]
+
+
 def test_an_unscored_result_is_tried_again(files: Any) -> None:
     broken = {**HUMAN_EVAL, "test": "def check(candidate):\n    assert candidate(open) == 3\n"}
     write(files[0], broken, MBPP)
@@ -137,7 +161,13 @@ def test_unsafe_local_runs_without_a_sandbox_and_says_so(files: Any, capsys: Any
 
 def test_limits_below_the_promise_are_refused() -> None:
     assert DEFAULT_LIMITS.stall_seconds == 20 * DEFAULT_LIMITS.cpu_seconds
-    for wrong in ({"memory_bytes": 0}, {"cpu_seconds": -1.0}, {"stall_factor": 19.0}):
+    for wrong in (
+        {"memory_bytes": 0},
+        {"cpu_seconds": -1.0},
+        {"stall_factor": 19.0},
+        {"cpu_seconds": math.inf},
+        {"cpu_seconds": math.nan},
+    ):
         with pytest.raises(Exception, match=next(iter(wrong))):
             Limits(**wrong)  # type: ignore[arg-type]
 
@@ -249,6 +279,26 @@ def test_a_killed_run_leaves_no_process_and_its_results(files: Any) -> None:
     while any(map(alive, before)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [pid for pid in before if alive(pid)] == []
+    assert [r["passed"] for r in results(out)] == [True]
+
+
+def test_ctrl_c_does_not_wait_for_sleepers_and_keeps_what_was_finished(files: Any) -> None:
+    tasks, generations, out = files
+    write(generations, *({"task_id": "T/0", "completion": c} for c in (
+        "    return a + b\n", *(f"    import time\n    time.sleep({s})\n" for s in (900, 901, 902)))))  # fmt: skip
+    command = [sys.executable, "-m", "evaluate_suite.cli", "execute", "--tasks", str(tasks), "--cpu-seconds", "30"]
+    command += ["--generations", str(generations), "--out", str(out), "--execute", "--workers", "2"]
+    host = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out.exists() and out.read_bytes().endswith(b"\n")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    host.send_signal(signal.SIGINT)
+    try:
+        told = host.communicate(timeout=120)[1]  # the sleepers would be stopped after 600 s
+    finally:
+        host.kill()
+    assert host.returncode == 130
+    assert "Traceback" not in told
     assert [r["passed"] for r in results(out)] == [True]
 
 

@@ -76,6 +76,7 @@ except KeyError:
     ("a large answer", "def f(): return list(range(300_000))", "assert f() == list(range(300_000))"),
     ("print and warnings do not matter", "import warnings\ndef f():\n    print('x')\n    warnings.warn('y')\n    return 1", "assert f() == 1"),
     ("a module the program imports and the test uses", "import math\ndef f(): return math.pi", "assert math.isclose(f(), 3.141592653589793)"),
+    ("numpy by its usual name", "import numpy as np\ndef f(): return np.ones(2)", "assert np.allclose(f(), [1, 1])"),
     ("files of its own", "def f():\n    open('x', 'w').write('y')\n    return open('x').read()", "assert f() == 'y'"),
     ("a thread of its own", "import threading\ndef f():\n    r = []\n    t = threading.Thread(target=r.append, args=(1,))\n    t.start()\n    t.join()\n"
      "    return r", "assert f() == [1]"),
@@ -130,6 +131,13 @@ def test_a_test_at_fault_is_told_from_a_program_at_fault(test: str, reason: str)
     assert judged("def f(*a): return 1", test)[0] == reason
 
 
+def test_a_thing_in_the_place_of_data_fails_the_program_and_a_function_never_called_the_test() -> None:
+    program = "class Thing: pass\nLIMIT = Thing()\ndef f(x): return 0"
+    for test in ("assert f(LIMIT + 1) == 42", "assert LIMIT < 3 and f(1) == 42", "with LIMIT: assert f(1) == 42"):
+        assert judged(program, test)[0] == "wrong_answer"
+    assert judged(program, "assert f < 3")[0] == "test_error"
+
+
 def test_helpers_of_the_prompt_are_the_judges_own() -> None:
     prompt = "def double(x):\n    return 2 * x\n\ndef f(x):\n    pass\n"
     test = "assert double(f(3)) == 6"
@@ -144,6 +152,7 @@ def test_the_order_of_a_set_is_the_same_every_time() -> None:
 
 def test_a_test_asks_the_program_only_for_names_it_does_not_define() -> None:
     test = "import copy\nlimit = 3\ndef check(c):\n    own = c(limit)\n    assert own == helper(own) and math.pi > len([own])\ncheck(f)"
-    assert names_of_test(test) == (["f", "helper", "math"], ["math"])
-    assert names_of_test("assert math(1) == math.pi") == (["math"], [])
-    assert names_of_test("") == ([], [])
+    assert names_of_test(test) == (["f", "helper", "math"], {"math": "math"})
+    assert names_of_test("assert math(1) == math.pi") == (["math"], {})
+    assert names_of_test("") == ([], {})
+    assert names_of_test("assert np.allclose(f(1), 2)") == (["f", "np"], {"np": "numpy"})

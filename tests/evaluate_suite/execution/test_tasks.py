@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -98,6 +99,7 @@ BAD = [
     ([{**HUMAN_EVAL, "test": "METADATA = {}"}], "1: the test defines nothing that could pass or fail"),
     ([{**HUMAN_EVAL, "test": "def check(candidate):\n    pass"}], "1: the test defines nothing that could pass or fail"),
     ([{**MBPP, "test_list": []}], "1: test_list is not a list of assertions"),
+    ([{**MBPP, "test_imports": "import math"}], "1: test_imports is not a list of lines"),
     ([{"task_id": 1, "text": "x"}], "1: neither HumanEval's fields"),
     ([EVALPLUS_RELEASE], "1: EvalPlus's release file, which has inputs in the place of tests"),
 ]  # fmt: skip
@@ -117,8 +119,24 @@ def test_bytes_that_are_no_text_and_lines_that_are_no_json_are_named(tmp_path: P
     path.write_bytes(b"{")
     with pytest.raises(UserError, match=r"t.jsonl:1: not a line of JSON"):
         read_tasks(path)
-    with pytest.raises(UserError, match=r"absent.jsonl could not be read"):
+    with pytest.raises(UserError, match=r"absent.jsonl does not exist"):
         read_tasks(tmp_path / "absent.jsonl")
+
+
+def test_a_byte_order_mark_windows_line_ends_gzip_and_fields_of_null_are_read_past(tmp_path: Path) -> None:
+    plain = write(tmp_path / "t.jsonl", HUMAN_EVAL, {**MBPP, "test_imports": None, "test_setup_code": None})
+    tasks = read_tasks(plain)
+    data = plain.read_bytes()
+    for name, other in (
+        ("bom", b"\xef\xbb\xbf" + data),
+        ("crlf", data.replace(b"\n", b"\r\n")),
+        ("gz", gzip.compress(data)),
+    ):
+        (tmp_path / name).write_bytes(other)
+        assert read_tasks(tmp_path / name) == tasks
+    (tmp_path / "cut").write_bytes(gzip.compress(data)[:-20])
+    with pytest.raises(UserError, match="cut cannot be read"):
+        read_tasks(tmp_path / "cut")
 
 
 FOUND = [

@@ -22,6 +22,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "file size limit": ("File too large", "signal 25"),
     "open file limit": ("Too many open files",),
     "output limit": ("output_limit",),
+    "short reasons": ("exception",),
     "cpu limit": ("cpu_limit",),
     "wall-clock backstop": ("stalled",),
     "process tree killed": ("passed", "exited", "stalled", "cpu_limit", "process_limit", "exception"),

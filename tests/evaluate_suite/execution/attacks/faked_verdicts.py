@@ -46,6 +46,7 @@ ATTACKS = [
         "exit in a child, silence in the parent",
         "import os\ndef solve(x):\n    if os.fork() == 0: os._exit(0)\n    os._exit(0)",
     ),
+    _exit("a finaliser that exits", "import os\nclass E:\n    __del__ = lambda s: os._exit(0)\ndef solve(x): E()"),
     _fake("an exit code in a child", "import os\ndef solve(x):\n    if os.fork() == 0: os._exit(0)\n    return 0"),
     _fake(
         "builtins replaced",
@@ -92,6 +93,21 @@ math.isclose = lambda *a, **k: True
 def solve(x): return 0
 """,
         "assert math.isclose(solve(2), 42)",
+    ),
+    _fake(
+        "a class under NumPy's usual name",
+        "class np:\n    allclose = staticmethod(lambda *a, **k: True)\ndef solve(x): return 0",
+        "assert np.allclose(solve(2), 42)",
+    ),
+    _fake(
+        "a thing in the place of a number, so that the test seems at fault",
+        "class Thing: pass\nLIMIT = Thing()\ndef solve(x): return 0",
+        "assert solve(LIMIT + 1) == 42",
+    ),
+    _fake(
+        "a thing in the place of a number, to be compared",
+        "class Thing: pass\nLIMIT = Thing()\ndef solve(x): return 0",
+        "assert LIMIT < 3 and solve(2) == 42",
     ),
     _fake(
         "a standard module changed",

@@ -135,6 +135,25 @@ def solve(x):
 """,
     ),
     _forge(
+        "the line covered by the output",
+        "def solve(x):\n    for fd in range(3, 64):\n        try:\n            os.dup2(1, fd)\n"
+        "        except OSError:\n            pass\n    return [0]",
+    ),
+    _forge(
+        "the line left to a new interpreter",
+        """
+import sys
+def solve(x):
+    for fd in range(3, 64):
+        try:
+            os.set_inheritable(fd, True)
+        except OSError:
+            pass
+    code = 'import os\\nfor fd in range(3, 64):\\n try: os.write(fd, b"passed" * 99)\\n except OSError: pass'
+    os.execv(sys.executable, [sys.executable, '-S', '-c', code])
+""",
+    ),
+    _forge(
         "the module that answers, replaced",
         """
 import sys

@@ -29,6 +29,13 @@ for _ in range(4): threading.Thread(target=lambda: [os.write(1, b'x' * 60_000) f
     ),
     _flood("then end well", "print('x' * 500_000)"),
     Attack(
+        "in the name of an error",
+        "short reasons",
+        "def solve(): raise type('x' * 20_000_000, (Exception,), {})",
+        test="assert solve() == 1",
+        limits=SMALL,
+    ),
+    Attack(
         "then a right answer",
         "output limit",
         "print('x' * 500_000)\ndef solve(): return 1",

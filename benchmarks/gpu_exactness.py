@@ -172,7 +172,8 @@ def run_job(job: Any, stop_after: int | None = None, resume: bool = False) -> An
     """The trainer after training; `stop_after` kills it at the end of that step, before anything of it is written."""
     from transformers import TrainerCallback
 
-    from finetune.train import build_trainer, run_steps
+    from finetune.train import run_steps
+    from finetune.trainer import build_trainer
 
     class Stop(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -165,7 +165,8 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     from finetune.dataset import Plan, build_plan
     from finetune.history import History
     from finetune.job import Job, pad_token
-    from finetune.train import build_trainer, run_steps
+    from finetune.train import run_steps
+    from finetune.trainer import build_trainer
 
     steps = args.warm + args.steps
     config = load_config(
@@ -351,6 +352,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     from finetune.dataset import build_plan
     from finetune.history import History
     from finetune.job import Job, pad_token
+    from finetune.trainer import build_trainer
 
     config = load_config("notebook", overrides=[f"model={args.checkpoint}", *args.set])
     tokenizer = load_tokenizer(config.model, str(args.checkpoint))
@@ -360,7 +362,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     selection: Any = SimpleNamespace(digest="benchmark")
     held_out = examples[1000:1100]
     job = Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, held_out, History(folder))
-    trainer = recipe.build_trainer(job)
+    trainer = build_trainer(job)
     loading = time.perf_counter() - started
     clock, evaluating = Clock(0), [0.0]
     evaluate = recipe.evaluate

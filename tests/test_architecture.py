@@ -37,7 +37,7 @@ HEAVY = {
     "peft", "sentence_transformers", "datasets", "wandb", "altair", "bitsandbytes", "pandas", "model2vec", "datasketch",
 }  # fmt: skip
 ONLY_IN = {
-    "trl": {"finetune/train.py"},
+    "trl": {"finetune/trainer.py"},
     "peft": {"finetune/model.py"},
     "bitsandbytes": {"finetune/model.py"},
     "wandb": {"finetune/tracking.py"},

@@ -146,7 +146,7 @@ def test_adapters_of_a_float16_model_train_in_float32_under_a_gradient_scaler(
     """What a CPU can show of a T4's run: the dtypes, and that transformers is asked for float16 autocast."""
     from types import SimpleNamespace
 
-    from finetune import train
+    from finetune import trainer
     from finetune.model import attach_adapter, load_base_model
 
     config = load_config("colab-t4", overrides=["device=cpu", "load_in_4bit=false"]).model_copy(
@@ -163,7 +163,7 @@ def test_adapters_of_a_float16_model_train_in_float32_under_a_gradient_scaler(
         config=config, kernels="off", checkpoints=tmp_path, plan=SimpleNamespace(max_steps=1),
         processes=SimpleNamespace(size=1),
     )  # fmt: skip
-    train.training_arguments(job, "cuda", "float16", None)
+    trainer.training_arguments(job, "cuda", "float16", None)
     assert (asked["fp16"], asked["bf16"], asked["gradient_checkpointing"]) == (True, False, True)
 
 

@@ -200,7 +200,7 @@ def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_n
     from curate.selection import read_selection
     from finetune.config import RunConfig
     from finetune.job import prepare
-    from finetune.train import training_arguments
+    from finetune.trainer import training_arguments
 
     settings = dict(setting.split("=") for setting in QUICK)
     config = RunConfig(model=str(tiny_model), gradient_checkpointing=asked, **settings)  # type: ignore[arg-type]

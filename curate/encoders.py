@@ -146,12 +146,16 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
     from sklearn.feature_extraction.text import TfidfVectorizer
     from threadpoolctl import threadpool_limits
 
+    too_little = UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
+    shown = [text[:_MAX_CHARS] for text in texts]
+    if not any(text.strip() for text in shown):
+        raise too_little
     counts = TfidfVectorizer(
         sublinear_tf=True, ngram_range=(1, 2), max_features=200_000, token_pattern=r"\w+|[^\w\s]", dtype=np.float32
-    ).fit_transform([text[:_MAX_CHARS] for text in texts])
+    ).fit_transform(shown)
     dimensions = min(TFIDF_DIMENSIONS, min(counts.shape) - 1)
     if dimensions < 1:
-        raise UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
+        raise too_little
     with threadpool_limits(1):
         vectors = TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
     advance(len(texts))

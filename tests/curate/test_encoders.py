@@ -38,9 +38,10 @@ def test_tfidf_gives_unit_rows_that_are_nearer_for_texts_that_share_words() -> N
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[-1]
 
 
-def test_a_pool_too_small_for_tfidf_is_told() -> None:
+@pytest.mark.parametrize("texts", [["one"], ["same", "same"], ["", " \n", "\t"]])
+def test_a_pool_too_small_for_tfidf_or_without_a_word_is_told(texts: list[str]) -> None:
     with pytest.raises(UserError, match="too small or too uniform"):
-        load_encoder("tfidf", 32).encode(["one"], lambda n: None)
+        load_encoder("tfidf", 32).encode(texts, lambda n: None)
 
 
 class TwoWords:

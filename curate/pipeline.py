@@ -251,15 +251,15 @@ def drop_near_holdout(work: Work) -> None:
 
 def require_enough(work: Work) -> None:
     """Fail with both numbers, and what removed how many, when fewer candidates remain than asked for."""
-    asked = work.config.k if work.config.token_budget is None else 1
-    if len(work.candidates) < asked:
-        raise UserError(
-            f"--k {asked} is more than the {len(work.candidates)} candidates left of {len(work.rows)} rows "
-            f"({len(work.held_out)} held out; excluded: {work.fates.excluded_sentence()}).",
-            f"Take --k {len(work.candidates)} or less, or widen the bounds."
-            if work.candidates
-            else "Widen the bounds or name a larger --dataset.",
-        )
+    left, budget = len(work.candidates), work.config.token_budget
+    if left >= (work.config.k if budget is None else 1):
+        return
+    asked = f"--k {work.config.k} is more than" if budget is None else f"--token-budget {budget} cannot be spent on"
+    raise UserError(
+        f"{asked} the {left} candidates left of {len(work.rows)} rows "
+        f"({len(work.held_out)} held out; excluded: {work.fates.excluded_sentence()}).",
+        f"Take --k {left} or less, or widen the bounds." if left else "Widen the bounds or name a larger --dataset.",
+    )
 
 
 def cluster(work: Work) -> None:

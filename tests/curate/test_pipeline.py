@@ -160,6 +160,13 @@ def test_k_larger_than_the_candidates_says_which_bound_removed_how_many(
     assert "of 483 rows (48 held out; excluded: too_long" in error
 
 
+def test_a_token_budget_without_candidates_is_told_as_such(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(pool, "--token-budget", "400", "--max-tokens", "2") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --token-budget 400 cannot be spent on the 0 candidates left of 483 rows (48 held out")
+    assert error.endswith("Widen the bounds or name a larger --dataset.\n")
+
+
 def test_a_damaged_cache_is_computed_again_and_said(
     pool: Path, tmp_path: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,7 @@ def compare(
     inputs_exist(config)
     # Missing scores are an error before anything is embedded: here only where no strategy could do without.
     work = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]))
+    configs = [replace(each, encoder=work.config.encoder) for each in configs]  # the one that "auto" stands for
     digest = digest_json([config_digest(replace(work, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
     if _existing(folder, digest):

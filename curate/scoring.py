@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,15 @@ def read_scores(model: str) -> dict[str, RowScore]:
             continue
         found[score.row_id] = score
     return found
+
+
+def digest_scores(rows: Sequence[Row], model: str) -> str:
+    """Digest of the model and of what it has scored of these rows so far: more scores are other inputs."""
+    from curate.artifact import digest_json
+
+    scores = read_scores(model)
+    known = [astuple(scores[row_id]) for row_id in sorted({row.row_id for row in rows} & scores.keys())]
+    return digest_json([model_identity(model), known])
 
 
 def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict[str, NDArray[np.float64]]:

@@ -22,19 +22,22 @@ _PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target")
 
 
 def config_digest(work: Work) -> str:
-    """Digest of the config and of every input by content: what a selection's name and its reuse depend on."""
+    """Digest of the config and of every input by content: what a selection's name and its reuse depend on.
+
+    The order of the pool counts: `decisions.parquet` tells rows by their place in it, and `first` picks by it.
+    """
     from curate.encoders import encoder_identity
-    from curate.scoring import model_identity
+    from curate.scoring import digest_scores
     from curate.strategies import STRATEGIES
 
     needs = STRATEGIES[work.config.strategy].needs
-    scores = [model_identity(work.config.score_model)] if "scores" in needs else []
+    scores = [digest_scores(work.rows, work.config.score_model)] if "scores" in needs else []
     settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
     others = [record.sha256 for record in work.inputs[len(work.pool.inputs) :]]  # benchmarks, target
     contents = [
         *others,
         *scores,
-        work.pool.digest,
+        [row.row_id for row in work.rows],
         work.tokenizer_digest,
         work.template.text,
         encoder_identity(work.config.encoder),

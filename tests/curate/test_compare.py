@@ -186,6 +186,23 @@ def test_a_strategy_without_its_scores_names_the_command_and_the_others_stand(po
     assert other.rows == 30
 
 
+def test_scores_made_since_are_used_when_the_same_is_compared_again(
+    pool: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curate.scoring import RowScore
+    from curate.sources import load_rows
+
+    def failed() -> dict[str, bool]:
+        capsys.readouterr()
+        assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--json") == 0
+        return {each["strategy"]: each["reason"] is not None for each in json.loads(capsys.readouterr().out)["results"]}
+
+    assert failed() == {"ifd": True, "random": False}
+    scored = {row.row_id: RowScore(row.row_id, 9, 1.0, 2.0) for row in load_rows(str(pool)).rows}
+    monkeypatch.setattr("curate.scoring.read_scores", lambda model: scored)
+    assert failed() == {"ifd": False, "random": False}
+
+
 def test_a_pool_that_is_too_small_is_one_line_and_leaves_nothing(pool: Path) -> None:
     assert compare(pool, "--k", "4000", "--strategies", "random") == 1
     assert not Path("reports").exists()

@@ -113,6 +113,19 @@ def test_the_same_inputs_again_are_reused_and_other_ones_in_the_same_place_are_a
     assert "holds another selection" in capsys.readouterr().err
 
 
+def test_the_same_rows_in_another_order_are_another_selection(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    firsts = []
+    for order in (1, -1):
+        pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[::order]))
+        assert run(pool, "--k", "3", "--strategy", "first", "--holdout", "0") == 0
+        picked = read_selection(capsys.readouterr().out.strip()).selected
+        firsts.append([row.instruction for row in picked])
+    assert firsts[0] == [row["instruction"] for row in rows()[:3]]
+    assert "split a thread in SQL" in firsts[1] and not set(firsts[0]) & set(firsts[1])
+
+
 def test_datasets_loads_the_folder_with_splits_train_and_test(pool: Path, tmp_path: Path) -> None:
     import datasets
 

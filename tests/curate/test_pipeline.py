@@ -248,6 +248,16 @@ def test_inspect_says_why_a_nearest_pick_is_not_known(
     assert str(told["why_unknown"]).startswith("The vectors of this selection are no longer in the cache.")
 
 
+def test_inspect_does_not_take_another_row_for_the_one_asked_about_when_the_pool_was_shuffled_since(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[::-1]))
+    assert story(capsys, tmp_path / "s", 482)["instruction"] is None
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[:-1]))
+    assert story(capsys, tmp_path / "s", 482)["instruction"] is None
+
+
 def test_clean_cache_shows_what_there_is_and_frees_it_when_told(
     pool: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

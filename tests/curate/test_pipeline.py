@@ -126,13 +126,16 @@ def test_the_same_rows_in_another_order_are_another_selection(
     assert "split a thread in SQL" in firsts[1] and not set(firsts[0]) & set(firsts[1])
 
 
-def test_datasets_loads_the_folder_with_splits_train_and_test(pool: Path, tmp_path: Path) -> None:
+def test_datasets_loads_the_folder_with_splits_train_and_test_and_train_alone_without_a_holdout(pool: Path, tmp_path: Path) -> None:
     import datasets
 
     assert run(pool, "--k", "30", "--holdout", "20", "--out", str(tmp_path / "s")) == 0
     loaded = datasets.load_dataset(str(tmp_path / "s"), cache_dir=str(tmp_path / "c"))
     assert {name: len(split) for name, split in loaded.items()} == {"train": 30, "test": 20}
     assert loaded["train"].column_names == ["row_id", "instruction", "output", "source", "token_count"]
+    assert run(pool, "--k", "30", "--holdout", "0", "--out", str(tmp_path / "all")) == 0
+    loaded = datasets.load_dataset(str(tmp_path / "all"), cache_dir=str(tmp_path / "c"))
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 30}
 
 
 def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path, tmp_path: Path) -> None:

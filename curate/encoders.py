@@ -82,7 +82,8 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
         static = load_static(identity)
         return Encoder(name, digest_json([identity]), lambda texts, advance: _encode_static(static, texts, advance))
     model = _load_sentence_transformer(minilm_source() if name == MINILM else name)
-    revision = getattr(model[0].auto_model.config, "_commit_hash", None)
+    transformer = getattr(model[0], "auto_model", None)  # a model of word vectors has none
+    revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
     return Encoder(
         name,
         digest_json([identity, revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),

@@ -44,6 +44,19 @@ def test_a_pool_too_small_for_tfidf_or_without_a_word_is_told(texts: list[str]) 
         load_encoder("tfidf", 32).encode(texts, lambda n: None)
 
 
+def test_a_sentence_transformers_model_of_word_vectors_is_an_encoder_too(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "sort": 1, "list": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    table = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=np.float32)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)]).save(str(tmp_path / "words"))
+    vectors = load_encoder(str(tmp_path / "words"), 2).encode(["sort list", "mail", "sort"], lambda n: None)
+    assert vectors.tolist() == [[0.5, 0.5, 0], [0, 0, 1], [1, 0, 0]]
+
+
 class TwoWords:
     """Stands in for the static model: counts two words, so most texts have no known token."""
 

@@ -129,6 +129,9 @@ def compare(
     compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, typed_command("curate"))
     say(compared.config["headline"])
     columns_table(*comparison_table(compared))
+    for result in compared.results:
+        if result.reason is not None:
+            say(f"{result.strategy} picked nothing: {result.reason}")
     print_result(compared.as_record() if as_json else compared.path / "index.html")
 
 

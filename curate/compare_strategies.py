@@ -129,7 +129,7 @@ def measure_all(work: Work, candidates: Candidates, picked: dict[str, Picks | st
     """One result a strategy, in the order given; every one failing is an error."""
     done = {name: set(p.indices.tolist()) for name, p in picked.items() if not isinstance(p, str)}
     if not done:
-        raise UserError(f"No strategy could pick: {next(str(p) for p in picked.values())}", "Lower --k.")
+        raise UserError(f"No strategy could pick. {'; '.join(f'{name}: {why}' for name, why in picked.items())}")
     results = []
     for name, picks in picked.items():
         if isinstance(picks, str):
@@ -237,7 +237,7 @@ def _write(
 
 
 def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The heads and rows of the table for a terminal."""
+    """The heads and rows of the table for a terminal: the strategies that picked."""
     from curate.page import format_count, format_number
 
     heads = [
@@ -245,10 +245,7 @@ def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
         "clusters", "evenness", f"pairs\nfrom {CLOSE_COSINE}", "seconds",
     ]  # fmt: skip
     rows = []
-    for r in compared.results:
-        if r.reason is not None:
-            rows.append([r.strategy, r.reason, *[""] * (len(heads) - 2)])
-            continue
+    for r in (result for result in compared.results if result.reason is None):
         rows.append(
             [
                 r.strategy,

@@ -179,11 +179,24 @@ def test_a_strategy_that_cannot_pick_says_why_and_the_others_stand(pool: Path, m
     )
 
 
-def test_a_strategy_without_its_scores_names_the_command_and_the_others_stand(pool: Path) -> None:
+def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the_others_stand(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
     first, other = read_comparison(Path("c")).results
     assert "have no score by smollm2-135m yet. Run: curate score" in str(first.reason)
     assert other.rows == 30
+    table, told = capsys.readouterr().err.rsplit("\nifd picked nothing: ", 1)
+    assert told.strip() == first.reason
+    assert max(map(len, table.splitlines())) < 140
+
+
+def test_where_no_strategy_can_pick_each_says_why(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(pool, "--k", "30", "--strategies", "rds", "--out", "c") == 1
+    assert capsys.readouterr().err == (
+        "error: No strategy could pick. rds: Strategy rds picks near a target set, and there is none. "
+        "Name a file of rows: --target FILE\n"
+    )
 
 
 def test_scores_made_since_are_used_when_the_same_is_compared_again(

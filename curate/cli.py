@@ -168,7 +168,7 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         return
     for name, entry in STRATEGIES.items():
         needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
-        print(f"{name:<20} {entry.help}{needs}")
+        print(f"{name:<20} {entry.help}{needs} ({entry.source})")
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
 

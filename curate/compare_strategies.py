@@ -214,7 +214,9 @@ def _write(
     data = build_page_data(work, candidates, places, results, folder.name, (told, second))
     write_json(folder / RECORD, {"schema": SCHEMA, "headline": told, "results": [asdict(r) for r in results]})
     write_text(folder / PAGE, render_comparison_page(data))
-    facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), ("k", str(work.config.k))]
+    budget = work.config.token_budget
+    size = ("k", f"{work.config.k:,}") if budget is None else ("Token budget", f"{budget:,}")
+    facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), size]
     write_manifest(
         folder,
         schema=SCHEMA,

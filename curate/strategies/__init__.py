@@ -138,7 +138,7 @@ STRATEGIES: dict[str, Strategy] = {
     "kmeans": Strategy(
         _from("kmeans"),
         "every cluster an equal share, at random inside it (the default)",
-        "stratified sampling with equal allocation: Cochran, Sampling Techniques, 1977, chapter 5",
+        "equal allocation: Cochran, 1977",
         frozenset({"clusters"}),
     ),
     "kmeans-centroid": Strategy(

@@ -191,6 +191,12 @@ def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the
     assert max(map(len, table.splitlines())) < 140
 
 
+def test_a_comparison_by_token_budget_is_listed_with_its_budget_and_no_k(pool: Path) -> None:
+    assert compare(pool, "--token-budget", "2000", "--strategies", "random") == 0
+    listed = Path("reports/index.html").read_text()
+    assert "Token budget: 2,000" in listed and "k: 1" not in listed
+
+
 def test_where_no_strategy_can_pick_each_says_why(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(pool, "--k", "30", "--strategies", "rds", "--out", "c") == 1
     assert capsys.readouterr().err == (

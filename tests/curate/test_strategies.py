@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from curate.budget import pick_rows
+from curate.cli import main
 from curate.errors import UserError
 from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
 
@@ -196,3 +197,14 @@ def test_a_wrong_option_is_named_with_what_is_allowed(strategy: str, pair: str, 
         parse_options(strategy, [pair])
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_curate_strategies_lists_each_on_a_line_with_what_it_needs_its_source_and_its_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["strategies"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == list(STRATEGIES)
+    at = next(i for i, line in enumerate(lines) if line.startswith("deita "))
+    assert lines[at].endswith("leaving out what is like a pick [needs embeddings, scores] (arXiv 2312.15685)")
+    assert lines[at + 1].strip() == "threshold=0.9  cosine from which a row is too like a pick"

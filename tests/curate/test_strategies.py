@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.budget import pick_rows
+from curate.budget import pick_rows, pick_tokens
 from curate.cli import main
 from curate.errors import UserError
 from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
@@ -111,6 +111,15 @@ def test_facility_location_is_within_its_bound_and_the_bound_above_the_best(roun
         assert value / 14 == pytest.approx(float(note.split("pick ")[1].split(";")[0]), abs=1e-4)
         assert value <= best + 1e-6 <= bound + 1e-3
         assert value >= (1 - 1 / np.e) * best
+
+
+def test_a_token_budget_leaves_no_note_about_rows_that_were_drawn_and_not_taken() -> None:
+    candidates = pool(60)
+    select = STRATEGIES["facility-location"].bind({})
+    some = pick_tokens(select, candidates, 4000, np.random.default_rng(0), 1.0)
+    assert len(some.indices) < 60 and some.notes == []
+    whole = pick_tokens(select, candidates, int(candidates.token_counts.sum()), np.random.default_rng(0), 1.0)
+    assert len(whole.indices) == 60 and "no 60 picks can exceed" in whole.notes[0]
 
 
 def test_facility_location_reaches_exact_greedy_whatever_rows_it_is_valued_on() -> None:

@@ -13,6 +13,7 @@ from curate.budget import pick_rows, pick_tokens
 from curate.cli import main
 from curate.errors import UserError
 from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
+from curate.strategies.learned_centroids import TEMPERATURE, _gradient
 
 
 def unit(rows: Any) -> Any:
@@ -166,6 +167,60 @@ def test_density_keeps_every_clusters_share_and_thins_dense_regions() -> None:
     picks = run("density", candidates, 100).indices
     assert np.bincount(candidates.labels[picks]).tolist() == [80, 20]
     assert (picks < 300).sum() < 50  # 60 of 80 would be the dense rows' share
+
+
+def test_semdedup_keeps_what_one_threshold_leaves_of_every_cluster() -> None:
+    candidates = pool(120)
+    picks = set(run("semdedup", candidates, 50).indices.tolist())
+    repeated = np.full(120, -2.0)
+    for c in range(3):
+        members = np.flatnonzero(candidates.labels == c)
+        outermost_first = members[np.argsort(candidates.embeddings[members] @ candidates.centres[c])]
+        for t in range(1, len(members)):
+            earlier = candidates.embeddings[outermost_first[:t]]
+            repeated[outermost_first[t]] = (earlier @ candidates.embeddings[outermost_first[t]]).max()
+    threshold = sorted(repeated)[50] - 1e-5
+    assert picks == set(np.flatnonzero(repeated < threshold).tolist())
+
+
+def test_deita_goes_down_the_scores_and_leaves_out_what_is_like_a_pick_until_nothing_differs() -> None:
+    candidates = pool(120)
+    ifd = candidates.scores["ifd"]
+    ranked = sorted(np.flatnonzero(ifd < 1), key=lambda i: -ifd[i]) + sorted(np.flatnonzero(ifd >= 1), key=ifd.item)
+    kept: list[int] = []
+    for i in ranked:
+        if not kept or (candidates.embeddings[kept] @ candidates.embeddings[i]).max() < 0.8:
+            kept.append(int(i))
+    picks = run("deita", candidates, len(kept) + 3, threshold=0.8)
+    others = [int(i) for i in ranked if i not in kept]
+    assert picks.indices.tolist() == kept + others[:3]
+    assert picks.notes == [f"deita: only {len(kept)} rows differ by cosine 0.8; 3 more were taken by score alone."]
+
+
+def test_rds_lets_each_target_row_in_turn_take_the_row_most_like_it_that_is_left() -> None:
+    candidates = pool(60)
+    assert candidates.target is not None
+    cosine = candidates.target @ candidates.embeddings.T
+    expected: list[int] = []
+    for turn in range(40):
+        expected.append(next(int(i) for i in np.argsort(-cosine[turn % 3]) if i not in expected))
+    assert run("rds", candidates, 40).indices.tolist() == expected
+
+
+def test_learned_centroids_go_down_the_gradient_of_the_loss_in_the_text() -> None:
+    candidates = pool(60, 5)
+    vectors, points = candidates.embeddings.astype(np.float64), candidates.embeddings[:7].astype(np.float64) * 0.9
+
+    def loss(at: Any) -> float:
+        apart = np.exp(at @ at.T / TEMPERATURE) * (1 - np.eye(7))
+        return float(-(vectors @ at.T).max(axis=1).mean() / TEMPERATURE + np.log(apart.sum(axis=1)).mean())
+
+    gradient = _gradient(candidates.embeddings, points, np.random.default_rng(0))
+    for place in np.ndindex(points.shape):
+        step = np.zeros_like(points)
+        step[place] = 1e-6
+        slope = (loss(points + step) - loss(points - step)) / 2e-6
+        assert gradient[place] == pytest.approx(slope, rel=1e-3, abs=1e-3)
 
 
 def test_length_matched_has_the_pools_lengths_and_longest_and_shortest_its_ends() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,15 +84,19 @@ def parse_strategies(given: str) -> list[str]:
 
 
 def compare(
-    config: SelectConfig, strategies: Sequence[str], out: Path | None = None, command: Sequence[str] = ()
+    config: SelectConfig,
+    strategies: Mapping[str, Mapping[str, Any]],
+    out: Path | None = None,
+    command: Sequence[str] = (),
 ) -> Comparison:
-    """The finished comparison of `strategies` on the pool of `config`, made or, where the same exists, reused."""
+    """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
+    exists, reused."""
     from curate.config import inputs_exist
     from curate.pipeline import build_candidates, find_candidates, load
     from curate.strategies import STRATEGIES
     from curate.write_selection import config_digest
 
-    configs = [replace(config, strategy=name, strategy_options={}) for name in strategies]
+    configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
     for each in configs:
         each.check()
     inputs_exist(config)
@@ -111,7 +115,7 @@ def compare(
         picked[each.strategy] = _try(work, each, candidates)
         work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
     results = measure_all(work, candidates, picked)
-    _write(work, candidates, picked, results, folder, digest, command)
+    _write(work, candidates, picked, results, folder, digest, command, strategies)
     return read_comparison(folder)
 
 
@@ -203,6 +207,7 @@ def _write(
     folder: Path,
     digest: str,
     command: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Record, page, manifest, and the index that lists it."""
     from curate.comparison_page import build_page_data, render_comparison_page
@@ -211,7 +216,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     told, second = headline(results, len(candidates))
     places = {name: picks.indices.tolist() for name, picks in picked.items() if not isinstance(picks, str)}
-    data = build_page_data(work, candidates, places, results, folder.name, (told, second))
+    data = build_page_data(work, candidates, places, results, folder.name, (told, second), options)
     write_json(folder / RECORD, {"schema": SCHEMA, "headline": told, "results": [asdict(r) for r in results]})
     write_text(folder / PAGE, render_comparison_page(data))
     budget = work.config.token_budget
@@ -224,6 +229,7 @@ def _write(
         config={
             **work.config.as_record(),
             "strategy": [r.strategy for r in results],
+            "strategy_options": {name: dict(given) for name, given in options.items() if given},
             "comparison_digest": digest,
             "headline": told,
             "second": second,

@@ -146,6 +146,20 @@ def test_the_figures_are_those_of_the_selection_that_select_writes(
     assert 1 - result["mean_distance"] == pytest.approx(coverage["mean_cosine_to_nearest_pick"], abs=1e-4)
 
 
+def test_options_reach_the_strategies_that_take_them_and_the_command_on_the_page(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {}
+    for relevance in ("0.0", "1.0"):
+        option = ("--strategy-option", f"relevance={relevance}")
+        assert compare(pool, "--k", "20", "--strategies", "random,mmr", *option, "--out", relevance, "--json") == 0
+        made[relevance] = json.loads(capsys.readouterr().out)["results"]
+        assert read_comparison(Path(relevance)).config["strategy_options"] == {"mmr": {"relevance": float(relevance)}}
+        assert f"--strategy-option relevance={relevance}" in (Path(relevance) / "index.html").read_text()
+    assert made["0.0"][0]["mean_distance"] == made["1.0"][0]["mean_distance"]
+    assert made["0.0"][1]["vendi_score"] > made["1.0"][1]["vendi_score"]
+
+
 def test_the_same_again_is_reused_and_another_in_its_place_is_an_error(
     pool: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

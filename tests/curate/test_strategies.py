@@ -249,7 +249,8 @@ def test_first_follows_the_pool_and_random_grows_with_k() -> None:
     [
         ("random", "rounds=5", "rounds belongs to facility-location, ifd-facility."),
         ("mmr", "relevanc=1", 'takes no option "relevanc=1". Did you mean "relevance"?'),
-        ("mmr", "relevance", 'takes no option "relevance"'),
+        ("mmr", "relevance", "relevance= is not a number. Example: relevance=0.5"),
+        ("kmeans", "much=1", 'Strategy kmeans takes no option "much=1". There is none.'),
         ("mmr", "relevance=much", "relevance=much is not a number. Example: relevance=0.5"),
         ("mmr", "relevance=1.5", "relevance=1.5 is out of range. Allowed: 0.0 to 1.0."),
         ("dpp", "bandwidth=nan", "bandwidth=nan is out of range"),
@@ -258,9 +259,22 @@ def test_first_follows_the_pool_and_random_grows_with_k() -> None:
 )  # fmt: skip
 def test_a_wrong_option_is_named_with_what_is_allowed(strategy: str, pair: str, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_options(strategy, [pair])
+        parse_options([strategy], [pair])
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_pair_is_for_every_compared_strategy_that_takes_it_and_for_one_at_least() -> None:
+    assert parse_options(["random", "facility-location", "ifd-facility"], ["rounds=0", "share=0.5"]) == {
+        "random": {},
+        "facility-location": {"rounds": 0},
+        "ifd-facility": {"rounds": 0, "share": 0.5},
+    }
+    with pytest.raises(UserError) as caught:
+        parse_options(["random", "facility-location"], ["threshold=0.5"])
+    assert str(caught.value) == (
+        'None of random, facility-location takes the option "threshold=0.5". threshold belongs to deita.'
+    )
 
 
 def test_curate_strategies_lists_each_on_a_line_with_what_it_needs_its_source_and_its_options(

@@ -259,7 +259,9 @@ def require_enough(work: Work) -> None:
     raise UserError(
         f"{asked} the {left} candidates left of {len(work.rows)} rows "
         f"({len(work.held_out)} held out; excluded: {work.fates.excluded_sentence()}).",
-        f"Take --k {left} or less, or widen the bounds." if left else "Widen the bounds or name a larger --dataset.",
+        f"Take --k {left} or less, widen the bounds, or raise --near-duplicate."
+        if left
+        else "Widen the bounds, raise --near-duplicate, or name a larger --dataset.",
     )
 
 

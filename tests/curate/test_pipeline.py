@@ -153,11 +153,12 @@ def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path
         (["--min-tokens", "9", "--max-tokens", "8"], 2, "--min-tokens 9 is above --max-tokens 8"),
         (["--dataset", "nowhere.jsonl"], 1, "nowhere.jsonl does not exist"),
         (["--columns", "instruction=ask,output=output"], 1, 'has no column "ask". Its columns: instruction, output.'),
-        (["--prompt-template", "none.txt"], 1, "The prompt template none.txt does not exist"),
+        (["--prompt-template", "none.txt"], 1, "The file none.txt of --prompt-template does not exist. Check"),
         (["--near-duplicate", "1.5"], 2, "--near-duplicate is 1.5; allowed: above 0, up to 1"),
         (["--no-such"], 2, "No such option"),
         (["--clean", "parsed"], 2, 'Unknown check "parsed" in --clean. Did you mean "parse"?'),
-        (["--decontaminate", "none.jsonl"], 1, "The benchmark file none.jsonl of --decontaminate does not exist"),
+        (["--decontaminate", "none.jsonl"], 1, "The file none.jsonl of --decontaminate does not exist"),
+        (["--decontaminate", "."], 1, "The file . of --decontaminate is a folder."),
     ],
 )
 def test_bad_input_is_one_line_with_the_next_step_and_leaves_nothing(
@@ -180,7 +181,7 @@ def test_a_token_budget_without_candidates_is_told_as_such(pool: Path, capsys: p
     assert run(pool, "--token-budget", "400", "--max-tokens", "2") == 1
     error = capsys.readouterr().err
     assert error.startswith("error: --token-budget 400 cannot be spent on the 0 candidates left of 483 rows (48")
-    assert error.endswith("Widen the bounds or name a larger --dataset.\n")
+    assert error.endswith("Widen the bounds, raise --near-duplicate, or name a larger --dataset.\n")
 
 
 def test_a_damaged_cache_is_computed_again_and_said(

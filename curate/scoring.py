@@ -72,10 +72,16 @@ def read_scores(model: str) -> dict[str, RowScore]:
 
 
 def digest_scores(rows: Sequence[Row], model: str) -> str:
-    """Digest of the model and of what it has scored of these rows so far: more scores are other inputs."""
+    """Digest of the model and of what it has scored of these rows so far: more scores are other inputs.
+
+    A model that is not installed has scored nothing; that it is missing is said where its scores are asked for.
+    """
     from curate.artifact import digest_json
 
-    scores = read_scores(model)
+    try:
+        scores = read_scores(model)
+    except UserError:
+        return digest_json([model, []])
     known = [astuple(scores[row_id]) for row_id in sorted({row.row_id for row in rows} & scores.keys())]
     return digest_json([model_identity(model), known])
 

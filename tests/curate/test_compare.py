@@ -211,6 +211,20 @@ def test_a_comparison_by_token_budget_is_listed_with_its_budget_and_no_k(pool: P
     assert "Token budget: 2,000" in listed and "k: 1" not in listed
 
 
+def test_without_the_scoring_model_only_the_strategies_that_need_it_pick_nothing(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curate.errors import UserError
+
+    def absent(model: str) -> str:
+        raise UserError(f"The embedded model {model} is not installed.", "Install it.")
+
+    monkeypatch.setattr("curate.scoring.model_identity", absent)
+    assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
+    first, other = read_comparison(Path("c")).results
+    assert (first.reason, other.rows) == ("The embedded model smollm2-135m is not installed. Install it.", 30)
+
+
 def test_where_no_strategy_can_pick_each_says_why(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(pool, "--k", "30", "--strategies", "rds", "--out", "c") == 1
     assert capsys.readouterr().err == (

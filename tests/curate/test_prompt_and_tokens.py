@@ -30,6 +30,12 @@ def test_a_template_file_must_hold_the_slot_once(tmp_path: Path) -> None:
         load_prompt_template(path)
 
 
+def test_a_template_saved_on_windows_is_the_same_template(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"\xef\xbb\xbfTask:\r\n{instruction}\r\nAnswer:\r\n")
+    assert load_prompt_template(path).render("x") == "Task:\nx\nAnswer:\n"
+
+
 def test_llama_example_has_start_prompt_newline_output_end(shared_data: Path) -> None:
     tokenizer = load_tokenizer("meta-llama/Llama-2-7b-hf", str(shared_data / "llama2-tokenizer"))
     (example,) = encode_examples(tokenizer, RAW, [("Say hi", "hi\nthere")])

@@ -333,6 +333,29 @@ def test_the_holdout_is_the_same_whatever_is_cleaned_and_never_repeated_among_th
     assert len(digests) == 1
 
 
+def test_rows_outside_the_token_bounds_are_excluded_with_their_count_and_the_bound(pool: Path, tmp_path: Path) -> None:
+    bounds = ["--min-tokens", "17", "--max-tokens", "64"]
+    assert run(pool, "--k", "30", *bounds, "--holdout", "0", "--clean", "none", "--out", str(tmp_path / "s")) == 0
+    for d in pyarrow.parquet.read_table(tmp_path / "s" / "decisions.parquet").to_pylist():
+        n = d["token_count"]
+        if n < 17 or n > 64:
+            expected = ("too_short", f"{n} tokens, bound 17") if n < 17 else ("too_long", f"{n} tokens, bound 64")
+            assert (d["reason"], d["detail"]) == expected
+        else:
+            assert d["fate"] in ("selected", "not_picked") or d["reason"] == "near_duplicate"
+
+
+def test_copies_of_a_held_out_row_are_excluded_even_where_exact_duplicates_may_stay(pool: Path, tmp_path: Path) -> None:
+    copies = [{"instruction": row["instruction"] + " ", "output": row["output"]} for row in rows()[:480]]
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[:480] + copies))
+    assert run(pool, "--k", "30", "--clean", "none", "--holdout", "20", "--out", str(tmp_path / "s")) == 0
+    decisions = pyarrow.parquet.read_table(tmp_path / "s" / "decisions.parquet").to_pylist()
+    held_out = {d["row_index"] for d in decisions if d["fate"] == "held_out"}
+    copied = [d["row_index"] for d in decisions if (d["reason"], d["detail"]) == ("duplicate", "of a held-out row")]
+    assert len(held_out) == 20
+    assert sorted(copied) == sorted((i + 480) % 960 for i in held_out)
+
+
 def test_strategies_of_one_seed_draw_independently_of_each_other(pool: Path, tmp_path: Path) -> None:
     picked = []
     for strategy in ("random", "kmeans", "length-matched"):

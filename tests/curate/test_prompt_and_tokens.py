@@ -46,7 +46,7 @@ def test_llama_example_has_start_prompt_newline_output_end(shared_data: Path) ->
     assert encode_prompt(tokenizer, RAW, "Say hi") == example.input_ids[:4]
 
 
-def test_counts_are_the_lengths_of_the_encoded_examples(shared_data: Path) -> None:
+def test_counts_are_the_lengths_of_the_encoded_examples() -> None:
     tokenizer = load_tokenizer("smollm2-135m")
     pairs = [("Sort a list", "sorted(x)"), ("", "x"), ("é \ud800", "a\0b"), ("long " * 500, "y" * 3000)]
     lengths = [len(example.input_ids) for example in encode_examples(tokenizer, RAW, pairs)]

@@ -12,6 +12,7 @@ import pytest
 from curate.budget import pick_rows, pick_tokens
 from curate.cli import main
 from curate.errors import UserError
+from curate.neighbours import nearest
 from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
 from curate.strategies.learned_centroids import TEMPERATURE, _gradient
 
@@ -195,6 +196,37 @@ def test_deita_goes_down_the_scores_and_leaves_out_what_is_like_a_pick_until_not
     others = [int(i) for i in ranked if i not in kept]
     assert picks.indices.tolist() == kept + others[:3]
     assert picks.notes == [f"deita: only {len(kept)} rows differ by cosine 0.8; 3 more were taken by score alone."]
+
+
+def test_perplexity_and_kmeans_ifd_take_the_largest_and_kmeans_ifd_the_same_part_of_every_cluster() -> None:
+    candidates = pool(60)
+    perplexity, ifd = candidates.scores["perplexity"], candidates.scores["ifd"]
+    assert run("perplexity", candidates, 9).indices.tolist() == np.argsort(-perplexity)[:9].tolist()
+    picks = run("kmeans-ifd", candidates, 30).indices
+    for c in range(3):
+        mine = sorted(ifd[picks[candidates.labels[picks] == c]])
+        members = sorted(ifd[candidates.labels == c])
+        assert len(mine) == pytest.approx(len(members) / 2, abs=0.5)
+        assert mine == members[-len(mine) :]
+
+
+def test_ifd_facility_covers_the_most_difficult_part_and_no_other_row() -> None:
+    candidates = pool(100)
+    ifd = candidates.scores["ifd"]
+    difficult = sorted(np.flatnonzero(ifd < 1), key=lambda i: -ifd[i])[:20]
+    picks = run("ifd-facility", candidates, 8)
+    assert set(picks.indices.tolist()) <= set(difficult)
+    assert picks.notes[0] == "ifd-facility: 20 of 100 rows are the difficult part."
+
+
+def test_the_nearest_row_is_found_in_whatever_block_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.neighbours._BLOCK", 16)
+    monkeypatch.setattr("curate.neighbours._OTHERS", 7)
+    vectors = pool(50).embeddings
+    place, cosine = nearest(vectors, vectors[:40])
+    whole = vectors @ vectors[:40].T
+    assert place.tolist() == whole.argmax(axis=1).tolist()
+    assert cosine == pytest.approx(whole.max(axis=1), abs=1e-6)
 
 
 def test_rds_lets_each_target_row_in_turn_take_the_row_most_like_it_that_is_left() -> None:

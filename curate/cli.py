@@ -230,6 +230,7 @@ def inspect(
             ),
         ],
     )
+    print_result(found.path)
 
 
 @app.command(

@@ -216,6 +216,18 @@ def test_inspect_tells_why_a_row_was_dropped_and_its_nearest_pick(
     assert lines[4] == f"  nearest pick: {told['nearest_pick']}, cosine {told['nearest_cosine']:.4f}"
 
 
+def test_inspect_prints_the_folder_it_explains_and_the_counts_beside_it(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30") == 0
+    made = capsys.readouterr().out
+    assert main(["inspect"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == made
+    told = {" ".join(line.split()) for line in printed.err.splitlines()}
+    assert {"pool 483", "selected 30", "excluded: too_long 1", "source rows.jsonl 30"} <= told
+
+
 def test_inspect_finds_the_nearest_pick_of_a_pick_among_the_others(
     pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

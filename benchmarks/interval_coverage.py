@@ -127,6 +127,41 @@ def hierarchical(n_draws: int, n_seeds: int) -> Callable[[Generator], Bounds]:
     return draw
 
 
+YES_NO_EFFECT = 0.5  # between two strategies, in log-odds of a clean answer
+YES_NO_SPREADS = (1.5, 0.5, 0.3)  # of the prompts, of a strategy's taste in prompts, of its draws
+
+
+def clean_answers(rng: Generator, n_draws: int, effect: float) -> list[MeasuredRun]:
+    """Runs of two strategies on the same 72 prompts, each answered cleanly or not."""
+    prompts, tastes, draws = YES_NO_SPREADS
+    ease = rng.normal(0.5, prompts, 72)
+    runs = []
+    for name, level in (("a", 0.0), ("b", effect)):
+        taste = rng.normal(level, tastes, 72)
+        for draw in range(n_draws):
+            chance = 1 / (1 + np.exp(-(ease + taste + rng.normal(0, draws))))
+            clean = (rng.random(72) < chance).astype(float)
+            runs.append(MeasuredRun(f"{name}{draw}", name, f"{name}{draw}", 0, dict(enumerate(clean))))
+    return runs
+
+
+def _clean_truth() -> float:
+    log_odds = np.random.default_rng(0).normal(0.5, math.hypot(*YES_NO_SPREADS), 2_000_000)
+    return float((1 / (1 + np.exp(-log_odds - YES_NO_EFFECT)) - 1 / (1 + np.exp(-log_odds))).mean())
+
+
+CLEAN_TRUTH = _clean_truth()
+
+
+def hierarchical_yes_no(n_draws: int) -> Callable[[Generator], Bounds]:
+    def draw(rng: Generator) -> Bounds:
+        runs = clean_answers(rng, n_draws, YES_NO_EFFECT)
+        pair = compare_strategies(runs, higher_is_better=True, bounds=(0.0, 1.0)).pairs[0]
+        return pair.low, pair.high, CLEAN_TRUTH
+
+    return draw
+
+
 def equivalent(rng: Generator) -> Bounds:
     """A strategy worth 40,000 random tokens; random selections at four budgets, three draws each."""
 
@@ -149,6 +184,9 @@ COVERAGE: dict[str, Callable[[Generator], Bounds]] = {
     "hierarchical, 3 draws": hierarchical(3, 1),
     "hierarchical, 3 draws of 2 seeds": hierarchical(3, 2),
     "hierarchical, 6 draws": hierarchical(6, 1),
+    "hierarchical yes/no, 2 draws": hierarchical_yes_no(2),
+    "hierarchical yes/no, 3 draws": hierarchical_yes_no(3),
+    "hierarchical yes/no, 6 draws": hierarchical_yes_no(6),
     "random-equivalent": equivalent,
 }
 
@@ -196,6 +234,18 @@ def strategy_false_alarms(repeats: int, seed: int) -> dict[str, float]:
     return {"by_draws": by_draws / repeats, "by_rows_of_one_draw": by_rows / repeats}
 
 
+def clean_answer_false_alarms(repeats: int, seed: int) -> dict[str, float]:
+    """The same for yes and no: two equal strategies of 3 draws, by draws, and by the prompts of one draw each."""
+    rng = np.random.default_rng(seed)
+    by_draws = by_prompts = 0
+    for _ in range(repeats):
+        runs = clean_answers(rng, 3, 0.0)
+        by_draws += compare_strategies(runs, higher_is_better=True).pairs[0].winner is not None
+        one = {run.strategy: run.values for run in runs if run.draw.endswith("0")}
+        by_prompts += compare_runs(one, higher_is_better=True)[0].winner is not None
+    return {"by_draws": by_draws / repeats, "by_prompts_of_one_draw": by_prompts / repeats}
+
+
 def standard_error_ratio(seed: int, repeats: int = 200) -> float:
     """Standard error of an unpaired comparison over that of the paired one, on runs that share their rows' losses."""
     rng = np.random.default_rng(seed)
@@ -228,6 +278,7 @@ def main() -> None:
         },
         "false_alarms": false_alarms(args.repeats // 2, args.seed),
         "strategy_false_alarms": strategy_false_alarms(args.repeats, args.seed),
+        "clean_answer_false_alarms": clean_answer_false_alarms(args.repeats // 2, args.seed),
         "standard_error_ratio": round(standard_error_ratio(args.seed), 2),
     }
     print(json.dumps(record, indent=2))

@@ -2,12 +2,15 @@
 
     python benchmarks/kernel_check.py [--tokens 8192]
 
-Errors are norms, ||kernel - plain in float32|| / ||plain in float32||; bfloat16 rounds each result by up to 2^-8.
+The error is that of the worst row, ||kernel - plain in float32|| / ||plain in float32||, body and tail apart: a wrong
+tail of one row is nothing beside the norm of the whole. bfloat16 rounds a result by up to 2^-8. A kernel that ever
+gives other bits for the same tensors has the error infinity.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -17,12 +20,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-BOUND = {"float32": 1e-5, "bfloat16": 4e-3}
+BOUND = {"float32": 1e-5, "bfloat16": 6e-3}
 SMALL = {"tokens": 70, "hidden": 96, "middle": 160, "heads": 3, "kv_heads": 1, "width": 32, "vocabulary": 5000}
+# Blocks of tokens that are not full and loops of several rounds, as in a real batch.
+UNEVEN = {"tokens": 1998, "hidden": 640, "middle": 1408, "heads": 4, "kv_heads": 2, "width": 128, "vocabulary": 5000}
+TAILS = (64, 128)
+REPEATS = 40
 LLAMA2_7B = {"hidden": 4096, "middle": 11008, "heads": 32, "kv_heads": 32, "width": 128, "vocabulary": 32000}
 
 
-def cases(device: str, dtype: Any, sizes: dict[str, int]) -> dict[str, tuple[list[Any], Callable[..., Any], int]]:
+def cases(
+    device: str, dtype: Any, sizes: dict[str, int], tail: int
+) -> dict[str, tuple[list[Any], Callable[..., Any], int]]:
     """Name -> (tensors, call(module, *tensors) -> what it wrote, bytes a perfect kernel moves)."""
     import torch
 
@@ -31,7 +40,7 @@ def cases(device: str, dtype: Any, sizes: dict[str, int]) -> dict[str, tuple[lis
     def draw(*shape: int) -> Any:
         return torch.randn(*shape, device=device, dtype=dtype, generator=generator)
 
-    m, h, i, tail = sizes["tokens"], sizes["hidden"], sizes["middle"], 64
+    m, h, i = sizes["tokens"], sizes["hidden"], sizes["middle"]
     q_heads, kv_heads, d = sizes["heads"], sizes["kv_heads"], sizes["width"]
     length = m // 2
     angles = torch.rand(1, length, d // 2, device=device, generator=generator) * 6
@@ -105,26 +114,44 @@ def cases(device: str, dtype: Any, sizes: dict[str, int]) -> dict[str, tuple[lis
     }  # fmt: skip
 
 
-def check_all(device: str, sizes: dict[str, int] | None = None, timed: bool = False) -> dict[str, tuple[float, float]]:
-    """Name -> (relative error, bound it must stay under); timings are printed as they are measured."""
+def check_all(device: str, sizes: dict[str, int], timed: bool = False) -> dict[str, tuple[float, float]]:
+    """Name -> (error, bound it must stay under); timings are printed as they are measured."""
     import torch
 
     from finetune.kernels import fused, plain
 
     errors: dict[str, tuple[float, float]] = {}
-    for dtype in (torch.float32, torch.bfloat16) if device == "cuda" else (torch.float32,):
+    dtypes = (torch.float32, torch.bfloat16) if device == "cuda" else (torch.float32,)
+    for dtype, tail in itertools.product(dtypes, TAILS):
         bound = BOUND[str(dtype).removeprefix("torch.")]
         if device == "cuda" and dtype == torch.float32:
-            bound = 2e-3  # Triton multiplies float32 in tf32
-        for name, (tensors, call, moved) in cases(device, dtype, sizes or SMALL).items():
-            found = call(fused, *tensors).float()
+            if tail > 64:
+                continue  # float32 is never trained with these kernels, and such blocks do not fit
+            bound = 4e-3  # Triton multiplies float32 in tf32
+        for name, (tensors, call, moved) in cases(device, dtype, sizes, tail).items():
+            found = call(fused, *tensors)
             expected = call(plain, *(t.float() for t in tensors))
-            error = float((found - expected).norm() / expected.norm())
-            errors[f"{name} {dtype}"] = (error if error == error else float("inf"), bound)
+            error = worst_row(found.float(), expected, tail if "and_project" in name else 0)
+            again = [call(fused, *tensors) for _ in range(REPEATS if device == "cuda" and not timed else 1)]
+            if not all(torch.equal(found, other) for other in again):
+                error = float("inf")
+            errors[f"{name} {dtype} tail {tail}"] = (error, bound)
             if timed and dtype == torch.bfloat16:
-                print(json.dumps({"kernel": name, "error": error} | time_kernel(partial(call, fused, *tensors), moved)))
-    errors |= check_dequantize(device, timed)
-    return errors
+                times = time_kernel(partial(call, fused, *tensors), moved)
+                print(json.dumps({"kernel": name, "tail": tail, "error": error} | times))
+    return errors | check_dequantize(device, timed)
+
+
+def worst_row(found: Any, expected: Any, tail: int) -> float:
+    """Relative error of the worst row, of its body or of the `tail` columns after it; infinity where one is NaN."""
+    width = expected.shape[-1] - tail
+    worst = 0.0
+    for part in (slice(0, width), slice(width, None)):
+        a, b = (x.reshape(-1, x.shape[-1])[:, part] for x in (found, expected))
+        if a.shape[1]:
+            error = float(((a - b).norm(dim=1) / b.norm(dim=1)).max())
+            worst = max(worst, error if error == error else float("inf"))
+    return worst
 
 
 def check_dequantize(device: str, timed: bool) -> dict[str, tuple[float, float]]:
@@ -169,8 +196,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8192)
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    errors = check_all(device)
+    errors = check_all(device, SMALL)
     if device == "cuda":
+        errors |= {f"{name}, uneven": value for name, value in check_all(device, UNEVEN).items()}
         large = check_all(device, LLAMA2_7B | {"tokens": args.tokens}, timed=True)
         errors |= {f"{name} at 7B": value for name, value in large.items() if "float32" not in name}
     worst = {name: error for name, (error, bound) in errors.items() if not error <= bound}

@@ -45,7 +45,7 @@ COMPARE_EXAMPLES = """Examples:
 
   evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b
 
-  evalsuite compare ours.jsonl theirs.jsonl --json"""
+  evalsuite compare ours=a0.jsonl,a1.jsonl,a2.jsonl theirs=b0.jsonl,b1.jsonl,b2.jsonl --json"""
 
 STUDY_EXAMPLES = """Examples:
 
@@ -96,11 +96,14 @@ def report(
 
 def _show(made: Report, as_json: bool) -> None:
     """The answer and the runs in short for people; the page's path or the whole record for programs."""
-    from evaluate_suite.report_page import run_columns
+    from evaluate_suite.report_page import run_columns, strategy_columns
 
     say(made.record["headline"])
     say(made.record["second"])
     columns_table(*run_columns(made.record))
+    if made.record["strategies"]:
+        say(f"Draws x training seeds taken together, about these {made.record['strategies'][0]['scope']}:")
+        columns_table(*strategy_columns(made.record))
     print_result(made.record if as_json else made.path / "index.html")
 
 
@@ -220,7 +223,9 @@ def verdict(
 
 @app.command(epilog=COMPARE_EXAMPLES)
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="A B [...]", help="Runs, or files of task_id and passed.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="A B [...]", help="Runs, or files of task_id and passed; NAME=F,F,F: draws.")
+    ],
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""

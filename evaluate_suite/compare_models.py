@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from evaluate_suite.levels import LevelledComparison
     from evaluate_suite.random_equivalent import RandomEquivalent
 
-EVAL_LOSS, PASSED = "eval loss (nats per token)", "share passed"
+LOSS, PASSED = "eval loss (nats per token)", "share passed"
 
 
 @dataclass(frozen=True)
 class ComparedModels:
     """Each model's own estimate, every pair of them, and what else is to be known.
 
-    For runs of several draws or seeds, `strategies` has the same over strategies, and `random_equivalents` what each is
-    worth in random tokens.
+    For runs of several draws or seeds, and for files named as draws, `strategies` has the same over strategies;
+    `random_equivalents` is what each is worth in random tokens.
     """
 
     measure: str
@@ -33,17 +33,22 @@ class ComparedModels:
     random_equivalents: dict[str, RandomEquivalent] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def as_record(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+    @property
+    def winner(self) -> str | None:
+        """Who is shown to beat all others: a strategy where they are compared, else a model."""
         from evaluate_suite.comparison import overall_winner
 
+        return overall_winner(self.pairs if self.strategies is None else self.strategies.pairs)
+
+    def as_record(self) -> dict[str, Any]:
+        """As `--json` prints it."""
         levels = self.strategies
         return {
             "measure": self.measure,
             "higher_is_better": self.higher_is_better,
             "models": {name: asdict(estimate) for name, estimate in self.estimates.items()},
             "pairs": [pair.to_json() for pair in self.pairs],
-            "winner": overall_winner(self.pairs),
+            "winner": self.winner,
             "strategies": None if levels is None else asdict(levels),
             "random_equivalents": {name: found.to_json() for name, found in self.random_equivalents.items()},
             "notes": self.notes,
@@ -51,26 +56,42 @@ class ComparedModels:
 
 
 def compare_given(given: Sequence[str]) -> ComparedModels:
-    """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both."""
+    """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both.
+
+    `NAME=A.jsonl,B.jsonl` names files that are draws of the strategy NAME, each a selection and training of its own.
+    """
     if len(given) < 2:
         raise UsageError(f"There is nothing to compare with {given[0] if given else 'nothing'}.", "Name two or more.")
     files = [name for name in given if name.endswith(".jsonl")]
     if files and len(files) < len(given):
         raise UsageError("Runs and result files cannot be compared with each other.", "Name runs, or files, alone.")
-    return compare_files([Path(name) for name in files]) if files else compare_run_losses(given)
+    return compare_files([_named_files(name) for name in files]) if files else compare_run_losses(given)
 
 
-def compare_files(paths: Sequence[Path]) -> ComparedModels:
+def _named_files(given: str) -> tuple[str, list[str]]:
+    """(strategy, its files) of `NAME=A.jsonl,B.jsonl`; a file alone is a strategy of its own."""
+    name, named, files = given.partition("=")
+    if Path(given).exists() or not named or not name:
+        return given, [given]
+    return name, files.split(",")
+
+
+def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedModels:
     """Share passed by task on the tasks that all files have, paired by task; samples of a task are averaged first.
 
     With one sample a task the share has Wilson's interval and pairs McNemar's exact test; with several, the mean over
-    tasks is the unbiased pass@1, and the task is the unit of every interval and test.
+    tasks is the unbiased pass@1, and the task is the unit of every interval and test. Where a strategy has several
+    files, strategies are compared too, with the file as the unit.
     """
     from evaluate_suite.comparison import compare_runs, mean_with_interval, share_with_interval
+    from evaluate_suite.levels import MeasuredRun, compare_strategies
 
-    read = {str(path): read_passed(path) for path in paths}
-    if len(read) < len(paths):
+    strategy_of = {path: name for name, files in strategies for path in files}
+    read = {path: read_passed(Path(path)) for path in strategy_of}
+    if len(read) < sum(len(files) for _, files in strategies):
         raise UsageError("A file is named twice.", "Name each file once.")
+    if len(names := [name for name, _ in strategies]) > len(set(names)):
+        raise UsageError(f"A name is given twice ({', '.join(names)}).", "Write its files as NAME=A.jsonl,B.jsonl.")
     common = sorted(set.intersection(*(set(tasks) for tasks in read.values())))
     if not common:
         raise UserError("The files have no task_id in common.", "Compare results of the same tasks.")
@@ -90,7 +111,11 @@ def compare_files(paths: Sequence[Path]) -> ComparedModels:
         if len(tasks) > len(common)
     ]
     pairs = compare_runs(values, higher_is_better=True, unit="tasks")
-    return ComparedModels(PASSED, True, estimates, pairs, notes=notes)
+    if len(strategies) == len(read) or len(strategies) < 2:
+        return ComparedModels(PASSED, True, estimates, pairs, notes=notes)
+    runs = [MeasuredRun(path, strategy_of[path], path, None, shares) for path, shares in values.items()]
+    levels = compare_strategies(runs, higher_is_better=True, bounds=(0.0, 1.0))
+    return ComparedModels(PASSED, True, estimates, pairs, levels, notes=[*notes, *levels.notes])
 
 
 def read_passed(path: Path) -> dict[str, list[float]]:
@@ -119,6 +144,7 @@ def read_passed(path: Path) -> dict[str, list[float]]:
 def compare_run_losses(given: Sequence[str]) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
     from evaluate_suite.comparison import compare_runs, ratio_with_interval
+    from evaluate_suite.measures import EVAL_LOSS, loss_measure
     from evaluate_suite.report import ReportRequest, prepare, score_holdout
     from evaluate_suite.report_strategies import (
         compare_groups,
@@ -129,40 +155,33 @@ def compare_run_losses(given: Sequence[str]) -> ComparedModels:
 
     work = prepare(ReportRequest(given))
     score_holdout(work)
-    losses = {e.name: e.tuned_losses for e in work.evaluations}
-    weights: dict[Hashable, float] = {row.row_id: row.tokens for row in work.evaluations[0].tuned_losses}
-    values: dict[str, dict[Hashable, float]] = {
-        name: {row.row_id: row.nll for row in rows} for name, rows in losses.items()
-    }
+    measure = loss_measure(work.evaluations)
+    values = {e.name: measure.values[e.name] for e in work.evaluations}
     estimates = {
-        name: ratio_with_interval([row.nll for row in rows], [row.tokens for row in rows])
-        for name, rows in losses.items()
+        e.name: ratio_with_interval([row.nll for row in e.tuned_losses], [row.tokens for row in e.tuned_losses])
+        for e in work.evaluations
     }
-    pairs = compare_runs(values, higher_is_better=False, weights=weights)
+    pairs = compare_runs(values, higher_is_better=False, weights=measure.weights)
     groups = group_runs(work.evaluations)
-    levels = compare_groups(work.evaluations, groups)
+    levels = compare_groups(work.evaluations, groups, [measure]).get(EVAL_LOSS)
     worth = random_equivalents(work.evaluations, groups)
     notes = [*(levels.notes if levels else []), *(equivalent_sentence(name, found) for name, found in worth.items())]
     if levels is None or levels.scope != "strategies":
         notes.append("Pairs of runs are about these runs, not their strategies: the rows alone are their unit.")
-    return ComparedModels(EVAL_LOSS, False, estimates, pairs, levels, worth, notes)
+    return ComparedModels(LOSS, False, estimates, pairs, levels, worth, notes)
 
 
 def comparison_lines(compared: ComparedModels) -> list[str]:
     """The comparison as text for a terminal: estimates, pairs, strategies where there are several draws, the winner."""
-    from evaluate_suite.comparison import overall_winner
-
     lines = [compared.measure, *_estimate_lines(compared.estimates)]
     lines += ["", "second minus first", *(_pair_line(pair) for pair in compared.pairs)]
-    winner = overall_winner(compared.pairs)
     if compared.strategies is not None:
         levels = compared.strategies
         lines += ["", f"{compared.measure}, taken together (about these {levels.scope})"]
         lines += _estimate_lines(levels.estimates)
         lines += ["", "second minus first", *(_pair_line(pair) for pair in levels.pairs)]
-        winner = overall_winner(levels.pairs)
     lines += ["", *compared.notes] if compared.notes else []
-    return [*lines, "", f"Winner: {winner}." if winner else "No winner is shown."]
+    return [*lines, "", f"Winner: {compared.winner}." if compared.winner else "No winner is shown."]
 
 
 def _estimate_lines(estimates: Mapping[str, Interval]) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from evaluate_suite.plain_adapter import PlainAdapter
+from evaluate_suite.slot_cache import SlotCache, cache_cells
 
 if TYPE_CHECKING:
     import torch
@@ -15,8 +19,6 @@ if TYPE_CHECKING:
 
 CPU_BATCH = 32
 CUDA_BATCH = 192
-CPU_CACHE_BYTES = 4 * 2**30
-CUDA_CACHE_SHARE = 0.8  # of the memory free after the weights are loaded
 REFILL_SHARE = 8  # new prompts enter once one slot in eight is free: a prefill is worth its own forward pass
 PREFILL_TOKENS = 128  # a forward pass over fewer is bound by reading the weights, not by the tokens
 PADDING_SHARE = 0.25
@@ -41,63 +43,6 @@ def why_not_slots(model: Any, length: int) -> str | None:
 
 
 @dataclass
-class SlotCache:
-    """Keys and values of all layers, (rows, heads, capacity, head size); row r holds its tokens in columns 0, 1, 2 ...
-
-    No row is padded on the left: a token's column is its position, so position ids and mask follow from the row's
-    length alone, a finished row's place can be given to another prompt, and nothing ever moves. Speaks as much of
-    the cache interface of transformers as attention layers call.
-    """
-
-    rows: int
-    capacity: int
-    keys: list[torch.Tensor] = field(default_factory=list)
-    values: list[torch.Tensor] = field(default_factory=list)
-    # What the next forward pass is: rows being prefilled, or (None) one step of all rows.
-    prefill_rows: torch.Tensor | None = None
-    positions: Any = None  # (rows,) column of the step's token
-    attended: int = 0  # columns a step attends to
-    is_compileable = False
-
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store a layer's new keys and values; all it may attend to comes back."""
-        import torch
-
-        while layer >= len(self.keys):
-            shape = (self.rows, keys.shape[1], self.capacity)
-            self.keys.append(torch.zeros((*shape, keys.shape[3]), dtype=keys.dtype, device=keys.device))
-            self.values.append(torch.zeros((*shape, values.shape[3]), dtype=values.dtype, device=values.device))
-        if self.prefill_rows is not None:
-            self.keys[layer][self.prefill_rows, :, : keys.shape[2]] = keys
-            self.values[layer][self.prefill_rows, :, : keys.shape[2]] = values
-            return keys, values
-        every = torch.arange(self.rows, device=keys.device)
-        self.keys[layer][every, :, self.positions] = keys[:, :, 0]
-        self.values[layer][every, :, self.positions] = values[:, :, 0]
-        return self.keys[layer][:, :, : self.attended], self.values[layer][:, :, : self.attended]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Asked for by models that would count positions themselves; ours are always given."""
-        return 0 if self.prefill_rows is not None else self.attended - 1
-
-    def keep(self, rows: Sequence[int], capacity: int, total: int) -> None:
-        """Keep `rows`, in this order, in a cache of `total` rows and `capacity` columns."""
-        import torch
-
-        for store in (self.keys, self.values):
-            for layer, old in enumerate(store):
-                width = min(capacity, self.capacity)
-                new = torch.zeros((total, old.shape[1], capacity, old.shape[3]), dtype=old.dtype, device=old.device)
-                if rows:
-                    chosen = torch.as_tensor(list(rows), device=old.device)
-                    new[: len(rows), :, :width] = old[:, :, :width].index_select(0, chosen)
-                store[layer] = new
-        self.rows, self.capacity = total, capacity
-
-
-@dataclass
 class Slot:
     """A running prompt: which task, how many tokens are in the cache, and the ids produced so far."""
 
@@ -106,22 +51,6 @@ class Slot:
     next_id: int
     limit: int
     new_ids: list[int] = field(default_factory=list)
-
-
-def cache_cells(model: Any) -> int:
-    """How many token positions fit into the memory given to the cache."""
-    import torch
-
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    bytes_per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
-    room = CPU_CACHE_BYTES
-    if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-        reusable = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
-        room = int((free + reusable) * CUDA_CACHE_SHARE)
-    return max(1, int(room // bytes_per_token))
 
 
 def decode_in_slots(
@@ -141,7 +70,8 @@ def decode_in_slots(
     cells = cache_cells(model)
     decoder = _Decoder(model, list(stop), tasks, settings, cells)
     while waiting or decoder.active:
-        with torch.no_grad():  # never across a yield: whoever consumes the results may train
+        # Never across a yield: whoever consumes the results may train.
+        with torch.no_grad(), decoder.adapter:
             decoder.admit(waiting)
             finished = decoder.step()
         yield from finished
@@ -173,10 +103,12 @@ class _Decoder:
         self.cuda = self.device.type == "cuda"
         self.batch = settings.batch_size or (CUDA_BATCH if self.cuda else CPU_BATCH)
         self.slots: list[Slot | None] = []
-        self.cache = SlotCache(0, 0)
+        self.cache = SlotCache(0, 0, kernels=_kernels(model))
         self.uniforms: dict[int, Any] = {}
         self.graphs: dict[int, _Graph] = {}
         self.graphs_work = self.cuda
+        half = self.cuda and model.dtype.itemsize == 2
+        self.adapter = PlainAdapter(model) if half else contextlib.nullcontext()
 
     @property
     def active(self) -> int:
@@ -277,7 +209,9 @@ class _Decoder:
         if not self.cuda:
             self.cache.attended = longest
             return _step_forward(self, ids, positions)
-        self.cache.attended = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, self.cache.capacity)
+        self.cache.attended = self.cache.capacity
+        if self.cache.kernels is None:
+            self.cache.attended = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, self.cache.capacity)
         if self.graphs_work:
             graph = self.graphs.get(self.cache.attended)
             if graph is None:
@@ -302,6 +236,17 @@ class _Decoder:
         drawn = [self.uniforms[slot.task][len(slot.new_ids)] if slot else 0.0 for slot in self.slots]
         uniform = torch.tensor(drawn, dtype=torch.float64, device=logits.device)
         return sample_top_p(logits, uniform, settings.temperature, settings.top_p)
+
+
+def _kernels(model: Any) -> Any:
+    """The module `decoding_kernels` where it can serve this model, else None."""
+    import importlib.util
+
+    if model.device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    from evaluate_suite import decoding_kernels
+
+    return decoding_kernels if decoding_kernels.can_attend(model) else None
 
 
 def _uniforms(seed: int, count: int) -> Any:
@@ -336,6 +281,10 @@ def _step_forward(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor)
 
     cache, dtype = decoder.cache, decoder.model.dtype
     cache.positions = positions
+    if cache.kernels is not None:
+        unread = torch.zeros((1, 1, 1, 1), dtype=dtype, device=ids.device)  # keeps transformers from making a mask
+        with cache.kernels.slot_attention(decoder.model, positions):
+            return decoder._forward(ids, unread, positions[:, None])
     beyond = torch.arange(cache.attended, device=ids.device) > positions[:, None]
     mask = torch.zeros(beyond.shape, dtype=dtype, device=ids.device).masked_fill(beyond, torch.finfo(dtype).min)
     return decoder._forward(ids, mask[:, None, None, :], positions[:, None])

@@ -40,8 +40,9 @@ class Scored:
 
 def build_report_data(work: Work, name: str) -> ReportData:
     """The whole report as data."""
+    from evaluate_suite.measures import loss_measure, metric_measures
     from evaluate_suite.report_execution import score_executed
-    from evaluate_suite.report_statistics import answer, compare_metrics, compare_runs_pairwise, strategy_results
+    from evaluate_suite.report_statistics import answer, model_pairs, strategy_results
 
     scored, executed = score_all(work), score_executed(work)
     metrics, executed_metrics = shown_metrics(scored), shown_metrics(executed)
@@ -49,11 +50,13 @@ def build_report_data(work: Work, name: str) -> ReportData:
     for found, file in zip([base_metrics, *run_metrics], executed.files if executed else [], strict=False):
         found |= estimates(file, executed_metrics)
     runs = [run_result(evaluation, found) for evaluation, found in zip(work.evaluations, run_metrics, strict=True)]
-    pairs = compare_runs_pairwise(work.evaluations, work.base_generations, scored, [m.name for m in metrics])
-    if executed is not None:
-        pairs += compare_metrics(executed, [m.name for m in executed_metrics])
-    strategies, strategy_pairs, strategy_notes = strategy_results(work.evaluations)
-    pairs = [*strategy_pairs, *pairs]
+    measures = [
+        loss_measure(work.evaluations),
+        *metric_measures(scored, [m.name for m in metrics]),
+        *metric_measures(executed, [m.name for m in executed_metrics]),
+    ]
+    strategies, strategy_pairs, strategy_notes = strategy_results(work.evaluations, measures)
+    pairs = [*strategy_pairs, *model_pairs(measures)]
     headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model, strategies)
     return ReportData(
         name=name,

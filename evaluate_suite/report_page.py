@@ -19,6 +19,8 @@ from curate.page import (
     visible_text,
 )
 from curate.page.curation_charts import curation_charts
+from evaluate_suite.levels import DRAWS, SCOPES
+from evaluate_suite.measures import EVAL_LOSS
 from evaluate_suite.report_charts import gain_chart, loss_chart
 from evaluate_suite.report_record import (
     MetricInfo,
@@ -27,7 +29,6 @@ from evaluate_suite.report_record import (
     PromptOutputs,
     ReportData,
     RunResult,
-    StrategyResult,
     model_names,
 )
 
@@ -120,30 +121,31 @@ def pairs_by_measure(pairs: Sequence[PairResult]) -> list[tuple[str, list[PairRe
     return list(groups.items())
 
 
-STRATEGY_COLUMNS = [
-    "Strategy", "Draws x seeds", "Eval loss", "95% interval", "Spread of draws", "Spread of seeds",
-    "Worth in random tokens",
-]  # fmt: skip
+def strategy_claim(pairs: Sequence[PairResult], share: bool) -> tuple[str, str]:
+    """(what one measure shows between strategies, what it would have shown where it shows nothing), in words."""
+    shown = []
+    for pair in (pair for pair in pairs if pair.winner is not None):
+        about = "" if pair.unit == DRAWS else f" (about these {SCOPES[pair.unit]})"
+        shown.append(f"{pair.winner} beats {pair.second if pair.winner == pair.first else pair.first}{about}")
+    if shown:
+        return "; ".join(shown), ""
+    sizes = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
+    if not sizes:
+        return "no difference shown", "; ".join(dict.fromkeys(pair.reason for pair in pairs if pair.reason))
+    size = f"{100 * max(sizes):.1f} points" if share else format_number(max(sizes), 4)
+    return "no difference shown", f"{size} would show 4 times in 5"
 
 
-def strategy_rows(strategies: Sequence[StrategyResult]) -> list[list[str]]:
-    """A line of text for every strategy."""
-    rows = []
-    for s in strategies:
-        worth = s.random_equivalent or {}
-        tokens = format_number(worth.get("tokens"), 0) if worth.get("tokens") else worth.get("reason") or "–"
-        rows.append(
-            [
-                s.name,
-                f"{s.n_draws} x {s.n_seeds}",
-                format_number(s.loss.value, 4),
-                f"{format_number(s.loss.low, 4)} to {format_number(s.loss.high, 4)}",
-                format_number(s.draw_spread, 4),
-                format_number(s.seed_spread, 4),
-                str(tokens),
-            ]
-        )
-    return rows
+def strategy_claims(data: ReportData) -> dict[str, tuple[str, str]]:
+    """Every measure's claim about the strategies, by its name."""
+    if not data.strategies:
+        return {}
+    by_measure = dict(pairs_by_measure(data.pairs))
+    scope, share = data.strategies[0].scope, {metric.name: metric.share for metric in data.metrics}
+    return {
+        name: strategy_claim(by_measure.get(f"{name.replace('_', ' ')}, {scope}", []), share.get(name, False))
+        for name in (EVAL_LOSS, *data.strategies[0].metrics)
+    }
 
 
 def told_pairs(pairs: Sequence[PairResult]) -> str:
@@ -187,8 +189,7 @@ def render_report_page(data: ReportData) -> str:
             "clean": next((metric for metric in data.metrics if metric.name == HEADLINE_METRIC), None),
             "measures": pairs_by_measure(data.pairs),
             "told_pairs": told_pairs,
-            "strategy_columns": STRATEGY_COLUMNS,
-            "strategy_rows": strategy_rows(data.strategies),
+            "strategy_claims": strategy_claims(data),
             "verdict_class": verdict_class,
             "marked": data.winner,
             "standing": standing_prompts(data),
@@ -243,3 +244,26 @@ def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return heads, rows
+
+
+def strategy_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The strategies of a report's record on every measure, and what is shown, as a table for the terminal."""
+    strategies = record["strategies"]
+    scope = strategies[0]["scope"]
+    pairs = dict(pairs_by_measure([PairResult(**pair) for pair in record["pairs"]]))
+    measures = [(EVAL_LOSS, False, [s["loss"] for s in strategies])]
+    measures += [
+        (m["name"].replace("_", " "), m["share"], [s["metrics"][m["name"]]["estimate"] for s in strategies])
+        for m in record["metrics"]
+        if all(m["name"] in s.get("metrics", {}) for s in strategies)
+    ]
+
+    def cell(e: dict[str, Any], share: bool) -> str:
+        value, low, high = (format_share(e[n]) if share else format_number(e[n]) for n in ("value", "low", "high"))
+        return value if e["low"] is None else f"{value} ({low} to {high})"
+
+    rows = [
+        [title, *(cell(e, share) for e in estimates), strategy_claim(pairs.get(f"{title}, {scope}", []), share)[0]]
+        for title, share, estimates in measures
+    ]
+    return ["measure", *(f"{s['name']}\n{s['n_draws']} x {s['n_seeds']}" for s in strategies), "shown"], rows

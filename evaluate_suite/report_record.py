@@ -92,7 +92,10 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class PairResult:
-    """Two models compared on one measure, paired by row or prompt; `effect` is second minus first."""
+    """Two models or strategies on one measure, paired by row or prompt; `effect` is second minus first.
+
+    Over the pairs of the measure, `p_adjusted` is corrected by Holm's method and `p_fdr` for the false discovery rate.
+    """
 
     measure: str
     first: str
@@ -108,6 +111,16 @@ class PairResult:
     reason: str | None = None
     unit: str = "rows"
     n_units: int = 0
+    p_fdr: float | None = None
+
+
+@dataclass(frozen=True)
+class StrategyMetric:
+    """One metric of a strategy over its runs. Spreads are standard deviations between draws and between seeds."""
+
+    estimate: Estimate
+    draw_spread: float | None
+    seed_spread: float | None
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,8 @@ class StrategyResult:
     """Runs that differ only in the draw of their selection and the training seed, taken together.
 
     `scope` is what its comparisons are about: strategies, selections or runs. The spreads are standard deviations of
-    eval loss between draws and between seeds; None where not varied. Token counts are of selected rows.
+    eval loss between draws and between seeds; None where not varied. Token counts are of selected rows. `metrics` has
+    every other measure by its name.
     """
 
     name: str
@@ -127,6 +141,7 @@ class StrategyResult:
     seed_spread: float | None
     scope: str
     random_equivalent: dict[str, Any] | None = None
+    metrics: dict[str, StrategyMetric] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluate_suite.comparison import Interval, PairedDifference, compare_runs, paired_gain, ratio_with_interval
-from evaluate_suite.report_record import BASE, Estimate, FitVerdict, PairResult, RunResult, StrategyResult
+from evaluate_suite.measures import EVAL_LOSS
+from evaluate_suite.report_record import (
+    BASE,
+    Estimate,
+    FitVerdict,
+    PairResult,
+    RunResult,
+    StrategyMetric,
+    StrategyResult,
+)
 
 if TYPE_CHECKING:
     from evaluate_suite.eval_loss import RowEval
-    from evaluate_suite.generation import Generation
+    from evaluate_suite.measures import Measure
     from evaluate_suite.report import Evaluation
-    from evaluate_suite.report_findings import Scored
 
-EVAL_LOSS = "eval loss"
-COMPARED_METRICS = ("clean_answer", "passes_tests")  # between all models
+BETWEEN_ALL = (EVAL_LOSS, "clean_answer", "passes_tests")  # on the others, each run is compared with the base alone
 
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
@@ -41,53 +48,22 @@ def gain_estimate(base: Sequence[RowEval], tuned: Sequence[RowEval]) -> Estimate
     return _estimate(paired_gain([row.nll for row in base], [row.nll for row in tuned], tokens))
 
 
-def _estimate(interval: Interval) -> Estimate:
-    return Estimate(interval.estimate, interval.low, interval.high, interval.n, 0, interval.reason)
+def _estimate(interval: Interval, unscored: int = 0) -> Estimate:
+    return Estimate(interval.estimate, interval.low, interval.high, interval.n, unscored, interval.reason)
 
 
-def compare_runs_pairwise(
-    evaluations: Sequence[Evaluation], base_generations: Sequence[Generation], scored: Scored, metrics: Sequence[str]
-) -> list[PairResult]:
-    """Every pair of models on eval loss and clean answers, and base against each run on the other metrics.
+def model_pairs(measures: Sequence[Measure]) -> list[PairResult]:
+    """Every pair of models on eval loss, clean answers and passed tests, and base against each run on the others.
 
     p values are corrected over the pairs of one measure.
     """
-    first = evaluations[0]
-    weights: dict[Hashable, float] = {row.row_id: float(row.tokens) for row in first.base_losses}
-    losses: dict[str, dict[Hashable, float]] = {}
-    if all(e.base_losses == first.base_losses for e in evaluations):
-        losses[BASE] = {row.row_id: row.nll for row in first.base_losses}
-    losses |= {e.name: {row.row_id: row.nll for row in e.tuned_losses} for e in evaluations}
-    found = [_pair(EVAL_LOSS, p) for p in compare_runs(losses, higher_is_better=False, weights=weights)]
-    return found + compare_metrics(scored, metrics)
-
-
-def compare_metrics(scored: Scored, metrics: Sequence[str]) -> list[PairResult]:
-    """Every pair of models on clean answers and passed tests, and base against each run on the other metrics."""
-    better = _directions()
     found = []
-    for metric in metrics:
-        if better[metric] == "neither":
-            continue
-        values: dict[str, dict[Hashable, float]] = {
-            name: {
-                prompt.prompt_id: score.value
-                for prompt, score in zip(file.generations, file.scores[metric], strict=True)
-                if score.value is not None
-            }
-            for name, file in zip(scored.names, scored.files, strict=True)
-        }
-        pairs = compare_runs(values, higher_is_better=better[metric] == "higher")
-        if metric not in COMPARED_METRICS:
+    for measure in measures:
+        pairs = compare_runs(measure.values, higher_is_better=measure.higher_is_better, weights=measure.weights)
+        if measure.name not in BETWEEN_ALL:
             pairs = [pair for pair in pairs if pair.first == BASE]
-        found += [_pair(metric.replace("_", " "), pair) for pair in pairs]
+        found += [_pair(measure.title, pair) for pair in pairs]
     return found
-
-
-def _directions() -> dict[str, str]:
-    from evaluate_suite.metrics import METRICS
-
-    return {name: metric.better for name, metric in METRICS.items()}
 
 
 def _pair(measure: str, pair: PairedDifference) -> PairResult:
@@ -101,6 +77,7 @@ def _pair(measure: str, pair: PairedDifference) -> PairResult:
         high=pair.high,
         p=pair.p,
         p_adjusted=pair.p_holm,
+        p_fdr=pair.p_fdr,
         smallest_detectable=pair.smallest_detectable,
         winner=pair.winner,
         reason=pair.reason,
@@ -110,17 +87,27 @@ def _pair(measure: str, pair: PairedDifference) -> PairResult:
 
 
 def strategy_results(
-    evaluations: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation], measures: Sequence[Measure]
 ) -> tuple[list[StrategyResult], list[PairResult], list[str]]:
-    """The strategies behind the runs, every pair of them on eval loss, and what a reader must know; empty for one."""
+    """The strategies behind the runs, every pair of them on every measure, and what a reader must know; empty for one.
+
+    `measures` begin with the eval loss. p values are corrected over the pairs of one measure, as those of runs are.
+    """
     from evaluate_suite.report_strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
 
     groups = group_runs(evaluations)
     worth = random_equivalents(evaluations, groups)
     notes = [equivalent_sentence(name, found) for name, found in worth.items()]
-    compared = compare_groups(evaluations, groups)
-    if compared is None:
+    by_measure = compare_groups(evaluations, groups, measures)
+    if not by_measure:
         return [], [], notes
+    compared = by_measure[EVAL_LOSS]
+
+    def metric(measure: Measure, name: str) -> StrategyMetric:
+        found = by_measure[measure.name]
+        estimate, spread = found.estimates[name], found.spread[name]
+        return StrategyMetric(_estimate(estimate, measure.n_items - estimate.n), spread["draws"], spread["seeds"])
+
     results = [
         StrategyResult(
             name,
@@ -132,10 +119,15 @@ def strategy_results(
             compared.spread[name]["seeds"],
             compared.scope,
             worth[name].to_json() if name in worth else None,
+            {measure.name: metric(measure, name) for measure in measures if measure.name != EVAL_LOSS},
         )
         for name, estimate in compared.estimates.items()
     ]
-    pairs = [_pair(f"{EVAL_LOSS}, {compared.scope}", pair) for pair in compared.pairs]
+    pairs = [
+        _pair(f"{measure.title}, {by_measure[measure.name].scope}", pair)
+        for measure in measures
+        for pair in by_measure[measure.name].pairs
+    ]
     return results, pairs, [*compared.notes, *notes]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evaluate_suite.levels import LevelledComparison
+    from evaluate_suite.measures import Measure
     from evaluate_suite.random_equivalent import RandomEquivalent
     from evaluate_suite.report import Evaluation
 
@@ -106,25 +107,34 @@ def _seeds_tried(evaluations: Sequence[Evaluation]) -> dict[str, set[Any]]:
     return tried
 
 
-def compare_groups(evaluations: Sequence[Evaluation], groups: StrategyGroups) -> LevelledComparison | None:
-    """Eval loss a token of every group against every other; None with fewer than two groups, or none of two runs."""
+def compare_groups(
+    evaluations: Sequence[Evaluation], groups: StrategyGroups, measures: Sequence[Measure]
+) -> dict[str, LevelledComparison]:
+    """Every group against every other by measure; empty with fewer than two groups, or none of two runs."""
     from evaluate_suite.levels import MeasuredRun, compare_strategies
 
     names = set(groups.group.values())
     if len(names) < 2 or len(names) == len(evaluations):
-        return None
-    weights: dict[Hashable, float] = {row.row_id: float(row.tokens) for row in evaluations[0].tuned_losses}
-    runs = [
-        MeasuredRun(
-            e.name,
-            groups.group[e.name],
-            groups.draws[e.name],
-            e.run.manifest.seed,
-            {row.row_id: row.nll for row in e.tuned_losses},
+        return {}
+    return {
+        measure.name: compare_strategies(
+            [
+                MeasuredRun(
+                    e.name,
+                    groups.group[e.name],
+                    groups.draws[e.name],
+                    e.run.manifest.seed,
+                    measure.values[e.name],
+                )
+                for e in evaluations
+            ],
+            higher_is_better=measure.higher_is_better,
+            weights=measure.weights,
+            fixed=groups.fixed,
+            bounds=measure.bounds,
         )
-        for e in evaluations
-    ]
-    return compare_strategies(runs, higher_is_better=False, weights=weights, fixed=groups.fixed)
+        for measure in measures
+    }
 
 
 def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups) -> dict[str, RandomEquivalent]:

@@ -158,6 +158,8 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
         parts = {
             name: low[name] + (high[name] - low[name]) / (DEPTHS[1] - DEPTHS[0]) * (layers - DEPTHS[0]) for name in low
         } | {"kept": 0, "spare": 0}
+        if config.device != "cpu":
+            parts["moving"] += memory.WORKSPACES
     steady = parts["base"] + parts["adapter"] + parts["kept"]
     if not _is_paged(config):
         steady += parts["optimizer"]
@@ -257,14 +259,23 @@ def _peak_bytes(work: Callable[[], None]) -> int:
 def _step(model: Any, config: RunConfig, dtype: Any) -> None:
     """Forward and backward of one full batch with every token a target, as the run's own loss does it."""
     import torch
+
+    rows, length = config.per_device_train_batch_size, config.max_length
+    ids = torch.zeros(rows, length, dtype=torch.long)
+    kind = dtype if config.attn_implementation == "eager" else torch.bool
+    # Samples that share a row, or a row with padding, are kept apart by a mask; one stream of text needs none.
+    mask = None if config.packing == "joined" else torch.ones(rows, 1, length, length, dtype=kind)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        nll = _token_losses(model, ids, mask)
+    torch.autograd.backward(nll.sum() / nll.numel())
+
+
+def _token_losses(model: Any, ids: Any, mask: Any) -> Any:
+    """A function of its own, as in the run: its logits are let go before the backward pass."""
     import torch.nn.functional as F
 
-    ids = torch.zeros(config.per_device_train_batch_size, config.max_length, dtype=torch.long)
-    mixed = dtype != torch.float32
-    with torch.autocast("cpu", dtype, enabled=mixed):
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1].flatten(0, 1)
-        nll = F.cross_entropy(logits.float(), ids[:, 1:].flatten(), reduction="none")
-    torch.autograd.backward(nll.sum() / nll.numel())
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].flatten(0, 1)
+    return F.cross_entropy(logits.float(), ids[:, 1:].flatten(), reduction="none")
 
 
 def _dress(model: Any, config: RunConfig) -> tuple[float, int, int]:

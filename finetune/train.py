@@ -248,7 +248,7 @@ def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     optim = config.optim if config.optim != "auto" else ("paged_adamw_8bit" if device == "cuda" else "adamw_torch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return SFTConfig(
+        arguments = SFTConfig(
             output_dir=str(job.checkpoints),
             max_length=None,
             packing=False,
@@ -282,6 +282,9 @@ def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
             ddp_backend="gloo" if device == "cpu" and job.processes.size > 1 else None,
             ddp_find_unused_parameters=False,
         )
+    if arguments.n_gpu > 1:  # the trainer would spread one process over all GPUs it sees; --gpus starts one each
+        arguments._n_gpu = 1
+    return arguments
 
 
 def wants_checkpointing(config: RunConfig, shape: Any) -> bool:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from evaluate_suite.generation import Generation
     from evaluate_suite.training_corpus import TrainingCorpus
 
-YES_NO, SHARE, POINTS = "yes_no", "share", "points"
+YES_NO, SHARE, GAP, POINTS = "yes_no", "share", "gap", "points"
+BOUNDS = {YES_NO: (0.0, 1.0), SHARE: (0.0, 1.0), GAP: (-1.0, 1.0), POINTS: (0.0, 100.0)}
 NEEDS = ("generation", "reference", "training_rows", "execution")
 
 
@@ -49,7 +50,7 @@ class MetricContext:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A line of the table. `kind`: yes_no (0 or 1), share (0 to 1) or points (0 to 100); `needs`: one of NEEDS.
+    """A line of the table. `kind`: yes_no (0 or 1), or one of the other BOUNDS; `needs`: one of NEEDS.
 
     `better` is "higher" or "lower". `score` takes the generation, and for the needs training_rows and execution the
     corpus or outcome as its second argument.

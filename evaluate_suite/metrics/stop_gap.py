@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evaluate_suite.metrics.score import SHARE, ExecutionOutcome, Metric, Score
+from evaluate_suite.metrics.score import GAP, ExecutionOutcome, Metric, Score
 
 if TYPE_CHECKING:
     from evaluate_suite.generation import Generation
@@ -21,5 +21,5 @@ def score(generation: Generation, outcome: ExecutionOutcome) -> Score:
 
 
 METRIC = Metric(
-    "stop_gap", "stop gap", "How many answers are spoilt by the text after them?", score, SHARE, "lower", "execution"
+    "stop_gap", "stop gap", "How many answers are spoilt by the text after them?", score, GAP, "lower", "execution"
 )

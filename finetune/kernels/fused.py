@@ -51,8 +51,8 @@ def _finish_tail(shares: torch.Tensor, tail: torch.Tensor) -> None:
 
 @triton.jit
 def _project_kernel(
-    x_ptr, x_row, w_ptr, w_row, w_col, wide_ptr, wide_row, tail_ptr, tail_row, tokens, width,
-    TAIL: tl.constexpr, COPY: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr,
+    x_ptr, x_row, w_ptr, w_row, w_col, tail_ptr, tail_row, tokens, width,
+    TAIL: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     inside = rows < tokens
@@ -60,10 +60,7 @@ def _project_kernel(
     total = tl.zeros((BM, TAIL), tl.float32)
     for start in range(0, width, BK):
         columns = start + tl.arange(0, BK)
-        mask = inside[:, None] & (columns < width)[None, :]
-        x = tl.load(x_ptr + rows[:, None] * x_row + columns[None, :], mask, 0.0)
-        if COPY:
-            tl.store(wide_ptr + rows[:, None] * wide_row + columns[None, :], x, mask)
+        x = tl.load(x_ptr + rows[:, None] * x_row + columns[None, :], inside[:, None] & (columns < width)[None, :], 0.0)
         w = tl.load(w_ptr + columns[:, None] * w_row + t[None, :] * w_col, (columns < width)[:, None], 0.0)
         total = tl.dot(x, w, total)
     tl.store(tail_ptr + rows[:, None] * tail_row + t[None, :], total.to(tail_ptr.dtype.element_ty),
@@ -72,24 +69,22 @@ def _project_kernel(
 
 def project(x: torch.Tensor, weight: torch.Tensor, tail: torch.Tensor) -> None:
     """See `plain.project`."""
-    _launch_project(x, weight, x, tail, copy=False)
+    tokens, width = x.shape
+    _project_kernel[(triton.cdiv(tokens, TOKENS),)](
+        x, x.stride(0), weight, weight.stride(0), weight.stride(1), tail, tail.stride(0), tokens, width,
+        TAIL=weight.shape[1], BM=TOKENS, BK=128, num_warps=4, num_stages=4 if x.element_size() == 2 else 2,
+    )  # fmt: skip
 
 
 def copy_and_project(x: torch.Tensor, weight: torch.Tensor, wide: torch.Tensor) -> None:
-    """See `plain.copy_and_project`."""
-    if weight.shape[1] == 0:
-        wide.copy_(x)
-    else:
-        _launch_project(x, weight, wide, wide[:, x.shape[1] :], copy=True)
+    """See `plain.copy_and_project`.
 
-
-def _launch_project(x: Any, weight: Any, wide: Any, tail: Any, copy: bool) -> None:
-    tokens, width = x.shape
-    _project_kernel[(triton.cdiv(tokens, TOKENS),)](
-        x, x.stride(0), weight, weight.stride(0), weight.stride(1), wide, wide.stride(0), tail, tail.stride(0),
-        tokens, width, TAIL=weight.shape[1], COPY=copy, BM=TOKENS, BK=128, num_warps=4,
-        num_stages=4 if x.element_size() == 2 else 2,
-    )  # fmt: skip
+    Two passes: in one kernel, which stored the block it multiplied, Triton 3.6 overwrote blocks still being read.
+    """
+    width = x.shape[1]
+    wide[:, :width].copy_(x)
+    if weight.shape[1]:
+        project(x, weight, wide[:, width:])
 
 
 @triton.jit

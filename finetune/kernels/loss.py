@@ -42,6 +42,7 @@ def _compute(hidden: Any, head: Any, rows: Any, targets: Any, gradient: bool) ->
         run.cross_entropy(logits, targets[part], nll[part], gradient)
         if change is not None:
             change.index_copy_(0, rows[part], logits @ head)
+        del logits  # or two chunks of them would live while the next is made
     return nll, change
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import random
 import sysconfig
@@ -21,6 +22,7 @@ from evaluate_suite.report_record import (
     PromptOutputs,
     ReportData,
     RunResult,
+    StrategyMetric,
     StrategyResult,
 )
 
@@ -177,9 +179,48 @@ def make_strategies(runs: list[RunResult]) -> list[StrategyResult]:
         worth = None if name == "random" else {"tokens": 171_000.4, "ratio": 1.08, "reason": None}
         loss = mine[0].tuned_loss
         found.append(
-            StrategyResult(name, [r.name for r in mine], len(mine), 1, loss, spread, None, "strategies", worth)
+            StrategyResult(
+                name,
+                [r.name for r in mine],
+                len(mine),
+                1,
+                loss,
+                spread,
+                None,
+                "strategies",
+                worth,
+                {metric: StrategyMetric(e, spread, None) for metric, e in mine[0].metrics.items()},
+            )
         )
     return found if len(names) < len(runs) else []
+
+
+def strategy_pairs(names: list[str]) -> list[PairResult]:
+    """Every pair of strategies by measure: the first beats the second on clean answers, nothing else is shown."""
+    found = []
+    for measure in ("eval loss", *(metric.name.replace("_", " ") for metric in METRICS)):
+        for i, (a, b) in enumerate(itertools.combinations(names, 2)):
+            won = a if measure == "clean answer" and i == 0 else None
+            p = 0.012 if won else 0.6
+            found.append(
+                PairResult(
+                    f"{measure}, strategies",
+                    a,
+                    b,
+                    180,
+                    -0.11,
+                    -0.17 if won else -0.4,
+                    -0.05 if won else 0.18,
+                    p,
+                    p,
+                    0.083,
+                    won,
+                    unit="draws",
+                    n_units=3,
+                    p_fdr=p,
+                )
+            )
+    return found
 
 
 def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False, seed: int = 0) -> ReportData:
@@ -194,6 +235,8 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
         for j, b in enumerate(runs)
         if i < j
     ]
+    strategies = make_strategies(runs)
+    pairs = [*strategy_pairs([result.name for result in strategies]), *pairs]
     return ReportData(
         name="demo-report",
         headline=f"kmeans beats random by 0.030 nats per token on {180} held-out rows (95% interval 0.010 to 0.050).",
@@ -217,5 +260,5 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
         settings={"max_new_tokens": 64, "do_sample": False, "report_eval_rows": 180},
         versions={"rowpick": "0.1.0", "torch": "2.13.0"},
         command="evalsuite report " + " ".join(run.name for run in runs),
-        strategies=make_strategies(runs),
+        strategies=strategies,
     )

@@ -88,6 +88,31 @@ def test_the_table_says_what_is_shown_and_what_could_have_been(
     assert lines[-1] == f"Winner: {c}."
 
 
+def test_files_named_as_draws_are_taken_together_so_that_one_lucky_draw_wins_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed = {"a0": 30, "a1": 31, "a2": 29, "b0": 55, "b1": 30, "b2": 31, "c0": 52, "c1": 55, "c2": 54}
+    paths = {n: write(tmp_path / f"{n}.jsonl", {f"t{i}": [i < k] for i in range(60)}) for n, k in passed.items()}
+    named = [f"{name}={','.join(paths[f'{name}{d}'] for d in range(3))}" for name in "abc"]
+    found = compare(capsys, *named)
+    lucky = next(p for p in found["pairs"] if (p["first"], p["second"]) == (paths["a0"], paths["b0"]))
+    assert lucky["winner"] == paths["b0"]
+    levels = found["strategies"]
+    assert [(p["first"], p["second"], p["winner"], p["unit"]) for p in levels["pairs"]] == [
+        ("a", "b", None, "draws"), ("a", "c", "c", "draws"), ("b", "c", None, "draws"),
+    ]  # fmt: skip
+    assert levels["scope"] == "strategies"
+    assert found["notes"][0].startswith("Few draws (a: 3, b: 3, c: 3)")
+    assert evalsuite(["compare", *named]) == 0
+    text = capsys.readouterr().out
+    assert "share passed, taken together (about these strategies)" in text
+    assert text.splitlines()[-1] == "No winner is shown."
+    assert evalsuite(["compare", named[0], f"a={paths['b0']},{paths['b1']}"]) == 2
+    assert "A name is given twice (a, a)." in capsys.readouterr().err
+    alone = compare(capsys, named[0], named[2])
+    assert (found["winner"], alone["winner"]) == (None, "c")
+
+
 @pytest.mark.parametrize(
     ("files", "code", "message"),
     [

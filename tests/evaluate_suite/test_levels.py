@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from evaluate_suite.comparison import compare_runs
 from evaluate_suite.levels import MeasuredRun, compare_strategies
 
 
@@ -85,11 +86,71 @@ def test_tokens_weigh_the_rows() -> None:
     assert found.pairs[0].effect == -1.625
 
 
-def test_rows_that_a_run_lacks_are_left_out_and_none_gives_a_reason() -> None:
-    runs = [MeasuredRun("a", "a", "a", 0, {1: 1.0, 2: 2.0}), MeasuredRun("b", "b", "b", 0, {3: 1.0})]
+def test_rows_that_a_run_lacks_are_left_out_of_its_pairs_and_none_gives_a_reason() -> None:
+    scored = {"a-0": {1: 1.0, 2: 2.0, 4: 3.0}, "a-1": {1: 1.0, 2: 1.0, 4: 0.0}, "b-0": {3: 1.0}, "b-1": {4: 1.0},
+              "c-0": {1: 0.0, 2: 0.5, 3: 9.0}, "c-1": {1: 0.0, 2: 1.5}}  # fmt: skip
+    runs = [MeasuredRun(name, name[0], name, 0, values) for name, values in scored.items()]
     found = compare_strategies(runs, higher_is_better=False)
-    assert (found.pairs[0].n, found.pairs[0].effect, found.pairs[0].reason) == (0, None, "fewer than 2 rows")
-    assert found.estimates["a"].reason == "no row was scored in every run"
+    assert [(pair.n, pair.effect, pair.reason) for pair in found.pairs] == [
+        (0, None, "fewer than 2 items"), (2, -0.75, None), (0, None, "fewer than 2 items"),
+    ]  # fmt: skip
+    assert (found.estimates["a"].n, found.estimates["a"].estimate) == (3, pytest.approx(8 / 6))
+    assert found.estimates["b"].reason == "nothing was scored in every run"
+
+
+def yes_no(name: str, shares: list[float], rows: int = 72, seed: int = 0) -> list[MeasuredRun]:
+    """Runs of one strategy, a draw each, with a yes on about this share of the prompts: the easy ones first."""
+    rng = np.random.default_rng(seed)
+    ease = np.random.default_rng(99).random(rows)
+    return [
+        MeasuredRun(f"{name}-{d}", name, f"{name}-{d}", 0, dict(enumerate((ease + rng.normal(0, 0.1, rows) < s) * 1.0)))
+        for d, s in enumerate(shares)
+    ]
+
+
+def test_one_lucky_draw_does_not_make_a_strategy_better_at_clean_answers() -> None:
+    runs = [*yes_no("a", [0.5, 0.55, 0.52]), *yes_no("b", [0.85, 0.5, 0.53], seed=1)]
+    lucky = compare_runs({run.name: run.values for run in runs if run.draw in ("a-0", "b-0")}, higher_is_better=True)
+    assert lucky[0].winner == "b-0"
+    found = compare_strategies(runs, higher_is_better=True, bounds=(0, 1))
+    assert (found.scope, found.pairs[0].winner, found.pairs[0].unit) == ("strategies", None, "draws")
+    assert (found.pairs[0].smallest_detectable or 0) > abs(found.pairs[0].effect or 0)
+
+
+def test_a_gain_in_clean_answers_that_every_draw_shows_is_declared() -> None:
+    runs = [*yes_no("a", [0.5, 0.55, 0.52]), *yes_no("b", [0.85, 0.8, 0.84], seed=1)]
+    pair = compare_strategies(runs, higher_is_better=True, bounds=(0, 1)).pairs[0]
+    assert (pair.winner, pair.n_units, pair.n) == ("b", 3, 72)
+    assert compare_strategies(runs, higher_is_better=False).pairs[0].winner == "a"
+
+
+def test_an_interval_of_a_share_ends_at_0_and_1_and_none_is_made_up_where_nothing_varies() -> None:
+    runs = [*yes_no("wide", [0.99, 0.6]), *yes_no("all", [2.0, 2.0]), *yes_no("none", [-1.0, -1.0], rows=72)]
+    found = compare_strategies(runs, higher_is_better=True, bounds=(0, 1))
+    assert found.estimates["wide"].high == 1.0
+    assert (found.estimates["all"].low, found.estimates["all"].reason) == (None, "the same in every row and run")
+    assert found.pairs[-1].effect == -1.0
+    assert (found.pairs[-1].p, found.pairs[-1].winner) == (2.0**-71, "all")
+    few = [
+        MeasuredRun(f"{n}{d}", n, f"{n}{d}", 0, dict.fromkeys(range(3), float(n == "a"))) for n in "ab" for d in "01"
+    ]
+    assert compare_strategies(few, higher_is_better=True).pairs[0].winner is None  # p is 0.25: 3 prompts are too few
+
+
+@pytest.mark.parametrize(("n_draws", "spread"), [(2, 0.5), (3, 0.5), (3, 0.0)])
+def test_equal_strategies_are_rarely_called_different_on_a_yes_no_metric(n_draws: int, spread: float) -> None:
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(300):
+        hard = rng.normal(1, 1.5, 40)
+        runs = [
+            MeasuredRun(f"{name}{d}", name, f"{name}{d}", 0, dict(enumerate((rng.random(40) < chance) * 1.0)))
+            for name in "ab"
+            for d in range(n_draws)
+            for chance in [1 / (1 + np.exp(-hard - rng.normal(0, spread)))]
+        ]
+        alarms += compare_strategies(runs, higher_is_better=True, bounds=(0, 1)).pairs[0].winner is not None
+    assert alarms <= 24  # 8% of 300: 5% and three standard errors of the simulation
 
 
 def test_holm_corrects_over_all_pairs_of_strategies() -> None:

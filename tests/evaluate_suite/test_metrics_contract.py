@@ -14,11 +14,10 @@ import evaluate_suite.metrics as package
 from evaluate_suite.answers import split_answer
 from evaluate_suite.generation import Generation
 from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, Score, apply, summarise
-from evaluate_suite.metrics.score import NEEDS
+from evaluate_suite.metrics.score import BOUNDS, NEEDS
 from evaluate_suite.training_corpus import TrainingCorpus
 
 ROOT = Path(__file__).parents[2]
-BOUNDS = {"yes_no": (0.0, 1.0), "share": (-1.0, 1.0), "points": (0.0, 100.0)}
 CONTEXT = MetricContext(
     TrainingCorpus([("r0", "for i in range(10):\n    print(i, i * i)\n")]),
     {("p", 0): ExecutionOutcome(passed=True, passed_when_cut=True, runs=True)},

@@ -149,6 +149,16 @@ def test_pairs_stand_by_measure_with_how_many_differ(data: ReportData, page: str
     assert re.findall(r"<summary>(Eval loss: [^<]*)</summary>", page) == ["Eval loss: 2 of 3 pairs differ"]
 
 
+def test_strategies_stand_by_measure_with_what_is_shown_and_else_what_would_have_been() -> None:
+    page = render_report_page(make_report(10, 0))
+    table = page[page.index('id="strategy-metric-table"') :].split("</table>")[0]
+    told = {row.split("</th>")[0]: row for row in table.split('<th scope="row">')[1:]}
+    assert '<span class="good">kmeans beats random</span>' in told["Clean answer"]
+    assert "no difference shown<small>8.3 points would show 4 times in 5</small>" in told["Trailing share"]
+    assert "no difference shown<small>0.0830 would show 4 times in 5</small>" in told["chrF"]
+    assert "<small>draws ± 1.2%</small>" in told["Clean answer"]
+
+
 def test_a_run_without_executed_tasks_says_so(data: ReportData) -> None:
     runs = [replace(run, metrics={k: v for k, v in run.metrics.items() if k != "passes_tests"}) for run in data.runs]
     assert render_report_page(replace(data, runs=runs)).count("<small>not run</small>") == 3

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from evaluate_suite.eval_loss import RowEval
-from evaluate_suite.report_statistics import strategy_results
+from evaluate_suite.measures import Measure, loss_measure
+from evaluate_suite.report_page import strategy_claim
+from evaluate_suite.report_statistics import model_pairs, strategy_results
 from evaluate_suite.report_strategies import equivalent_sentence, group_runs, random_equivalents
 
 
@@ -43,7 +45,7 @@ class FakeConfig:
 def run(name: str, selection: FakeSelection, loss: float, seed: int = 0, rate: float = 1e-4) -> Any:
     rows = [RowEval(f"r{i}", 10 * (loss + 0.01 * i), 10) for i in range(20)]
     record = SimpleNamespace(config=FakeConfig(learning_rate=rate, seed=seed), manifest=SimpleNamespace(seed=seed))
-    return SimpleNamespace(name=name, selection=selection, run=record, tuned_losses=rows)
+    return SimpleNamespace(name=name, selection=selection, run=record, base_losses=[], tuned_losses=rows)
 
 
 def draws(strategy: str, losses: list[float], tokens: int, k: int = 100, **settings: Any) -> list[Any]:
@@ -65,13 +67,59 @@ def test_runs_are_grouped_by_all_but_draw_and_seed_and_named_by_what_differs() -
 
 def test_the_answer_about_strategies_takes_draws_as_its_unit() -> None:
     runs = [*draws("random", [2.0, 2.01, 1.99, 2.0], 1000), *draws("kmeans", [1.7, 1.71, 1.69, 1.7], 1000)]
-    results, pairs, notes = strategy_results(runs)
+    results, pairs, notes = strategy_results(runs, [loss_measure(runs)])
     assert [(r.name, r.n_draws, r.n_seeds, r.scope) for r in results] == [
         ("random", 4, 1, "strategies"), ("kmeans", 4, 1, "strategies"),
     ]  # fmt: skip
     assert (pairs[0].winner, pairs[0].n_units, pairs[0].unit) == ("kmeans", 4, "draws")
     assert pairs[0].effect == pytest.approx(-0.3)
     assert "The worth of kmeans in random tokens is not known: random selections exist at 1 budget(s)" in notes[-1]
+
+
+def yes_no(runs: list[Any], shares: dict[str, list[float]]) -> Measure:
+    """Clean answers on 60 prompts: each run's share of them, the same prompts first; the last prompt is unscored."""
+    each = [share for mine in shares.values() for share in mine]
+    return Measure(
+        "clean_answer",
+        {r.name: {f"p{i}": float(i < 60 * share) for i in range(59)} for r, share in zip(runs, each, strict=True)},
+        True,
+        60,
+        bounds=(0.0, 1.0),
+    )
+
+
+def test_a_draw_that_is_lucky_on_clean_answers_wins_run_by_run_and_makes_no_better_strategy() -> None:
+    runs = [*draws("random", [2.0, 2.01, 1.99], 1000), *draws("kmeans", [2.0, 2.01, 1.99], 1000)]
+    clean = yes_no(runs, {"random": [0.5, 0.52, 0.48], "kmeans": [0.9, 0.5, 0.52]})
+    by_run = [p for p in model_pairs([clean]) if p.winner == "kmeans-100-0"]
+    assert len(by_run) == 5
+    results, pairs, notes = strategy_results(runs, [loss_measure(runs), clean])
+    pair = pairs[1]
+    assert (pair.measure, pair.winner, pair.unit) == ("clean answer, strategies", None, "draws")
+    assert strategy_claim([pair], share=True)[1].endswith(" points would show 4 times in 5")
+    found = results[1].metrics["clean_answer"]
+    assert (found.estimate.n, found.estimate.unscored) == (59, 1)
+    assert found.draw_spread == pytest.approx(0.2261, abs=1e-3)
+    assert notes[0].startswith("Few draws (random: 3, kmeans: 3)")
+
+
+def test_a_gain_on_clean_answers_that_every_draw_shows_makes_a_better_strategy() -> None:
+    runs = [*draws("random", [2.0, 2.01, 1.99], 1000), *draws("kmeans", [2.0, 2.01, 1.99], 1000)]
+    clean = yes_no(runs, {"random": [0.5, 0.52, 0.48], "kmeans": [0.9, 0.85, 0.88]})
+    _, pairs, _ = strategy_results(runs, [loss_measure(runs), clean])
+    assert [(p.measure, p.winner) for p in pairs] == [
+        ("eval loss, strategies", None), ("clean answer, strategies", "kmeans"),
+    ]  # fmt: skip
+    assert strategy_claim(pairs[1:], share=True) == ("kmeans beats random", "")
+
+
+def test_what_rests_on_a_single_draw_says_so() -> None:
+    runs = [*draws("random", [2.0, 2.01, 1.99], 1000), *draws("kmeans", [2.0], 1000)]
+    clean = yes_no(runs, {"random": [0.5, 0.52, 0.48], "kmeans": [0.9]})
+    results, pairs, notes = strategy_results(runs, [loss_measure(runs), clean])
+    assert strategy_claim(pairs[1:], share=True) == ("kmeans beats random (about these runs)", "")
+    assert (results[0].scope, pairs[1].measure) == ("runs", "clean answer, runs")
+    assert notes[0] == "One selection only was drawn by kmeans: nothing is said about the strategy itself."
 
 
 def test_a_worth_in_random_tokens_is_read_off_the_curve_of_the_same_recipe() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.report_page import strategy_columns
 from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
 
 TINY = [*QUICK, "max_steps=2", "eval_rows=2", "report_eval_rows=8", "max_length=256"]
@@ -72,11 +74,36 @@ def test_the_headline_is_about_strategies_and_draws_are_the_unit(home: Path) -> 
     assert any(note.startswith("Few draws (random k20: 2, random k10: 2)") for note in record["notes"])
 
 
-def test_the_page_shows_the_strategies_in_one_table(home: Path) -> None:
+def test_the_page_shows_the_strategies_on_eval_loss_and_on_every_metric(home: Path) -> None:
     page = (home / "reports" / "s" / "index.html").read_text()
-    assert "<td>shortest k20</td><td>1 x 2</td>" in page
-    assert "<td>random k20</td><td>2 x 1</td>" in page
+    draws = re.findall(r'<th scope="row">([^<]+)</th><td data-v="2">2</td><td data-v="(\d)">\d<small>(\d) ', page)
+    assert draws == [("random k20", "2", "1"), ("shortest k20", "1", "2"), ("random k10", "2", "1")]
+    table = page[page.index('id="strategy-metric-table"') :].split("</table>")[0]
+    assert re.findall(r'<th scope="row">(Tuned eval loss|Clean answer|Stopped by itself)</th>', table) == [
+        "Tuned eval loss", "Clean answer", "Stopped by itself",
+    ]  # fmt: skip
     assert "Eval loss, strategies: " in page
+    assert "Stopped by itself, strategies: " in page
+
+
+def test_strategies_are_compared_on_every_metric_that_runs_are(home: Path) -> None:
+    record = record_of(home)
+    titles = {measure.removesuffix(", strategies") for measure in (pair["measure"] for pair in record["pairs"])}
+    by_strategy = {p["measure"] for p in record["pairs"] if p["measure"].endswith(", strategies")}
+    assert by_strategy == {f"{title}, strategies" for title in titles}
+    assert {m["name"] for m in record["metrics"]} == set(record["strategies"][0]["metrics"])
+    clean = record["strategies"][0]["metrics"]["clean_answer"]
+    runs = [run["metrics"]["clean_answer"]["value"] for run in record["runs"] if run["strategy"] == "random"][:2]
+    assert clean["estimate"]["value"] == sum(runs) / 2
+    # One prompt: the mean is known, nothing can be said of how sure it is.
+    assert clean["estimate"]["reason"] == "fewer than 2 items"
+
+
+def test_the_terminal_shows_the_strategies_on_every_measure(home: Path) -> None:
+    heads, rows = strategy_columns(record_of(home))
+    assert heads == ["measure", "random k20\n2 x 1", "shortest k20\n1 x 2", "random k10\n2 x 1", "shown"]
+    assert [row[0] for row in rows[:2]] == ["eval loss", "clean answer"]
+    assert rows[1][-1] == "no difference shown"
 
 
 def test_what_a_strategy_is_worth_in_random_tokens_is_said_with_its_reason(home: Path) -> None:
@@ -107,7 +134,9 @@ def test_a_finished_study_is_reused_without_selecting_or_training(
     monkeypatch.setattr("finetune.train.build_trainer", lambda *_: pytest.fail("a run was trained"))
     monkeypatch.setattr("curate.pipeline.pick", lambda *_: pytest.fail("a selection was made"))
     assert evalsuite(command(home, "--out", str(home / "reports" / "s"))) == 0
-    assert "6 runs, 6 finished already, 0 to train." in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "6 runs, 6 finished already, 0 to train." in told
+    assert "Draws x training seeds taken together, about these strategies:" in told
 
 
 def test_the_plan_says_what_is_left_and_makes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,6 +144,7 @@ def test_the_figures_are_those_of_the_selection_that_select_writes(
     coverage = selection.manifest.config["coverage"]
     assert result["tokens"] == sum(row.token_count for row in selection.selected)
     assert 1 - result["mean_distance"] == pytest.approx(coverage["mean_cosine_to_nearest_pick"], abs=1e-4)
+    assert 1 - result["worst_distance"] == pytest.approx(coverage["worst_cosine_to_nearest_pick"], abs=1e-4)
 
 
 def test_options_reach_the_strategies_that_take_them_and_the_command_on_the_page(
@@ -158,6 +159,20 @@ def test_options_reach_the_strategies_that_take_them_and_the_command_on_the_page
         assert f"--strategy-option relevance={relevance}" in (Path(relevance) / "index.html").read_text()
     assert made["0.0"][0]["mean_distance"] == made["1.0"][0]["mean_distance"]
     assert made["0.0"][1]["vendi_score"] > made["1.0"][1]["vendi_score"]
+
+
+def test_the_map_knows_who_picked_each_row(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curate import comparison_page
+
+    shown: list[ComparisonPageData] = []
+    render = comparison_page.render_comparison_page
+    monkeypatch.setattr(comparison_page, "render_comparison_page", lambda data: shown.append(data) or render(data))
+    assert compare(pool, "--k", "20", "--strategies", "shortest,longest", "--out", "c") == 0
+    by = [names for *_, names in shown[0].points]
+    both = round((read_comparison(Path("c")).results[0].shared or {})["longest"] * 20)
+    assert [sum(name in names for names in by) for name in ("shortest", "longest")] == [20, 20]
+    assert by.count(("shortest", "longest")) == both
+    assert len(by) == shown[0].n_candidates
 
 
 def test_the_same_again_is_reused_and_another_in_its_place_is_an_error(
@@ -206,7 +221,10 @@ def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the
 
 
 def test_a_comparison_by_token_budget_is_listed_with_its_budget_and_no_k(pool: Path) -> None:
-    assert compare(pool, "--token-budget", "2000", "--strategies", "random") == 0
+    assert compare(pool, "--token-budget", "2000", "--strategies", "shortest,longest", "--out", "reports/c") == 0
+    some, other = read_comparison(Path("reports/c")).results
+    assert some.shared is not None and other.shared is not None and some.rows > other.rows
+    assert some.shared["longest"] * some.rows == pytest.approx(other.shared["shortest"] * other.rows, abs=0.02)
     listed = Path("reports/index.html").read_text()
     assert "Token budget: 2,000" in listed and "k: 1" not in listed
 

@@ -133,9 +133,11 @@ def test_datasets_loads_the_folder_with_splits_train_and_test_and_train_alone_wi
     loaded = datasets.load_dataset(str(tmp_path / "s"), cache_dir=str(tmp_path / "c"))
     assert {name: len(split) for name, split in loaded.items()} == {"train": 30, "test": 20}
     assert loaded["train"].column_names == ["row_id", "instruction", "output", "source", "token_count"]
-    assert run(pool, "--k", "30", "--holdout", "0", "--out", str(tmp_path / "all")) == 0
+    counted_with = ["--model", "me/mine", "--tokenizer", "smollm2-135m"]
+    assert run(pool, "--k", "30", "--holdout", "0", *counted_with, "--out", str(tmp_path / "all")) == 0
     loaded = datasets.load_dataset(str(tmp_path / "all"), cache_dir=str(tmp_path / "c"))
     assert {name: len(split) for name, split in loaded.items()} == {"train": 30}
+    assert "Tokens are those of `smollm2-135m` over" in (tmp_path / "all" / "README.md").read_text()
 
 
 def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path, tmp_path: Path) -> None:
@@ -225,7 +227,9 @@ def test_inspect_prints_the_folder_it_explains_and_the_counts_beside_it(
     printed = capsys.readouterr()
     assert printed.out == made
     told = {" ".join(line.split()) for line in printed.err.splitlines()}
+    tokens = sorted(row.token_count for row in read_selection(None).selected)
     assert {"pool 483", "selected 30", "excluded: too_long 1", "source rows.jsonl 30"} <= told
+    assert f"tokens {tokens[0]} to {tokens[-1]}, median {tokens[15]}" in told
 
 
 def test_inspect_finds_the_nearest_pick_of_a_pick_among_the_others(

@@ -150,6 +150,7 @@ def _take_in_order(
                 left -= int(tokens[place])
         standing.add(drawn[taken], [reasons[i] for i in taken])
         if len(taken) < len(drawn):
+            standing.notes = []  # they speak of all that was drawn, and some of that was not taken
             break
     return left
 

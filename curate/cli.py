@@ -72,7 +72,7 @@ def select(
         strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
-        strategy_options=parse_options(strategy, strategy_option or []) if strategy in STRATEGIES else {},
+        strategy_options=parse_options([strategy], strategy_option or [])[strategy] if strategy in STRATEGIES else {},
     )  # fmt: skip
     selection = run_select(config, out, typed_command("curate"))
     manifest = selection.manifest
@@ -109,26 +109,32 @@ COMPARE_EXAMPLES = """Examples:
 
   curate compare --dataset stdlib --model smollm2-135m --strategies random,kmeans --k 500
 
-  curate compare --dataset rows.jsonl --tokenizer ./llama2-tokenizer --strategies all --json"""
+  curate compare --dataset rows.jsonl --tokenizer ./llama2-tokenizer --strategies random,mmr --strategy-option relevance=0.7"""
 
 
 @app.command(epilog=COMPARE_EXAMPLES)
 @with_pool_options
 def compare(
     strategies: Annotated[str, typer.Option(help="Strategies with commas between, or all.")] = "all",
+    strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for those of the strategies that take it; can be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: reports/compare-DIGEST.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     **pool: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
     from curate.cleaning import parse_checks
     from curate.compare_strategies import compare as run_compare
     from curate.compare_strategies import comparison_table, parse_strategies
+    from curate.strategies import parse_options
 
+    options = parse_options(parse_strategies(strategies), strategy_option or [])
     pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
-    compared = run_compare(SelectConfig(**pool), parse_strategies(strategies), out, typed_command("curate"))
+    compared = run_compare(SelectConfig(**pool), options, out, typed_command("curate"))
     say(compared.config["headline"])
     columns_table(*comparison_table(compared))
+    for result in compared.results:
+        if result.reason is not None:
+            say(f"{result.strategy} picked nothing: {result.reason}")
     print_result(compared.as_record() if as_json else compared.path / "index.html")
 
 
@@ -165,7 +171,7 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         return
     for name, entry in STRATEGIES.items():
         needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
-        print(f"{name:<20} {entry.help}{needs}")
+        print(f"{name:<20} {entry.help}{needs} ({entry.source})")
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
 
@@ -224,6 +230,7 @@ def inspect(
             ),
         ],
     )
+    print_result(found.path)
 
 
 @app.command(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.artifact import MANIFEST, digest_json, read_manifest, record_file, write_json, write_manifest, write_text
+from curate.artifact import digest_json, is_made, read_manifest, record_file, write_json, write_manifest, write_text
 from curate.errors import UsageError, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -84,23 +84,28 @@ def parse_strategies(given: str) -> list[str]:
 
 
 def compare(
-    config: SelectConfig, strategies: Sequence[str], out: Path | None = None, command: Sequence[str] = ()
+    config: SelectConfig,
+    strategies: Mapping[str, Mapping[str, Any]],
+    out: Path | None = None,
+    command: Sequence[str] = (),
 ) -> Comparison:
-    """The finished comparison of `strategies` on the pool of `config`, made or, where the same exists, reused."""
+    """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
+    exists, reused."""
     from curate.config import inputs_exist
     from curate.pipeline import build_candidates, find_candidates, load
     from curate.strategies import STRATEGIES
     from curate.write_selection import config_digest
 
-    configs = [replace(config, strategy=name, strategy_options={}) for name in strategies]
+    configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
     for each in configs:
         each.check()
     inputs_exist(config)
     # Missing scores are an error before anything is embedded: here only where no strategy could do without.
     work = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]))
+    configs = [replace(each, encoder=work.config.encoder) for each in configs]  # the one that "auto" stands for
     digest = digest_json([config_digest(replace(work, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
-    if _existing(folder, digest):
+    if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
         return read_comparison(folder)
     find_candidates(work)
     candidates = build_candidates(work)
@@ -110,7 +115,7 @@ def compare(
         picked[each.strategy] = _try(work, each, candidates)
         work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
     results = measure_all(work, candidates, picked)
-    _write(work, candidates, picked, results, folder, digest, command)
+    _write(work, candidates, picked, results, folder, digest, command, strategies)
     return read_comparison(folder)
 
 
@@ -128,7 +133,7 @@ def measure_all(work: Work, candidates: Candidates, picked: dict[str, Picks | st
     """One result a strategy, in the order given; every one failing is an error."""
     done = {name: set(p.indices.tolist()) for name, p in picked.items() if not isinstance(p, str)}
     if not done:
-        raise UserError(f"No strategy could pick: {next(str(p) for p in picked.values())}", "Lower --k.")
+        raise UserError(f"No strategy could pick. {'; '.join(f'{name}: {why}' for name, why in picked.items())}")
     results = []
     for name, picks in picked.items():
         if isinstance(picks, str):
@@ -176,20 +181,6 @@ def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared:
     )
 
 
-def _existing(folder: Path, digest: str) -> bool:
-    """Whether `folder` holds this very comparison, finished; anything else there is an error."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    if (folder / MANIFEST).is_file():
-        if read_manifest(folder, KIND).config["comparison_digest"] == digest:
-            return True
-        raise UserError(f"{folder} holds another comparison.", "Name another --out, or remove that folder.")
-    foreign = [p.name for p in sorted(folder.iterdir()) if p.name not in (PAGE, RECORD)] if folder.is_dir() else []
-    if foreign:
-        raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
-    return False
-
-
 def headline(results: Sequence[StrategyResult], n_candidates: int) -> tuple[str, str]:
     """Which strategy's picks lie nearest to the pool, and what that does not say."""
     done = [r for r in results if r.mean_distance is not None]
@@ -216,6 +207,7 @@ def _write(
     folder: Path,
     digest: str,
     command: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Record, page, manifest, and the index that lists it."""
     from curate.comparison_page import build_page_data, render_comparison_page
@@ -224,10 +216,12 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     told, second = headline(results, len(candidates))
     places = {name: picks.indices.tolist() for name, picks in picked.items() if not isinstance(picks, str)}
-    data = build_page_data(work, candidates, places, results, folder.name, (told, second))
+    data = build_page_data(work, candidates, places, results, folder.name, (told, second), options)
     write_json(folder / RECORD, {"schema": SCHEMA, "headline": told, "results": [asdict(r) for r in results]})
     write_text(folder / PAGE, render_comparison_page(data))
-    facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), ("k", str(work.config.k))]
+    budget = work.config.token_budget
+    size = ("k", f"{work.config.k:,}") if budget is None else ("Token budget", f"{budget:,}")
+    facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), size]
     write_manifest(
         folder,
         schema=SCHEMA,
@@ -235,6 +229,7 @@ def _write(
         config={
             **work.config.as_record(),
             "strategy": [r.strategy for r in results],
+            "strategy_options": {name: dict(given) for name, given in options.items() if given},
             "comparison_digest": digest,
             "headline": told,
             "second": second,
@@ -250,7 +245,7 @@ def _write(
 
 
 def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The heads and rows of the table for a terminal."""
+    """The heads and rows of the table for a terminal: the strategies that picked."""
     from curate.page import format_count, format_number
 
     heads = [
@@ -258,10 +253,7 @@ def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
         "clusters", "evenness", f"pairs\nfrom {CLOSE_COSINE}", "seconds",
     ]  # fmt: skip
     rows = []
-    for r in compared.results:
-        if r.reason is not None:
-            rows.append([r.strategy, r.reason, *[""] * (len(heads) - 2)])
-            continue
+    for r in (result for result in compared.results if result.reason is None):
         rows.append(
             [
                 r.strategy,

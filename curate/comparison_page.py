@@ -57,8 +57,10 @@ def build_page_data(
     results: Sequence[StrategyResult],
     name: str,
     answer: tuple[str, str],
+    options: Mapping[str, Mapping[str, Any]],
 ) -> ComparisonPageData:
-    """The page's data from finished work; `places` are each strategy's picks as positions among the candidates."""
+    """The page's data from finished work; `places` are each strategy's picks as positions among the candidates,
+    `options` each strategy's options that were given."""
     import shlex
 
     import numpy as np
@@ -71,7 +73,9 @@ def build_page_data(
         for c, size in enumerate(sizes.tolist())
         if size
     ]
-    words = replace(work.config, strategy=SelectConfig().strategy).as_command()[2:]
+    words = replace(work.config, strategy=SelectConfig().strategy, strategy_options={}).as_command()[2:]
+    given = dict.fromkeys(f"{option}={value}" for of_one in options.values() for option, value in of_one.items())
+    words += [word for pair in given for word in ("--strategy-option", pair)]
     strategies = ",".join(result.strategy for result in results)
     return ComparisonPageData(
         name=name,

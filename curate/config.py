@@ -118,11 +118,12 @@ class SelectConfig:
 
 
 def inputs_exist(config: SelectConfig) -> None:
-    """Fail before any work when a file the config names is absent."""
+    """Fail before any work when a file the config names is absent, or is a folder."""
     from curate.errors import UserError
 
-    if config.prompt_template not in (None, "chat") and not Path(str(config.prompt_template)).is_file():
-        raise UserError(f"The prompt template {config.prompt_template} does not exist.", "Check the path.")
-    for path in config.decontaminate:
-        if not Path(path).is_file():
-            raise UserError(f"The benchmark file {path} of --decontaminate does not exist.", "Check the path.")
+    templates = () if config.prompt_template in (None, "chat") else (str(config.prompt_template),)
+    for option, paths in (("prompt-template", templates), ("decontaminate", config.decontaminate)):
+        for path in paths:
+            if not Path(path).is_file():
+                wrong = "is a folder" if Path(path).is_dir() else "does not exist"
+                raise UserError(f"The file {path} of --{option} {wrong}.", "Check the path.")

@@ -29,9 +29,14 @@ def say(message: str) -> None:
 
 
 def print_result(result: str | Path | Mapping[str, Any]) -> None:
-    """The command's result on stdout: a path as it is, a mapping as JSON."""
+    """The command's result on stdout: a path as it is, a mapping as JSON; what stdout cannot encode is escaped."""
     if isinstance(result, Mapping):
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(result, indent=2, allow_nan=False)
+        print(text)
     else:
         print(result)
 

@@ -65,7 +65,6 @@ class Coverage:
         self.at_row = self.vectors if n_rows == n else self.vectors[self.rows]
         self.picked = list(candidates.picked.tolist())
         self.closed = np.zeros(n, dtype=bool) if candidates.barred is None else candidates.barred.copy()
-        self.closed[self.picked] = True
         self.reached = self._reach(np.array(self.picked, dtype=np.int64))
         yardstick = np.sort(rng.permutation(n)[:n_yardstick])
         self.floor = np.maximum(self.reached, self._reach_of_others(yardstick))

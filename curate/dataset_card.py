@@ -9,16 +9,14 @@ from curate.selection import HOLDOUT, SELECTED
 
 
 def render_card(name: str, config: Mapping[str, Any], counts: Mapping[str, int], notes: Sequence[str]) -> str:
-    """Markdown with the front matter that makes `load_dataset(folder)` give the splits `train` and `test`."""
+    """Markdown with the front matter that makes `load_dataset(folder)` give the splits `train` and, where rows are held
+    out, `test`: `datasets` refuses a split without rows."""
     import yaml
 
+    splits = [{"split": "train", "path": SELECTED}]
+    splits += [{"split": "test", "path": HOLDOUT}] if counts.get("held_out") else []
     front = {
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": "train", "path": SELECTED}, {"split": "test", "path": HOLDOUT}],
-            }
-        ],
+        "configs": [{"config_name": "default", "data_files": splits}],
         "tags": ["rowpick", "code", "instruction"],
     }
     size = f"k = {config['k']}" if config["token_budget"] is None else f"token budget {config['token_budget']}"

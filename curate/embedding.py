@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from curate.encoders import MINILM, load_encoder
 from curate.errors import UserError
+from curate.tokens import without_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,7 @@ EMBED_CHOICES = ("instruction", "output", "both")
 def text_to_embed(row: Row, embed: str) -> str:
     """What of a row the encoder sees."""
     text = {"instruction": row.instruction, "output": row.output, "both": f"{row.instruction}\n{row.output}"}[embed]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return without_surrogates(text)
 
 
 def embed_rows(

@@ -82,7 +82,8 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
         static = load_static(identity)
         return Encoder(name, digest_json([identity]), lambda texts, advance: _encode_static(static, texts, advance))
     model = _load_sentence_transformer(minilm_source() if name == MINILM else name)
-    revision = getattr(model[0].auto_model.config, "_commit_hash", None)
+    transformer = getattr(model[0], "auto_model", None)  # a model of word vectors has none
+    revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
     return Encoder(
         name,
         digest_json([identity, revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
@@ -146,12 +147,16 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
     from sklearn.feature_extraction.text import TfidfVectorizer
     from threadpoolctl import threadpool_limits
 
+    too_little = UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
+    shown = [text[:_MAX_CHARS] for text in texts]
+    if not any(text.strip() for text in shown):
+        raise too_little
     counts = TfidfVectorizer(
         sublinear_tf=True, ngram_range=(1, 2), max_features=200_000, token_pattern=r"\w+|[^\w\s]", dtype=np.float32
-    ).fit_transform([text[:_MAX_CHARS] for text in texts])
+    ).fit_transform(shown)
     dimensions = min(TFIDF_DIMENSIONS, min(counts.shape) - 1)
     if dimensions < 1:
-        raise UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
+        raise too_little
     with threadpool_limits(1):
         vectors = TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
     advance(len(texts))

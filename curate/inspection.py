@@ -36,7 +36,7 @@ def read_decisions(selection: Selection) -> list[dict[str, Any]]:
     try:
         return list(pyarrow.parquet.read_table(path).to_pylist())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}).", "Make the selection again.") from None
+        raise UserError(f"{path} cannot be read ({error}).", "Remove the folder and make it again.") from None
 
 
 def summarise(selection: Selection) -> dict[str, Any]:
@@ -86,15 +86,16 @@ def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
 
 
 def _pool_row(selection: Selection, decision: dict[str, Any]) -> Row | None:
-    """The row itself, read from the pool again; None where the pool is gone or has changed."""
+    """The row itself, read from the pool again; None where the pool is gone, or has another row in its place."""
     from curate.sources import load_rows
 
     config = selection.manifest.config
     try:
-        pool = load_rows(config["dataset"], config["columns"])
+        rows = load_rows(config["dataset"], config["columns"]).rows
     except UserError:
         return None
-    return pool.rows[decision["row_index"]] if pool.digest == config["pool_digest"] else None
+    row = rows[decision["row_index"]] if decision["row_index"] < len(rows) else None
+    return row if row is not None and row.row_id == decision["row_id"] else None
 
 
 def _nearest_pick(

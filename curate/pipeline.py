@@ -13,7 +13,7 @@ from curate.config import SelectConfig, inputs_exist
 from curate.errors import UserError
 from curate.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
 from curate.rows import Row
-from curate.selection import Selection, read_selection
+from curate.selection import KIND, Selection, read_selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,14 +66,15 @@ class Work:
 
 def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
     """The finished selection for `config`, made or, where the same one exists already, reused."""
-    from curate.write_selection import existing, selection_folder, write
+    from curate.artifact import is_made
+    from curate.write_selection import OURS, config_digest, selection_folder, write
 
     config.check()
     config.check_needs()
     inputs_exist(config)
     work = load(config)
     folder = selection_folder(work, out)
-    if existing(work, folder):
+    if is_made(folder, KIND, "config_digest", config_digest(work), OURS):
         return read_selection(folder)
     find_candidates(work)
     with work.timed("pick"):
@@ -251,15 +252,17 @@ def drop_near_holdout(work: Work) -> None:
 
 def require_enough(work: Work) -> None:
     """Fail with both numbers, and what removed how many, when fewer candidates remain than asked for."""
-    asked = work.config.k if work.config.token_budget is None else 1
-    if len(work.candidates) < asked:
-        raise UserError(
-            f"--k {asked} is more than the {len(work.candidates)} candidates left of {len(work.rows)} rows "
-            f"({len(work.held_out)} held out; excluded: {work.fates.excluded_sentence()}).",
-            f"Take --k {len(work.candidates)} or less, or widen the bounds."
-            if work.candidates
-            else "Widen the bounds or name a larger --dataset.",
-        )
+    left, budget = len(work.candidates), work.config.token_budget
+    if left >= (work.config.k if budget is None else 1):
+        return
+    asked = f"--k {work.config.k} is more than" if budget is None else f"--token-budget {budget} cannot be spent on"
+    raise UserError(
+        f"{asked} the {left} candidates left of {len(work.rows)} rows "
+        f"({len(work.held_out)} held out; excluded: {work.fates.excluded_sentence()}).",
+        f"Take --k {left} or less, widen the bounds, or raise --near-duplicate."
+        if left
+        else "Widen the bounds, raise --near-duplicate, or name a larger --dataset.",
+    )
 
 
 def cluster(work: Work) -> None:

@@ -34,12 +34,16 @@ RAW = PromptTemplate("raw", SLOT)
 
 
 def load_prompt_template(path: str | Path | None) -> PromptTemplate:
-    """The template in a file (one trailing newline is dropped, since `render` adds it), or `RAW` for None."""
+    """The template in a file, or `RAW` for None.
+
+    One trailing newline is dropped, since `render` adds it. A byte order mark and Windows' line ends are the editor's,
+    not the template's.
+    """
     if path is None:
         return RAW
     source = Path(path)
     try:
-        text = source.read_bytes().decode("utf-8").removesuffix("\n")
+        text = source.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except OSError as error:
         raise UserError(f"Could not read the prompt template {source}: {error.strerror}.", "Check the path.") from None
     except UnicodeDecodeError as error:

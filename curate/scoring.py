@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,19 +71,36 @@ def read_scores(model: str) -> dict[str, RowScore]:
     return found
 
 
+def digest_scores(rows: Sequence[Row], model: str) -> str:
+    """Digest of the model and of what it has scored of these rows so far: more scores are other inputs.
+
+    A model that is not installed has scored nothing; that it is missing is said where its scores are asked for.
+    """
+    from curate.artifact import digest_json
+
+    try:
+        scores = read_scores(model)
+    except UserError:
+        return digest_json([model, []])
+    known = [astuple(scores[row_id]) for row_id in sorted({row.row_id for row in rows} & scores.keys())]
+    return digest_json([model_identity(model), known])
+
+
 def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Arrays (n,) by name for strategies that need scores; NaN where the row was too long to score.
 
     perplexity = exp(nll given the prompt); ifd, the instruction-following difficulty, = that over the perplexity of
     the output alone (Li et al., 2023, arXiv 2308.12032). Rows never scored are an error that names the `command`.
     """
+    import shlex
+
     import numpy as np
 
     scores = read_scores(model)
     missing = sum(row.row_id not in scores for row in rows)
     if missing:
         raise UserError(
-            f"{missing} of {len(rows)} candidates have no score by {model} yet.", f"Run: {' '.join(command)}"
+            f"{missing} of {len(rows)} candidates have no score by {model} yet.", f"Run: {shlex.join(command)}"
         )
     found = [scores[row.row_id] for row in rows]
     given = np.array([np.nan if score.nll_given is None else score.nll_given for score in found])
@@ -100,28 +117,27 @@ def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_
     from curate.artifact import file_lock, json_line
     from curate.console import progress
 
-    cached = read_scores(model)
     wanted = {row.row_id: row for row in rows if row.output.strip()}
-    todo = [
-        row
-        for row_id, row in sorted(wanted.items())
-        if row_id not in cached or (cached[row_id].nll_given is None and cached[row_id].tokens <= max_tokens)
-    ]
-    counts = {"scored": 0, "cached": len(wanted) - len(todo), "too_long": 0}
-    if not todo:
-        return counts
     path = scores_path(model)
-    with file_lock(path.with_suffix(".lock")), progress("Scoring", len(todo)) as advance:
+    with file_lock(path.with_suffix(".lock")):
+        cached = read_scores(model)  # once the lock is held: what another process scored meanwhile is there
+        todo = [
+            row
+            for row_id, row in sorted(wanted.items())
+            if row_id not in cached or (cached[row_id].nll_given is None and cached[row_id].tokens <= max_tokens)
+        ]
+        counts = {"scored": 0, "cached": len(wanted) - len(todo), "too_long": 0}
+        if not todo:
+            return counts
         _mend_torn_end(path)
         score = _load_scorer(model, max_tokens)
-        for start in range(0, len(todo), _SAVED_TOGETHER):
-            made = score(todo[start : start + _SAVED_TOGETHER], advance)
-            with path.open("ab") as file:
-                file.writelines(
-                    json_line({name: getattr(each, name) for name in RowScore.__slots__}).encode() for each in made
-                )
-            counts["scored"] += sum(each.nll_given is not None for each in made)
-            counts["too_long"] += sum(each.nll_given is None for each in made)
+        with progress("Scoring", len(todo)) as advance:
+            for start in range(0, len(todo), _SAVED_TOGETHER):
+                made = score(todo[start : start + _SAVED_TOGETHER], advance)
+                with path.open("ab") as file:
+                    file.writelines(json_line(asdict(each)).encode() for each in made)
+                counts["scored"] += sum(each.nll_given is not None for each in made)
+                counts["too_long"] += sum(each.nll_given is None for each in made)
     return counts
 
 

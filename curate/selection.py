@@ -78,7 +78,9 @@ def read_rows(path: Path) -> list[SelectedRow]:
     try:
         return [SelectedRow(**row) for row in read_jsonl(path)]
     except TypeError as error:
-        raise UserError(f"{path} does not have the fields of a selection ({error}).", "Make it again.") from None
+        raise UserError(
+            f"{path} does not have the fields of a selection ({error}).", "Remove the folder and make it again."
+        ) from None
 
 
 def read_selection(given: str | Path | None = None) -> Selection:
@@ -93,5 +95,5 @@ def read_selection(given: str | Path | None = None) -> Selection:
     for record in manifest.outputs:
         path = folder / record.file
         if record.file in (SELECTED, HOLDOUT) and (not path.is_file() or digest_file(path) != record.sha256):
-            raise UserError(f"{path} is not the file its manifest describes.", "Make the selection again.")
+            raise UserError(f"{path} is not the file its manifest describes.", "Remove the folder and make it again.")
     return Selection(folder, manifest, read_rows(folder / SELECTED), read_rows(folder / HOLDOUT))

@@ -100,7 +100,7 @@ def start_ids(tokenizer: Any) -> list[int]:
 
 def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     ids: list[list[int]] = tokenizer(
-        _without_surrogates(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        list(map(without_surrogates, texts)), add_special_tokens=False, return_attention_mask=False, verbose=False
     )["input_ids"]  # fmt: skip
     return ids
 
@@ -110,13 +110,13 @@ def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None or core.padding is not None or core.truncation is not None:
         return [len(ids) for ids in _ids(tokenizer, texts)]
-    encodings = core.encode_batch_fast(_without_surrogates(texts), add_special_tokens=False)
+    encodings = core.encode_batch_fast(list(map(without_surrogates, texts)), add_special_tokens=False)
     return [len(encoding) for encoding in encodings]
 
 
-def _without_surrogates(texts: list[str]) -> list[str]:
-    # Lone surrogates cannot reach a tokenizer written in Rust; they become the replacement character.
-    return [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+def without_surrogates(text: str) -> str:
+    """`text` with a question mark for every lone surrogate, which no tokenizer written in Rust can take."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _batches(pairs: Sequence[tuple[str, str]]) -> Iterable[Sequence[tuple[str, str]]]:

@@ -7,34 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.artifact import MANIFEST, atomic_file, digest_json, read_manifest, record_file, write_manifest, write_text
-from curate.errors import UserError
-from curate.selection import DECISIONS, HOLDOUT, KIND, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
+from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
+from curate.selection import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
 
 if TYPE_CHECKING:
     from curate.pipeline import Work
 
 REPORT = "report.html"
 README = "README.md"
-OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT, MANIFEST}
+OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
 _PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target")
 
 
 def config_digest(work: Work) -> str:
-    """Digest of the config and of every input by content: what a selection's name and its reuse depend on."""
+    """Digest of the config and of every input by content: what a selection's name and its reuse depend on.
+
+    The order of the pool counts: `decisions.parquet` tells rows by their place in it, and `first` picks by it.
+    """
     from curate.encoders import encoder_identity
-    from curate.scoring import model_identity
+    from curate.scoring import digest_scores
     from curate.strategies import STRATEGIES
 
     needs = STRATEGIES[work.config.strategy].needs
-    scores = [model_identity(work.config.score_model)] if "scores" in needs else []
+    scores = [digest_scores(work.rows, work.config.score_model)] if "scores" in needs else []
     settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
     others = [record.sha256 for record in work.inputs[len(work.pool.inputs) :]]  # benchmarks, target
     contents = [
         *others,
         *scores,
-        work.pool.digest,
+        [row.row_id for row in work.rows],
         work.tokenizer_digest,
         work.template.text,
         encoder_identity(work.config.encoder),
@@ -49,23 +51,6 @@ def selection_folder(work: Work, out: Path | None) -> Path:
     config = work.config
     size = f"k{config.k}" if config.token_budget is None else f"t{config.token_budget}"
     return selections_dir() / f"{config.strategy}-{size}-{config_digest(work)[:8]}"
-
-
-def existing(work: Work, folder: Path) -> bool:
-    """Whether `folder` already holds this very selection, finished. Anything else finished or foreign is an error."""
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
-        raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    if (folder / MANIFEST).is_file():
-        manifest = read_manifest(folder, KIND)
-        if manifest.config.get("config_digest") == config_digest(work):
-            return True
-        raise UserError(f"{folder} holds another selection.", "Name another --out, or remove that folder.")
-    foreign = sorted(p.name for p in folder.iterdir() if p.name not in OURS and not p.name.endswith(".part"))
-    if foreign:
-        raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
-    return False
 
 
 def write(work: Work, folder: Path, command: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.artifact import MANIFEST, digest_json, finished, read_manifest, record_file, write_jsonl, write_manifest
+from curate.artifact import MANIFEST, digest_json, finished, is_made, record_file, write_jsonl, write_manifest
 from curate.errors import GateError, UserError
 from evaluate_suite.report_execution import answer_tasks, execution_lines, prepare_execution, run_tasks
 from evaluate_suite.report_record import (
@@ -105,7 +105,7 @@ def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
     """The finished report on the runs asked for, made or, where the same one exists already, reused."""
     work = prepare(request)
     folder = report_folder(work)
-    if existing(work, folder):
+    if is_made(folder, KIND, "report_digest", report_digest(work), (PAGE, REPORT, GENERATIONS, EXECUTIONS)):
         return Report(folder, read_report_json(folder))
     with work.timed("eval_loss"):
         score_holdout(work)
@@ -209,23 +209,6 @@ def report_folder(work: Work) -> Path:
         return work.request.out
     first = work.evaluations[0].name if len(work.evaluations) == 1 else f"{len(work.evaluations)}-runs"
     return Path("reports") / f"{first}-{report_digest(work)[:8]}"
-
-
-def existing(work: Work, folder: Path) -> bool:
-    """Whether `folder` already holds this very report, finished. Anything else there is an error."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    if (folder / MANIFEST).is_file():
-        made = read_manifest(folder, KIND)
-        if made.config.get("report_digest") != report_digest(work):
-            raise UserError(f"{folder} holds another report.", "Name another --out, or remove that folder.")
-        if all((folder / output.file).is_file() for output in made.outputs):
-            return True
-    ours = {PAGE, REPORT, GENERATIONS, EXECUTIONS, MANIFEST}
-    foreign = [p.name for p in sorted(folder.iterdir()) if p.name not in ours] if folder.is_dir() else []
-    if foreign:
-        raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
-    return False
 
 
 def score_holdout(work: Work) -> None:

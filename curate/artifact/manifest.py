@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,32 @@ def read_manifest(directory: str | Path, kind: str) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{path} does not fit its schema: {error}", "Make the artifact again.") from None
+        raise UserError(
+            f"{path} does not fit its schema: {error}", "Remove the folder and make the artifact again."
+        ) from None
+
+
+def is_made(folder: Path, kind: str, digest_name: str, digest: str, ours: Collection[str]) -> bool:
+    """Whether `folder` holds the finished artifact of `kind` whose config has this `digest` under `digest_name`.
+
+    False where it is absent, broken off, or a file of it has been deleted: it may be made there again. Files other than
+    those in `ours`, the manifest and `.part` files are a `UserError`.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file.", "Name a folder.")
+    if (folder / MANIFEST).is_file():
+        made = read_manifest(folder, kind)
+        if made.config.get(digest_name) != digest:
+            raise UserError(
+                f"{folder} holds another {kind.partition('.')[2]}.", "Name another --out, or remove that folder."
+            )
+        if all((folder / output.file).is_file() for output in made.outputs):
+            return True
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in names if name not in (*ours, MANIFEST) and not name.endswith(".part")]
+    if foreign:
+        raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
+    return False
 
 
 def finished(parent: str | Path, kind: str) -> list[Path]:

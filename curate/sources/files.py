@@ -72,7 +72,8 @@ def _data_files(path: Path) -> list[Path]:
         return files
     if path.suffix.lower() not in READERS:
         raise UserError(
-            f'{path} has the ending "{path.suffix}", which is none of {", ".join(READERS)}.', "Convert or rename it."
+            f'{path} has the ending "{path.suffix}", which is none of {", ".join(READERS)}.',
+            "Unpack, convert or rename it.",
         )
     return [path]
 
@@ -142,6 +143,8 @@ def _csv(file: Path) -> Records:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UserError(f'{file} has two columns named "{twice[0]}".', "Rename one of them.")
+        if len(names) == 1 and set(names[0]) & set(";\t|"):
+            raise UserError(f'{file} has one column, "{names[0]}".', "Write it anew with commas between the columns.")
         while True:
             line = reader.line_num + 1  # where the record begins: a quote left open is noticed at the end of the file
             record = next(reader, None)

@@ -138,7 +138,7 @@ STRATEGIES: dict[str, Strategy] = {
     "kmeans": Strategy(
         _from("kmeans"),
         "every cluster an equal share, at random inside it (the default)",
-        "stratified sampling with equal allocation: Cochran, Sampling Techniques, 1977, chapter 5",
+        "equal allocation: Cochran, 1977",
         frozenset({"clusters"}),
     ),
     "kmeans-centroid": Strategy(
@@ -234,24 +234,37 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def parse_options(strategy: str, given: Sequence[str]) -> dict[str, float | int]:
-    """`name=value` pairs as checked numbers; an option of another strategy is named as such."""
-    options = STRATEGIES[strategy].options
-    parsed: dict[str, float | int] = {}
+def parse_options(strategies: Sequence[str], given: Sequence[str]) -> dict[str, dict[str, float | int]]:
+    """Checked options of each of `strategies` by its name, from `name=value` pairs, each for all of them that take it.
+
+    An option that none of them takes is a `UsageError` that says whose it is.
+    """
+    parsed: dict[str, dict[str, float | int]] = {strategy: {} for strategy in strategies}
     for pair in given:
-        name, equals, text = pair.partition("=")
-        if name not in options or not equals:
-            owners = [other for other, entry in STRATEGIES.items() if name in entry.options]
-            belongs = f"{name} belongs to {', '.join(owners)}." if owners else did_you_mean(name, options)
-            raise UsageError(
-                f'Strategy {strategy} takes no option "{pair}".', belongs if options or owners else "It has none."
-            )
-        option = options[name]
-        try:
-            value = type(option.default)(text)
-        except ValueError:
-            raise UsageError(f"{name}={text} is not a number.", f"Example: {name}={option.default}") from None
-        if not option.least <= value <= option.most:
-            raise UsageError(f"{name}={text} is out of range.", f"Allowed: {option.least} to {option.most}.")
-        parsed[name] = value
+        name, _, text = pair.partition("=")
+        takers = [strategy for strategy in strategies if name in STRATEGIES[strategy].options]
+        if not takers:
+            only = f'Strategy {strategies[0]} takes no option "{pair}".'
+            several = f'None of {", ".join(strategies)} takes the option "{pair}".'
+            raise UsageError(only if len(strategies) == 1 else several, _whose_option(name, strategies))
+        for strategy in takers:
+            parsed[strategy][name] = _checked(name, text, STRATEGIES[strategy].options[name])
     return parsed
+
+
+def _whose_option(name: str, strategies: Sequence[str]) -> str:
+    owners = [strategy for strategy, entry in STRATEGIES.items() if name in entry.options]
+    if owners:
+        return f"{name} belongs to {', '.join(owners)}."
+    options = {option for strategy in strategies for option in STRATEGIES[strategy].options}
+    return did_you_mean(name, options) if options else "There is none."
+
+
+def _checked(name: str, text: str, option: Option) -> float | int:
+    try:
+        value = type(option.default)(text)
+    except ValueError:
+        raise UsageError(f"{name}={text} is not a number.", f"Example: {name}={option.default}") from None
+    if not option.least <= value <= option.most:
+        raise UsageError(f"{name}={text} is out of range.", f"Allowed: {option.least} to {option.most}.")
+    return value

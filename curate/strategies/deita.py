@@ -16,8 +16,9 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, threshold: 
     """Rows from the best score down, each taken only where its cosine to every pick is below `threshold`.
 
     Liu et al., 2023 (arXiv 2312.15685), whose threshold is 0.9. Their score is complexity times quality by two
-    fine-tuned 7B models; here it is the instruction-following difficulty of `ifd`, which needs no judge. Where the
-    rows that differ run out before k, the best of the others follow, and a note says how many.
+    fine-tuned 13B models, and their vectors are hidden states of a 13B model; here the score is the
+    instruction-following difficulty of `ifd`, which needs no judge, and the vectors are those of `--encoder`. They stop
+    where the rows that differ run out; here the best of the others follow until k, and a note says how many.
     """
     import numpy as np
 

@@ -20,10 +20,11 @@ _BLOCK = 4096
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """k rows, every cluster in proportion to its size, drawn inside it with a chance that falls with the density.
 
-    Tsai et al., 2024 (arXiv 2407.05040): embed, cluster, estimate each row's density inside its cluster with a Gaussian
-    kernel, and prune the dense regions. The chance is 1 / density, drawn without replacement (Efraimidis and Spirakis,
-    2006); the bandwidth is the cluster's own root mean squared distance to a random row. Densities are estimated from
-    at most 1,024 rows of a cluster. The paper reduces dimensions by PCA first, for speed, which is not needed here.
+    Tsai et al., 2024 (arXiv 2407.05040): embed, cluster, estimate each row's density by kernel density estimation, and
+    prune the dense regions. Ours are: a Gaussian kernel inside each cluster, whose squared bandwidth is the mean of
+    1 - cosine over the cluster's pairs; a chance of 1 / density, drawn without replacement (Efraimidis and Spirakis,
+    2006); at most 1,024 rows of a cluster to estimate from. The paper reduces dimensions by PCA first, for speed, which
+    is not needed here.
     """
     import numpy as np
 

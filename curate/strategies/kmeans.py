@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """k rows taken in rounds: each round takes one row, at random, from every cluster that has one left.
 
-    So clusters get equal shares; one too small for its share gives all it has and the others share the rest. In the
-    last round, when fewer are wanted than clusters remain, the larger clusters come first.
+    Stratified sampling with equal allocation (Cochran, Sampling Techniques, 1977, chapter 5): clusters get equal
+    shares; one too small for its share gives all it has and the others share the rest. In the last round, when fewer
+    are wanted than clusters remain, the larger clusters come first.
     """
     order, turns = take_turns(candidates, rng.permutation(candidates.open()), k)
     labels = candidates.labels[order]

@@ -18,7 +18,8 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """Round robin over the target rows (`--target FILE`): each takes the row most like it that is not taken yet.
 
     Ivison et al., 2025 (arXiv 2503.01807) represent rows by a model's position-weighted hidden states (RDS+); here they
-    are the vectors of `--encoder`, the same ones everything else uses. Target rows go in row_id order.
+    are the vectors of `--encoder`, the same ones everything else uses. In their code a target row whose next best is
+    taken misses its turn; here it takes the one after. Target rows go in row_id order.
     """
     import numpy as np
 

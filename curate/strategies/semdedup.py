@@ -19,8 +19,9 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """The k rows that SemDeDup keeps at the one threshold where k are kept (Abbas et al., 2023, arXiv 2303.09540).
 
     In each cluster rows are ordered from the one least like the centre to the one most like it, and a row is dropped
-    when its cosine to an earlier one is above the threshold; so of a group of alike rows the one farthest from the
-    centre stays, as the paper's text has it (its code can also keep the nearest, or a random one). Nothing is random.
+    when its cosine to an earlier one, itself kept or not, is above the threshold; so of a group of alike rows the one
+    farthest from the centre stays, as in the paper (its code can also keep the nearest, or a random one). Nothing is
+    random once the clusters stand.
     """
     import numpy as np
 
@@ -35,7 +36,7 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     reasons = [
         "farthest from its cluster's centre"
         if repeated[i] < -1
-        else f"cosine {repeated[i]:.4f} to a row kept before it"
+        else f"cosine {repeated[i]:.4f} to a row farther from its cluster's centre"
         for i in kept.tolist()
     ]
     return Picks(kept, reasons)

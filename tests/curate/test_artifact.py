@@ -16,6 +16,7 @@ from curate.artifact import (
     digest_text,
     find_artifact,
     finished,
+    is_made,
     read_jsonl,
     read_manifest,
     record_file,
@@ -26,12 +27,31 @@ from curate.artifact import (
 from curate.errors import UserError
 
 
-def make(folder: Path, schema: str = "curate.selection/1") -> None:
+def make(folder: Path, schema: str = "curate.selection/1", **config: str) -> None:
     write_text(folder / "a.txt", "hello\n")
     write_manifest(
-        folder, schema=schema, command=["curate"], config={"k": 1}, seed=3, inputs=[],
+        folder, schema=schema, command=["curate"], config={"k": 1, **config}, seed=3, inputs=[],
         outputs=[record_file(folder, "a.txt", 1)], counts={"pool": 1}, seconds={"load": 0.12345},
     )  # fmt: skip
+
+
+def test_a_folder_holds_the_artifact_asked_for_is_free_or_an_error(tmp_path: Path) -> None:
+    def made(name: str, digest: str = "d") -> bool:
+        return is_made(tmp_path / name, "curate.selection", "digest", digest, {"a.txt"})
+
+    assert not made("absent")
+    make(tmp_path / "done", digest="d")
+    assert made("done")
+    with pytest.raises(UserError, match=r"done holds another selection. Name another --out"):
+        made("done", "e")
+    for name in ("a.txt", ".index.html.x1.part"):  # what a run that was broken off leaves
+        write_text(tmp_path / "begun" / name, "x")
+    assert not made("begun")
+    write_text(tmp_path / "begun" / "thesis.doc", "x")
+    with pytest.raises(UserError, match=r"begun is not empty \(it holds thesis.doc\)"):
+        made("begun")
+    with pytest.raises(UserError, match=r"thesis.doc is a file. Name a folder."):
+        made("begun/thesis.doc")
 
 
 def test_digests_are_sha256_of_utf8_and_keep_lone_surrogates_apart() -> None:

@@ -63,6 +63,14 @@ def test_control_characters_and_lone_surrogates_come_through_to_the_letter(text:
     assert (odd["instruction"], odd["output"]) in selected
 
 
+def test_inspect_prints_json_of_a_row_with_a_lone_surrogate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {"instruction": "odd one \ud800", "output": "print(1)"}
+    assert run(write_pool(tmp_path, odd), tmp_path / "s", "--holdout", "0") == 0
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "s"), "--row", "60", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["instruction"] == "odd one \ud800"
+
+
 def count(selection: Path) -> int:
     counts = read_selection(selection).manifest.counts
     return counts["selected"] + counts.get("not_picked", 0)

@@ -53,6 +53,7 @@ def test_an_output_that_declines_is_a_refusal(output: str) -> None:
         "I'm sorry for the delay in answering your letter. We will send the goods tomorrow.",
         "You can't do this with a list, because lists are not hashable.",
         "I'm sorry, I cannot run it, but here is the code:\n```python\nprint(1)\n```",
+        "I'm sorry, but I cannot help with that request.\n```\nuse the form\n```",
         'print("I\'m sorry, but I cannot help with that.")',
         "def sorry():\n    return 'I cannot help with that request'",
         "Please provide a name: when the program starts it asks for one.",
@@ -125,6 +126,7 @@ def test_code_in_another_language_than_asked_is_dropped(instruction: str, output
         ("Build a Python Flask page.", "```html\n<p>Hello</p>\n```"),
         ("Write a Kotlin class that Java can call.", "class A {\n  fun f(): Int = 1\n}"),
         ("Write a function.", JAVA),
+        ("Write a Python program.", 'System.out.println("hi");\nint x = 1;'),  # two lines are too few to tell
         ("Write a Python function.", f"```java\n{JAVA}\n```\nand in Python:\n```python\nx = 1\n```"),
         ("Express a number as a ratio.", "def f(x):\n    return x\n\nclass A:\n    pass\n\nprint(f(1))"),
     ],
@@ -181,6 +183,7 @@ def test_rows_below_the_bound_are_no_near_duplicates() -> None:
     text = words(100, 1)
     other = " ".join(word if i % 4 else f"x{i}" for i, word in enumerate(text.split()))
     assert jaccard(shingles(text), shingles(other)) < 0.8
+    assert jaccard(shingles(""), shingles(" \n")) == 1.0
     assert reasons("near-duplicates", ("ask", text), ("ask", other)) == [None, None]
 
 

@@ -144,6 +144,35 @@ def test_the_figures_are_those_of_the_selection_that_select_writes(
     coverage = selection.manifest.config["coverage"]
     assert result["tokens"] == sum(row.token_count for row in selection.selected)
     assert 1 - result["mean_distance"] == pytest.approx(coverage["mean_cosine_to_nearest_pick"], abs=1e-4)
+    assert 1 - result["worst_distance"] == pytest.approx(coverage["worst_cosine_to_nearest_pick"], abs=1e-4)
+
+
+def test_options_reach_the_strategies_that_take_them_and_the_command_on_the_page(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {}
+    for relevance in ("0.0", "1.0"):
+        option = ("--strategy-option", f"relevance={relevance}")
+        assert compare(pool, "--k", "20", "--strategies", "random,mmr", *option, "--out", relevance, "--json") == 0
+        made[relevance] = json.loads(capsys.readouterr().out)["results"]
+        assert read_comparison(Path(relevance)).config["strategy_options"] == {"mmr": {"relevance": float(relevance)}}
+        assert f"--strategy-option relevance={relevance}" in (Path(relevance) / "index.html").read_text()
+    assert made["0.0"][0]["mean_distance"] == made["1.0"][0]["mean_distance"]
+    assert made["0.0"][1]["vendi_score"] > made["1.0"][1]["vendi_score"]
+
+
+def test_the_map_knows_who_picked_each_row(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curate import comparison_page
+
+    shown: list[ComparisonPageData] = []
+    render = comparison_page.render_comparison_page
+    monkeypatch.setattr(comparison_page, "render_comparison_page", lambda data: shown.append(data) or render(data))
+    assert compare(pool, "--k", "20", "--strategies", "shortest,longest", "--out", "c") == 0
+    by = [names for *_, names in shown[0].points]
+    both = round((read_comparison(Path("c")).results[0].shared or {})["longest"] * 20)
+    assert [sum(name in names for names in by) for name in ("shortest", "longest")] == [20, 20]
+    assert by.count(("shortest", "longest")) == both
+    assert len(by) == shown[0].n_candidates
 
 
 def test_the_same_again_is_reused_and_another_in_its_place_is_an_error(
@@ -179,11 +208,65 @@ def test_a_strategy_that_cannot_pick_says_why_and_the_others_stand(pool: Path, m
     )
 
 
-def test_a_strategy_without_its_scores_names_the_command_and_the_others_stand(pool: Path) -> None:
+def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the_others_stand(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
     first, other = read_comparison(Path("c")).results
     assert "have no score by smollm2-135m yet. Run: curate score" in str(first.reason)
     assert other.rows == 30
+    table, told = capsys.readouterr().err.rsplit("\nifd picked nothing: ", 1)
+    assert told.strip() == first.reason
+    assert max(map(len, table.splitlines())) < 140
+
+
+def test_a_comparison_by_token_budget_is_listed_with_its_budget_and_no_k(pool: Path) -> None:
+    assert compare(pool, "--token-budget", "2000", "--strategies", "random,longest", "--out", "reports/c") == 0
+    some, other = read_comparison(Path("reports/c")).results
+    assert some.shared is not None and other.shared is not None and some.rows > other.rows
+    assert some.shared["longest"] > 0
+    assert some.shared["longest"] * some.rows == pytest.approx(other.shared["random"] * other.rows, abs=0.02)
+    listed = Path("reports/index.html").read_text()
+    assert "Token budget: 2,000" in listed and "k: 1" not in listed
+
+
+def test_without_the_scoring_model_only_the_strategies_that_need_it_pick_nothing(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curate.errors import UserError
+
+    def absent(model: str) -> str:
+        raise UserError(f"The embedded model {model} is not installed.", "Install it.")
+
+    monkeypatch.setattr("curate.scoring.model_identity", absent)
+    assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
+    first, other = read_comparison(Path("c")).results
+    assert (first.reason, other.rows) == ("The embedded model smollm2-135m is not installed. Install it.", 30)
+
+
+def test_where_no_strategy_can_pick_each_says_why(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(pool, "--k", "30", "--strategies", "rds", "--out", "c") == 1
+    assert capsys.readouterr().err == (
+        "error: No strategy could pick. rds: Strategy rds picks near a target set, and there is none. "
+        "Name a file of rows: --target FILE\n"
+    )
+
+
+def test_scores_made_since_are_used_when_the_same_is_compared_again(
+    pool: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curate.scoring import RowScore
+    from curate.sources import load_rows
+
+    def failed() -> dict[str, bool]:
+        capsys.readouterr()
+        assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--json") == 0
+        return {each["strategy"]: each["reason"] is not None for each in json.loads(capsys.readouterr().out)["results"]}
+
+    assert failed() == {"ifd": True, "random": False}
+    scored = {row.row_id: RowScore(row.row_id, 9, 1.0, 2.0) for row in load_rows(str(pool)).rows}
+    monkeypatch.setattr("curate.scoring.read_scores", lambda model: scored)
+    assert failed() == {"ifd": False, "random": False}
 
 
 def test_a_pool_that_is_too_small_is_one_line_and_leaves_nothing(pool: Path) -> None:

@@ -73,6 +73,12 @@ def test_a_test_of_a_task_in_a_request_is_a_leak() -> None:
     assert (index, reason, detail) == (4, "leaks_benchmark", "Own/weigh: 100% of one of its tests")
 
 
+def test_a_leak_is_found_up_to_50_000_characters_into_a_row_and_not_beyond() -> None:
+    code = SOLUTIONS["weigh"][1]
+    for before, found in ((48_000, 1), (50_000, 0)):
+        assert len(leaks(("See below.", "x = 1\n" * (before // 6) + code))) == found
+
+
 def test_the_detail_names_the_task_and_what_was_found() -> None:
     assert leaks(("Do it.", SOLUTIONS["braid"][1]))[0][2] == "Own/braid: 100% of its solution"
 

@@ -38,9 +38,23 @@ def test_tfidf_gives_unit_rows_that_are_nearer_for_texts_that_share_words() -> N
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[-1]
 
 
-def test_a_pool_too_small_for_tfidf_is_told() -> None:
+@pytest.mark.parametrize("texts", [["one"], ["same", "same"], ["", " \n", "\t"]])
+def test_a_pool_too_small_for_tfidf_or_without_a_word_is_told(texts: list[str]) -> None:
     with pytest.raises(UserError, match="too small or too uniform"):
-        load_encoder("tfidf", 32).encode(["one"], lambda n: None)
+        load_encoder("tfidf", 32).encode(texts, lambda n: None)
+
+
+def test_a_sentence_transformers_model_of_word_vectors_is_an_encoder_too(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "sort": 1, "list": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    table = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=np.float32)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)]).save(str(tmp_path / "words"))
+    vectors = load_encoder(str(tmp_path / "words"), 2).encode(["mail", "sort list", "sort"], lambda n: None)
+    assert vectors.tolist() == [[0, 0, 1], [0.5, 0.5, 0], [1, 0, 0]]  # in the order given, not that of the batches
 
 
 class TwoWords:

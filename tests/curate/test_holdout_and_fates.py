@@ -42,3 +42,10 @@ def test_a_row_is_decided_once_and_counts_add_up() -> None:
         fates.decide(0, "not_picked", None)
     fates.decide(2, "not_picked", "not_picked")
     assert fates.counts() == {"pool": 3, "excluded": 1, "not_picked": 1, "selected": 1, "excluded.too_long": 1}
+
+
+def test_the_sentence_about_excluded_rows_begins_with_the_most_common_reason() -> None:
+    fates = Fates(4)
+    assert fates.excluded_sentence() == "none"
+    fates.exclude([(0, "duplicate", None), (1, "too_long", None), (2, "too_long", None)])
+    assert fates.excluded_sentence() == "too_long 2, duplicate 1"

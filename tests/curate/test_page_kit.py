@@ -194,3 +194,14 @@ def test_the_policy_names_the_script_it_allows_by_digest() -> None:
 def test_chart_specifications_hold_no_address_but_the_schema() -> None:
     specs = [chart.spec for chart in curation_charts(build_curation("demo", DECISIONS, TEXTS), "p")]
     assert set(re.findall(r"https?://[^\"]*", json.dumps(specs))) == {specs[0]["$schema"]}
+
+
+def test_a_row_lies_on_the_map_where_the_centre_of_its_cluster_lies() -> None:
+    import numpy as np
+
+    from curate.map_layout import lay_out
+
+    centres = np.eye(3, dtype=np.float32)
+    places = lay_out(centres[[2, 0, 1, 0]], centres)
+    angles = 2 * np.pi * np.array([2, 0, 1, 0]) / 3
+    assert np.allclose(places, np.stack([np.cos(angles), np.sin(angles)], axis=1), atol=2e-3)

@@ -113,13 +113,31 @@ def test_the_same_inputs_again_are_reused_and_other_ones_in_the_same_place_are_a
     assert "holds another selection" in capsys.readouterr().err
 
 
-def test_datasets_loads_the_folder_with_splits_train_and_test(pool: Path, tmp_path: Path) -> None:
+def test_the_same_rows_in_another_order_are_another_selection(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    firsts = []
+    for order in (1, -1):
+        pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[::order]))
+        assert run(pool, "--k", "3", "--strategy", "first", "--holdout", "0") == 0
+        picked = read_selection(capsys.readouterr().out.strip()).selected
+        firsts.append([row.instruction for row in picked])
+    assert firsts[0] == [row["instruction"] for row in rows()[:3]]
+    assert "split a thread in SQL" in firsts[1] and not set(firsts[0]) & set(firsts[1])
+
+
+def test_datasets_loads_the_folder_with_splits_train_and_test_and_train_alone_without_a_holdout(
+    pool: Path, tmp_path: Path
+) -> None:
     import datasets
 
     assert run(pool, "--k", "30", "--holdout", "20", "--out", str(tmp_path / "s")) == 0
     loaded = datasets.load_dataset(str(tmp_path / "s"), cache_dir=str(tmp_path / "c"))
     assert {name: len(split) for name, split in loaded.items()} == {"train": 30, "test": 20}
     assert loaded["train"].column_names == ["row_id", "instruction", "output", "source", "token_count"]
+    counted_with = ["--model", "me/mine", "--tokenizer", "smollm2-135m"]
+    assert run(pool, "--k", "30", "--holdout", "0", *counted_with, "--out", str(tmp_path / "all")) == 0
+    loaded = datasets.load_dataset(str(tmp_path / "all"), cache_dir=str(tmp_path / "c"))
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 30}
+    assert "Tokens are those of `smollm2-135m` over" in (tmp_path / "all" / "README.md").read_text()
 
 
 def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path, tmp_path: Path) -> None:
@@ -137,11 +155,12 @@ def test_a_token_budget_is_met_within_a_thousandth_and_never_exceeded(pool: Path
         (["--min-tokens", "9", "--max-tokens", "8"], 2, "--min-tokens 9 is above --max-tokens 8"),
         (["--dataset", "nowhere.jsonl"], 1, "nowhere.jsonl does not exist"),
         (["--columns", "instruction=ask,output=output"], 1, 'has no column "ask". Its columns: instruction, output.'),
-        (["--prompt-template", "none.txt"], 1, "The prompt template none.txt does not exist"),
+        (["--prompt-template", "none.txt"], 1, "The file none.txt of --prompt-template does not exist. Check"),
         (["--near-duplicate", "1.5"], 2, "--near-duplicate is 1.5; allowed: above 0, up to 1"),
         (["--no-such"], 2, "No such option"),
         (["--clean", "parsed"], 2, 'Unknown check "parsed" in --clean. Did you mean "parse"?'),
-        (["--decontaminate", "none.jsonl"], 1, "The benchmark file none.jsonl of --decontaminate does not exist"),
+        (["--decontaminate", "none.jsonl"], 1, "The file none.jsonl of --decontaminate does not exist"),
+        (["--decontaminate", "."], 1, "The file . of --decontaminate is a folder."),
     ],
 )
 def test_bad_input_is_one_line_with_the_next_step_and_leaves_nothing(
@@ -158,6 +177,13 @@ def test_k_larger_than_the_candidates_says_which_bound_removed_how_many(
     assert run(pool, "--k", "400", "--max-tokens", "20") == 1
     error = capsys.readouterr().err
     assert "of 483 rows (48 held out; excluded: too_long" in error
+
+
+def test_a_token_budget_without_candidates_is_told_as_such(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(pool, "--token-budget", "400", "--max-tokens", "2") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --token-budget 400 cannot be spent on the 0 candidates left of 483 rows (48")
+    assert error.endswith("Widen the bounds, raise --near-duplicate, or name a larger --dataset.\n")
 
 
 def test_a_damaged_cache_is_computed_again_and_said(
@@ -190,6 +216,20 @@ def test_inspect_tells_why_a_row_was_dropped_and_its_nearest_pick(
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("  excluded: too_long, ") and lines[2] == "  asks: long"
     assert lines[4] == f"  nearest pick: {told['nearest_pick']}, cosine {told['nearest_cosine']:.4f}"
+
+
+def test_inspect_prints_the_folder_it_explains_and_the_counts_beside_it(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30") == 0
+    made = capsys.readouterr().out
+    assert main(["inspect"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == made
+    told = {" ".join(line.split()) for line in printed.err.splitlines()}
+    tokens = sorted(row.token_count for row in read_selection(None).selected)
+    assert {"pool 483", "selected 30", "excluded: too_long 1", "source rows.jsonl 30"} <= told
+    assert f"tokens {tokens[0]} to {tokens[-1]}, median {tokens[15]}" in told
 
 
 def test_inspect_finds_the_nearest_pick_of_a_pick_among_the_others(
@@ -226,6 +266,16 @@ def test_inspect_says_why_a_nearest_pick_is_not_known(
     assert main(["clean-cache", "--yes"]) == 0
     told = story(capsys, tmp_path / "s", 482)
     assert str(told["why_unknown"]).startswith("The vectors of this selection are no longer in the cache.")
+
+
+def test_inspect_does_not_take_another_row_for_the_one_asked_about_when_the_pool_was_shuffled_since(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[::-1]))
+    assert story(capsys, tmp_path / "s", 482)["instruction"] is None
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[:-1]))
+    assert story(capsys, tmp_path / "s", 482)["instruction"] is None
 
 
 def test_clean_cache_shows_what_there_is_and_frees_it_when_told(
@@ -297,6 +347,29 @@ def test_the_holdout_is_the_same_whatever_is_cleaned_and_never_repeated_among_th
         digests.add(selection.holdout_digest)
         assert {row.row_id for row in selection.selected}.isdisjoint(row.row_id for row in selection.holdout)
     assert len(digests) == 1
+
+
+def test_rows_outside_the_token_bounds_are_excluded_with_their_count_and_the_bound(pool: Path, tmp_path: Path) -> None:
+    bounds = ["--min-tokens", "17", "--max-tokens", "64"]
+    assert run(pool, "--k", "30", *bounds, "--holdout", "0", "--clean", "none", "--out", str(tmp_path / "s")) == 0
+    for d in pyarrow.parquet.read_table(tmp_path / "s" / "decisions.parquet").to_pylist():
+        n = d["token_count"]
+        if n < 17 or n > 64:
+            expected = ("too_short", f"{n} tokens, bound 17") if n < 17 else ("too_long", f"{n} tokens, bound 64")
+            assert (d["reason"], d["detail"]) == expected
+        else:
+            assert d["fate"] in ("selected", "not_picked") or d["reason"] == "near_duplicate"
+
+
+def test_copies_of_a_held_out_row_are_excluded_even_where_exact_duplicates_may_stay(pool: Path, tmp_path: Path) -> None:
+    copies = [{"instruction": row["instruction"] + " ", "output": row["output"]} for row in rows()[:480]]
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows()[:480] + copies))
+    assert run(pool, "--k", "30", "--clean", "none", "--holdout", "20", "--out", str(tmp_path / "s")) == 0
+    decisions = pyarrow.parquet.read_table(tmp_path / "s" / "decisions.parquet").to_pylist()
+    held_out = {d["row_index"] for d in decisions if d["fate"] == "held_out"}
+    copied = [d["row_index"] for d in decisions if (d["reason"], d["detail"]) == ("duplicate", "of a held-out row")]
+    assert len(held_out) == 20
+    assert sorted(copied) == sorted((i + 480) % 960 for i in held_out)
 
 
 def test_strategies_of_one_seed_draw_independently_of_each_other(pool: Path, tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def test_a_template_file_must_hold_the_slot_once(tmp_path: Path) -> None:
         load_prompt_template(path)
 
 
+def test_a_template_saved_on_windows_is_the_same_template(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"\xef\xbb\xbfTask:\r\n{instruction}\r\nAnswer:\r\n")
+    assert load_prompt_template(path).render("x") == "Task:\nx\nAnswer:\n"
+
+
 def test_llama_example_has_start_prompt_newline_output_end(shared_data: Path) -> None:
     tokenizer = load_tokenizer("meta-llama/Llama-2-7b-hf", str(shared_data / "llama2-tokenizer"))
     (example,) = encode_examples(tokenizer, RAW, [("Say hi", "hi\nthere")])
@@ -40,7 +46,7 @@ def test_llama_example_has_start_prompt_newline_output_end(shared_data: Path) ->
     assert encode_prompt(tokenizer, RAW, "Say hi") == example.input_ids[:4]
 
 
-def test_counts_are_the_lengths_of_the_encoded_examples(shared_data: Path) -> None:
+def test_counts_are_the_lengths_of_the_encoded_examples() -> None:
     tokenizer = load_tokenizer("smollm2-135m")
     pairs = [("Sort a list", "sorted(x)"), ("", "x"), ("é \ud800", "a\0b"), ("long " * 500, "y" * 3000)]
     lengths = [len(example.input_ids) for example in encode_examples(tokenizer, RAW, pairs)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,23 @@ def test_a_run_that_was_killed_loses_only_what_it_was_writing(
     assert read_scores(tiny) == whole
 
 
+def test_rows_that_another_process_scored_while_this_one_waited_are_not_scored_again(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curate import artifact
+
+    real_lock = artifact.file_lock
+
+    def lock_after_the_other(path: Path) -> Any:
+        monkeypatch.setattr(artifact, "file_lock", real_lock)
+        score_rows(rows(4), tiny)
+        return real_lock(path)
+
+    monkeypatch.setattr(artifact, "file_lock", lock_after_the_other)
+    assert score_rows(rows(4), tiny) == {"scored": 0, "cached": 4, "too_long": 0}
+    assert len(scores_path(tiny).read_bytes().splitlines()) == 4
+
+
 def test_rows_too_long_are_left_unscored_until_a_run_allows_them(tiny: str) -> None:
     assert score_rows(rows(), tiny, max_tokens=20) == {"scored": 7, "cached": 0, "too_long": 5}
     assert np.isnan(load_scores(rows(), tiny, [])["ifd"]).sum() == 5
@@ -124,12 +142,12 @@ def select(pool: str, out: Path, *more: str) -> int:
 def test_a_selection_by_scores_names_the_command_that_makes_them_and_then_picks(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pool = write_pool(tmp_path / "rows.jsonl", 60)
+    pool = write_pool(tmp_path / "my rows.jsonl", 60)
     options = ("--strategy", "ifd", "--score-model", tiny, "--encoder", "tfidf")
     assert select(pool, tmp_path / "s", *options) == 1
     error = capsys.readouterr().err
     assert f"54 of 54 candidates have no score by {tiny} yet." in error
-    command = error.split("Run: ")[1].split()
+    command = shlex.split(error.split("Run: ")[1])
     assert command == ["curate", "score", "--dataset", pool, "--score-model", tiny]
     assert main(command[1:]) == 0
     assert select(pool, tmp_path / "s", *options) == 0

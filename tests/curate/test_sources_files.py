@@ -178,6 +178,8 @@ def test_long_rows_and_odd_characters_arrive_unchanged(tmp_path: Path) -> None:
         ("a.csv", "instruction,output\na,b,c\n", ":2: more fields than the header has."),
         ("a.csv", "instruction,output\na\n", ":2: fewer fields than the header has."),
         ("a.csv", "instruction,output,output\na,b,c\n", ' has two columns named "output".'),
+        ("a.csv", "instruction;output\na;b\n", ' has one column, "instruction;output". Write it anew with commas'),
+        ("a.jsonl.gz", b"\x1f\x8b", ' has the ending ".gz", which is none of .json, .jsonl, .csv, .parquet. Unpack'),
         ("a.parquet", "PAR1 no", " is not a Parquet file that can be read ("),
         ("a.jsonl", "", " holds no rows."),
         ("a.json", "", " holds no rows."),

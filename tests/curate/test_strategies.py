@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.budget import pick_rows
+from curate.budget import pick_rows, pick_tokens
+from curate.cli import main
 from curate.errors import UserError
+from curate.neighbours import nearest
 from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
+from curate.strategies.learned_centroids import TEMPERATURE, _gradient
 
 
 def unit(rows: Any) -> Any:
@@ -112,6 +115,15 @@ def test_facility_location_is_within_its_bound_and_the_bound_above_the_best(roun
         assert value >= (1 - 1 / np.e) * best
 
 
+def test_a_token_budget_leaves_no_note_about_rows_that_were_drawn_and_not_taken() -> None:
+    candidates = pool(60)
+    select = STRATEGIES["facility-location"].bind({})
+    some = pick_tokens(select, candidates, 4000, np.random.default_rng(0), 1.0)
+    assert len(some.indices) < 60 and some.notes == []
+    whole = pick_tokens(select, candidates, int(candidates.token_counts.sum()), np.random.default_rng(0), 1.0)
+    assert len(whole.indices) == 60 and "no 60 picks can exceed" in whole.notes[0]
+
+
 def test_facility_location_reaches_exact_greedy_whatever_rows_it_is_valued_on() -> None:
     candidates = pool(1500, 16, 40)
     exact: list[int] = []
@@ -158,6 +170,91 @@ def test_density_keeps_every_clusters_share_and_thins_dense_regions() -> None:
     assert (picks < 300).sum() < 50  # 60 of 80 would be the dense rows' share
 
 
+def test_semdedup_keeps_what_one_threshold_leaves_of_every_cluster() -> None:
+    candidates = pool(120)
+    picks = set(run("semdedup", candidates, 50).indices.tolist())
+    repeated = np.full(120, -2.0)
+    for c in range(3):
+        members = np.flatnonzero(candidates.labels == c)
+        outermost_first = members[np.argsort(candidates.embeddings[members] @ candidates.centres[c])]
+        for t in range(1, len(members)):
+            earlier = candidates.embeddings[outermost_first[:t]]
+            repeated[outermost_first[t]] = (earlier @ candidates.embeddings[outermost_first[t]]).max()
+    threshold = sorted(repeated)[50] - 1e-5
+    assert picks == set(np.flatnonzero(repeated < threshold).tolist())
+
+
+def test_deita_goes_down_the_scores_and_leaves_out_what_is_like_a_pick_until_nothing_differs() -> None:
+    candidates = pool(120)
+    ifd = candidates.scores["ifd"]
+    ranked = sorted(np.flatnonzero(ifd < 1), key=lambda i: -ifd[i]) + sorted(np.flatnonzero(ifd >= 1), key=ifd.item)
+    kept: list[int] = []
+    for i in ranked:
+        if not kept or (candidates.embeddings[kept] @ candidates.embeddings[i]).max() < 0.8:
+            kept.append(int(i))
+    picks = run("deita", candidates, len(kept) + 3, threshold=0.8)
+    others = [int(i) for i in ranked if i not in kept]
+    assert picks.indices.tolist() == kept + others[:3]
+    assert picks.notes == [f"deita: only {len(kept)} rows differ by cosine 0.8; 3 more were taken by score alone."]
+
+
+def test_perplexity_and_kmeans_ifd_take_the_largest_and_kmeans_ifd_the_same_part_of_every_cluster() -> None:
+    candidates = pool(60)
+    perplexity, ifd = candidates.scores["perplexity"], candidates.scores["ifd"]
+    assert run("perplexity", candidates, 9).indices.tolist() == np.argsort(-perplexity)[:9].tolist()
+    picks = run("kmeans-ifd", candidates, 30).indices
+    for c in range(3):
+        mine = sorted(ifd[picks[candidates.labels[picks] == c]])
+        members = sorted(ifd[candidates.labels == c])
+        assert len(mine) == pytest.approx(len(members) / 2, abs=0.5)
+        assert mine == members[-len(mine) :]
+
+
+def test_ifd_facility_covers_the_most_difficult_part_and_no_other_row() -> None:
+    candidates = pool(100)
+    ifd = candidates.scores["ifd"]
+    difficult = sorted(np.flatnonzero(ifd < 1), key=lambda i: -ifd[i])[:20]
+    picks = run("ifd-facility", candidates, 8)
+    assert set(picks.indices.tolist()) <= set(difficult)
+    assert picks.notes[0] == "ifd-facility: 20 of 100 rows are the difficult part."
+
+
+def test_the_nearest_row_is_found_in_whatever_block_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.neighbours._BLOCK", 16)
+    monkeypatch.setattr("curate.neighbours._OTHERS", 7)
+    vectors = pool(50).embeddings
+    place, cosine = nearest(vectors, vectors[:40])
+    whole = vectors @ vectors[:40].T
+    assert place.tolist() == whole.argmax(axis=1).tolist()
+    assert cosine == pytest.approx(whole.max(axis=1), abs=1e-6)
+
+
+def test_rds_lets_each_target_row_in_turn_take_the_row_most_like_it_that_is_left() -> None:
+    candidates = pool(60)
+    assert candidates.target is not None
+    cosine = candidates.target @ candidates.embeddings.T
+    expected: list[int] = []
+    for turn in range(40):
+        expected.append(next(int(i) for i in np.argsort(-cosine[turn % 3]) if i not in expected))
+    assert run("rds", candidates, 40).indices.tolist() == expected
+
+
+def test_learned_centroids_go_down_the_gradient_of_the_loss_in_the_text() -> None:
+    candidates = pool(60, 5)
+    vectors, points = candidates.embeddings.astype(np.float64), candidates.embeddings[:7].astype(np.float64) * 0.9
+
+    def loss(at: Any) -> float:
+        apart = np.exp(at @ at.T / TEMPERATURE) * (1 - np.eye(7))
+        return float(-(vectors @ at.T).max(axis=1).mean() / TEMPERATURE + np.log(apart.sum(axis=1)).mean())
+
+    gradient = _gradient(candidates.embeddings, points, np.random.default_rng(0))
+    for place in np.ndindex(points.shape):
+        step = np.zeros_like(points)
+        step[place] = 1e-6
+        slope = (loss(points + step) - loss(points - step)) / 2e-6
+        assert gradient[place] == pytest.approx(slope, rel=1e-3, abs=1e-3)
+
+
 def test_length_matched_has_the_pools_lengths_and_longest_and_shortest_its_ends() -> None:
     candidates = pool(4000)
     tokens = candidates.token_counts
@@ -184,7 +281,8 @@ def test_first_follows_the_pool_and_random_grows_with_k() -> None:
     [
         ("random", "rounds=5", "rounds belongs to facility-location, ifd-facility."),
         ("mmr", "relevanc=1", 'takes no option "relevanc=1". Did you mean "relevance"?'),
-        ("mmr", "relevance", 'takes no option "relevance"'),
+        ("mmr", "relevance", "relevance= is not a number. Example: relevance=0.5"),
+        ("kmeans", "much=1", 'Strategy kmeans takes no option "much=1". There is none.'),
         ("mmr", "relevance=much", "relevance=much is not a number. Example: relevance=0.5"),
         ("mmr", "relevance=1.5", "relevance=1.5 is out of range. Allowed: 0.0 to 1.0."),
         ("dpp", "bandwidth=nan", "bandwidth=nan is out of range"),
@@ -193,6 +291,30 @@ def test_first_follows_the_pool_and_random_grows_with_k() -> None:
 )  # fmt: skip
 def test_a_wrong_option_is_named_with_what_is_allowed(strategy: str, pair: str, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_options(strategy, [pair])
+        parse_options([strategy], [pair])
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_pair_is_for_every_compared_strategy_that_takes_it_and_for_one_at_least() -> None:
+    assert parse_options(["random", "facility-location", "ifd-facility"], ["rounds=0", "share=0.5"]) == {
+        "random": {},
+        "facility-location": {"rounds": 0},
+        "ifd-facility": {"rounds": 0, "share": 0.5},
+    }
+    with pytest.raises(UserError) as caught:
+        parse_options(["random", "facility-location"], ["threshold=0.5"])
+    assert str(caught.value) == (
+        'None of random, facility-location takes the option "threshold=0.5". threshold belongs to deita.'
+    )
+
+
+def test_curate_strategies_lists_each_on_a_line_with_what_it_needs_its_source_and_its_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["strategies"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == list(STRATEGIES)
+    at = next(i for i, line in enumerate(lines) if line.startswith("deita "))
+    assert lines[at].endswith("leaving out what is like a pick [needs embeddings, scores] (arXiv 2312.15685)")
+    assert lines[at + 1].strip() == "threshold=0.9  cosine from which a row is too like a pick"

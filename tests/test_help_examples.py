@@ -1,0 +1,29 @@
+"""Every command's help ends with two examples, and each is a command line that the program understands."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from typing import Any
+
+import pytest
+import typer.main
+
+MODULES = {"curate": "curate.cli", "finetune": "finetune.cli", "evalsuite": "evaluate_suite.cli"}
+
+
+def commands_of(program: str) -> dict[str, Any]:
+    group: Any = typer.main.get_command(importlib.import_module(MODULES[program]).app)
+    return dict(group.commands)
+
+
+@pytest.mark.parametrize(("program", "name"), [(program, name) for program in MODULES for name in commands_of(program)])
+def test_help_ends_with_two_examples_that_parse(program: str, name: str) -> None:
+    commands = commands_of(program)
+    examples = re.findall(rf"^ *(?:Examples: +)?({program} .+?) *$", commands[name].epilog or "", re.MULTILINE)
+    assert len(examples) == 2
+    typed = [shlex.split(example)[1:] for example in examples]
+    assert name in [words[0] for words in typed]
+    for words in typed:
+        commands[words[0]].make_context(words[0], words[1:])

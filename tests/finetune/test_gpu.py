@@ -39,10 +39,29 @@ def test_float16_trains_with_float32_adapters_and_does_not_overflow(selection: P
     assert all(bool(weight.isfinite().all()) for weight in weights)
 
 
+def build_wide(selection: Path, folder: Path) -> Path:
+    """A random model whose heads are wide enough for the kernels, with the selection's tokenizer."""
+    from transformers import AutoTokenizer, LlamaConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(read_selection(selection).manifest.config["model"])
+    wide = LlamaConfig(
+        hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=len(tokenizer), max_position_embeddings=512, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    build_tiny(folder, wide)
+    return folder
+
+
+@pytest.mark.parametrize("kernels", ["false", "true"])
+@pytest.mark.parametrize("dropout", ["0.0", "0.1"])
 def test_a_stopped_run_goes_on_to_the_same_bytes_in_deterministic_mode(
-    selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropout: str, kernels: str
 ) -> None:
-    settings = ["deterministic=true", "lora_dropout=0.1"]
+    model = build_wide(selection, tmp_path / "wide")
+    settings = [
+        "deterministic=true", f"lora_dropout={dropout}", f"kernels={kernels}", f"model={model}", "dtype=bfloat16",
+        "learning_rate=1e-3",
+    ]  # fmt: skip
     assert run(selection, tmp_path / "whole", *settings) == 0
     with monkeypatch.context() as patched:
         interrupt_at(3, patched)
@@ -63,16 +82,9 @@ def test_two_gpus_train_the_run_that_one_does(selection: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="ONE GPU: several are not shown")
 def test_two_gpus_with_the_kernels_train_the_run_that_one_does(selection: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer, LlamaConfig
-
-    tokenizer = AutoTokenizer.from_pretrained(read_selection(selection).manifest.config["model"])
-    wide = LlamaConfig(
-        hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=len(tokenizer), max_position_embeddings=512, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    build_tiny(tmp_path / "wide", wide)
+    model = build_wide(selection, tmp_path / "wide")
     for gpus in ("1", "2"):
-        settings = [f"model={tmp_path / 'wide'}", "dtype=bfloat16", "kernels=true", "learning_rate=1e-3"]
+        settings = [f"model={model}", "dtype=bfloat16", "kernels=true", "learning_rate=1e-3"]
         assert run(selection, tmp_path / gpus, "--gpus", gpus, *settings) == 0
     one, two = (read_run(tmp_path / gpus).history for gpus in ("1", "2"))
     assert one[-1]["eval_loss"] < one[0]["eval_loss"] - 0.01

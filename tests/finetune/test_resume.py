@@ -72,7 +72,7 @@ def test_a_run_killed_at_any_instant_goes_on_to_the_same_bytes(selection: Path, 
     assert told["events"] > 50
 
 
-@pytest.mark.parametrize(("step", "number"), [(3, signal.SIGINT), (4, signal.SIGTERM)])
+@pytest.mark.parametrize(("step", "number", "kernels"), [(3, signal.SIGINT, "auto"), (4, signal.SIGTERM, "true")])
 def test_ctrl_c_saves_the_step_says_how_to_go_on_and_loses_nothing(
     selection: Path,
     tmp_path: Path,
@@ -80,9 +80,10 @@ def test_ctrl_c_saves_the_step_says_how_to_go_on_and_loses_nothing(
     capsys: pytest.CaptureFixture[str],
     step: int,
     number: int,
+    kernels: str,
 ) -> None:
     """Also between two log lines, where the sums of a half-finished line must be kept."""
-    settings = ["logging_steps=2", "eval_steps=4", "lora_dropout=0.1"]
+    settings = ["logging_steps=2", "eval_steps=4", "lora_dropout=0.1", f"kernels={kernels}"]
     assert run(selection, tmp_path / "whole", *settings) == 0
     with monkeypatch.context() as patched:
         interrupt_at(step, patched, number)

@@ -72,6 +72,7 @@ def report(
         bool, typer.Option("--execute", help="Have every model solve --tasks and run its code in the sandbox.")
     ] = False,
     tasks: Annotated[Path | None, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL, for --execute.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
     port: Annotated[int, typer.Option(help="Port of --watch; 0 takes a free one.")] = 0,
@@ -88,7 +89,7 @@ def report(
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
     made = make_report(
-        ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute), typed_command("evalsuite")
+        ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute, engine), typed_command("evalsuite")
     )
     _show(made, as_json)
     check_gates(made.record, gates)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 END_TOKEN = "end_token"
 MAX_NEW_TOKENS = "max_new_tokens"
 STOP_REASONS = (END_TOKEN, MAX_NEW_TOKENS)
-ENGINES = ("auto", "slots", "plain")
+ENGINES = ("auto", "slots", "plain")  # those that take a model of transformers
+VLLM = "vllm"  # loads its own, see `evaluate_suite.vllm_engine`
 GENERATIONS = "generations.jsonl"
 
 
@@ -143,6 +144,20 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted({int(i) for i in [tokenizer.eos_token_id, *listed] if i is not None})
 
 
+def checked_engine(engine: str) -> str:
+    """`engine`, where there is such a one and it is installed."""
+    import importlib.util
+
+    if engine not in (*ENGINES, VLLM):
+        raise UsageError(f'Unknown engine "{engine}".', did_you_mean(engine, (*ENGINES, VLLM)))
+    if engine == VLLM and importlib.util.find_spec("vllm") is None:
+        raise UserError(
+            "The engine vllm needs the package vllm, which is not installed.",
+            "Run `pip install vllm` on a machine with a CUDA device, or use the engine auto.",
+        )
+    return engine
+
+
 def generate(
     model: Any,
     tokenizer: Any,
@@ -157,15 +172,13 @@ def generate(
     Everything in the model's own `generation_config` but its end tokens is ignored, so that two models are decoded
     alike. An adapter on the model is applied as it is, never merged. `slots` is our continuous batching
     (see `evaluate_suite.decoding`), `plain` is transformers' `generate` in batches sorted by length; `auto` takes
-    `plain` only for architectures that `slots` does not serve (recurrent state, attention windows). For vLLM, see
-    `evaluate_suite.vllm_engine`.
+    `plain` only for architectures that `slots` does not serve (recurrent state, attention windows).
     """
     from evaluate_suite.decoding import decode_in_slots, why_not_slots
     from evaluate_suite.plain_decoding import decode_plainly
 
     settings.check()
-    if engine not in ENGINES:
-        raise UsageError(f'Unknown engine "{engine}".', did_you_mean(engine, ENGINES))
+    checked_engine(engine)
     _check_room(model, tasks, settings)
     reason = why_not_slots(model, max((len(task.prompt_ids) for task in tasks), default=0) + settings.max_new_tokens)
     if engine == "slots" and reason is not None:

@@ -54,6 +54,7 @@ class ReportRequest:
     max_new_tokens: int | None = None
     tasks: Path | None = None
     execute: bool = False
+    engine: str = "auto"
 
 
 @dataclass
@@ -124,7 +125,7 @@ def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
 def prepare(request: ReportRequest) -> Work:
     """Read runs and selections, refuse an unfair comparison, and decide on rows and prompts. Loads no model."""
     from evaluate_suite.eval_loss import choose_rows
-    from evaluate_suite.generation import DecodingSettings
+    from evaluate_suite.generation import DecodingSettings, checked_engine
     from evaluate_suite.raw_prompts import load_raw_prompts
     from evaluate_suite.report_models import ReportModels
     from finetune.run_record import read_run
@@ -134,7 +135,7 @@ def prepare(request: ReportRequest) -> Work:
     refuse_unfair(runs)
     for run in runs:
         run.check_adapter()
-    models = ReportModels()
+    models = ReportModels(checked_engine(request.engine))
     limits = [run.config.report_eval_rows for run in runs if run.config.report_eval_rows is not None]
     rows = choose_rows(evaluations[0].selection.holdout, min(limits) if limits else None, models.context(runs[0]))
     if not rows.scored:
@@ -199,6 +200,7 @@ def report_digest(work: Work) -> str:
             [asdict(prompt) for prompt in work.prompts],
             work.settings.as_record(),
             *([] if work.execution is None else [work.execution.digest]),
+            *([] if work.request.engine == "auto" else [work.request.engine]),
         ]
     )
 
@@ -265,6 +267,7 @@ def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) ->
             "second": data.second,
             "facts": data.facts,
             **work.settings.as_record(),
+            "engine": work.request.engine,
         },
         seed=None,
         inputs=inputs,

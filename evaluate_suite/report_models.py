@@ -27,7 +27,8 @@ BASE_SETTINGS = (
 class ReportModels:
     """Losses and generations of base models and runs; a model is loaded when the cache does not have the answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "auto") -> None:
+        self.engine = engine
         self._model: Any = None
         self._base: str | None = None
         self._run: Path | None = None
@@ -48,10 +49,11 @@ class ReportModels:
         self, run: Run, selection: Selection, prompts: Sequence[RawPrompt], settings: DecodingSettings, tuned: bool
     ) -> list[Generation]:
         """One greedy generation a prompt, of the run's base model or of the run; kept as soon as it exists."""
-        from evaluate_suite.generation import build_tasks, generate, generate_to_file
+        from evaluate_suite.generation import VLLM, build_tasks, generate, generate_to_file
 
         texts = [(prompt.prompt_id, prompt.prompt) for prompt in prompts]
-        made_with = digest_json([model_identity(run, selection, tuned), settings.as_record(), texts])
+        other = [] if self.engine == "auto" else [self.engine]
+        made_with = digest_json([model_identity(run, selection, tuned), settings.as_record(), texts, *other])
         tokenizer = self.tokenizer(selection)
         tasks = build_tasks(
             tokenizer,
@@ -63,16 +65,37 @@ class ReportModels:
         )
 
         def fill(missing: Sequence[Any], save: Callable[[Generation], None]) -> None:
-            label = f"generations of {run.path.name if tuned else run.config.model}"
-            with self._ready(run, tuned) as model, progress(label, len(missing)) as advance:
+            with progress(f"generations of {run.path.name if tuned else run.config.model}", len(missing)) as advance:
 
                 def keep(generation: Generation) -> None:
                     save(generation)
                     advance(1)
 
-                generate(model, tokenizer, missing, settings, on_result=keep)
+                if self.engine == VLLM:
+                    adapter = run.adapter_dir if tuned else None
+                    self._vllm(run).generate(tokenizer, missing, settings, adapter_dir=adapter, on_result=keep)
+                else:
+                    with self._ready(run, tuned) as model:
+                        generate(model, tokenizer, missing, settings, on_result=keep, engine=self.engine)
 
         return generate_to_file(cache_dir("generations") / f"{made_with[:32]}.jsonl", fill, tasks, made_with)
+
+    def _vllm(self, run: Run) -> Any:
+        """vLLM with the run's base model, loaded once; what was loaded for the losses is let go first."""
+        import gc
+
+        import torch
+
+        from evaluate_suite.vllm_engine import VllmEngine
+
+        base = digest_json(base_settings(run))
+        if self._base != f"vllm {base}":
+            self._model = self._run = None
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._model, self._base = VllmEngine(run.config), f"vllm {base}"
+        return self._model
 
     def context(self, run: Run) -> int | None:
         """The longest sequence the run's base model was made for, where its config says so."""

@@ -244,11 +244,58 @@ def test_a_model_with_an_attention_window_is_decoded_plainly() -> None:
         generate(mistral, NumberTokenizer(), tasks, settings, engine="slots")
 
 
-def test_vllm_absent_is_one_clear_line() -> None:
-    from evaluate_suite.vllm_engine import generate_with_vllm
+def test_vllm_absent_is_one_clear_line_before_anything_is_loaded(tmp_path: Path) -> None:
+    from evaluate_suite.generation import checked_engine
 
     with pytest.raises(UserError, match="needs the package vllm, which is not installed. Run `pip install vllm`"):
-        generate_with_vllm("model", NumberTokenizer(), make_tasks(1), DecodingSettings())
+        checked_engine("vllm")
+    with pytest.raises(UsageError, match='Unknown engine "vlm". Did you mean "vllm"'):
+        checked_engine("vlm")
+
+
+def test_vllm_is_asked_for_the_same_ids_ends_and_adapter(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in answers as our own engine does: what is shown is what vLLM is asked and how its answers are read."""
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    from evaluate_suite.vllm_engine import VllmEngine
+    from finetune.config import load_config
+
+    tasks, settings = make_tasks(5), DecodingSettings(max_new_tokens=30)
+    expected = generate(llama, NumberTokenizer(), tasks, settings)
+    by_prompt = {tuple(task.prompt_ids): g for task, g in zip(tasks, expected, strict=True)}
+    asked: dict[str, Any] = {}
+
+    class LLM:
+        def __init__(self, **given: Any) -> None:
+            asked.update(given)
+
+        def generate(self, prompts: list[Any], parameters: list[Any], **given: Any) -> list[Any]:
+            asked.update(given, parameters=parameters)
+            answers = []
+            for prompt in prompts:
+                g = by_prompt[tuple(prompt["prompt_token_ids"])]
+                ended = g.stop_reason == "end_token"
+                ids = [*map(int, g.completion.split()), *([END] if ended else [])]
+                one = SimpleNamespace(token_ids=ids, finish_reason="stop" if ended else "length")
+                answers.append(SimpleNamespace(outputs=[one]))
+            return answers
+
+    fake, request = ModuleType("vllm"), ModuleType("vllm.lora.request")
+    fake.LLM, fake.SamplingParams = LLM, lambda **given: given  # type: ignore[attr-defined]
+    request.LoRARequest = lambda *given: given  # type: ignore[attr-defined]
+    for name, module in (("vllm", fake), ("vllm.lora", ModuleType("vllm.lora")), ("vllm.lora.request", request)):
+        monkeypatch.setitem(sys.modules, name, module)
+    engine = VllmEngine(load_config(None, model="/no/such/folder", overrides=["r=100"]))
+    kept: list[Generation] = []
+    made = engine.generate(NumberTokenizer(), tasks, settings, adapter_dir="/run/adapter", on_result=kept.append)
+    assert made == expected and sorted(g.prompt_id for g in kept) == sorted(g.prompt_id for g in expected)
+    assert (asked["quantization"], asked["max_lora_rank"], asked["skip_tokenizer_init"]) == ("bitsandbytes", 128, True)
+    assert asked["lora_request"] == ("/run/adapter", 1, "/run/adapter")
+    first = {"max_tokens": 30, "min_tokens": 0, "stop_token_ids": [END], "detokenize": False, "temperature": 0.0}
+    assert asked["parameters"] == [first] * 5
+    engine.generate(NumberTokenizer(), tasks, settings)
+    assert asked["lora_request"] is None
 
 
 def test_no_tasks_give_no_generations(llama: Any) -> None:

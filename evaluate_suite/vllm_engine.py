@@ -50,7 +50,7 @@ class VllmEngine:
         adapter_dir: str | Path | None = None,
         on_result: Callable[[Generation], None] | None = None,
     ) -> list[Generation]:
-        """One `Generation` per task, in the tasks' order, from the same prompt ids and end tokens as our engines use."""
+        """One `Generation` per task, in the tasks' order, from the prompt ids and end tokens that our engines use."""
         settings.check()
         stop = stop_ids(self, tokenizer)
         request = None

@@ -160,6 +160,8 @@ def answers(arms: Sequence[Arm]) -> list[str]:
             continue
         low, high = arm.interval
         shown = f"{arm.loss_difference:+.4f} nats a token [{low:+.4f}, {high:+.4f}]"
+        if arm.steps != packed.steps:  # an epoch in fewer, fuller batches is fewer updates, which alone moves the loss
+            shown += f", after {arm.steps} updates to packed's {packed.steps}"
         sentences.append(
             f"Outcome: the eval loss of {arm.name} differs from packed by {shown}."
             if low > 0 or high < 0

@@ -206,10 +206,9 @@ def _is_finished(request: StudyRequest, selection: Selection, seed: int) -> bool
 
 def _seconds_a_run(request: StudyRequest) -> float | None:
     """Seconds that the newest finished run of the same model took, here, by its own manifest."""
-    from finetune.run_record import finished_runs, read_run
+    from finetune.run_record import readable_runs
 
-    for folder in reversed(finished_runs()):
-        run = read_run(folder)
+    for run in readable_runs():
         if run.config.model == request.recipe.model:
             return float(sum(run.manifest.seconds.values()))
     return None

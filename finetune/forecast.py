@@ -87,10 +87,9 @@ def measured_speed(model: str) -> float | None:
     """Median tokens per second of the newest finished run of `model` here; None when there is none."""
     import statistics
 
-    from finetune.run_record import finished_runs, read_run
+    from finetune.run_record import readable_runs
 
-    for folder in reversed(finished_runs()):
-        run = read_run(folder)
+    for run in readable_runs():
         rates = [line["tokens_per_second"] for line in run.timings if line["tokens_per_second"]]
         if run.config.model == model and rates:
             return float(statistics.median(rates))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,9 +203,11 @@ def read_run(given: str | Path | None = None) -> Run:
     return Run(folder, manifest, config, read_jsonl(folder / HISTORY), read_jsonl(folder / TIMINGS))
 
 
-def finished_runs() -> list[Path]:
-    """Folders of all finished runs, oldest first."""
-    return finished(runs_dir(), KIND)
+def readable_runs() -> Iterator[Run]:
+    """The finished runs here, newest first; one that somebody damaged is passed over."""
+    for folder in reversed(finished(runs_dir(), KIND)):
+        with contextlib.suppress(UserError):
+            yield read_run(folder)
 
 
 def find_unfinished(given: str) -> Path:

@@ -149,3 +149,17 @@ def test_an_attention_that_the_model_lacks_is_named_with_the_way_out(capsys: pyt
     said = capsys.readouterr().err
     assert "google/gemma-2-2b cannot compute with attn_implementation=sdpa" in said
     assert "attn_implementation=eager" in said
+
+
+def test_a_damaged_run_elsewhere_does_not_end_a_forecast(selection: Path, own_home: Path) -> None:
+    import shutil
+
+    from finetune.run_record import readable_runs
+    from tests.finetune.conftest import QUICK
+
+    runs = own_home / "runs"
+    command = ["run", "--selection", str(selection), "--out", str(runs / "good"), "--wandb", "off", *QUICK]
+    assert main([*command, "max_steps=1"]) == 0
+    shutil.copytree(runs / "good", runs / "bad")
+    (runs / "bad" / "history.jsonl").unlink()
+    assert [run.path.name for run in readable_runs()] == ["good"]

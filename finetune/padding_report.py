@@ -103,7 +103,7 @@ def _cells(arm: Arm) -> list[str]:
 
 
 def _label(arm: Arm) -> str:
-    return f"{arm.name}, pad {arm.pad_token}"
+    return f"{arm.name}, {arm.pad_token}"
 
 
 def _values(arms: Sequence[Arm]) -> list[dict[str, Any]]:
@@ -152,7 +152,8 @@ def _loss_chart(arms: Sequence[Arm]) -> Chart:
             y=alt.Y("arm:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
         )
         range_ = base.mark_rule(color=series_colour(0), strokeWidth=2).encode(
-            x=alt.X("low:Q", title="eval loss minus that of packed rows, nats a token"), x2="high:Q"
+            x=alt.X("low:Q", title="eval loss minus that of packed rows, nats a token", axis=alt.Axis(tickCount=6)),
+            x2="high:Q",
         )
         points = base.mark_circle(color=series_colour(0), size=60, opacity=1).encode(x="difference:Q")
         zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=series_colour(9)).encode(x="zero:Q")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 DRAWN_WIDTH = 720
+WIDER_NAMES = 35
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
 _CIRCLE = (
     r'<path transform="translate\([-\d.]+,[-\d.]+\)" d="M{radius},0A[^"]*" fill="{fill}" stroke-width="2" '
@@ -104,7 +105,12 @@ def _theme() -> dict[str, Any]:
 
 
 def _sized(spec: dict[str, Any]) -> dict[str, Any]:
-    return {**spec, "width": DRAWN_WIDTH}
+    """At a fixed width, with room for names beside the y axis that a reader's font draws wider than Arial, by which
+    they are measured here; what would not fit would be cut off."""
+    sized = {**spec, "width": DRAWN_WIDTH}
+    parts = (spec, *spec.get("layer", []))
+    named = any(part.get("encoding", {}).get("y", {}).get("type") == "nominal" for part in parts)
+    return {**sized, "padding": {"left": WIDER_NAMES, "top": 5, "right": 5, "bottom": 5}} if named else sized
 
 
 def render_chart(chart: Chart) -> Markup:

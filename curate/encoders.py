@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,9 @@ def encoder_identity(name: str) -> str:
 def load_encoder(name: str, batch_size: int) -> Encoder:
     """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id).
 
-    "auto" has to be resolved for a pool before.
+    "auto" has to be resolved for a pool before. A model in a folder is loaded when it first encodes: its digest is
+    known without, and where the vectors are cached, loading it would be in vain. One from the hub tells its commit only
+    when it is loaded.
     """
     from curate.artifact import digest_json
 
@@ -81,13 +84,16 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
     if name == STATIC:
         static = load_static(identity)
         return Encoder(name, digest_json([identity]), lambda texts, advance: _encode_static(static, texts, advance))
-    model = _load_sentence_transformer(minilm_source() if name == MINILM else name)
-    transformer = getattr(model[0], "auto_model", None)  # a model of word vectors has none
-    revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
+    source = minilm_source() if name == MINILM else name
+    model = cache(lambda: _load_sentence_transformer(source))
+    revision = None
+    if not Path(source).is_dir():
+        transformer = getattr(model()[0], "auto_model", None)  # a model of word vectors has none
+        revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
     return Encoder(
         name,
         digest_json([identity, revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
-        lambda texts, advance: _encode(model, texts, batch_size, advance),
+        lambda texts, advance: _encode(model(), texts, batch_size, advance),
     )
 
 

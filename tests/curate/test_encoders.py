@@ -115,3 +115,12 @@ def test_encoders_have_different_identities_and_cached_vectors_are_kept_apart_by
     for embed in ("instruction", "output", "both", "both"):
         embed_rows(rows, "tfidf", embed)
     assert len(list((own_home / "cache" / "embeddings").glob("*.npy"))) == 3
+
+
+def test_a_model_in_a_folder_is_loaded_when_it_first_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from curate import encoders
+
+    monkeypatch.setattr(encoders, "_load_sentence_transformer", lambda source: pytest.fail("it was loaded"))
+    assert load_encoder("minilm", 32).digest == load_encoder("minilm", 32).digest != load_encoder("minilm", 16).digest
+    with pytest.raises(pytest.fail.Exception, match="it was loaded"):
+        load_encoder("minilm", 32).encode(["sort a list"], lambda n: None)

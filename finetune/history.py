@@ -93,15 +93,15 @@ class History:
     def append(
         self,
         step: int,
-        train_loss: float | None,
-        eval_loss: float | None,
+        train_loss: float | str | None,
+        eval_loss: float | str | None,
         learning_rate: float | None,
         tokens_seen: int,
         padding_share: float | None,
         tokens: int,
         peak_memory_gib: float | None,
     ) -> dict[str, Any]:
-        """Write one line to each file; the two joined come back."""
+        """Write one line to each file; the two joined come back. A loss that is no number is given as text: "nan"."""
         now = time.perf_counter()
         line = {
             "step": step,

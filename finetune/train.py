@@ -151,6 +151,8 @@ def build_callback(job: Job, live: Live, tracker: Tracker) -> Any:
         loss, share, tokens = meter.take(job.processes)
         for name, value in (("train", loss), ("eval", eval_loss)):
             if value is not None and not math.isfinite(value):
+                told = [x if x is None or math.isfinite(x) else str(x) for x in (loss, eval_loss)]  # JSON has no NaN
+                history.append(step, told[0], told[1], rate, meter.tokens_seen, share, tokens, None)
                 raise UserError(
                     f"The {name} loss at step {step} is {value}: the run has diverged.",
                     f"Lower learning_rate (it is {config.learning_rate:g}) or set dtype=float32, and start anew.",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from curate.artifact import digest_file
+from evaluate_suite.cli import main as evalsuite
 from finetune.cli import main
 from finetune.run_record import read_run
 from tests.finetune.conftest import QUICK
@@ -209,3 +210,5 @@ def test_a_run_that_diverges_says_so_in_one_line(
     assert run(selection, tmp_path / "r", "learning_rate=1e30", "max_grad_norm=1e30") == 1
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert "the run has diverged. Lower learning_rate (it is 1e+30)" in told
+    assert evalsuite(["verdict", str(tmp_path / "r")]) == 0
+    assert "diverged" in capsys.readouterr().out

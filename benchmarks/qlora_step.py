@@ -265,12 +265,12 @@ def add_in_float32(model: Any) -> None:
         @staticmethod
         def forward(ctx: Any, x: Any, layer: Any) -> Any:
             ctx.layer = layer
-            weight = _weight(layer, torch.bfloat16)
+            weight = _weight(layer)
             return torch.mm(x, weight.t(), out_dtype=torch.float32) if x.is_cuda else x.float() @ weight.float().t()
 
         @staticmethod
         def backward(ctx: Any, grad: Any) -> Any:
-            return grad.to(torch.bfloat16) @ _weight(ctx.layer, torch.bfloat16), None
+            return grad.to(torch.bfloat16) @ _weight(ctx.layer), None
 
     def forward(self: Any, x: Any, *_: Any, **__: Any) -> Any:
         flat = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
@@ -286,10 +286,12 @@ def add_in_float32(model: Any) -> None:
             module.forward = types.MethodType(forward, module)
 
 
-def _weight(layer: Any, dtype: Any) -> Any:
+def _weight(layer: Any) -> Any:
+    import torch
+
     from finetune.model import dequantize_into
 
-    weight = layer.weight.new_empty(layer.out_features, layer.in_features, dtype=dtype)
+    weight = layer.weight.new_empty(layer.out_features, layer.in_features, dtype=torch.bfloat16)
     dequantize_into(layer, weight)
     return weight
 

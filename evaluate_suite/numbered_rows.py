@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import json
 import zlib
 from pathlib import Path
 from typing import Any
 
+from curate.artifact import parse_jsonl
 from curate.errors import UserError
 
 GZIP = b"\x1f\x8b"
@@ -19,25 +19,7 @@ def read_numbered_rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
     A byte order mark is read past, and what is compressed with gzip, as HumanEval is published, is unpacked.
     """
-    data = _bytes_of(Path(path)).removeprefix(codecs.BOM_UTF8)
-    rows = []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
-            ) from None
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{number}: not a line of JSON ({error}).", "Mend or remove that line.") from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{path}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove that line."
-            )
-        rows.append((number, row))
-    return rows
+    return parse_jsonl(_bytes_of(Path(path)).removeprefix(codecs.BOM_UTF8), path)
 
 
 def _bytes_of(source: Path) -> bytes:

@@ -113,19 +113,28 @@ def read_jsonl(path: str | Path, *, allow_torn_end: bool = False) -> list[dict[s
         raise UserError(f"{source} does not exist.", "Check the path.") from None
     if allow_torn_end and not data.endswith(b"\n"):
         data = data[: data.rfind(b"\n") + 1]
-    rows: list[dict[str, Any]] = []
+    return [row for _, row in parse_jsonl(data, source)]
+
+
+def parse_jsonl(data: bytes, source: str | Path) -> list[tuple[int, dict[str, Any]]]:
+    """(line number, object) of every line that is not blank; a broken one is a `UserError` that names `source`."""
+    rows = []
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{source}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
+            ) from None
         except (ValueError, RecursionError) as error:
             raise UserError(f"{source}:{number}: not a line of JSON ({error}).", "Mend or remove that line.") from None
         if not isinstance(row, dict):
             raise UserError(
                 f"{source}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove that line."
             )
-        rows.append(row)
+        rows.append((number, row))
     return rows
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 DRAWN_WIDTH = 720
-WIDER_NAMES = 35
+FONT_SIZE = 12
+MEASURED_FONT_SIZE = 14.25
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
 _CIRCLE = (
     r'<path transform="translate\([-\d.]+,[-\d.]+\)" d="M{radius},0A[^"]*" fill="{fill}" stroke-width="2" '
@@ -80,7 +81,7 @@ def build_spec(chart: Any, height: int) -> dict[str, Any]:
 
 def _theme() -> dict[str, Any]:
     ink, muted, line = light("ink"), light("muted"), light("line")
-    label = {"labelColor": muted, "titleColor": muted, "labelFontSize": 12, "titleFontSize": 12}
+    label = {"labelColor": muted, "titleColor": muted, "labelFontSize": FONT_SIZE, "titleFontSize": FONT_SIZE}
     return {
         "aria": False,
         "background": "transparent",
@@ -105,12 +106,12 @@ def _theme() -> dict[str, Any]:
 
 
 def _sized(spec: dict[str, Any]) -> dict[str, Any]:
-    """At a fixed width, with room for names beside the y axis that a reader's font draws wider than Arial, by which
-    they are measured here; what would not fit would be cut off."""
-    sized = {**spec, "width": DRAWN_WIDTH}
-    parts = (spec, *spec.get("layer", []))
-    named = any(part.get("encoding", {}).get("y", {}).get("type") == "nominal" for part in parts)
-    return {**sized, "padding": {"left": WIDER_NAMES, "top": 5, "right": 5, "bottom": 5}} if named else sized
+    """At a fixed width, its text measured larger than it is shown: Vega measures here with a font like Arial, and in a
+    wider one names would be cut off at the edge and run into each other in legends."""
+    config = dict(spec["config"])
+    for part in ("axis", "legend"):
+        config[part] = config[part] | {"labelFontSize": MEASURED_FONT_SIZE, "titleFontSize": MEASURED_FONT_SIZE}
+    return {**spec, "width": DRAWN_WIDTH, "config": config}
 
 
 def render_chart(chart: Chart) -> Markup:
@@ -121,6 +122,7 @@ def render_chart(chart: Chart) -> Markup:
     svg = vl_convert.vegalite_to_svg(_sized(chart.spec))
     view_box = svg[svg.index("viewBox=") :].split('"')[1]
     body = svg[svg.index(">") + 1 : svg.rindex("</svg>")]
+    body = body.replace(f'font-size="{MEASURED_FONT_SIZE}px"', f'font-size="{FONT_SIZE}px"')
     return Markup(
         '<svg class="still" xmlns="http://www.w3.org/2000/svg" viewBox="{}" role="img" aria-label="{}">{}</svg>'
     ).format(view_box, escape(f"{chart.title}. {chart.alternative}"), Markup(_compact(body, chart.chart_id)))

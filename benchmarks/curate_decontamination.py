@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.planted_leaks import HARDER_KINDS, KINDS, Plant, plant
 from curate.artifact import digest_text
 from curate.decontamination import BenchmarkTask, find_leaks, load_benchmarks
-from curate.rows import Row, build_row
+from curate.pool.rows import Row, build_row
 from curate.sources import load_rows
 
 N_LEAKS = 1_000

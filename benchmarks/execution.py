@@ -81,13 +81,13 @@ def references(tasks_file: Path, workers: int) -> dict[str, Any]:
     """All reference solutions: how many pass, and in how many seconds."""
     from evaluate_suite.execution.limits import DEFAULT_LIMITS
     from evaluate_suite.execution.sandbox import choose_mode
-    from evaluate_suite.execution.tasks import read_tasks
+    from evaluate_suite.tasks.task_files import read_tasks
 
     tasks = list(read_tasks(tasks_file).values())
     mode = choose_mode()
     began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        from evaluate_suite.execution.execute import run_answer
+        from evaluate_suite.execution.recipe import run_answer
 
         found = list(pool.map(lambda t: run_answer(t, t.reference, "completion", DEFAULT_LIMITS, mode), tasks))
     seconds = time.perf_counter() - began
@@ -102,7 +102,7 @@ def load(tasks_file: Path, repeats: int, times_load: int) -> dict[str, Any]:
     """Verdicts that change when `times_load` busy processes a CPU run beside, over `repeats` of every program."""
     from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
     from evaluate_suite.execution.sandbox import Job, choose_mode, run_job
-    from evaluate_suite.execution.tasks import read_tasks
+    from evaluate_suite.tasks.task_files import read_tasks
 
     mode = choose_mode()
     short = Limits(cpu_seconds=0.5)

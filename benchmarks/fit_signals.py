@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluate_suite.fit_signals import HistoryPoint, judge
+from evaluate_suite.training_curve.rules import HistoryPoint, judge
 from tests.evaluate_suite.planted_histories import (
     FLAT,
     HELD_OUT_SEEDS,

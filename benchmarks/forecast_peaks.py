@@ -76,12 +76,12 @@ def measure(base: Any, config: Any) -> float:
     import torch
     from bitsandbytes.optim import PagedAdamW8bit
 
+    from finetune.batches.packing import build_packed_batch
+    from finetune.batches.token_loss import token_nll
     from finetune.kernels import accelerate_model
     from finetune.model import attach_adapter, build_flat_optimizer
-    from finetune.packing import build_packed_batch
-    from finetune.token_loss import token_nll
 
-    from curate.tokens import EncodedExample  # isort: skip
+    from curate.tokens.tokenizers import EncodedExample  # isort: skip
 
     model = attach_adapter(base, config)
     own = accelerate_model(model, config, torch.bfloat16) is None
@@ -124,8 +124,8 @@ def main() -> None:
     parser.add_argument("--measure-only", action="store_true")
     parser.add_argument("--budget-seconds", type=float, default=480, help="no config is measured after this")
     args = parser.parse_args()
-    from finetune.forecast import forecast
-    from finetune.shapes import load_shape
+    from finetune.memory.forecast import forecast
+    from finetune.memory.shapes import load_shape
 
     started = time.perf_counter()
     name, base, lines = None, None, []

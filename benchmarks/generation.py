@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluate_suite.generation import DecodingSettings, GenerationTask, generate
+from evaluate_suite.generation.record import DecodingSettings, GenerationTask, generate
 
 LLAMA2_7B = {
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
@@ -60,7 +60,7 @@ def load(args: argparse.Namespace) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-    from curate.tokens import SMOLLM2, load_tokenizer, smollm2_folder
+    from curate.tokens.tokenizers import SMOLLM2, load_tokenizer, smollm2_folder
 
     tokenizer: Any = IdTokenizer()
     if args.random_llama2_7b:
@@ -94,9 +94,9 @@ def load(args: argparse.Namespace) -> tuple[Any, Any]:
 
 def make_tasks(tokenizer: Any, count: int) -> list[GenerationTask]:
     """The packaged raw prompts, again and again with a number before them, as training would have encoded them."""
-    from curate.prompt import RAW
-    from curate.tokens import encode_prompt
-    from evaluate_suite.raw_prompts import load_raw_prompts
+    from curate.tokens.prompt import RAW
+    from curate.tokens.tokenizers import encode_prompt
+    from evaluate_suite.generation.raw_prompts import load_raw_prompts
 
     prompts = load_raw_prompts()
     tasks = []

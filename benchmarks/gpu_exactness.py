@@ -36,7 +36,7 @@ def rows(seed: int = 0) -> list[Any]:
     """Samples of unequal length, of random tokens."""
     import numpy as np
 
-    from curate.tokens import EncodedExample
+    from curate.tokens.tokenizers import EncodedExample
 
     rng = np.random.default_rng(seed)
     return [EncodedExample(rng.integers(3, SHAPE["vocab_size"], length).tolist(), length // 3) for length in SAMPLES]
@@ -69,11 +69,11 @@ def losses_and_gradients(folder: Path, device: str, dtype: str, implementation: 
     """(losses, adapter gradients in one vector, change of the other samples' losses when the first changes)."""
     import torch
 
+    from finetune.batches.packing import build_packed_batch
+    from finetune.batches.token_loss import token_nll
     from finetune.config import load_config
     from finetune.kernels import accelerate_model
     from finetune.model import attach_adapter, load_base_model
-    from finetune.packing import build_packed_batch
-    from finetune.token_loss import token_nll
 
     attention = "sdpa" if implementation == "kernels" else implementation
     config = load_config(
@@ -113,12 +113,12 @@ def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int
     from bitsandbytes.optim import PagedAdamW8bit
 
     from benchmarks.qlora_step import add_in_float32, joined
-    from curate.tokens import EncodedExample
+    from curate.tokens.tokenizers import EncodedExample
+    from finetune.batches.packing import build_packed_batch
+    from finetune.batches.token_loss import token_nll
     from finetune.config import load_config
     from finetune.kernels import accelerate_model
     from finetune.model import attach_adapter, load_base_model
-    from finetune.packing import build_packed_batch
-    from finetune.token_loss import token_nll
 
     rows = [EncodedExample(row, 0) for row in joined(checkpoint, Path(os.environ["ROWPICK_DATA"]), length, 2 * steps)]
     reference: dict[str, Any] = {}
@@ -153,11 +153,11 @@ def check_trajectory(device: str, checkpoint: Path, steps: int = 10, length: int
 
 def build_job(folder: Path, checkpoint: Path, settings: list[str], count: int, eval_count: int) -> Any:
     """A training job over random rows, without a selection on disk."""
-    from curate.tokens import load_tokenizer
+    from curate.tokens.tokenizers import load_tokenizer
+    from finetune.batches.dataset import build_plan
     from finetune.config import load_config
-    from finetune.dataset import build_plan
-    from finetune.history import History
-    from finetune.job import Job
+    from finetune.run.history import History
+    from finetune.run.job import Job
 
     preset = settings.pop(0) if settings and "=" not in settings[0] else None
     config = load_config(preset, overrides=[f"model={checkpoint}", *settings])
@@ -172,7 +172,7 @@ def run_job(job: Any, stop_after: int | None = None, resume: bool = False) -> An
     """The trainer after training; `stop_after` kills it at the end of that step, before anything of it is written."""
     from transformers import TrainerCallback
 
-    from finetune.train import run_steps
+    from finetune.recipe import run_steps
     from finetune.trainer import build_trainer
 
     class Stop(TrainerCallback):  # type: ignore[misc]

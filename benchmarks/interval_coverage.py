@@ -25,7 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from numpy.random import Generator
 
-from evaluate_suite.comparison import (
+from evaluate_suite.statistics.equivalents import random_equivalent
+from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
+from evaluate_suite.statistics.pairs import (
     bootstrap_interval,
     compare_runs,
     mean_with_interval,
@@ -34,8 +36,6 @@ from evaluate_suite.comparison import (
     ratio_with_interval,
     share_with_interval,
 )
-from evaluate_suite.levels import MeasuredRun, compare_strategies
-from evaluate_suite.random_equivalent import random_equivalent
 
 TRUE_EFFECT = 0.02  # nats a token between two runs or strategies
 Bounds = tuple[float | None, float | None, float]

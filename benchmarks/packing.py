@@ -20,10 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from curate.prompt import RAW
-from curate.tokens import count_tokens, load_tokenizer
+from curate.tokens.prompt import RAW
+from curate.tokens.tokenizers import count_tokens, load_tokenizer
+from finetune.batches.packing import pack_examples
 from finetune.config import load_config
-from finetune.packing import pack_examples
 
 ROWS_TIMED = 80_000
 Bins = list[list[int]]

@@ -72,8 +72,8 @@ def texts(data: Path) -> list[tuple[str, str]]:
 
 def encode(folder: Path, data: Path) -> list[Any]:
     """Every row as training renders it."""
-    from curate.prompt import RAW
-    from curate.tokens import encode_examples, load_tokenizer
+    from curate.tokens.prompt import RAW
+    from curate.tokens.tokenizers import encode_examples, load_tokenizer
 
     return encode_examples(load_tokenizer("benchmark", str(folder)), RAW, texts(data))
 
@@ -160,12 +160,12 @@ def report(stack: str, clock: Clock, tokens: int, places: int, losses: list[floa
 
 def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict[str, Any]:
     """Our trainer, as `finetune run` builds it."""
-    from curate.tokens import EncodedExample, load_tokenizer
+    from curate.tokens.tokenizers import EncodedExample, load_tokenizer
+    from finetune.batches.dataset import Plan, build_plan
     from finetune.config import load_config
-    from finetune.dataset import Plan, build_plan
-    from finetune.history import History
-    from finetune.job import Job, pad_token
-    from finetune.train import run_steps
+    from finetune.recipe import run_steps
+    from finetune.run.history import History
+    from finetune.run.job import Job, pad_token
     from finetune.trainer import build_trainer
 
     steps = args.warm + args.steps
@@ -348,12 +348,12 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     if stack == "trl-notebook":
         return _trl_notebook(args, started)
-    from curate.tokens import load_tokenizer
-    from finetune import train as recipe
+    from curate.tokens.tokenizers import load_tokenizer
+    from finetune import recipe
+    from finetune.batches.dataset import build_plan
     from finetune.config import load_config
-    from finetune.dataset import build_plan
-    from finetune.history import History
-    from finetune.job import Job, pad_token
+    from finetune.run.history import History
+    from finetune.run.job import Job, pad_token
     from finetune.trainer import build_trainer
 
     config = load_config("notebook", overrides=[f"model={args.checkpoint}", *args.set])

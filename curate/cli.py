@@ -11,7 +11,7 @@ import typer
 
 from curate.config import SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.scoring import DEFAULT_SCORE_MAX_TOKENS
+from curate.scores.scoring import DEFAULT_SCORE_MAX_TOKENS
 
 app = typer.Typer(
     add_completion=False,
@@ -123,8 +123,8 @@ def compare(
 ) -> None:  # fmt: skip
     """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
     from curate.cleaning import parse_checks
-    from curate.compare_strategies import compare as run_compare
-    from curate.compare_strategies import comparison_table, parse_strategies
+    from curate.comparison.recipe import compare as run_compare
+    from curate.comparison.recipe import comparison_table, parse_strategies
     from curate.strategies import parse_options
 
     options = parse_options(parse_strategies(strategies), strategy_option or [])
@@ -147,7 +147,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Score every row with a small model, for the strategies that need scores. Stopped, it goes on where it was."""
-    from curate.scoring import score_rows, scores_path
+    from curate.scores.scoring import score_rows, scores_path
     from curate.sources import load_rows
 
     counts = score_rows(load_rows(dataset, columns).rows, score_model, max_tokens)
@@ -201,8 +201,8 @@ def inspect(
     """Explain a selection, or one row of its pool."""
     from dataclasses import asdict
 
-    from curate.inspection import row_lines, summarise, tell_row
-    from curate.selection import read_selection
+    from curate.selection.inspection import row_lines, summarise, tell_row
+    from curate.selection.record import read_selection
 
     found = read_selection(selection)
     if row is not None:
@@ -243,8 +243,8 @@ def push(
     as_json: Annotated[bool, typer.Option("--json", help="Print address, commit and files as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Upload a selection to the hub as a dataset, with its card."""
-    from curate.push_selection import push_selection
-    from curate.selection import read_selection
+    from curate.selection.hub_upload import push_selection
+    from curate.selection.record import read_selection
 
     pushed = push_selection(read_selection(selection), repository, private=not public)
     say(f'Load it with: datasets.load_dataset("{repository}")')
@@ -259,7 +259,7 @@ def clean_cache(
     """Show what the cache holds, and free it with --yes. Everything in it can be computed again."""
     from dataclasses import asdict
 
-    from curate.caches import free_caches, list_caches
+    from curate.artifact.shared_cache import free_caches, list_caches
 
     parts = list_caches()
     freed = free_caches() if yes else 0

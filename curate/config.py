@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from curate.cleaning import CHECKS, DEFAULT_CHECKS
-from curate.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
-from curate.encoders import DEFAULT_ENCODER, TFIDF
 from curate.errors import UsageError, did_you_mean
-from curate.scoring import DEFAULT_SCORE_MODEL
+from curate.scores.scoring import DEFAULT_SCORE_MODEL
+from curate.vectors.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
+from curate.vectors.encoders import DEFAULT_ENCODER, TFIDF
 
 DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
 DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"

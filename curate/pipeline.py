@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from curate.config import SelectConfig, inputs_exist
 from curate.errors import UserError
-from curate.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
-from curate.rows import Row
-from curate.selection import KIND, Selection, read_selection
+from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
+from curate.pool.rows import Row
+from curate.selection.record import KIND, Selection, read_selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from curate.artifact.manifest_schema import FileRecord
     from curate.cleaning import Finding
     from curate.decontamination import BenchmarkTask
-    from curate.prompt import PromptTemplate
     from curate.sources import LoadedPool
     from curate.strategies import Candidates, Picks
+    from curate.tokens.prompt import PromptTemplate
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Work:
 def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
     """The finished selection for `config`, made or, where the same one exists already, reused."""
     from curate.artifact import is_made
-    from curate.write_selection import OURS, config_digest, selection_folder, write
+    from curate.selection.write import OURS, config_digest, selection_folder, write
 
     config.check()
     config.check_needs()
@@ -106,10 +106,10 @@ def load(config: SelectConfig) -> Work:
     The work's config names the encoder that `auto` stands for, so that a selection records what was used.
     """
     from curate.decontamination import load_benchmarks
-    from curate.encoders import resolve_encoder
-    from curate.prompt import chat_template, load_prompt_template
     from curate.sources import load_rows
-    from curate.tokens import count_pool_tokens, load_tokenizer, tokenizer_digest
+    from curate.tokens.prompt import chat_template, load_prompt_template
+    from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, tokenizer_digest
+    from curate.vectors.encoders import resolve_encoder
 
     started = time.perf_counter()
     tokenizer = load_tokenizer(config.model, config.tokenizer)
@@ -138,8 +138,8 @@ def hold_out(work: Work) -> None:
     With those two checks off the holdout is the same; such rows stay candidates, duplicates of a held-out row apart.
     """
     from curate.cleaning import BEFORE_HOLDOUT, CHECKS
-    from curate.duplicates import exact_key
-    from curate.holdout import reserve_holdout
+    from curate.cleaning.exact_duplicates import exact_key
+    from curate.pool.holdout import reserve_holdout
 
     barred: list[Finding] = []
     for name in BEFORE_HOLDOUT:
@@ -192,7 +192,7 @@ def clean(work: Work) -> None:
 def embed(work: Work) -> None:
     """Vectors for every row with an output, once each, whatever excluded it since: other settings find them cached."""
     from curate.cleaning import BEFORE_HOLDOUT, CHECKS
-    from curate.embedding import embed_rows
+    from curate.vectors.embedding import embed_rows
 
     without = {CHECKS[name].reason for name in BEFORE_HOLDOUT} | {reason for reason, _ in work.pool.excluded.values()}
     rows = [i for i in range(work.fates.n_rows) if work.fates.reason[i] not in without]
@@ -208,7 +208,7 @@ def embed(work: Work) -> None:
 def read_scores(work: Work, config: SelectConfig, rows: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """Scores of some rows, in order, where the strategy needs them. They are first asked for before anything is
     embedded, so that missing ones are an error at once."""
-    from curate.scoring import load_scores, score_command
+    from curate.scores.scoring import load_scores, score_command
     from curate.strategies import STRATEGIES
 
     if "scores" not in STRATEGIES[config.strategy].needs:
@@ -219,8 +219,8 @@ def read_scores(work: Work, config: SelectConfig, rows: Sequence[int]) -> dict[s
 
 def read_target(work: Work, config: SelectConfig) -> NDArray[np.float32] | None:
     """Vectors of the target rows (t x d), where the strategy needs them."""
-    from curate.embedding import embed_rows
     from curate.strategies import STRATEGIES
+    from curate.vectors.embedding import embed_rows
 
     if "target" not in STRATEGIES[config.strategy].needs:
         return None
@@ -233,7 +233,7 @@ def drop_near_holdout(work: Work) -> None:
     """Exclude candidates whose cosine to a held-out row reaches the bound: they would leak the holdout."""
     import numpy as np
 
-    from curate.neighbours import ROUNDING, nearest, one_thread_a_product
+    from curate.vectors.neighbours import ROUNDING, nearest, one_thread_a_product
 
     place = {row: position for position, row in enumerate(work.embedded)}
     open_rows = sorted(work.fates.open_rows(), key=place.__getitem__)
@@ -269,7 +269,7 @@ def cluster(work: Work) -> None:
     """Cluster the candidates; every other embedded row is given the cluster of its nearest centre, for the map."""
     import numpy as np
 
-    from curate.clustering import assign, build_clusters, default_n_clusters
+    from curate.vectors.clustering import assign, build_clusters, default_n_clusters
 
     position = {row: place for place, row in enumerate(work.embedded)}
     vectors = work.embeddings[[position[i] for i in work.candidates]]
@@ -301,7 +301,7 @@ def build_candidates(work: Work) -> Candidates:
 
 def pick(work: Work) -> None:
     """Let the strategy choose, keep near-duplicates of picks out, and write down every candidate's fate."""
-    from curate.coverage import measure_coverage
+    from curate.vectors.coverage import measure_coverage
 
     candidates = build_candidates(work)
     picks = choose(work.config, complete(work, work.config, candidates))
@@ -332,8 +332,8 @@ def choose(config: SelectConfig, candidates: Candidates) -> Picks:
 
     import numpy as np
 
-    from curate.budget import pick_rows, pick_tokens
     from curate.strategies import STRATEGIES
+    from curate.strategies.budget import pick_rows, pick_tokens
 
     strategy = STRATEGIES[config.strategy]
     bound_select = strategy.bind(config.strategy_options)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from evaluate_suite.study import DRAWS, SEEDS
+from evaluate_suite.study.recipe import DRAWS, SEEDS
 
 if TYPE_CHECKING:
-    from evaluate_suite.report import Report
+    from evaluate_suite.reporting.recipe import Report
 
 app = typer.Typer(
     add_completion=False,
@@ -79,11 +79,11 @@ def report(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
-    from evaluate_suite.report import GATES, ReportRequest, check_gates
-    from evaluate_suite.report import report as make_report
+    from evaluate_suite.reporting.recipe import GATES, ReportRequest, check_gates
+    from evaluate_suite.reporting.recipe import report as make_report
 
     if watch is not None:
-        from evaluate_suite.live_page import serve
+        from evaluate_suite.live.page import serve
 
         serve(watch, port)
         return
@@ -97,7 +97,7 @@ def report(
 
 def _show(made: Report, as_json: bool) -> None:
     """The answer and the runs in short for people; the page's path or the whole record for programs."""
-    from evaluate_suite.report_page import run_columns, strategy_columns
+    from evaluate_suite.reporting.page import run_columns, strategy_columns
 
     say(made.record["headline"])
     say(made.record["second"])
@@ -140,7 +140,7 @@ def score(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Text metrics of anybody's generations."""
-    from evaluate_suite.score_file import score_file
+    from evaluate_suite.metrics.generation_files import score_file
 
     result = score_file(generations, out)
     record = result.as_record()
@@ -187,9 +187,9 @@ def execute(
     from dataclasses import replace
 
     from curate.errors import UsageError
-    from evaluate_suite.execution.execute import execute as run_all
-    from evaluate_suite.execution.execute import result_lines, summary_rows
     from evaluate_suite.execution.limits import DEFAULT_LIMITS
+    from evaluate_suite.execution.recipe import execute as run_all
+    from evaluate_suite.execution.recipe import result_lines, summary_rows
 
     if (generations is None) != reference:
         raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
@@ -212,8 +212,8 @@ def verdict(
 ) -> None:
     """What a loss history says about the training, by which rule, and what to try."""
     from curate.artifact import home
-    from evaluate_suite.fit_signals import judge
-    from evaluate_suite.history_files import read_history
+    from evaluate_suite.training_curve.readers import read_history
+    from evaluate_suite.training_curve.rules import judge
 
     run = home() / "runs" / history
     found = judge(read_history(run if run.is_dir() and not Path(history).exists() else Path(history)))
@@ -230,7 +230,7 @@ def compare(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
-    from evaluate_suite.compare_models import compare_given, comparison_lines
+    from evaluate_suite.comparison.models import compare_given, comparison_lines
 
     compared = compare_given(models)
     print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
@@ -267,8 +267,8 @@ def study(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
-    from evaluate_suite.study import StudyRequest, base_and_recipe, plan_lines, plan_study
-    from evaluate_suite.study import study as run_study
+    from evaluate_suite.study.recipe import StudyRequest, base_and_recipe, plan_lines, plan_study
+    from evaluate_suite.study.recipe import study as run_study
 
     chosen = {
         "dataset": dataset, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,

@@ -12,7 +12,7 @@ import typer
 from curate.console import print_result, run_command, say, summary_table, typed_command
 
 if TYPE_CHECKING:
-    from curate.selection import Selection
+    from curate.selection.record import Selection
     from finetune.config import RunConfig
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
@@ -52,13 +52,13 @@ def run(
 ) -> None:
     """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
     from curate.errors import UsageError, did_you_mean
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
     from finetune.config import load_config, preset_for, validated
 
     if wandb not in (None, "online", "offline", "off"):
         raise UsageError(f'--wandb is "{wandb}".', did_you_mean(str(wandb), ["online", "offline", "off"]))
     if resume is not None:
-        from finetune.run_record import find_unfinished, read_settings
+        from finetune.run.record import find_unfinished, read_settings
 
         if any((overrides, selection, preset, config, out)):
             raise UsageError("--resume goes on with the settings the run was started with.", "Give --resume alone.")
@@ -73,8 +73,8 @@ def run(
     if dry_run:
         _show_plan(chosen, found)
         return
-    from finetune.model_card import loading_lines
-    from finetune.train import train
+    from finetune.recipe import train
+    from finetune.run.card import loading_lines
 
     finished = train(chosen, found, folder, resume is not None, wandb, typed_command("finetune"), gpus)
     made = finished.manifest.config
@@ -95,9 +95,9 @@ def run(
 
 
 def _show_plan(config: object, selection: object) -> None:
-    from curate.selection import Selection
+    from curate.selection.record import Selection
     from finetune.config import RunConfig
-    from finetune.job import prepare
+    from finetune.run.job import prepare
 
     assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())
@@ -145,7 +145,7 @@ def _load(
     selection: str | None, preset: str | None, config: Path | None, overrides: list[str] | None
 ) -> tuple[RunConfig, Selection]:
     """The run that these options mean: its settings and its selection."""
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
     from finetune.config import load_config, preset_for
 
     found = read_selection(selection)
@@ -163,7 +163,7 @@ def check(
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
     from curate.errors import UserError
-    from finetune.preflight import check as find
+    from finetune.check.preflight import check as find
 
     found = find(*_load(selection, preset, config, overrides))
     for name, sentence in found.problems.items():
@@ -188,9 +188,9 @@ def forecast(
 ) -> None:
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
     from curate.artifact import newest_finished
-    from curate.selection import KIND, selections_dir
+    from curate.selection.record import KIND, selections_dir
     from finetune.config import load_config
-    from finetune.forecast import plan_run
+    from finetune.memory.forecast import plan_run
 
     found: Selection | None = None
     if selection is None and newest_finished(selections_dir(), KIND) is None:
@@ -224,8 +224,8 @@ def padding_study(
     as_json: JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
-    from finetune.padding_report import write_report
-    from finetune.padding_study import answers, as_dict, study
+    from finetune.padding_study.page import write_report
+    from finetune.padding_study.recipe import answers, as_dict, study
 
     chosen, found = _load(selection, preset, config, overrides)
     arms = study(chosen, found, rows, typed_command("finetune"))
@@ -246,8 +246,8 @@ def merge(
 ) -> None:
     """Write base model and adapter as one model, and compare its greedy text with the adapter's."""
     from curate.errors import UsageError, did_you_mean
-    from finetune.merge import merge as write_merged
-    from finetune.run_record import read_run
+    from finetune.export.merged_model import merge as write_merged
+    from finetune.run.record import read_run
 
     if dtype not in ("bfloat16", "float16", "float32"):
         raise UsageError(f'--dtype is "{dtype}".', did_you_mean(dtype, ["bfloat16", "float16", "float32"]))
@@ -265,8 +265,8 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
 ) -> None:
     """Upload a run's adapter and model card to the hub."""
-    from finetune.merge import push as upload
-    from finetune.run_record import read_run
+    from finetune.export.merged_model import push as upload
+    from finetune.run.record import read_run
 
     print_result(upload(read_run(run_name), repository, private=not public))
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from curate.embedded_model import smollm2_as_safetensors
 from curate.errors import UserError
-from curate.tokens import SMOLLM2
+from curate.tokens.embedded_model import smollm2_as_safetensors
+from curate.tokens.tokenizers import SMOLLM2
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ def own_device(device: str) -> str:
     """`device`, with this process's number where several share the GPUs: accelerate wants it said for 4-bit models."""
     import torch
 
-    from finetune.processes import this_process
+    from finetune.parallel.processes import this_process
 
     several = device == "cuda" and this_process().size > 1
     return f"cuda:{torch.cuda.current_device()}" if several else device
@@ -93,7 +93,7 @@ def load_base_model(config: RunConfig) -> Any:
 
 def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any:
     from curate.console import quiet
-    from curate.hub import explain_hub_error, require_on_hub
+    from curate.errors.hub import explain_hub_error, require_on_hub
 
     if not Path(source).exists():
         require_on_hub(source, "model")
@@ -238,8 +238,8 @@ def adapter_off(model: Any) -> Any:
 
 def load_run(folder: str | Path) -> tuple[Any, Any]:
     """(model with the run's adapter, tokenizer) of a finished run, ready to generate."""
-    from curate.tokens import load_tokenizer
-    from finetune.run_record import read_run
+    from curate.tokens.tokenizers import load_tokenizer
+    from finetune.run.record import read_run
 
     run = read_run(folder)
     run.check_adapter()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from curate.console import quiet
 from curate.errors import UserError
-from finetune.job import Job
-from finetune.processes import batch_shape, own_bins
+from finetune.parallel.processes import batch_shape, own_bins
+from finetune.run.job import Job
 
 if TYPE_CHECKING:
     from finetune.config import RunConfig
@@ -23,6 +23,8 @@ def build_trainer(job: Job) -> Any:
     from safetensors import SafetensorError
     from trl import SFTTrainer
 
+    from finetune.batches.packing import build_packed_batch
+    from finetune.batches.token_loss import token_nll
     from finetune.kernels import accelerate_model
     from finetune.model import (
         attach_adapter,
@@ -32,8 +34,6 @@ def build_trainer(job: Job) -> Any:
         resolve_dtype,
         save_adapter,
     )
-    from finetune.packing import build_packed_batch
-    from finetune.token_loss import token_nll
 
     config = job.config
     if config.deterministic:

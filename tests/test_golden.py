@@ -10,12 +10,12 @@ import pytest
 
 from curate.artifact import SCHEMAS, read_manifest
 from curate.cli import main as curate
-from curate.compare_strategies import read_comparison
+from curate.comparison.recipe import read_comparison
 from curate.page import write_index
-from curate.selection import read_selection
-from evaluate_suite.report import check_gates
-from evaluate_suite.report_record import read_report_json
-from finetune.run_record import read_run
+from curate.selection.record import read_selection
+from evaluate_suite.reporting.recipe import check_gates
+from evaluate_suite.reporting.record import read_report_json
+from finetune.run.record import read_run
 from tests.make_golden import GOLDEN, select_arguments, write_golden_rows
 
 

@@ -39,9 +39,9 @@ CHILD = """
 import contextlib, io, json, os, sys, time
 time.sleep = lambda seconds: None
 from curate.errors import UserError
-from curate.hub import explain_hub_error, require_on_hub
+from curate.errors.hub import explain_hub_error, require_on_hub
 from curate.sources import load_rows
-from curate.tokens import load_tokenizer
+from curate.tokens.tokenizers import load_tokenizer
 
 def dataset(name):
     pool = load_rows(name)
@@ -57,7 +57,7 @@ def require(name):
 
 def select(name):
     from curate.cli import main
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
     out = os.path.join(os.environ["ROWPICK_HOME"], name.replace("/", "-"))
     printed = io.StringIO()
     with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curate.errors import UsageError, did_you_mean
-from curate.rows import Row
+from curate.pool.rows import Row
 
 Finding = tuple[int, str, str | None]  # row index, reason code, detail
 Find = Callable[[Sequence[Row], Sequence[Row]], list[Finding]]
@@ -40,7 +40,9 @@ def _from(module: str, function: str = "find") -> Callable[[], Find]:
 CHECKS: dict[str, Check] = {
     "empty": Check(_from("cleaning.empty_output"), "empty_output", "the output is empty or white space"),
     "duplicates": Check(
-        _from("duplicates", "find_exact_duplicates"), "duplicate", "another row says the same, white space folded"
+        _from("cleaning.exact_duplicates", "find_exact_duplicates"),
+        "duplicate",
+        "another row says the same, white space folded",
     ),
     "refusals": Check(_from("cleaning.refusals"), "refusal", "the output declines or asks back instead of answering"),
     "language": Check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curate.cleaning import Finding
-from curate.rows import Row
+from curate.pool.rows import Row
 
 
 def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:

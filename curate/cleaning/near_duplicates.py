@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from curate.cleaning import Finding
-from curate.rows import Row
+from curate.pool.rows import Row
 
 if TYPE_CHECKING:
     import numpy as np

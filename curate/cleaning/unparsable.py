@@ -10,7 +10,7 @@ from curate.cleaning import Finding
 from curate.code.languages import MAX_CHARS, can_parse, detect_language, parses
 from curate.code.pieces import Piece, code_pieces, language_claimed
 from curate.code.unfenced import looks_like_prose
-from curate.rows import Row
+from curate.pool.rows import Row
 
 # Grammars that take fragments and dialects as people write them; the others report errors in code that is fine.
 TRUSTED = frozenset(

@@ -12,7 +12,7 @@ from curate.code.languages import python_tree
 from curate.decontamination.coverage import Index
 from curate.decontamination.streams import Streams, code_streams, word_streams
 from curate.decontamination.tasks import BenchmarkTask
-from curate.rows import Row
+from curate.pool.rows import Row
 
 REASON = "leaks_benchmark"
 _CHUNK_ROWS = 4_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.rows import Row
+from curate.pool.rows import Row
 
 if TYPE_CHECKING:
     from curate.artifact.manifest_schema import FileRecord

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.errors import UsageError, UserError
-from curate.rows import Row, build_row
+from curate.pool.rows import Row, build_row
 
 ROLES = ("instruction", "output", "input")
 SHAPES = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from curate.errors import UserError
-from curate.hub import explain_hub_error
+from curate.errors.hub import explain_hub_error
 from curate.sources import LoadedPool, pool_digest
 from curate.sources.columns import MESSAGES, RowReader, recognise
 

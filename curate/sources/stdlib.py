@@ -14,7 +14,7 @@ from pathlib import Path
 
 from curate.artifact import digest_text
 from curate.errors import UserError
-from curate.rows import Row, build_row
+from curate.pool.rows import Row, build_row
 from curate.sources import STDLIB, LoadedPool, pool_digest
 
 # Not the library proper, or absent from some installations (tkinter) and versions (distutils), or a program (idlelib).

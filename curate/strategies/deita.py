@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.neighbours import ROUNDING, distinct, nearest
 from curate.strategies import Candidates, Picks
 from curate.strategies.ifd import describe_ifd, rank_by_ifd
+from curate.vectors.neighbours import ROUNDING, distinct, nearest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from curate.clustering import take_shares
-from curate.neighbours import each_block
 from curate.strategies import Candidates, Picks
+from curate.vectors.clustering import take_shares
+from curate.vectors.neighbours import each_block
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from curate.errors import UserError
-from curate.neighbours import ROUNDING
 from curate.strategies import Candidates, Picks
+from curate.vectors.neighbours import ROUNDING
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.coverage_greedy import Coverage, move_to_medoids
 from curate.strategies import Candidates, Picks
+from curate.strategies.greedy_coverage import Coverage, move_to_medoids
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.nearest_pick import pick_lazily
 from curate.strategies import Candidates, Picks
+from curate.strategies.greedy_nearest import pick_lazily
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.clustering import cosine_to_centre, take_turns
 from curate.strategies import Candidates, Picks
+from curate.vectors.clustering import cosine_to_centre, take_turns
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.clustering import take_shares
 from curate.strategies import Candidates, Picks
 from curate.strategies.ifd import describe_ifd
+from curate.vectors.clustering import take_shares
 
 if TYPE_CHECKING:
     import numpy as np

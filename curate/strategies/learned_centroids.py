@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.neighbours import nearest
 from curate.strategies import Candidates, Picks
+from curate.vectors.neighbours import nearest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.neighbours import each_block
 from curate.strategies import Candidates, Picks
+from curate.vectors.neighbours import each_block
 
 if TYPE_CHECKING:
     import numpy as np

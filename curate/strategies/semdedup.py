@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curate.clustering import cosine_to_centre
-from curate.neighbours import each_block
 from curate.strategies import Candidates, Picks
+from curate.vectors.clustering import cosine_to_centre
+from curate.vectors.neighbours import each_block
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from evaluate_suite.metrics import (
     stopped_by_itself,
     trailing_share,
 )
-from evaluate_suite.metrics.score import (
+from evaluate_suite.metrics.types import (
     ExecutionOutcome,
     Metric,
     MetricContext,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from evaluate_suite.metrics.score import POINTS, Metric, Score
+from evaluate_suite.metrics.types import POINTS, Metric, Score
 
 if TYPE_CHECKING:
-    from evaluate_suite.generation import Generation
+    from evaluate_suite.generation.record import Generation
 
 MAX_CHARS = 50_000
 

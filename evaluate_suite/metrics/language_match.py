@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from curate.code.languages import MAX_CHARS, SIBLINGS, canonical_language, language_asked, parses
-from evaluate_suite.answers import BARE, answer_of
-from evaluate_suite.metrics.score import Metric, Score
+from evaluate_suite.answers.first_answer import BARE, answer_of
+from evaluate_suite.metrics.types import Metric, Score
 
 if TYPE_CHECKING:
-    from evaluate_suite.generation import Generation
+    from evaluate_suite.generation.record import Generation
 
 
 # Short texts of the first are often read as one of the others; what was asked for decides, where the code parses as it.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evaluate_suite.metrics.score import SHARE, Metric, Score
-from evaluate_suite.training_corpus import SEED, tokenise
+from evaluate_suite.metrics.training_corpus import SEED, tokenise
+from evaluate_suite.metrics.types import SHARE, Metric, Score
 
 if TYPE_CHECKING:
-    from evaluate_suite.generation import Generation
-    from evaluate_suite.training_corpus import TrainingCorpus
+    from evaluate_suite.generation.record import Generation
+    from evaluate_suite.metrics.training_corpus import TrainingCorpus
 
 
 def score(generation: Generation, training: TrainingCorpus) -> Score:

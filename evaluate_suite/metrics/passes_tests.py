@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evaluate_suite.metrics.score import ExecutionOutcome, Metric, Score
+from evaluate_suite.metrics.types import ExecutionOutcome, Metric, Score
 
 if TYPE_CHECKING:
-    from evaluate_suite.generation import Generation
+    from evaluate_suite.generation.record import Generation
 
 
 def score(generation: Generation, outcome: ExecutionOutcome) -> Score:

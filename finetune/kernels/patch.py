@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import UserError
+from finetune.batches.packing import IGNORED
 from finetune.kernels import attention, ops
 from finetune.kernels.decoder import Layer, Surroundings, run_layer
 from finetune.kernels.loss import CHUNK, final_norm, token_losses
 from finetune.kernels.projection import Projection, Scratch
-from finetune.packing import IGNORED
 
 if TYPE_CHECKING:
     import torch

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate import embedding
-from curate.array_cache import cached_array
+from curate.artifact.array_cache import cached_array
 from curate.cli import main
-from curate.encoders import Encoder
 from curate.errors import UserError
-from curate.rows import build_row
-from curate.selection import read_selection
+from curate.pool.rows import build_row
+from curate.selection.record import read_selection
+from curate.vectors import embedding
+from curate.vectors.encoders import Encoder
 
 FEW = [
     {"instruction": f"print the word number {i} {'x' * (i % 5)}", "output": f"print({i}, 'word')"} for i in range(60)

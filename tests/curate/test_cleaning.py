@@ -7,11 +7,11 @@ import random
 import pytest
 
 from curate.cleaning import CHECKS, DEFAULT_CHECKS, near_duplicates, parse_checks
+from curate.cleaning.exact_duplicates import find_exact_duplicates
 from curate.cleaning.near_duplicates import jaccard, shingles
 from curate.code.pieces import code_pieces, language_claimed
-from curate.duplicates import find_exact_duplicates
 from curate.errors import UsageError
-from curate.rows import Row, build_row
+from curate.pool.rows import Row, build_row
 
 FENCED = "Here is the code:\n\n```python\ndef f(x):\n    return x\n```\n\nIt returns its argument."
 BROKEN = "Here is the code:\n\n```python\ndef f(x:\n    return x\n```"

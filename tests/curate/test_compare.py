@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from curate.cli import main
-from curate.compare_strategies import StrategyResult, headline, parse_strategies, read_comparison
-from curate.comparison_page import ComparisonPageData, _distance_chart, _map_chart
-from curate.coverage import nearest_cosines
-from curate.diversity import close_pairs, evenness, vendi_score
+from curate.comparison.page import ComparisonPageData, _distance_chart, _map_chart
+from curate.comparison.recipe import StrategyResult, headline, parse_strategies, read_comparison
 from curate.errors import UsageError
-from curate.language_mix import language_mix, row_language
-from curate.rows import Row
+from curate.pool.rows import Row
+from curate.selection.language_mix import language_mix, row_language
+from curate.vectors.coverage import nearest_cosines
+from curate.vectors.diversity import close_pairs, evenness, vendi_score
 from tests.curate.test_pipeline import rows
 
 
@@ -45,7 +45,7 @@ def test_evenness_is_one_for_equal_shares_zero_for_one_cluster_and_absent_withou
 
 
 def test_close_pairs_are_counted_once_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curate.diversity._BLOCK", 2)
+    monkeypatch.setattr("curate.vectors.diversity._BLOCK", 2)
     eye = np.eye(3, dtype=np.float32)
     assert close_pairs(eye[[0, 1, 0, 2, 0]], 0.9) == 3
     assert close_pairs(eye, 0.9) == 0
@@ -134,7 +134,7 @@ def test_every_strategy_picks_from_the_same_candidates_and_the_record_page_and_i
 def test_the_figures_are_those_of_the_selection_that_select_writes(
     pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
 
     assert compare(pool, "--k", "40", "--strategies", "kmeans", "--json") == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
@@ -162,7 +162,7 @@ def test_options_reach_the_strategies_that_take_them_and_the_command_on_the_page
 
 
 def test_the_map_knows_who_picked_each_row(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from curate import comparison_page
+    from curate.comparison import page as comparison_page
 
     shown: list[ComparisonPageData] = []
     render = comparison_page.render_comparison_page
@@ -238,7 +238,7 @@ def test_without_the_scoring_model_only_the_strategies_that_need_it_pick_nothing
     def absent(model: str) -> str:
         raise UserError(f"The embedded model {model} is not installed.", "Install it.")
 
-    monkeypatch.setattr("curate.scoring.model_identity", absent)
+    monkeypatch.setattr("curate.scores.scoring.model_identity", absent)
     assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
     first, other = read_comparison(Path("c")).results
     assert (first.reason, other.rows) == ("The embedded model smollm2-135m is not installed. Install it.", 30)
@@ -255,7 +255,7 @@ def test_where_no_strategy_can_pick_each_says_why(pool: Path, capsys: pytest.Cap
 def test_scores_made_since_are_used_when_the_same_is_compared_again(
     pool: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from curate.scoring import RowScore
+    from curate.scores.scoring import RowScore
     from curate.sources import load_rows
 
     def failed() -> dict[str, bool]:
@@ -265,7 +265,7 @@ def test_scores_made_since_are_used_when_the_same_is_compared_again(
 
     assert failed() == {"ifd": True, "random": False}
     scored = {row.row_id: RowScore(row.row_id, 9, 1.0, 2.0) for row in load_rows(str(pool)).rows}
-    monkeypatch.setattr("curate.scoring.read_scores", lambda model: scored)
+    monkeypatch.setattr("curate.scores.scoring.read_scores", lambda model: scored)
     assert failed() == {"ifd": False, "random": False}
 
 

@@ -13,7 +13,7 @@ from curate.cleaning import Finding
 from curate.decontamination import BenchmarkTask, find_leaks, load_benchmarks
 from curate.decontamination.streams import code_streams, windows
 from curate.errors import UserError
-from curate.rows import build_row
+from curate.pool.rows import build_row
 
 SOLUTIONS = {
     "weigh": (

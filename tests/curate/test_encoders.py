@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate import encoders
-from curate.embedding import embed_rows, text_to_embed, unit_rows
-from curate.encoders import AUTO_MINILM_ROWS, encoder_identity, load_encoder, resolve_encoder
 from curate.errors import UserError
-from curate.rows import build_row
+from curate.pool.rows import build_row
+from curate.vectors import encoders
+from curate.vectors.embedding import embed_rows, text_to_embed, unit_rows
+from curate.vectors.encoders import AUTO_MINILM_ROWS, encoder_identity, load_encoder, resolve_encoder
 
 TEXTS = [f"{verb} the {noun} in {place}" for verb in ("sort", "parse", "send") for noun in ("list", "file", "mail")
          for place in ("python", "a shell", "the cloud")]  # fmt: skip
@@ -118,7 +118,7 @@ def test_encoders_have_different_identities_and_cached_vectors_are_kept_apart_by
 
 
 def test_a_model_in_a_folder_is_loaded_when_it_first_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from curate import encoders
+    from curate.vectors import encoders
 
     monkeypatch.setattr(encoders, "_load_sentence_transformer", lambda source: pytest.fail("it was loaded"))
     assert load_encoder("minilm", 32).digest == load_encoder("minilm", 32).digest != load_encoder("minilm", 16).digest

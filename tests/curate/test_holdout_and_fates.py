@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from curate.fates import Fates
-from curate.holdout import reserve_holdout
+from curate.pool.fates import Fates
+from curate.pool.holdout import reserve_holdout
 
 IDS = [f"{i:016x}" for i in range(1000)]
 

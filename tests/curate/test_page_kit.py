@@ -28,7 +28,7 @@ from curate.page.curation import LengthBin
 from curate.page.curation_charts import curation_charts
 from curate.page.document import HERE, SCRIPT
 from curate.page.numbers import format_duration
-from curate.report_page import SelectionPageData, render_selection_page, selection_headline
+from curate.selection.page import SelectionPageData, render_selection_page, selection_headline
 
 DECISIONS: Mapping[str, list[Any]] = {
     "row_index": [0, 1, 2, 3, 4, 5],
@@ -199,7 +199,7 @@ def test_chart_specifications_hold_no_address_but_the_schema() -> None:
 def test_a_row_lies_on_the_map_where_the_centre_of_its_cluster_lies() -> None:
     import numpy as np
 
-    from curate.map_layout import lay_out
+    from curate.vectors.map_layout import lay_out
 
     centres = np.eye(3, dtype=np.float32)
     places = lay_out(centres[[2, 0, 1, 0]], centres)

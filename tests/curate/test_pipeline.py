@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from curate.cli import main
-from curate.selection import read_selection
+from curate.selection.record import read_selection
 
 SUBJECTS = ("list", "dict", "file", "string", "matrix", "graph", "tree", "queue", "date", "socket", "regex", "thread")
 VERBS = ("sort", "reverse", "parse", "copy", "merge", "count", "filter", "print", "cache", "split")
@@ -237,7 +237,7 @@ def test_inspect_finds_the_nearest_pick_of_a_pick_among_the_others(
 ) -> None:
     import numpy as np
 
-    from curate.embedding import cached_vectors
+    from curate.vectors.embedding import cached_vectors
 
     assert run(pool, "--k", "30", "--out", str(tmp_path / "s")) == 0
     selection = read_selection(tmp_path / "s")

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curate import tokens
 from curate.errors import UserError
-from curate.prompt import RAW, PromptTemplate, load_prompt_template
-from curate.rows import build_row
+from curate.pool.rows import build_row
 from curate.sources import pool_digest
-from curate.tokens import count_tokens, encode_examples, encode_prompt, load_tokenizer
+from curate.tokens import tokenizers as tokens
+from curate.tokens.prompt import RAW, PromptTemplate, load_prompt_template
+from curate.tokens.tokenizers import count_tokens, encode_examples, encode_prompt, load_tokenizer
 
 
 def test_the_raw_template_is_the_instruction_and_one_newline() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate import scoring
 from curate.artifact import digest_text
 from curate.cli import main
-from curate.encoders import Encoder
-from curate.rows import Row, build_row
-from curate.scoring import load_scores, read_scores, score_rows, scores_path
-from curate.selection import read_selection
+from curate.pool.rows import Row, build_row
+from curate.scores import scoring
+from curate.scores.scoring import load_scores, read_scores, score_rows, scores_path
+from curate.selection.record import read_selection
+from curate.vectors.encoders import Encoder
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,9 @@ def test_every_strategy_that_needs_scores_finds_them(strategy: str, tiny: str, t
 def test_rds_picks_near_the_target_rows_which_are_part_of_what_the_selection_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.embedding.load_encoder", lambda name, batch_size: Encoder(name, "words", count_words))
+    monkeypatch.setattr(
+        "curate.vectors.embedding.load_encoder", lambda name, batch_size: Encoder(name, "words", count_words)
+    )
     pool = tmp_path / "rows.jsonl"
     subjects = ["sort a list of numbers", "open a network socket", "draw a red circle", "parse a date"]
     pool.write_text(

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate import neighbours
-from curate.clustering import build_clusters
 from curate.config import SelectConfig
 from curate.errors import UserError
-from curate.fates import Fates
 from curate.pipeline import Work, bound, choose, cluster, drop_near_holdout, hold_out, pick, select
-from curate.prompt import RAW
-from curate.rows import Row, build_row
-from curate.selection import read_selection
+from curate.pool.fates import Fates
+from curate.pool.rows import Row, build_row
+from curate.selection.record import read_selection
 from curate.sources import LoadedPool
 from curate.strategies import STRATEGIES, Candidates
+from curate.tokens.prompt import RAW
+from curate.vectors import neighbours
+from curate.vectors.clustering import build_clusters
 
 PLAIN = [name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target"}]
 CASES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

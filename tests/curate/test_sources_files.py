@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curate.errors import UsageError, UserError
-from curate.rows import build_row
+from curate.pool.rows import build_row
 from curate.sources import LoadedPool, load_rows
 
 PAIRS = [("Add two numbers.", "a + b"), ('Say "hi", politely.', 'print("hi")\nprint("please")')]

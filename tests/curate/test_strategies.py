@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.budget import pick_rows, pick_tokens
 from curate.cli import main
 from curate.errors import UserError
-from curate.neighbours import nearest
 from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
+from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.learned_centroids import TEMPERATURE, _gradient
+from curate.vectors.neighbours import nearest
 
 
 def unit(rows: Any) -> Any:
@@ -220,8 +220,8 @@ def test_ifd_facility_covers_the_most_difficult_part_and_no_other_row() -> None:
 
 
 def test_the_nearest_row_is_found_in_whatever_block_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curate.neighbours._BLOCK", 16)
-    monkeypatch.setattr("curate.neighbours._OTHERS", 7)
+    monkeypatch.setattr("curate.vectors.neighbours._BLOCK", 16)
+    monkeypatch.setattr("curate.vectors.neighbours._OTHERS", 7)
     vectors = pool(50).embeddings
     place, cosine = nearest(vectors, vectors[:40])
     whole = vectors @ vectors[:40].T

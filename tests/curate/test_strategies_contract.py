@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.budget import BUDGET_TOLERANCE, pick_rows, pick_tokens
 from curate.errors import UserError
-from curate.neighbours import one_thread_a_product
 from curate.strategies import STRATEGIES, Candidates, Picks
+from curate.strategies.budget import BUDGET_TOLERANCE, pick_rows, pick_tokens
+from curate.vectors.neighbours import one_thread_a_product
 
 CASES = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

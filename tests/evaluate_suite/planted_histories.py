@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evaluate_suite.fit_signals import HistoryPoint, Verdict
+from evaluate_suite.training_curve.rules import HistoryPoint, Verdict
 
 LABELS = ("underfit", "good", "overfit", "unstable", "diverged", "leaking", "too_short")
 TUNING_SEEDS = range(150)  # thresholds were chosen on these

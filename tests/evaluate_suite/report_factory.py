@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.page import CurationView, build_curation
-from evaluate_suite.report_record import (
+from evaluate_suite.reporting.record import (
     BASE,
     Estimate,
     FitVerdict,

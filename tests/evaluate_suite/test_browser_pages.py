@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
-from curate.compare_strategies import StrategyResult
-from curate.comparison_page import ClusterRow, ComparisonPageData, render_comparison_page
+from curate.comparison.page import ClusterRow, ComparisonPageData, render_comparison_page
+from curate.comparison.recipe import StrategyResult
 from curate.page import write_index
 from curate.page.curation import short_label
-from curate.report_page import SelectionPageData, render_selection_page
-from evaluate_suite.live_page import render_live_page
-from evaluate_suite.report_page import render_report_page
-from finetune.padding_report import render_page
-from finetune.padding_study import Arm
+from curate.selection.page import SelectionPageData, render_selection_page
+from evaluate_suite.live.page import render_live_page
+from evaluate_suite.reporting.page import render_report_page
+from finetune.padding_study.page import render_page
+from finetune.padding_study.recipe import Arm
 from tests.evaluate_suite.report_factory import HOSTILE, make_decisions, make_report
 from tests.make_golden import GOLDEN
 

@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
-from evaluate_suite.report_page import render_report_page
+from evaluate_suite.reporting.page import render_report_page
 from tests.evaluate_suite.report_factory import make_report
 
 pytestmark = pytest.mark.browser

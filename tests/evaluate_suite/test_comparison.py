@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluate_suite.comparison import (
+from evaluate_suite.statistics.pairs import (
     bootstrap_interval,
     compare_runs,
     detectable_effect,

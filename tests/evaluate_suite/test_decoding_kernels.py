@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from evaluate_suite.generation import DecodingSettings, generate
-from evaluate_suite.plain_adapter import PlainAdapter
+from evaluate_suite.generation.plain_lora import PlainAdapter
+from evaluate_suite.generation.record import DecodingSettings, generate
 from tests.evaluate_suite.test_generation import NumberTokenizer, build_model, make_tasks
 
 CUDA = torch.cuda.is_available()
@@ -60,7 +60,7 @@ def test_an_adapter_that_is_switched_off_or_merged_is_left_alone() -> None:
 def test_a_step_attends_to_its_own_row_up_to_its_own_length(heads: int) -> None:
     import torch.nn.functional as F
 
-    from evaluate_suite.decoding_kernels import attend_step, store_step
+    from evaluate_suite.generation.slot_kernels import attend_step, store_step
 
     device = "cuda" if CUDA else "cpu"
     rows, width, capacity = 5, 32, 200

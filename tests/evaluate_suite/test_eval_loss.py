@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from curate.selection import SelectedRow
-from evaluate_suite.eval_loss import RowEval, cached_rows, choose_rows, perplexity, token_mean
+from curate.selection.record import SelectedRow
+from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, choose_rows, perplexity, token_mean
 
 ROWS = [SelectedRow(row_id, "ask", "answer", "test", n) for row_id, n in (("c", 5), ("a", 600), ("b", 7))]
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from evaluate_suite.fit_signals import VERDICTS, HistoryPoint, Verdict, judge
+from evaluate_suite.training_curve.rules import VERDICTS, HistoryPoint, Verdict, judge
 from tests.evaluate_suite.planted_histories import (
     FLAT,
     HELD_OUT_SEEDS,

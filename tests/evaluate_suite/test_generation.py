@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from curate.errors import UsageError, UserError
-from curate.prompt import RAW
-from evaluate_suite.generation import (
+from curate.tokens.prompt import RAW
+from evaluate_suite.generation.record import (
     DecodingSettings,
     Generation,
     GenerationTask,
@@ -143,7 +143,7 @@ def test_a_sample_depends_on_its_recorded_seed_and_nothing_else(llama: Any) -> N
 def test_nucleus_sampling_draws_by_the_inverse_of_the_distribution() -> None:
     import torch
 
-    from evaluate_suite.decoding import sample_top_p
+    from evaluate_suite.generation.slots import sample_top_p
 
     logits = torch.log(torch.tensor([[0.1, 0.5, 0.15, 0.25]])).expand(5, 4)
     draws = torch.tensor([0.0, 0.66, 0.67, 0.99, 0.999999], dtype=torch.float64)
@@ -227,7 +227,7 @@ def test_a_model_with_an_attention_window_is_decoded_plainly() -> None:
     import torch
     from transformers import MistralConfig, MistralForCausalLM
 
-    from evaluate_suite.decoding import why_not_slots
+    from evaluate_suite.generation.slots import why_not_slots
 
     torch.manual_seed(0)
     config = MistralConfig(
@@ -245,7 +245,7 @@ def test_a_model_with_an_attention_window_is_decoded_plainly() -> None:
 
 
 def test_vllm_absent_is_one_clear_line_before_anything_is_loaded(tmp_path: Path) -> None:
-    from evaluate_suite.generation import checked_engine
+    from evaluate_suite.generation.record import checked_engine
 
     with pytest.raises(UserError, match="needs the package vllm, which is not installed. Run `pip install vllm`"):
         checked_engine("vllm")
@@ -258,7 +258,7 @@ def test_vllm_is_asked_for_the_same_ids_ends_and_adapter(llama: Any, monkeypatch
     import sys
     from types import ModuleType, SimpleNamespace
 
-    from evaluate_suite.vllm_engine import VllmEngine
+    from evaluate_suite.generation.vllm_engine import VllmEngine
     from finetune.config import load_config
 
     tasks, settings = make_tasks(5), DecodingSettings(max_new_tokens=30)
@@ -303,7 +303,7 @@ def test_no_tasks_give_no_generations(llama: Any) -> None:
 
 
 def test_prompts_of_like_length_share_a_pass_and_a_long_one_does_not_pad_the_others() -> None:
-    from evaluate_suite.decoding import prefill_groups
+    from evaluate_suite.generation.slots import prefill_groups
 
     assert prefill_groups([40, 41, 42, 43, 44, 230]) == [(0, 5), (5, 6)]
     assert prefill_groups([50] * 8) == [(0, 8)]

@@ -9,8 +9,8 @@ import pytest
 
 from curate.errors import UserError
 from evaluate_suite.cli import main as evalsuite
-from evaluate_suite.fit_signals import HistoryPoint
-from evaluate_suite.history_files import read_history
+from evaluate_suite.training_curve.readers import read_history
+from evaluate_suite.training_curve.rules import HistoryPoint
 
 EXPECTED = [HistoryPoint(1, 2.5, None), HistoryPoint(2, None, 2.0)]
 ROWS = [{"step": 1, "train_loss": 2.5, "eval_loss": None}, {"step": 2, "train_loss": None, "eval_loss": 2.0}]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluate_suite.answers import split_answer
-from evaluate_suite.code_parts import ANSWER, TESTS, UNRELATED
+from evaluate_suite.answers.code_parts import ANSWER, TESTS, UNRELATED
+from evaluate_suite.answers.first_answer import split_answer
 
 FILE = Path(__file__).with_name("labelled_generations.txt")
 KINDS = {"answer": ANSWER, "tests": TESTS, "unrelated": UNRELATED}

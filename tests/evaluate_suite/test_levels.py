@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluate_suite.comparison import compare_runs
-from evaluate_suite.levels import MeasuredRun, compare_strategies
+from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
+from evaluate_suite.statistics.pairs import compare_runs
 
 
 def made(name: str, draws: list[list[float]], rows: int = 50, noise: float = 0.0, seed: int = 0) -> list[MeasuredRun]:

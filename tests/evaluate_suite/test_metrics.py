@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from evaluate_suite.generation import Generation
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, apply
-from evaluate_suite.training_corpus import TrainingCorpus
+from evaluate_suite.metrics.training_corpus import TrainingCorpus
 
 REVERSE = "def rev(s):\n    return s[::-1]\n"
 FENCED = f"Here it is:\n\n```python\n{REVERSE}```\n\nIt walks the string backwards.\n"

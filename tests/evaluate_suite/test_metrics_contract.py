@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import evaluate_suite.metrics as package
-from evaluate_suite.answers import split_answer
-from evaluate_suite.generation import Generation
+from evaluate_suite.answers.first_answer import split_answer
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, Score, apply, summarise
-from evaluate_suite.metrics.score import BOUNDS, NEEDS
-from evaluate_suite.training_corpus import TrainingCorpus
+from evaluate_suite.metrics.training_corpus import TrainingCorpus
+from evaluate_suite.metrics.types import BOUNDS, NEEDS
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = MetricContext(

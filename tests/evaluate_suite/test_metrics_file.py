@@ -11,7 +11,7 @@ import pytest
 
 from curate.artifact import read_jsonl
 from curate.errors import UsageError, UserError
-from evaluate_suite.score_file import TEXT_METRICS, score_file
+from evaluate_suite.metrics.generation_files import TEXT_METRICS, score_file
 
 INTERVALS = {
     "mean_with_interval": lambda values: (0.0, min(values), max(values)),
@@ -87,8 +87,8 @@ def test_an_unknown_metric_is_a_usage_error(tmp_path: Path) -> None:
 def test_every_metric_loads_in_evaluate_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_EVALUATE_OFFLINE", "1")
     evaluate = pytest.importorskip("evaluate")
-    from evaluate_suite.evaluate_adapter import adapter_path
     from evaluate_suite.metrics import METRICS
+    from evaluate_suite.metrics.evaluate_library import adapter_path
 
     monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     cache = str(tmp_path / "cache")

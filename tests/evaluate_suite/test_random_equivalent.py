@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from evaluate_suite.random_equivalent import random_equivalent
+from evaluate_suite.statistics.equivalents import random_equivalent
 
 CURVE = {1_000.0: [2.0, 2.02, 1.98], 4_000.0: [1.8, 1.81, 1.79], 16_000.0: [1.6, 1.62, 1.58]}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curate.errors import UserError
-from evaluate_suite.raw_prompts import RawPrompt, load_raw_prompts
+from evaluate_suite.generation.raw_prompts import RawPrompt, load_raw_prompts
 
 
 def test_the_packaged_set_has_many_languages_lengths_and_no_repeats() -> None:

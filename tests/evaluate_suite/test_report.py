@@ -296,7 +296,7 @@ def test_the_live_page_shows_the_losses_so_far_and_answers_only_its_own_address(
     import http.client
     import threading
 
-    from evaluate_suite.live_page import build_server
+    from evaluate_suite.live.page import build_server
 
     (tmp_path / "history.jsonl").write_text('{"step": 1, "train_loss": 2.5, "eval_loss": 2.25}\n{"step": 2, "trai')
     with build_server(tmp_path, 0) as server:

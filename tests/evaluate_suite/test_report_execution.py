@@ -22,8 +22,8 @@ ANSWERS = {"base": ["    return a - b\n", ""], "run": ["    return a + b\n\nNow 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Chosen answers to the tasks: the base model is wrong, the runs are right, once without stopping."""
-    from evaluate_suite.generation import Generation
-    from evaluate_suite.report_models import ReportModels
+    from evaluate_suite.generation.record import Generation
+    from evaluate_suite.reporting.models import ReportModels
 
     asked: list[str] = []
     real = ReportModels.generations

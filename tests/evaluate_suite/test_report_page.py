@@ -11,9 +11,8 @@ from dataclasses import replace
 import pytest
 
 from curate.errors import GateError
-from evaluate_suite.report import check_gates, generation_lines
-from evaluate_suite.report_charts import gain_chart, loss_chart, loss_values
-from evaluate_suite.report_page import (
+from evaluate_suite.reporting.charts import gain_chart, loss_chart, loss_values
+from evaluate_suite.reporting.page import (
     STANDING,
     output_note,
     render_report_page,
@@ -21,7 +20,8 @@ from evaluate_suite.report_page import (
     reproduce_block,
     run_columns,
 )
-from evaluate_suite.report_record import Output, ReportData, record_of
+from evaluate_suite.reporting.recipe import check_gates, generation_lines
+from evaluate_suite.reporting.record import Output, ReportData, record_of
 from tests.evaluate_suite.report_factory import make_report
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from evaluate_suite.eval_loss import RowEval
-from evaluate_suite.measures import Measure, loss_measure
-from evaluate_suite.report_page import strategy_claim
-from evaluate_suite.report_statistics import model_pairs, strategy_results
-from evaluate_suite.report_strategies import equivalent_sentence, group_runs, random_equivalents
+from evaluate_suite.reporting.estimates import model_pairs, strategy_results
+from evaluate_suite.reporting.eval_loss import RowEval
+from evaluate_suite.reporting.measures import Measure, loss_measure
+from evaluate_suite.reporting.page import strategy_claim
+from evaluate_suite.reporting.strategies import equivalent_sentence, group_runs, random_equivalents
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evaluate_suite.cli import main as evalsuite
-from evaluate_suite.report_page import strategy_columns
+from evaluate_suite.reporting.page import strategy_columns
 from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
 
 TINY = [*QUICK, "max_steps=2", "eval_rows=2", "report_eval_rows=8", "max_length=256"]
@@ -131,7 +131,7 @@ def test_compare_takes_draws_together_and_says_what_it_is_about(home: Path, caps
 def test_a_finished_study_is_reused_without_selecting_or_training(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("finetune.train.build_trainer", lambda *_: pytest.fail("a run was trained"))
+    monkeypatch.setattr("finetune.recipe.build_trainer", lambda *_: pytest.fail("a run was trained"))
     monkeypatch.setattr("curate.pipeline.pick", lambda *_: pytest.fail("a selection was made"))
     assert evalsuite(command(home, "--out", str(home / "reports" / "s"))) == 0
     told = capsys.readouterr().err

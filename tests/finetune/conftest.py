@@ -20,7 +20,7 @@ def build_tiny(folder: Path, config: Any = None) -> None:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    from curate.tokens import load_tokenizer
+    from curate.tokens.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer("smollm2-135m")
     config = config or LlamaConfig(

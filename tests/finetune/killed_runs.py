@@ -62,14 +62,14 @@ def main(selection: str, place: str, count: int, settings: list[str]) -> dict[st
     import peft  # noqa: F401
     import trl  # noqa: F401
 
-    import curate.tokens
+    import curate.tokens.tokenizers
     from curate.artifact import digest_file, write_text
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
     from finetune.cli import main as finetune
 
     made = read_selection(selection).manifest.config
-    tokenizer = curate.tokens.load_tokenizer(made["model"], made["tokenizer"])
-    curate.tokens.load_tokenizer = lambda *_: tokenizer
+    tokenizer = curate.tokens.tokenizers.load_tokenizer(made["model"], made["tokenizer"])
+    curate.tokens.tokenizers.load_tokenizer = lambda *_: tokenizer
     root = Path(place)
 
     def start(folder: Path) -> int:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from curate.prompt import RAW
-from curate.tokens import EncodedExample, encode_examples, load_tokenizer
+from curate.tokens.prompt import RAW
+from curate.tokens.tokenizers import EncodedExample, encode_examples, load_tokenizer
+from finetune.batches.dataset import build_plan, join_and_cut
+from finetune.batches.packing import IGNORED, build_packed_batch, pack_examples
+from finetune.batches.token_loss import mean_loss, row_losses, token_nll
 from finetune.config import load_config, preset_names
-from finetune.dataset import build_plan, join_and_cut
-from finetune.packing import IGNORED, build_packed_batch, pack_examples
-from finetune.token_loss import mean_loss, row_losses, token_nll
 
 ROWS = [("sort a list", "sorted(x)"), ("copy a file", "shutil.copy(a, b)  # done"), ("say hi", "print('hi')")]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from curate.tokens import EncodedExample
+from curate.tokens.tokenizers import EncodedExample
+from finetune.batches.packing import build_packed_batch
 from finetune.config import load_config, preset_names
-from finetune.packing import build_packed_batch
-from finetune.shapes import load_shape
+from finetune.memory.shapes import load_shape
 from tests.finetune.conftest import QUICK, build_tiny
 
 SMALL: dict[str, Any] = {
@@ -44,9 +44,9 @@ def test_a_tiny_model_of_the_family_trains_and_its_run_loads(
 ) -> None:
     from transformers import AutoConfig
 
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
     from finetune.model import load_run
-    from finetune.train import train
+    from finetune.recipe import train
 
     # transformers builds some families' tokenizers in its own way, whatever the folder holds; the rows were counted so.
     manifest = json.loads((selection / "manifest.json").read_text())

@@ -10,8 +10,8 @@ import pytest
 
 from finetune.cli import main
 from finetune.config import RunConfig, load_config, preset_names
-from finetune.forecast import DEPTHS, forecast, match_targets, packed_bytes
-from finetune.shapes import KNOWN, build_empty_model, layer_count, load_shape, with_layers
+from finetune.memory.forecast import DEPTHS, forecast, match_targets, packed_bytes
+from finetune.memory.shapes import KNOWN, build_empty_model, layer_count, load_shape, with_layers
 
 # Published sizes in billions of weights, from the model cards.
 PUBLISHED = {
@@ -42,7 +42,7 @@ def test_4bit_weights_have_the_size_bitsandbytes_gives_them() -> None:
 def test_depths_between_and_beyond_the_measured_ones_are_forecast_exactly() -> None:
     config = RunConfig(device="cpu", dtype="float32", max_length=64, per_device_train_batch_size=2)
     shape = with_layers(load_shape("smollm2-135m"), 7)
-    from finetune import forecast as module
+    from finetune.memory import forecast as module
 
     wide = forecast(config, shape)
     kept = module.DEPTHS
@@ -59,7 +59,7 @@ def test_the_forecast_counts_what_a_real_step_holds() -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from finetune.forecast import _peak_bytes, _step
+    from finetune.memory.forecast import _peak_bytes, _step
     from finetune.model import attach_adapter
 
     shape = with_layers(load_shape("smollm2-135m"), 4)
@@ -107,8 +107,8 @@ def test_forecast_knows_steps_and_tokens_of_a_selection(selection: Path, capsys:
 
 
 def plan_bins(selection: Path, more: list[str]) -> int:
-    from curate.selection import read_selection
-    from finetune.packing import pack_examples
+    from curate.selection.record import read_selection
+    from finetune.batches.packing import pack_examples
 
     return len(pack_examples([row.token_count for row in read_selection(selection).selected], 128))
 
@@ -154,7 +154,7 @@ def test_an_attention_that_the_model_lacks_is_named_with_the_way_out(capsys: pyt
 def test_a_damaged_run_elsewhere_does_not_end_a_forecast(selection: Path, own_home: Path) -> None:
     import shutil
 
-    from finetune.run_record import readable_runs
+    from finetune.run.record import readable_runs
     from tests.finetune.conftest import QUICK
 
     runs = own_home / "runs"

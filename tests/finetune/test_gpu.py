@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from curate.artifact import digest_file
-from curate.selection import read_selection
+from curate.selection.record import read_selection
 from finetune.cli import main
-from finetune.run_record import read_run
+from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK, build_tiny
 from tests.finetune.test_resume import interrupt_at
 from tests.finetune.test_run import largest_difference

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from curate.errors import UserError
-from curate.tokens import EncodedExample
+from curate.tokens.tokenizers import EncodedExample
+from finetune.batches.packing import build_packed_batch
+from finetune.batches.token_loss import token_nll
 from finetune.config import RunConfig, load_config
 from finetune.kernels import accelerate_model, attention
 from finetune.kernels.patch import plan_memory
 from finetune.model import adapter_off, attach_adapter, load_base_model
-from finetune.packing import build_packed_batch
-from finetune.token_loss import token_nll
 
 ROWS = [EncodedExample([5 + (7 * i + j) % 900 for j in range(n)], 3) for i, n in enumerate((11, 30, 7, 19, 4))]
 
@@ -256,7 +256,7 @@ def test_the_flat_optimizer_steps_as_one_state_a_parameter_and_the_adapter_saves
 
 def test_a_whole_run_with_the_kernels_has_the_history_of_one_without(selection: Path, tmp_path: Path) -> None:
     from finetune.cli import main
-    from finetune.run_record import read_run
+    from finetune.run.record import read_run
     from tests.finetune.conftest import QUICK
 
     histories = []

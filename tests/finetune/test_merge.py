@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from finetune.cli import main
-from finetune.run_record import read_run
+from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
 from tests.hub_server import WRITER, Hub, running_hub
 
@@ -124,7 +124,7 @@ def test_push_without_a_token_says_how_to_get_one(
 
 def test_the_closing_lines_work_when_they_are_pasted(trained: Path, tmp_path: Path) -> None:
     """In another folder, in a fresh interpreter, exactly as they were printed."""
-    from finetune.model_card import loading_lines
+    from finetune.run.card import loading_lines
 
     lines = loading_lines(str(trained), read_run(trained).config)
     assert len(lines) == 3

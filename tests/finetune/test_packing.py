@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.tokens import EncodedExample
+from curate.tokens.tokenizers import EncodedExample
+from finetune.batches.packing import IGNORED, build_packed_batch, pack_examples
+from finetune.batches.token_loss import token_nll
 from finetune.kernels.attention import register
-from finetune.packing import IGNORED, build_packed_batch, pack_examples
-from finetune.token_loss import token_nll
 
 # Weights large enough for attention to choose: with the usual ones every token sees much the same, and leaks less.
 LARGE: dict[str, Any] = {"vocab_size": 96, "initializer_range": 0.2}

@@ -9,7 +9,7 @@ import pytest
 
 from curate.artifact import read_manifest
 from finetune.cli import main
-from finetune.padding_study import Arm, answers
+from finetune.padding_study.recipe import Arm, answers
 from tests.finetune.conftest import QUICK
 
 

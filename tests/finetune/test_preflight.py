@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from curate.selection import SelectedRow, read_selection
-from curate.tokens import EncodedExample
+from curate.selection.record import SelectedRow, read_selection
+from curate.tokens.tokenizers import EncodedExample
+from finetune.check.preflight import find_problems, gather_facts
+from finetune.check.traps import TRAPS, Facts
 from finetune.cli import main
 from finetune.config import RunConfig
-from finetune.preflight import find_problems, gather_facts
-from finetune.traps import TRAPS, Facts
 from tests.finetune.conftest import QUICK
 
 KEPT: dict[str, Any] = {}
@@ -36,9 +36,9 @@ def good(made_selection: Path, tiny_model: Path) -> Facts:
 @pytest.fixture(autouse=True)
 def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading the tokenizer takes most of a check's time; it is the same one throughout."""
-    import curate.tokens
+    import curate.tokens.tokenizers
 
-    read = curate.tokens.load_tokenizer
+    read = curate.tokens.tokenizers.load_tokenizer
 
     def load(model: str, tokenizer: str | None = None) -> Any:
         file = Path(model) / "tokenizer.json"
@@ -249,7 +249,7 @@ def test_what_could_not_be_looked_at_is_named(selection: Path, capsys: pytest.Ca
 
 
 def test_a_folder_without_a_model_is_a_trap_and_a_hub_id_is_not(tmp_path: Path, tiny_model: Path) -> None:
-    from finetune.preflight import _can_exist
+    from finetune.check.preflight import _can_exist
 
     found = [_can_exist(model) for model in (str(tmp_path), "./tiny", str(tiny_model), "OWNER/NAME", "smollm2-135m")]
     assert found == [False, False, True, True, True]
@@ -266,7 +266,7 @@ def test_a_check_asks_the_network_nothing(selection: Path, monkeypatch: pytest.M
 
     from huggingface_hub import constants
 
-    import curate.tokens
+    import curate.tokens.tokenizers
     from curate.errors import UserError
 
     asked: list[Any] = []
@@ -284,5 +284,5 @@ def test_a_check_asks_the_network_nothing(selection: Path, monkeypatch: pytest.M
         "It is not on this machine yet, and a check downloads nothing (nobody/nothing)."
     )
     with pytest.raises(UserError):
-        curate.tokens.load_tokenizer("nobody/nothing")
+        curate.tokens.tokenizers.load_tokenizer("nobody/nothing")
     assert asked != []

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from curate.errors import UserError
-from curate.selection import read_selection
+from curate.selection.record import read_selection
 from finetune.cli import main
 from finetune.config import RunConfig
-from finetune.processes import Processes, batch_shape, own_bins
-from finetune.run_record import read_run
+from finetune.parallel.processes import Processes, batch_shape, own_bins
+from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
 from tests.finetune.test_run import largest_difference
 
@@ -74,7 +74,7 @@ def test_what_a_process_reports_is_raised_where_it_was_launched(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
     from torch.distributed.launcher import api
 
-    from finetune.train import train
+    from finetune.recipe import train
 
     def launcher(_: Any, work: Any) -> Any:
         def run(*arguments: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 from curate.artifact import digest_file
 from evaluate_suite.cli import main as evalsuite
 from finetune.cli import main
-from finetune.run_record import read_run
+from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,8 @@ def digests(out: Path) -> list[str]:
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
     """Send this process a signal when `step` has been computed and before anything of it is written."""
-    from finetune.interrupt import Interrupt
-    from finetune.processes import Processes
+    from finetune.parallel.processes import Processes
+    from finetune.run.interrupt import Interrupt
 
     asked = Processes.any
     steps: list[int] = []
@@ -99,7 +99,7 @@ def test_ctrl_c_saves_the_step_says_how_to_go_on_and_loses_nothing(
 
 
 def test_a_second_ctrl_c_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import finetune.interrupt as module
+    import finetune.run.interrupt as module
 
     times = iter([0.0, 0.5, 2.0])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(times))
@@ -114,7 +114,7 @@ def test_a_second_ctrl_c_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_stopped_early_and_was_killed_before_its_manifest_does_not_train_on(
     selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune import train
+    from finetune import recipe as train
 
     # So high a rate that the eval loss rises from the second evaluation on.
     settings = ["early_stopping_patience=1", "learning_rate=5", "max_steps=12", "eval_steps=1"]
@@ -135,9 +135,9 @@ def test_a_run_that_stopped_early_and_was_killed_before_its_manifest_does_not_tr
 
 def test_the_adapter_handed_out_is_that_of_the_lowest_eval_loss(selection: Path, tmp_path: Path) -> None:
     """Not the last one: the model is made worse on purpose, and the best step's eval loss is measured again."""
-    from finetune.dataset import encode_rows
+    from finetune.batches.dataset import encode_rows
+    from finetune.batches.token_loss import mean_loss, row_losses
     from finetune.model import load_run
-    from finetune.token_loss import mean_loss, row_losses
 
     assert (
         run(selection, tmp_path / "r", "learning_rate=10", "lr_scheduler_type=constant", "eval_steps=1", "max_steps=2")
@@ -158,7 +158,7 @@ def test_a_resumed_run_holds_no_more_memory_than_one_that_never_stopped(
 ) -> None:
     import torch
 
-    from finetune.history import History
+    from finetune.run.history import History
 
     before = [x for x in gc.get_objects() if isinstance(x, torch.Tensor)]  # of other tests, some without any storage
     held: dict[str, int] = {}

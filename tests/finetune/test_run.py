@@ -9,7 +9,7 @@ import pytest
 
 from curate.artifact import digest_file, read_jsonl
 from finetune.cli import main
-from finetune.run_record import read_run
+from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
 
 
@@ -108,9 +108,9 @@ def test_a_run_that_was_started_says_how_to_go_on_and_takes_no_other_settings(
     selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from curate.errors import UserError
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
     from finetune.config import load_config
-    from finetune.run_record import start_run
+    from finetune.run.record import start_run
 
     assert main(["run", "--resume", "nowhere"]) == 1
     assert "There is no run nowhere that was started" in capsys.readouterr().err
@@ -197,9 +197,9 @@ def test_dry_run_prints_the_plan_and_leaves_nothing(
 def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_not_do_it(
     selection: Path, tiny_model: Path, tmp_path: Path, asked: object, kernels: str | None, given: bool
 ) -> None:
-    from curate.selection import read_selection
+    from curate.selection.record import read_selection
     from finetune.config import RunConfig
-    from finetune.job import prepare
+    from finetune.run.job import prepare
     from finetune.trainer import training_arguments
 
     settings = dict(setting.split("=") for setting in QUICK)

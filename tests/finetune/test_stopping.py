@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from curate.prompt import RAW
-from curate.selection import read_selection
-from curate.tokens import encode_examples
+from curate.selection.record import read_selection
+from curate.tokens.prompt import RAW
+from curate.tokens.tokenizers import encode_examples
+from finetune.batches.dataset import build_plan
+from finetune.batches.packing import IGNORED, build_packed_batch
 from finetune.config import RunConfig
-from finetune.dataset import build_plan
-from finetune.job import pad_token
-from finetune.packing import IGNORED, build_packed_batch
+from finetune.run.job import pad_token
 
 ROWS = [("sort a list", "sorted ( x )"), ("say hi", "print ( hi )"), ("copy", "a b c d e f g h"), ("x", "y")]
 WORDS = sorted({word for row in ROWS for text in row for word in text.split()})
@@ -73,8 +73,8 @@ def test_the_end_token_is_trained_on_once_a_row_and_padding_never(style: str, pa
 
 def test_nothing_of_a_real_selection_is_cut(selection: Path) -> None:
     """The tokens of the plan, decoded, are the rows of the file."""
-    from curate.tokens import load_tokenizer
-    from finetune.dataset import encode_rows
+    from curate.tokens.tokenizers import load_tokenizer
+    from finetune.batches.dataset import encode_rows
 
     picked = read_selection(selection)
     tokenizer = load_tokenizer(picked.manifest.config["model"], picked.manifest.config["tokenizer"])
@@ -89,8 +89,8 @@ def test_a_model_that_has_learnt_a_row_writes_it_and_stops(tmp_path: Path) -> No
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from curate.tokens import encode_prompt
-    from finetune.token_loss import token_nll
+    from curate.tokens.tokenizers import encode_prompt
+    from finetune.batches.token_loss import token_nll
 
     tokenizer = build("adds nothing, pad is the end token, as smollm2 and GPT-2")
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import pytest
 
 from curate.errors import UserError
 from finetune.cli import main
-from finetune.tracking import resolve_mode
+from finetune.tracking.wandb_tracker import resolve_mode
 from tests.finetune.conftest import QUICK
 
 
@@ -51,8 +51,8 @@ def test_a_run_and_its_resumed_rest_are_one_wandb_run_with_config_digest_and_cur
 ) -> None:
     import wandb
 
-    from curate.selection import read_selection
-    from finetune.run_record import read_run
+    from curate.selection.record import read_selection
+    from finetune.run.record import read_run
     from tests.finetune.test_resume import interrupt_at
 
     started: list[dict[str, Any]] = []

@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from evaluate_suite.execution.execute import UNSCORED_REASONS
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
+from evaluate_suite.execution.recipe import UNSCORED_REASONS
 from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, _layout, run_job
 
 from .attacks.attack import Attack

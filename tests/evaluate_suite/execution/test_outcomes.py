@@ -11,9 +11,9 @@ import pytest
 
 from evaluate_suite.execution import outcomes as module
 from evaluate_suite.execution.outcomes import run_answers
-from evaluate_suite.execution.tasks import read_tasks
-from evaluate_suite.generation import Generation
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, apply
+from evaluate_suite.tasks.task_files import read_tasks
 
 from .test_attacks import usable_mode
 from .test_tasks import HUMAN_EVAL, MBPP, write

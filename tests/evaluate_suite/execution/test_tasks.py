@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from curate.errors import UserError
-from evaluate_suite.execution.extraction import extract_code
+from evaluate_suite.answers.extraction import extract_code
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
 from evaluate_suite.execution.sandbox import run_job
-from evaluate_suite.execution.tasks import Style, read_tasks
+from evaluate_suite.tasks.task_files import Style, read_tasks
 
 from .test_attacks import usable_mode
 

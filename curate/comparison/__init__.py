@@ -1,0 +1,1 @@
+"""`curate compare`: several strategies on one pool, side by side."""

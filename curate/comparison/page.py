@@ -1,0 +1,249 @@
+"""The page of `curate compare`: every strategy in one table, one map to switch between them, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from curate.comparison.recipe import CLOSE_COSINE, StrategyResult
+from curate.config import SelectConfig
+from curate.page import Chart, ChartTable, format_number, format_share, render_document
+from curate.page.chart import build_spec, unchecked
+from curate.page.curation import short_label
+from curate.page.palette import light
+
+if TYPE_CHECKING:
+    from curate.pipeline import Work
+    from curate.strategies import Candidates
+
+SHOWN_POOL = 2000
+SHOWN_PICKS = 400  # of each strategy
+SHOWN_KINDS = 8  # languages, and sources
+SHOWN_CLUSTERS = 24
+
+
+@dataclass(frozen=True)
+class ClusterRow:
+    """One cluster of the candidates: its share of them, and an example."""
+
+    cluster: int
+    share: float
+    example: str
+
+
+@dataclass(frozen=True)
+class ComparisonPageData:
+    """What the page is made of. `points` are (x, y, cluster, label, strategies that picked the row)."""
+
+    name: str
+    headline: str
+    second: str
+    results: Sequence[StrategyResult]
+    seconds: Mapping[str, float]
+    facts: Sequence[tuple[str, str]]
+    points: Sequence[tuple[float, float, int, str, tuple[str, ...]]]
+    n_candidates: int
+    clusters: Sequence[ClusterRow]
+    notes: Sequence[str]
+    config: Mapping[str, Any]
+    command: str
+
+
+def build_page_data(
+    work: Work,
+    candidates: Candidates,
+    places: Mapping[str, Sequence[int]],
+    results: Sequence[StrategyResult],
+    name: str,
+    answer: tuple[str, str],
+    options: Mapping[str, Mapping[str, Any]],
+) -> ComparisonPageData:
+    """The page's data from finished work; `places` are each strategy's picks as positions among the candidates,
+    `options` each strategy's options that were given."""
+    import shlex
+
+    import numpy as np
+
+    n = len(candidates)
+    sizes = np.bincount(candidates.labels, minlength=len(candidates.centres))
+    first = {int(label): place for place, label in reversed(list(enumerate(candidates.labels.tolist())))}
+    clusters = [
+        ClusterRow(c, size / n, short_label(work.rows[work.candidates[first[c]]].instruction, 100))
+        for c, size in enumerate(sizes.tolist())
+        if size
+    ]
+    words = replace(work.config, strategy=SelectConfig().strategy, strategy_options={}).as_command()[2:]
+    given = dict.fromkeys(f"{option}={value}" for of_one in options.values() for option, value in of_one.items())
+    words += [word for pair in given for word in ("--strategy-option", pair)]
+    strategies = ",".join(result.strategy for result in results)
+    return ComparisonPageData(
+        name=name,
+        headline=answer[0],
+        second=answer[1],
+        results=results,
+        seconds={r.strategy: work.seconds[f"pick {r.strategy}"] for r in results},
+        facts=[
+            ("Pool", f"{len(work.rows):,} rows"),
+            ("Candidates", f"{n:,}"),
+            ("Asked for", f"{work.config.k:,} rows" if work.config.token_budget is None else _budget(work)),
+            ("Encoder", work.config.encoder),
+            ("Held out", f"{len(work.held_out):,} rows"),
+        ],
+        points=_points(work, candidates, places),
+        n_candidates=n,
+        clusters=clusters,
+        notes=work.notes,
+        config={k: v for k, v in work.config.as_record().items() if k not in ("strategy", "strategy_options")},
+        command=shlex.join(["curate", "compare", "--strategies", strategies, *words]),
+    )
+
+
+def _budget(work: Work) -> str:
+    return f"{work.config.token_budget:,} tokens"
+
+
+def _points(
+    work: Work, candidates: Candidates, places: Mapping[str, Sequence[int]]
+) -> list[tuple[float, float, int, str, tuple[str, ...]]]:
+    """A sample: the first rows by row_id (a digest, so nothing to do with content), and of every strategy's picks."""
+    from curate.vectors.map_layout import lay_out
+
+    shown = set(range(min(SHOWN_POOL, len(candidates))))
+    picked_by: dict[int, list[str]] = {}
+    for name, picks in places.items():
+        for place in picks:
+            picked_by.setdefault(place, []).append(name)
+        shown.update(sorted(picks)[:SHOWN_PICKS])
+    order = sorted(shown)
+    xy = lay_out(candidates.embeddings[order], candidates.centres)
+    return [
+        (
+            round(float(xy[i, 0]), 3),
+            round(float(xy[i, 1]), 3),
+            int(candidates.labels[place]),
+            short_label(work.rows[work.candidates[place]].instruction),
+            tuple(picked_by.get(place, ())),
+        )
+        for i, place in enumerate(order)
+    ]
+
+
+def render_comparison_page(data: ComparisonPageData) -> str:
+    """The page as one HTML document that needs no network. Same data, same bytes (times are part of the data)."""
+    done = [result for result in data.results if result.reason is None]
+    with unchecked():
+        charts = [_distance_chart(done), _map_chart(data, done)]
+    return render_document(
+        "comparison.html",
+        {
+            "data": data,
+            "done": done,
+            "failed": [result for result in data.results if result.reason is not None],
+            "charts": charts,
+            "close_cosine": format_number(CLOSE_COSINE, 2),
+            "near_duplicate": data.config["near_duplicate"],
+            "mixes": [_mix("Languages", done, "languages"), _mix("Sources", done, "sources")],
+            "shown_clusters": sorted(data.clusters, key=lambda c: (-c.share, c.cluster))[:SHOWN_CLUSTERS],
+            "config": [(name, "–" if value is None else str(value)) for name, value in sorted(data.config.items())],
+        },
+        charts=charts,
+    )
+
+
+def _mix(title: str, done: Sequence[StrategyResult], field: str) -> tuple[str, list[str], int, str]:
+    """(title, the kinds with the largest share over all strategies, how many more there are, field of the result)."""
+    total: dict[str, float] = {}
+    for result in done:
+        for name, share in getattr(result, field).items():
+            total[name] = total.get(name, 0.0) + share
+    names = sorted(total, key=lambda name: (-total[name], name))
+    return title, names[:SHOWN_KINDS], max(0, len(names) - SHOWN_KINDS), field
+
+
+def _distance_chart(done: Sequence[StrategyResult]) -> Chart:
+    """Mean distance of the pool to the nearest pick against the Vendi score: one named point a strategy."""
+    import altair as alt
+
+    ordered = sorted(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
+    values = [  # names go above and below in turn, so that neighbours can be told apart
+        {"strategy": r.strategy, "distance": r.mean_distance, "vendi": r.vendi_score, "above": place % 2 == 0}
+        for place, r in enumerate(ordered)
+    ]
+    base = alt.Chart(alt.InlineData(values=values)).encode(
+        x=alt.X("vendi:Q", title="Vendi score: how many different rows", scale=alt.Scale(zero=False, padding=30)),
+        y=alt.Y("distance:Q", title="mean distance to the nearest pick", scale=alt.Scale(zero=False, padding=20)),
+        tooltip=["strategy:N", alt.Tooltip("distance:Q", format=".4f"), alt.Tooltip("vendi:Q", format=".1f")],
+    )
+    is_bar = "datum.strategy == 'random'"
+    chart = alt.layer(
+        base.mark_circle(size=90, opacity=1).encode(
+            color=alt.condition(is_bar, alt.value(light("s1")), alt.value(light("s0")))
+        ),
+        *(
+            base.transform_filter(f"datum.above == {said}")
+            .mark_text(align="center", dy=shift, color=light("ink"), fontSize=12)
+            .encode(text="strategy:N")
+            for said, shift in (("true", -13), ("false", 15))
+        ),
+    )
+    nearest = min(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
+    return Chart(
+        "spread",
+        "Coverage and variety",
+        f"{nearest.strategy} comes nearest to the pool, {format_number(nearest.mean_distance)} on average.",
+        build_spec(chart, 320),
+        ChartTable(
+            ["Strategy", "Mean distance", "Vendi score"],
+            [[r.strategy, format_number(r.mean_distance, 4), format_number(r.vendi_score, 1)] for r in done],
+        ),
+        caption="Lower is nearer to the pool, further right is more varied. The orange point is random, the bar.",
+    )
+
+
+def _map_chart(data: ComparisonPageData, done: Sequence[StrategyResult]) -> Chart:
+    import altair as alt
+
+    values = [
+        {"x": x, "y": y, "cluster": cluster, "text": text, "by": ", ".join(by) or "no strategy"}
+        for x, y, cluster, text, by in data.points
+    ]
+    names = [result.strategy for result in done]
+    chosen = alt.param(name="chosen", value=names[0], bind=alt.binding_select(options=names, name="Picks of "))
+    zoom = alt.selection_interval(
+        name="zoom", bind="scales", zoom="wheel![event.shiftKey]", translate="[mousedown, mouseup] > mousemove!"
+    )
+    picked = "indexof(split(datum.by, ', '), chosen) >= 0"
+    scale = alt.Scale(zero=False, nice=False, padding=8)
+    base = (
+        alt.Chart(alt.InlineData(values=values))
+        .mark_circle()
+        .encode(
+            x=alt.X("x:Q", axis=None, scale=scale),
+            y=alt.Y("y:Q", axis=None, scale=scale),
+            tooltip=[
+                alt.Tooltip("by:N", title="picked by"),
+                alt.Tooltip("cluster:N"),
+                alt.Tooltip("text:N"),
+            ],
+        )
+    )
+    chart = alt.layer(
+        base.encode(color=alt.value(light("pool")), size=alt.value(10), opacity=alt.value(0.55)).add_params(
+            chosen, zoom
+        ),
+        base.transform_filter(picked).encode(color=alt.value(light("s0")), size=alt.value(26), opacity=alt.value(0.85)),
+    )
+    rows = [[r.strategy, str(r.clusters_with_a_pick), format_share(r.evenness)] for r in done]
+    return Chart(
+        "compare-map",
+        "One map, every strategy's picks",
+        f"Rows with similar meaning lie close together. The still drawing shows the picks of {names[0]}, the "
+        "live chart those of any strategy.",
+        build_spec(chart, 460),
+        ChartTable(["Strategy", "Clusters with a pick", "Evenness"], rows),
+        caption=f"A sample: {len(data.points):,} of {data.n_candidates:,} candidates. Choose whose picks are shown; "
+        "point at a row to read it; drag to move; zoom with the buttons, or Shift and wheel.",
+        many_marks=True,
+        legend=[("s0", "picked"), ("pool", "candidates")],
+    )

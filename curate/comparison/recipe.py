@@ -1,0 +1,287 @@
+"""THE RECIPE of `curate compare`: one pool, prepared once; every strategy picks from the same candidates; measured."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import digest_json, is_made, read_manifest, record_file, write_json, write_manifest, write_text
+from curate.errors import UsageError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from curate.config import SelectConfig
+    from curate.pipeline import Work
+    from curate.strategies import Candidates, Picks
+
+KIND = "curate.comparison"
+SCHEMA = f"{KIND}/1"
+PAGE = "index.html"
+RECORD = "comparison.json"
+CLOSE_COSINE = 0.9  # pairs of picks at least this near are counted, though they are no near-duplicates yet
+
+
+@dataclass(frozen=True)
+class StrategyResult:
+    """What one strategy picked, measured on the candidates. None, with its `reason`, where it could not pick.
+
+    Distances are 1 minus cosine, from every candidate to its nearest pick; `facility_location` is the sum of the
+    cosines (Cornuejols et al., 1977). Shares are of the picked rows, 0 to 1; `shared` is the share of the picks that
+    another strategy picked too. `lengths` are the 5th, 50th and 95th percentile of the picks' token counts.
+    """
+
+    strategy: str
+    rows: int = 0
+    tokens: int = 0
+    mean_distance: float | None = None
+    worst_distance: float | None = None
+    facility_location: float | None = None
+    vendi_score: float | None = None
+    clusters_with_a_pick: int | None = None
+    evenness: float | None = None
+    near_duplicate_pairs: int | None = None
+    close_pairs: int | None = None
+    lengths: tuple[int, int, int] | None = None
+    cluster_shares: tuple[float, ...] = ()
+    sources: dict[str, float] | None = None
+    languages: dict[str, float] | None = None
+    shared: dict[str, float] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison: its folder, its results in the order asked for, and the seconds each strategy took."""
+
+    path: Path
+    results: list[StrategyResult]
+    seconds: dict[str, float]
+    config: dict[str, Any]
+
+    def as_record(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "path": str(self.path),
+            "headline": self.config["headline"],
+            "results": [asdict(r) | {"seconds": self.seconds.get(f"pick {r.strategy}")} for r in self.results],
+        }
+
+
+def parse_strategies(given: str) -> list[str]:
+    """Names separated by commas, or "all"; an unknown or repeated one is a usage error."""
+    from curate.strategies import STRATEGIES
+
+    names = list(STRATEGIES) if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
+    for name in names:
+        if name not in STRATEGIES:
+            raise UsageError(f'Unknown strategy "{name}".', did_you_mean(name, STRATEGIES))
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f'--strategies is "{given}".', "Name each strategy once, for example: random,kmeans")
+    return names
+
+
+def compare(
+    config: SelectConfig,
+    strategies: Mapping[str, Mapping[str, Any]],
+    out: Path | None = None,
+    command: Sequence[str] = (),
+) -> Comparison:
+    """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
+    exists, reused."""
+    from curate.config import inputs_exist
+    from curate.pipeline import build_candidates, find_candidates, load
+    from curate.selection.write import config_digest
+    from curate.strategies import STRATEGIES
+
+    configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
+    for each in configs:
+        each.check()
+    inputs_exist(config)
+    # Missing scores are an error before anything is embedded: here only where no strategy could do without.
+    work = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]))
+    configs = [replace(each, encoder=work.config.encoder) for each in configs]  # the one that "auto" stands for
+    digest = digest_json([config_digest(replace(work, config=each)) for each in configs])
+    folder = out or Path("reports") / f"compare-{digest[:8]}"
+    if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
+        return read_comparison(folder)
+    find_candidates(work)
+    candidates = build_candidates(work)
+    picked: dict[str, Picks | str] = {}
+    for each in configs:
+        started = time.perf_counter()
+        picked[each.strategy] = _try(work, each, candidates)
+        work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
+    results = measure_all(work, candidates, picked)
+    _write(work, candidates, picked, results, folder, digest, command, strategies)
+    return read_comparison(folder)
+
+
+def _try(work: Work, config: SelectConfig, candidates: Candidates) -> Picks | str:
+    """The picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
+    from curate.pipeline import choose, complete
+
+    try:
+        return choose(config, complete(work, config, candidates))
+    except UserError as error:
+        return str(error)
+
+
+def measure_all(work: Work, candidates: Candidates, picked: dict[str, Picks | str]) -> list[StrategyResult]:
+    """One result a strategy, in the order given; every one failing is an error."""
+    done = {name: set(p.indices.tolist()) for name, p in picked.items() if not isinstance(p, str)}
+    if not done:
+        raise UserError(f"No strategy could pick. {'; '.join(f'{name}: {why}' for name, why in picked.items())}")
+    results = []
+    for name, picks in picked.items():
+        if isinstance(picks, str):
+            results.append(StrategyResult(name, reason=picks))
+            continue
+        mine = done[name]
+        shared = {other: round(len(mine & theirs) / len(mine), 4) for other, theirs in done.items() if other != name}
+        results.append(measure(work, candidates, name, picks, shared))
+    return results
+
+
+def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared: dict[str, float]) -> StrategyResult:
+    """Coverage, spread, lengths and mix of one strategy's picks."""
+    import numpy as np
+
+    from curate.selection.language_mix import language_mix
+    from curate.vectors.coverage import nearest_cosines
+    from curate.vectors.diversity import close_pairs, evenness, vendi_score
+
+    vectors = candidates.embeddings[picks.indices]
+    nearest = nearest_cosines(candidates.embeddings, picks.indices)
+    labels, tokens = candidates.labels[picks.indices], candidates.token_counts[picks.indices]
+    n_clusters = len(candidates.centres)
+    spread = evenness(labels, n_clusters)
+    rows = [work.rows[work.candidates[i]] for i in picks.indices.tolist()]
+    sources = Counter(row.source for row in rows)
+    low, middle, high = (int(n) for n in np.percentile(tokens, [5, 50, 95], method="nearest"))
+    return StrategyResult(
+        strategy=name,
+        rows=len(rows),
+        tokens=int(tokens.sum()),
+        mean_distance=round(1 - float(nearest.astype(np.float64).mean()), 4),
+        worst_distance=round(1 - float(nearest.min()), 4),
+        facility_location=round(float(nearest.astype(np.float64).sum()), 1),
+        vendi_score=round(vendi_score(vectors), 1),
+        clusters_with_a_pick=len(np.unique(labels)),
+        evenness=None if spread is None else round(spread, 4),
+        near_duplicate_pairs=close_pairs(vectors, work.config.near_duplicate),
+        close_pairs=close_pairs(vectors, CLOSE_COSINE),
+        lengths=(low, middle, high),
+        cluster_shares=tuple(round(n / len(rows), 5) for n in np.bincount(labels, minlength=n_clusters).tolist()),
+        sources={source: round(n / len(rows), 4) for source, n in sources.most_common()},
+        languages=language_mix(rows),
+        shared=shared,
+    )
+
+
+def headline(results: Sequence[StrategyResult], n_candidates: int) -> tuple[str, str]:
+    """Which strategy's picks lie nearest to the pool, and what that does not say."""
+    done = [r for r in results if r.mean_distance is not None]
+    best = min(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
+    told = f"{best.strategy} covers the {n_candidates:,} candidates best: {best.mean_distance:.3f} to the nearest pick"
+    bar = next((r for r in done if r.strategy == "random"), None)
+    if bar is not None and bar is not best:
+        told += f" on average, against {bar.mean_distance:.3f} for random."
+    else:
+        told += " on average."
+    varied = max(done, key=lambda r: (r.vendi_score or 0.0, r.strategy))
+    second = (
+        f"{varied.strategy} is the most varied (Vendi score {varied.vendi_score:.1f}). Coverage is not quality: which "
+        "selection is worth more, only training on each and comparing the runs can show."
+    )
+    return told, second
+
+
+def _write(
+    work: Work,
+    candidates: Candidates,
+    picked: dict[str, Picks | str],
+    results: list[StrategyResult],
+    folder: Path,
+    digest: str,
+    command: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Record, page, manifest, and the index that lists it."""
+    from curate.comparison.page import build_page_data, render_comparison_page
+    from curate.page import write_index
+
+    folder.mkdir(parents=True, exist_ok=True)
+    told, second = headline(results, len(candidates))
+    places = {name: picks.indices.tolist() for name, picks in picked.items() if not isinstance(picks, str)}
+    data = build_page_data(work, candidates, places, results, folder.name, (told, second), options)
+    write_json(folder / RECORD, {"schema": SCHEMA, "headline": told, "results": [asdict(r) for r in results]})
+    write_text(folder / PAGE, render_comparison_page(data))
+    budget = work.config.token_budget
+    size = ("k", f"{work.config.k:,}") if budget is None else ("Token budget", f"{budget:,}")
+    facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), size]
+    write_manifest(
+        folder,
+        schema=SCHEMA,
+        command=command,
+        config={
+            **work.config.as_record(),
+            "strategy": [r.strategy for r in results],
+            "strategy_options": {name: dict(given) for name, given in options.items() if given},
+            "comparison_digest": digest,
+            "headline": told,
+            "second": second,
+            "facts": facts,
+        },
+        seed=work.config.seed,
+        inputs=work.inputs,
+        outputs=[record_file(folder, RECORD), record_file(folder, PAGE)],
+        counts={"pool": len(work.rows), "candidates": len(candidates)},
+        seconds=work.seconds,
+    )
+    write_index(folder.parent)
+
+
+def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
+    """The heads and rows of the table for a terminal: the strategies that picked."""
+    from curate.page import format_count, format_number
+
+    heads = [
+        "strategy", "rows", "tokens", "mean\ndistance", "worst\ndistance", "facility\nlocation", "Vendi\nscore",
+        "clusters", "evenness", f"pairs\nfrom {CLOSE_COSINE}", "seconds",
+    ]  # fmt: skip
+    rows = []
+    for r in (result for result in compared.results if result.reason is None):
+        rows.append(
+            [
+                r.strategy,
+                format_count(r.rows),
+                format_count(r.tokens),
+                format_number(r.mean_distance, 4),
+                format_number(r.worst_distance),
+                format_number(r.facility_location, 1),
+                format_number(r.vendi_score, 1),
+                format_count(r.clusters_with_a_pick),
+                format_number(r.evenness),
+                format_count(r.close_pairs),
+                format_number(compared.seconds.get(f"pick {r.strategy}"), 2),
+            ]
+        )
+    return heads, rows
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """A finished comparison, read back."""
+    import json
+
+    manifest = read_manifest(folder, KIND)
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    results = [_read_result(entry) for entry in record["results"]]
+    return Comparison(folder, results, manifest.seconds, manifest.config)
+
+
+def _read_result(entry: dict[str, Any]) -> StrategyResult:
+    whole: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    return StrategyResult(**whole)

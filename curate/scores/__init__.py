@@ -1,0 +1,1 @@
+"""Scores: how hard a small causal model finds each row."""

@@ -1,0 +1,239 @@
+"""How hard a small causal model finds each row's answer: scored once, kept by content, picked by many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import UserError
+from curate.pool.rows import Row
+from curate.tokens.prompt import RAW
+from curate.tokens.tokenizers import SMOLLM2
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DEFAULT_SCORE_MODEL = SMOLLM2
+DEFAULT_SCORE_MAX_TOKENS = 2048
+_SAVED_TOGETHER = 64  # rows between two writes: what a killed run loses
+
+
+@dataclass(frozen=True, slots=True)
+class RowScore:
+    """Mean negative log-likelihood (nats a token) of a row's output after its prompt and alone, rounded to 1e-4.
+
+    Both are None where the row is longer than the model was asked to read; `tokens` is its length.
+    """
+
+    row_id: str
+    tokens: int
+    nll_given: float | None
+    nll_alone: float | None
+
+
+def scores_path(model: str) -> Path:
+    """Where the scores of this model, by its content, are kept. The prompt is the raw instruction, whatever prompt a
+    model is trained with later."""
+    from curate.artifact import cache_dir, digest_json
+
+    return cache_dir("scores") / f"{digest_json([model_identity(model), RAW.digest])[:32]}.jsonl"
+
+
+def model_identity(model: str) -> str:
+    """Digest of a local model's files, or its hub id."""
+    from curate.artifact import digest_file, digest_folder
+    from curate.tokens.tokenizers import smollm2_folder
+
+    if model == SMOLLM2:
+        folder, gguf = smollm2_folder()
+        return digest_file(folder / gguf)
+    return digest_folder(model) if Path(model).is_dir() else model
+
+
+def read_scores(model: str) -> dict[str, RowScore]:
+    """Scores by row_id, as far as there are any; a line cut short, or one that is no score, counts as not there."""
+    import json
+
+    found: dict[str, RowScore] = {}
+    path = scores_path(model)
+    if not path.is_file():
+        return found
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            score = RowScore(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        found[score.row_id] = score
+    return found
+
+
+def digest_scores(rows: Sequence[Row], model: str) -> str:
+    """Digest of the model and of what it has scored of these rows so far: more scores are other inputs.
+
+    A model that is not installed has scored nothing; that it is missing is said where its scores are asked for.
+    """
+    from curate.artifact import digest_json
+
+    try:
+        scores = read_scores(model)
+    except UserError:
+        return digest_json([model, []])
+    known = [astuple(scores[row_id]) for row_id in sorted({row.row_id for row in rows} & scores.keys())]
+    return digest_json([model_identity(model), known])
+
+
+def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Arrays (n,) by name for strategies that need scores; NaN where the row was too long to score.
+
+    perplexity = exp(nll given the prompt); ifd, the instruction-following difficulty, = that over the perplexity of
+    the output alone (Li et al., 2023, arXiv 2308.12032). Rows never scored are an error that names the `command`.
+    """
+    import shlex
+
+    import numpy as np
+
+    scores = read_scores(model)
+    missing = sum(row.row_id not in scores for row in rows)
+    if missing:
+        raise UserError(
+            f"{missing} of {len(rows)} candidates have no score by {model} yet.", f"Run: {shlex.join(command)}"
+        )
+    found = [scores[row.row_id] for row in rows]
+    given = np.array([np.nan if score.nll_given is None else score.nll_given for score in found])
+    alone = np.array([np.nan if score.nll_alone is None else score.nll_alone for score in found])
+    return {"perplexity": np.exp(given), "ifd": np.exp(given - alone)}
+
+
+def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_MAX_TOKENS) -> dict[str, int]:
+    """Score the rows that have an output and no score yet; how many were scored, cached or too long comes back.
+
+    Saved every 64 rows: a run that was stopped goes on where it was. Rows of more than `max_tokens` tokens, or than
+    the model can read, are recorded without a score, and scored by a later run that allows them.
+    """
+    from curate.artifact import file_lock, json_line
+    from curate.console import progress
+
+    wanted = {row.row_id: row for row in rows if row.output.strip()}
+    path = scores_path(model)
+    with file_lock(path.with_suffix(".lock")):
+        cached = read_scores(model)  # once the lock is held: what another process scored meanwhile is there
+        todo = [
+            row
+            for row_id, row in sorted(wanted.items())
+            if row_id not in cached or (cached[row_id].nll_given is None and cached[row_id].tokens <= max_tokens)
+        ]
+        counts = {"scored": 0, "cached": len(wanted) - len(todo), "too_long": 0}
+        if not todo:
+            return counts
+        _mend_torn_end(path)
+        score = _load_scorer(model, max_tokens)
+        with progress("Scoring", len(todo)) as advance:
+            for start in range(0, len(todo), _SAVED_TOGETHER):
+                made = score(todo[start : start + _SAVED_TOGETHER], advance)
+                with path.open("ab") as file:
+                    file.writelines(json_line(asdict(each)).encode() for each in made)
+                counts["scored"] += sum(each.nll_given is not None for each in made)
+                counts["too_long"] += sum(each.nll_given is None for each in made)
+    return counts
+
+
+def _mend_torn_end(path: Path) -> None:
+    """End the line that a killed process left open, so that the next one does not run into it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and not path.read_bytes().endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+
+
+def _load_scorer(model: str, max_tokens: int) -> Callable[[Sequence[Row], Callable[[int], None]], list[RowScore]]:
+    """Scores of some rows, in order. Each row is computed by itself and by one thread, so that neither the rows beside
+    it nor the number of cores move its last digits."""
+    import os
+
+    import torch
+
+    from curate.tokens.tokenizers import encode_examples, load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    loaded = _load_model(model)
+    on_gpu = loaded.device.type != "cpu"
+    limit = min(max_tokens, getattr(loaded.config, "max_position_embeddings", max_tokens))
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+
+    def score(row: Row) -> RowScore:
+        example = encode_examples(tokenizer, RAW, [(row.instruction, row.output)])[0]
+        ids, prompt_length = example.input_ids[:-1], example.prompt_length  # the end token is not part of the answer
+        answer = ids[prompt_length:]
+        if len(ids) > limit or not answer:
+            return RowScore(row.row_id, len(ids), None, None)
+        given, alone = (
+            round(_mean_nll(loaded, torch.tensor(context, device=loaded.device), len(answer)), 4)
+            for context in (ids, [start, *answer])
+        )
+        return RowScore(row.row_id, len(ids), given, alone)
+
+    def score_all(rows: Sequence[Row], advance: Callable[[int], None]) -> list[RowScore]:
+        workers = 1 if on_gpu else (os.cpu_count() or 1)
+        threads = torch.get_num_threads()
+        made = []
+        try:
+            with ThreadPoolExecutor(workers, initializer=None if on_gpu else _one_thread) as pool:
+                for each in pool.map(score, rows):
+                    made.append(each)
+                    advance(1)
+        finally:
+            torch.set_num_threads(threads)
+        return made
+
+    return score_all
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _mean_nll(model: Any, ids: Any, n_answer: int) -> float:
+    """Mean negative log-likelihood of the last `n_answer` of `ids` (1-d), each given those before it."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.inference_mode():
+        logits = model(input_ids=ids[None], use_cache=False).logits[0, -n_answer - 1 : -1].float()
+        return float(F.cross_entropy(logits, ids[-n_answer:]))
+
+
+def _load_model(model: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from curate.console import quiet
+    from curate.errors.hub import explain_hub_error, require_on_hub
+    from curate.tokens.embedded_model import smollm2_as_safetensors
+
+    source = str(smollm2_as_safetensors()) if model == SMOLLM2 else model
+    if not Path(source).exists():
+        require_on_hub(source, "model")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        with quiet():
+            loaded = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        if Path(source).exists():
+            raise UserError(f"{source} holds no model that transformers can load ({error}).", "Check it.") from None
+        raise explain_hub_error(error, source, "model") from error
+    return loaded.to(device).eval()
+
+
+def score_command(settings: Mapping[str, Any]) -> list[str]:
+    """The command line that makes the scores a selection with these settings needs."""
+    words = ["curate", "score"]
+    for name in ("dataset", "columns", "score_model"):
+        if settings[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    return words

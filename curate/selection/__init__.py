@@ -1,0 +1,1 @@
+"""The selection artifact: its record, its writer, its card, its page."""

@@ -1,0 +1,66 @@
+"""`curate push`: a selection uploaded to the hub as a dataset, with its card and the reason for every row."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import UserError
+
+if TYPE_CHECKING:
+    from curate.selection.record import Selection
+
+_MAY_WRITE = "Make a token that may write at {endpoint}/settings/tokens, then run `hf auth login`."
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where a selection lies now: its address, the commit, and the files that were sent."""
+
+    address: str
+    commit: str
+    files: list[str]
+
+    def as_record(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def push_selection(selection: Selection, repository: str, private: bool = True) -> Pushed:
+    """Upload the files its manifest lists, and the manifest, to the dataset `repository` (OWNER/NAME), made if absent.
+
+    Others get it with `datasets.load_dataset(repository)`: splits train and test, as here. An existing repository gets
+    one more commit. Without a token, without the right to write or without the hub: a `UserError`.
+    """
+    from huggingface_hub import HfApi, constants, get_token
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from curate.artifact import MANIFEST
+    from curate.errors.hub import hub_failure
+
+    step = _MAY_WRITE.format(endpoint=constants.ENDPOINT)
+    if not get_token():
+        raise UserError("There is no token for the hub on this machine.", step)
+    files = [*(record.file for record in selection.manifest.outputs), MANIFEST]
+    api = HfApi()
+    try:
+        api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repository,
+            repo_type="dataset",
+            folder_path=selection.path,
+            allow_patterns=files,
+            commit_message=f"Selection {selection.path.name}",
+        )
+    except HFValidationError:
+        raise UserError(f'"{repository}" is no name of a repository.', "Write OWNER/NAME.") from None
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        if status in (401, 403):
+            raise UserError(f"The token on this machine may not write to {repository} ({status}).", step) from None
+        raise UserError(f"The hub did not take {repository} ({hub_failure(error)}).", "Try again later.") from None
+    except OSError as error:
+        raise UserError(
+            f"The hub could not be reached, or broke off ({hub_failure(error)}).", "Check the network, then push again."
+        ) from None
+    return Pushed(f"{constants.ENDPOINT}/datasets/{repository}", done.oid, sorted(files))

@@ -1,0 +1,1 @@
+"""Vectors: encoders, rows embedded and clustered, nearest neighbours, coverage of the pool."""

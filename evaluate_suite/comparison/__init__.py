@@ -1,0 +1,1 @@
+"""`evalsuite compare`: finished runs, or result files of any origin."""

@@ -1,0 +1,295 @@
+"""Runs a file of generations against a file of tasks, and can be stopped and started again at any point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
+from curate.console import progress
+from curate.errors import UsageError, UserError, did_you_mean
+from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
+from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
+from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
+from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
+
+KS = (1, 10, 100)
+Item = TypeVar("Item")
+# Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing")
+
+
+@dataclass(frozen=True)
+class ExecutionSummary:
+    """What came out: shares are 0 to 1 and None where nothing could be scored; counts are of samples or of tasks."""
+
+    executed: bool
+    mode: str
+    tasks: int
+    tasks_without_generation: int
+    samples: int
+    scored: int
+    unscored: int
+    passed: int
+    pass_at_1: float | None
+    pass_at_k: dict[str, float | None] = field(default_factory=dict)
+    tasks_scored_at_k: dict[str, int] = field(default_factory=dict)
+    intervals: dict[str, list[float] | None] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    task: Task
+    index: int
+    answer: str
+    digest: str
+
+
+def read_generations(path: str | Path, tasks: dict[str, Task]) -> list[tuple[Task, int, str]]:
+    """Each generation with its task and its number among that task's samples (from 0), in file order."""
+    by_prompt = {task.prompt: task for task in tasks.values()}
+    counts: dict[str, int] = {}
+    found = []
+    for number, row in read_numbered_rows(path):
+        where = f"{path}:{number}"
+        if not isinstance(row.get("completion"), str):
+            raise UserError(f"{where}: completion is missing or not text.", "Each line needs it beside task_id.")
+        name = row.get("task_id")
+        task = by_prompt.get(str(row.get("prompt"))) if name is None else tasks.get(str(name))
+        if task is None:
+            known = "its prompt" if name is None else name
+            raise UserError(f"{where}: {known} is not in the tasks file.", "Give the tasks the generations are for.")
+        index = counts.get(task.task_id, 0)
+        counts[task.task_id] = index + 1
+        found.append((task, index, row["completion"]))
+    if not found:
+        raise UserError(f"{path} holds no generations.", "Give one JSON object a line: task_id, completion.")
+    return found
+
+
+def default_workers() -> int:
+    """Programs at a time where nothing else is asked: one for each CPU this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_references(tasks: dict[str, Task]) -> list[tuple[Task, int, str]]:
+    """Each task with its own solution, in the place of a generation."""
+    found = [(task, 0, task.reference) for task in tasks.values() if task.reference.strip()]
+    if not found:
+        raise UserError("No task has a solution.", "HumanEval calls it canonical_solution, MBPP code.")
+    return found
+
+
+def execute(
+    tasks_file: str | Path,
+    generations_file: str | Path | None,
+    out_file: str | Path | None,
+    *,
+    workers: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    style: str = "completion",
+    unsafe_local: bool = False,
+    execute: bool = False,
+) -> ExecutionSummary:
+    """Run every generation and write one line each to `out_file`; without `execute` both files are only checked.
+
+    Without a `generations_file` the tasks' own solutions are run, which shows whether the tests can be passed here.
+    A line is appended as soon as its result exists, and a rerun goes on with the samples that have none. At the end
+    the lines are put in the order of the generations, so that the same inputs give the same bytes.
+    """
+    chosen = next((known for known in STYLES if known == style), None)
+    if chosen is None:
+        raise UsageError(f'style "{style}" is not known.', did_you_mean(style, STYLES))
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}.", "Give at least 1.")
+    tasks = read_tasks(tasks_file)
+    if generations_file is None:
+        chosen = "completion"
+    settings = {"limits": asdict(limits), "style": chosen}
+    samples = [
+        _Sample(task, index, answer, digest_json([asdict(task), answer, settings]))
+        for task, index, answer in (
+            read_generations(generations_file, tasks) if generations_file is not None else read_references(tasks)
+        )
+    ]
+    if not execute:
+        return _summary(tasks, samples, {}, "")
+    if out_file is None:
+        raise UsageError("--out is missing.", "Name the file for the results, for example: --out results.jsonl")
+    refuse_visible(tasks_file)
+    mode: Mode = "none" if unsafe_local else choose_mode()
+    target = Path(out_file)
+    with file_lock(target.with_name(target.name + ".lock")):
+        done = _read_done(target, samples)
+        todo = [sample for sample in samples if sample.digest + str(sample.index) not in done]
+
+        def keep(sample: _Sample, result: ProgramResult) -> None:
+            row = _line(sample, result)
+            append_whole(target, row)
+            done[sample.digest + str(sample.index)] = row
+
+        run_pool(todo, lambda s: run_answer(s.task, s.answer, chosen, limits, mode), keep, workers or default_workers())
+        write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
+    return _summary(tasks, samples, done, mode)
+
+
+def _read_done(target: Path, samples: list[_Sample]) -> dict[str, dict[str, Any]]:
+    if target.is_dir():
+        raise UserError(f"--out {target} is a folder.", "Name a file.")
+    if not target.exists():
+        return {}
+    rows = read_jsonl(target, allow_torn_end=True)
+    known = {sample.digest + str(sample.index) for sample in samples}
+    keys = [str(row.get("program_digest")) + str(row.get("sample")) for row in rows]
+    if any(key not in known for key in keys) or (not rows and target.stat().st_size):
+        raise UserError(
+            f"{target} holds results of other generations, tasks or limits.", "Choose another --out, or remove it."
+        )
+    write_jsonl(target, rows)  # without a torn end, so that appending is safe; not before the file is known to be ours
+    return {key: row for key, row in zip(keys, rows, strict=True) if row["reason"] not in UNSCORED_REASONS}
+
+
+def run_pool(
+    todo: Sequence[Item],
+    run: Callable[[Item], ProgramResult],
+    keep: Callable[[Item, ProgramResult], None],
+    workers: int,
+) -> None:
+    """Run all of `todo`, `workers` at a time; `keep` gets each result, here in this thread, as soon as it exists.
+
+    What ends it early, an interrupt or an error, ends the programs that run; they have no result then.
+    """
+    queue = list(todo)[::-1]
+    INTERRUPTED.clear()
+    with progress("Running programs", len(queue)) as advance, ThreadPoolExecutor(workers) as pool:
+        running: dict[Future[ProgramResult], Item] = {}
+        try:
+            while queue or running:
+                while queue and len(running) < 2 * workers:
+                    item = queue.pop()
+                    running[pool.submit(run, item)] = item
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    keep(running.pop(future), future.result())
+                    advance(1)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            INTERRUPTED.set()
+            raise
+
+
+def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:
+    """Whether `answer` passes the tests of `task`."""
+    job = task.job(answer, style)
+    if job is None:
+        return ProgramResult(False, "no_code", "the answer holds no code")
+    return run_job(job, limits, mode)
+
+
+def passes_tests(
+    task: Task, answer: str, style: Style, limits: Limits = DEFAULT_LIMITS, *, unsafe_local: bool = False
+) -> ProgramResult:
+    """The metric "passes tests" for one answer, in the sandbox."""
+    return run_answer(task, answer, style, limits, "none" if unsafe_local else choose_mode())
+
+
+def _line(sample: _Sample, result: ProgramResult) -> dict[str, Any]:
+    return {
+        "task_id": sample.task.task_id,
+        "sample": sample.index,
+        "passed": None if result.reason in UNSCORED_REASONS else result.passed,
+        "reason": result.reason,
+        "detail": result.detail,
+        "program_digest": sample.digest,
+    }
+
+
+def append_whole(target: Path, row: dict[str, Any]) -> None:
+    """Append a line of JSON; where that fails half-way (a full disk), the half is taken back."""
+    size = target.stat().st_size if target.exists() else 0
+    try:
+        append_jsonl(target, row)
+    except UserError:
+        if target.exists():
+            os.truncate(target, size)
+        raise
+
+
+def _summary(
+    tasks: dict[str, Task], samples: list[_Sample], done: dict[str, dict[str, Any]], mode: str
+) -> ExecutionSummary:
+    counts: dict[str, tuple[int, int]] = {}
+    reasons: dict[str, int] = {}
+    for row in done.values():
+        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+        if row["passed"] is not None:
+            n, c = counts.get(row["task_id"], (0, 0))
+            counts[row["task_id"]] = (n + 1, c + bool(row["passed"]))
+    most = max((n for n, _ in counts.values()), default=0)
+    ks = [k for k in KS if k == 1 or k <= most]
+    scored = sum(n for n, _ in counts.values())
+    values = list(counts.values())
+    return ExecutionSummary(
+        executed=bool(mode),
+        mode=mode,
+        tasks=len(tasks),
+        tasks_without_generation=len(tasks) - len({sample.task.task_id for sample in samples}),
+        samples=len(samples),
+        scored=scored,
+        unscored=len(samples) - scored,
+        passed=sum(c for _, c in values),
+        pass_at_1=mean_pass_at_k(values, 1),
+        pass_at_k={str(k): mean_pass_at_k(values, k) for k in ks},
+        tasks_scored_at_k={str(k): sum(n >= k for n, _ in values) for k in ks},
+        intervals={str(k): _interval(values, k) for k in ks},
+        reasons=dict(sorted(reasons.items())),
+    )
+
+
+def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
+    """The 95% interval of pass@k over tasks: they are what was drawn, their samples are not independent."""
+    from evaluate_suite.statistics.pairs import mean_with_interval, share_with_interval
+
+    values = [pass_at_k(n, c, k) for n, c in counts if n >= k]
+    if set(values) <= {0.0, 1.0}:
+        found = share_with_interval(int(sum(values)), len(values))
+    else:
+        found = mean_with_interval(values)
+    return None if found.low is None or found.high is None else [max(found.low, 0.0), min(found.high, 1.0)]
+
+
+def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:
+    """What was run and why it failed, for a terminal."""
+    rows = [("tasks", str(found.tasks)), ("programs", str(found.samples))]
+    if found.tasks_without_generation:
+        rows.append(("tasks without a generation", str(found.tasks_without_generation)))
+    if not found.executed:
+        return [*rows, ("executed", "nothing: add --execute")]
+    if found.mode == "none":
+        rows.append(("sandbox", "NONE (--unsafe-local)"))
+    rows += [("scored", str(found.scored)), ("unscored", str(found.unscored))]
+    return rows + [(reason.replace("_", " "), str(n)) for reason, n in found.reasons.items()]
+
+
+def result_lines(found: ExecutionSummary) -> list[str]:
+    """pass@k with its interval over tasks, one line for each k; without execution, that the files are sound."""
+    if not found.executed:
+        return [f"valid: {found.samples} programs for {found.tasks} tasks; nothing was run"]
+    lines = []
+    for k, value in found.pass_at_k.items():
+        n = found.tasks_scored_at_k[k]
+        if value is None:
+            lines.append(f"pass@{k} none (no task was scored)")
+            continue
+        interval = found.intervals[k]
+        between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        lines.append(f"pass@{k} {value:.3f}{between}, {n} {'task' if n == 1 else 'tasks'}")
+    return lines

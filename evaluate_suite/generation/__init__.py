@@ -1,0 +1,1 @@
+"""Generations: prompts, engines that answer them, and the record of each answer."""

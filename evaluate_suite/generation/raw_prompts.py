@@ -1,0 +1,76 @@
+"""Prompts as people type them: the packaged set, and files of the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UserError
+
+PACKAGED = "raw_prompts.jsonl"
+FIELDS = {"prompt_id", "prompt", "language", "tags", "reference"}
+
+
+@dataclass(frozen=True, slots=True)
+class RawPrompt:
+    """A prompt, the language it asks for (a name from `curate.code.languages`, or None), and tags to group by."""
+
+    prompt_id: str
+    prompt: str
+    language: str | None = None
+    tags: tuple[str, ...] = ()
+    reference: str | None = None
+
+
+def load_raw_prompts(path: str | Path | None = None) -> list[RawPrompt]:
+    """The prompts of a JSONL file (`prompt`, optional `prompt_id`, `language`, `tags`, `reference`), in file order.
+
+    None gives the packaged set. A line without `prompt_id` gets `prompt-<its line number>`.
+    """
+    from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+
+    source = Path(__file__).parent / PACKAGED if path is None else Path(path)
+    numbered = read_numbered_rows(source)
+    prompts = [_prompt(row, f"{source}:{number}", number) for number, row in numbered]
+    if not prompts:
+        raise UserError(f"{source} holds no prompts.", 'Write one JSON object a line: {"prompt": "..."}.')
+    seen: dict[str, int] = {}
+    for (number, _), prompt in zip(numbered, prompts, strict=True):
+        if prompt.prompt_id in seen:
+            raise UserError(
+                f'{source}:{number}: prompt_id "{prompt.prompt_id}" already stands on line {seen[prompt.prompt_id]}.',
+                "Give every prompt its own prompt_id.",
+            )
+        seen[prompt.prompt_id] = number
+    return prompts
+
+
+def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
+    from curate.code.languages import canonical_language
+    from curate.errors import did_you_mean
+
+    for name in row:
+        if name not in FIELDS:
+            raise UserError(f'{where}: unknown field "{name}".', did_you_mean(name, FIELDS))
+    prompt = row.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UserError(f"{where}: the field prompt is missing, empty or not text.", 'Example: {"prompt": "fizzbuzz"}')
+    for name in ("prompt_id", "language", "reference"):
+        if row.get(name) is not None and not isinstance(row[name], str):
+            raise UserError(f"{where}: the field {name} is not text.", "Put it in quotes, or leave it out.")
+    tags = row.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise UserError(f"{where}: the field tags is not a list of texts.", 'Example: "tags": ["short"]')
+    language = row.get("language")
+    if language is not None and canonical_language(language) is None:
+        from curate.code.languages import languages
+
+        raise UserError(f'{where}: unknown language "{language}".', did_you_mean(language, [*languages(), "null"]))
+    return RawPrompt(
+        row.get("prompt_id") or f"prompt-{number}",
+        prompt,
+        canonical_language(language),
+        tuple(tags),
+        row.get("reference"),
+    )

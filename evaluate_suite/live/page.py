@@ -1,0 +1,136 @@
+"""`evalsuite report --watch RUN`: a page on 127.0.0.1 that shows a run's losses while it trains."""
+
+from __future__ import annotations
+
+import http.server
+from pathlib import Path
+from typing import Any
+
+from curate.artifact import MANIFEST, read_jsonl
+from curate.console import say
+from curate.errors import UserError
+from evaluate_suite.reporting.record import Estimate, FitVerdict, LossPoint, RunResult
+
+REFRESH_SECONDS = 5
+ADDRESS = "127.0.0.1"
+
+
+def find_run(given: str) -> Path:
+    """The folder of a run, finished or not: a path, or a name below the home of runs."""
+    from curate.artifact import home
+
+    for folder in (Path(given), home() / "runs" / given):
+        if folder.is_dir():
+            return folder
+    raise UserError(f"There is no run {given}.", f"Name a folder, or one of those in {home() / 'runs'}.")
+
+
+def watched_run(folder: Path) -> RunResult:
+    """What is known of a run so far: its history, and the verdict on it."""
+    from evaluate_suite.reporting.estimates import fit_verdict
+
+    path = folder / "history.jsonl"
+    lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
+    nothing = Estimate(None, reason="measured when the run is finished")
+    unknown = FitVerdict("too_short", "no loss was logged yet", "", "")
+    return RunResult(
+        name=folder.name,
+        selection=folder.name,
+        strategy="",
+        seed=None,
+        rows=0,
+        tokens=None,
+        base_loss=nothing,
+        tuned_loss=nothing,
+        gain=nothing,
+        base_perplexity=None,
+        tuned_perplexity=None,
+        verdict=fit_verdict(lines) if lines else unknown,
+        history=[LossPoint(int(p["step"]), p.get("train_loss"), p.get("eval_loss")) for p in lines],
+        metrics={},
+    )
+
+
+def planned_steps(folder: Path) -> int | None:
+    """How many steps the run was told to take; None where it was told epochs, or nothing can be read."""
+    from finetune.run.record import read_settings
+
+    try:
+        found = read_settings(folder)["config"].get("max_steps")
+    except (UserError, KeyError, AttributeError):
+        return None
+    return found if isinstance(found, int) else None
+
+
+def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
+    """Time, speed and memory as logged, and the time left where the number of steps is known."""
+    from curate.page import format_count, format_duration, format_number
+
+    path = folder / "timings.jsonl"
+    lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
+    if not lines:
+        return []
+    last = lines[-1]
+    seconds, done = last.get("elapsed_seconds"), int(last["step"])
+    rates = [line["tokens_per_second"] for line in lines if line.get("tokens_per_second")]
+    facts = [("Training for", format_duration(seconds))]
+    if steps is not None and seconds is not None and 0 < done < steps:
+        facts.append(("Time left, about", format_duration(seconds / done * (steps - done))))
+    if rates:
+        facts.append(("Tokens a second", format_count(round(sorted(rates)[len(rates) // 2]))))
+    if last.get("peak_memory_gib") is not None:
+        facts.append(("Peak memory", f"{format_number(last['peak_memory_gib'], 1)} GiB"))
+    return facts
+
+
+def render_live_page(folder: Path) -> str:
+    """The page as it stands now; it asks for itself again every few seconds until the run is finished."""
+    from curate.page import render_document
+    from evaluate_suite.reporting.charts import loss_chart
+    from evaluate_suite.reporting.page import verdict_class
+
+    run, steps = watched_run(folder), planned_steps(folder)
+    return render_document(
+        "live.html",
+        {
+            "run": run,
+            "steps": steps,
+            "facts": facts_so_far(folder, steps),
+            "chart": loss_chart([run]),
+            "verdict_class": verdict_class,
+            "finished": (folder / MANIFEST).is_file(),
+            "refresh_seconds": REFRESH_SECONDS,
+        },
+        folders=[Path(__file__).parent],
+    )
+
+
+def build_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
+    """A server on 127.0.0.1 that answers `/` with the page of this moment and nothing else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == "/" and self.headers.get("Host", "").split(":")[0] in (ADDRESS, "localhost")
+            body = render_live_page(folder).encode("utf-8") if found else b"not here\n"
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8" if found else "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: the terminal belongs to the user."""
+
+    try:
+        return http.server.ThreadingHTTPServer((ADDRESS, port), Handler)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"Port {port} cannot be used ({error}).", "Name another --port, or 0.") from None
+
+
+def serve(given: str, port: int) -> None:
+    """Serve the live page until interrupted."""
+    folder = find_run(given)
+    with build_server(folder, port) as server:
+        say(f"Watching {folder.name} at http://{ADDRESS}:{server.server_address[1]}/  (Ctrl+C ends)")
+        server.serve_forever()

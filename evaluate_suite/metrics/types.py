@@ -1,0 +1,157 @@
+"""What a metric is: a score with a reason where it is absent, the metric's description, and the summary of many."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluate_suite.generation.record import Generation
+    from evaluate_suite.metrics.training_corpus import TrainingCorpus
+
+YES_NO, SHARE, GAP, POINTS = "yes_no", "share", "gap", "points"
+BOUNDS = {YES_NO: (0.0, 1.0), SHARE: (0.0, 1.0), GAP: (-1.0, 1.0), POINTS: (0.0, 100.0)}
+NEEDS = ("generation", "reference", "training_rows", "execution")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric's value for one generation; where `value` is None, `reason` says why. `detail` is for the reader."""
+
+    value: float | None
+    reason: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionOutcome:
+    """What running a generation showed; a field is None where it was not tried.
+
+    `runs`: it ended without an exception; `passed`: the task's tests passed on the text as written; `passed_when_cut`:
+    they passed on the code cut at the end of the first complete answer. `reason` is the sandbox's word for it.
+    """
+
+    passed: bool | None = None
+    passed_when_cut: bool | None = None
+    runs: bool | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricContext:
+    """What some metrics need beyond the generation: the training rows, and outcomes by (prompt_id, sample)."""
+
+    training: TrainingCorpus | None = None
+    outcomes: Mapping[tuple[str, int], ExecutionOutcome] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A line of the table. `kind`: yes_no (0 or 1), or one of the other BOUNDS; `needs`: one of NEEDS.
+
+    `better` is "higher" or "lower". `score` takes the generation, and for the needs training_rows and execution the
+    corpus or outcome as its second argument.
+    """
+
+    name: str
+    title: str
+    question: str
+    score: Callable[..., Score]
+    kind: str = YES_NO
+    better: str = "higher"
+    needs: str = "generation"
+
+
+def apply(metric: Metric, generation: Generation, context: MetricContext | None = None) -> Score:
+    """The metric's score for one generation; what it needs and `context` lacks is the reason of an absent score."""
+    context = context or MetricContext()
+    if metric.needs == "training_rows":
+        if context.training is None:
+            return Score(None, "no_training_rows")
+        return metric.score(generation, context.training)
+    if metric.needs == "execution":
+        outcome = context.outcomes.get((generation.prompt_id, generation.sample))
+        return Score(None, "not_executed") if outcome is None else metric.score(generation, outcome)
+    return metric.score(generation)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """Many scores of one metric: `mean` and `interval` are None when nothing was scored, never 0.
+
+    `interval` is (low, high) at 95%; `reasons` counts why scores are absent.
+    """
+
+    metric: str
+    n_scored: int
+    n_unscored: int
+    mean: float | None
+    interval: tuple[float, float] | None
+    reasons: Mapping[str, int]
+
+    def as_record(self) -> dict[str, Any]:
+        """The summary as JSON has it."""
+        return {
+            "metric": self.metric,
+            "n_scored": self.n_scored,
+            "n_unscored": self.n_unscored,
+            "mean": self.mean,
+            "interval": None if self.interval is None else list(self.interval),
+            "reasons": dict(self.reasons),
+        }
+
+
+def summarise(
+    metric: Metric,
+    scores: Sequence[Score],
+    prompts: Sequence[Hashable] | None = None,
+    *,
+    mean_with_interval: Callable[[Sequence[float]], Any] | None = None,
+    share_with_interval: Callable[[int, int], Any] | None = None,
+) -> MetricSummary:
+    """The summary of one metric's scores.
+
+    `prompts` tells whose samples the scores are: where a prompt has several, it is the unit of the interval, because
+    samples of one prompt are alike.
+
+    The two functions are those of `evaluate_suite.comparison` unless others are given: one for means, one for shares
+    of yes (k of n). Each gives something with `low` and `high`, or (mean, low, high).
+    """
+    values = [score.value for score in scores if score.value is not None]
+    reasons = dict(sorted(Counter(score.reason or "unknown" for score in scores if score.value is None).items()))
+    if not values:
+        return MetricSummary(metric.name, 0, len(scores), None, None, reasons)
+    if mean_with_interval is None or share_with_interval is None:
+        from evaluate_suite.statistics import pairs as comparison
+
+        mean_with_interval = mean_with_interval or comparison.mean_with_interval
+        share_with_interval = share_with_interval or comparison.share_with_interval
+    groups = _by_prompt(scores, prompts)
+    if groups is not None:
+        from evaluate_suite.statistics.pairs import ratio_with_interval
+
+        interval = _bounds(ratio_with_interval([sum(group) for group in groups], [len(group) for group in groups]))
+    elif metric.kind == YES_NO:
+        interval = _bounds(share_with_interval(int(sum(values)), len(values)))
+    else:
+        interval = _bounds(mean_with_interval(values))
+    return MetricSummary(
+        metric.name, len(values), len(scores) - len(values), math.fsum(values) / len(values), interval, reasons
+    )
+
+
+def _by_prompt(scores: Sequence[Score], prompts: Sequence[Hashable] | None) -> list[list[float]] | None:
+    """The values of every prompt; None where each has one at most."""
+    groups: dict[Hashable, list[float]] = {}
+    for prompt, score in zip(prompts or (), scores, strict=False):
+        if score.value is not None:
+            groups.setdefault(prompt, []).append(score.value)
+    return list(groups.values()) if any(len(group) > 1 for group in groups.values()) else None
+
+
+def _bounds(estimate: Any) -> tuple[float, float] | None:
+    low, high = (estimate.low, estimate.high) if hasattr(estimate, "low") else tuple(estimate)[-2:]
+    return None if low is None or high is None or math.isnan(low) or math.isnan(high) else (float(low), float(high))

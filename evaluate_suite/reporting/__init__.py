@@ -1,0 +1,1 @@
+"""`evalsuite report`: from finished runs to one page."""

@@ -1,0 +1,246 @@
+"""The statistics of a report: estimates, verdicts, every pair, and the answer in two computed sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evaluate_suite.reporting.measures import EVAL_LOSS
+from evaluate_suite.reporting.record import (
+    BASE,
+    Estimate,
+    FitVerdict,
+    PairResult,
+    RunResult,
+    StrategyMetric,
+    StrategyResult,
+)
+from evaluate_suite.statistics.pairs import Interval, PairedDifference, compare_runs, paired_gain, ratio_with_interval
+
+if TYPE_CHECKING:
+    from evaluate_suite.reporting.eval_loss import RowEval
+    from evaluate_suite.reporting.measures import Measure
+    from evaluate_suite.reporting.recipe import Evaluation
+
+BETWEEN_ALL = (EVAL_LOSS, "clean_answer", "passes_tests")  # on the others, each run is compared with the base alone
+
+
+def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
+    """The verdict on the lines of a run's history."""
+    from evaluate_suite.training_curve.rules import HistoryPoint, judge
+
+    points = [HistoryPoint(int(line["step"]), line.get("train_loss"), line.get("eval_loss")) for line in history]
+    found = judge(points)
+    evidence = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.evidence.items() if value is not None
+    )
+    return FitVerdict(found.verdict, found.rule, evidence, found.suggestion, found.best_step, found.onset_step)
+
+
+def loss_estimate(rows: Sequence[RowEval]) -> Estimate:
+    """Eval loss a token with its interval over rows."""
+    return _estimate(ratio_with_interval([row.nll for row in rows], [row.tokens for row in rows]))
+
+
+def gain_estimate(base: Sequence[RowEval], tuned: Sequence[RowEval]) -> Estimate:
+    """Base minus tuned eval loss a token, paired by row: above 0, training helped."""
+    tokens = [row.tokens for row in base]
+    return _estimate(paired_gain([row.nll for row in base], [row.nll for row in tuned], tokens))
+
+
+def _estimate(interval: Interval, unscored: int = 0) -> Estimate:
+    return Estimate(interval.estimate, interval.low, interval.high, interval.n, unscored, interval.reason)
+
+
+def model_pairs(measures: Sequence[Measure]) -> list[PairResult]:
+    """Every pair of models on eval loss, clean answers and passed tests, and base against each run on the others.
+
+    p values are corrected over the pairs of one measure.
+    """
+    found = []
+    for measure in measures:
+        pairs = compare_runs(measure.values, higher_is_better=measure.higher_is_better, weights=measure.weights)
+        if measure.name not in BETWEEN_ALL:
+            pairs = [pair for pair in pairs if pair.first == BASE]
+        found += [_pair(measure.title, pair) for pair in pairs]
+    return found
+
+
+def _pair(measure: str, pair: PairedDifference) -> PairResult:
+    return PairResult(
+        measure=measure,
+        first=pair.first,
+        second=pair.second,
+        n=pair.n,
+        effect=pair.effect,
+        low=pair.low,
+        high=pair.high,
+        p=pair.p,
+        p_adjusted=pair.p_holm,
+        p_fdr=pair.p_fdr,
+        smallest_detectable=pair.smallest_detectable,
+        winner=pair.winner,
+        reason=pair.reason,
+        unit=pair.unit,
+        n_units=pair.n_units,
+    )
+
+
+def strategy_results(
+    evaluations: Sequence[Evaluation], measures: Sequence[Measure]
+) -> tuple[list[StrategyResult], list[PairResult], list[str]]:
+    """The strategies behind the runs, every pair of them on every measure, and what a reader must know; empty for one.
+
+    `measures` begin with the eval loss. p values are corrected over the pairs of one measure, as those of runs are.
+    """
+    from evaluate_suite.reporting.strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
+
+    groups = group_runs(evaluations)
+    worth = random_equivalents(evaluations, groups)
+    notes = [equivalent_sentence(name, found) for name, found in worth.items()]
+    by_measure = compare_groups(evaluations, groups, measures)
+    if not by_measure:
+        return [], [], notes
+    compared = by_measure[EVAL_LOSS]
+
+    def metric(measure: Measure, name: str) -> StrategyMetric:
+        found = by_measure[measure.name]
+        estimate, spread = found.estimates[name], found.spread[name]
+        return StrategyMetric(_estimate(estimate, measure.n_items - estimate.n), spread["draws"], spread["seeds"])
+
+    results = [
+        StrategyResult(
+            name,
+            [run for run, group in groups.group.items() if group == name],
+            compared.n_draws[name],
+            compared.n_seeds[name],
+            _estimate(estimate),
+            compared.spread[name]["draws"],
+            compared.spread[name]["seeds"],
+            compared.scope,
+            worth[name].to_json() if name in worth else None,
+            {measure.name: metric(measure, name) for measure in measures if measure.name != EVAL_LOSS},
+        )
+        for name, estimate in compared.estimates.items()
+    ]
+    pairs = [
+        _pair(f"{measure.title}, {by_measure[measure.name].scope}", pair)
+        for measure in measures
+        for pair in by_measure[measure.name].pairs
+    ]
+    return results, pairs, [*compared.notes, *notes]
+
+
+def answer(
+    runs: Sequence[RunResult],
+    pairs: Sequence[PairResult],
+    base_model: str,
+    strategies: Sequence[StrategyResult] = (),
+) -> tuple[str, str, str | None]:
+    """(what was found, how sure that is, the winning run or None), from the eval losses alone.
+
+    Where every strategy was drawn several times the answer is about the strategies; then no run is the winner.
+    """
+    losses = [pair for pair in pairs if pair.measure == EVAL_LOSS]
+    if len(runs) == 1:
+        return (*_single(runs[0], losses, base_model), None)
+    if strategies and strategies[0].scope == "strategies":
+        return (*_about_strategies(strategies, [p for p in pairs if p.measure == f"{EVAL_LOSS}, strategies"]), None)
+    between = [pair for pair in losses if BASE not in (pair.first, pair.second)]
+    winner = _beats_all([run.name for run in runs], between)
+    if winner is None:
+        return (*_no_winner(runs, between, strategies), None)
+    return (*_winner(winner, runs, between, strategies), winner)
+
+
+def _beats_all(names: Sequence[str], pairs: Sequence[PairResult]) -> str | None:
+    return next(
+        (name for name in names if pairs and all(p.winner == name for p in pairs if name in (p.first, p.second))), None
+    )
+
+
+def _about_strategies(strategies: Sequence[StrategyResult], pairs: Sequence[PairResult]) -> tuple[str, str]:
+    drawn = ", ".join(f"{s.name}: {s.n_draws} x {s.n_seeds}" for s in strategies)
+    scope = f"Draws x training seeds: {drawn}."
+    winner = _beats_all([s.name for s in strategies], pairs)
+    if winner is not None:
+        closest = min((p for p in pairs if winner in (p.first, p.second)), key=lambda pair: abs(pair.effect or 0.0))
+        other = closest.second if closest.first == winner else closest.first
+        low, high = sorted((abs(closest.low or 0.0), abs(closest.high or 0.0)))
+        told = (
+            f"The strategy {winner} is better: over its draws the eval loss is {abs(closest.effect or 0.0):.4f} nats a "
+            f"token below that of {other}, the next best."
+        )
+        return told, f"95% interval {low:.4f} to {high:.4f}, adjusted p {closest.p_adjusted:.2g}. {scope}"
+    best = min(strategies, key=lambda s: s.loss.value if s.loss.value is not None else float("inf"))
+    shown = [pair for pair in pairs if pair.winner is not None]
+    lowest = "" if best.loss.value is None else f"The lowest mean eval loss is {best.loss.value:.4f} ({best.name}). "
+    if not shown:
+        told = f"No difference between the {len(strategies)} strategies was shown."
+        return told, f"{lowest}{_could_have_seen(pairs)[0].upper()}{_could_have_seen(pairs)[1:]} {scope}"
+    differing = "; ".join(
+        f"{p.winner} beats {p.second if p.winner == p.first else p.first} by {abs(p.effect or 0.0):.4f}" for p in shown
+    )
+    told = f"No strategy was shown to beat all others; {len(shown)} of {len(pairs)} pairs differ: {differing}."
+    return told, f"{lowest}{scope}"
+
+
+def _single(run: RunResult, losses: Sequence[PairResult], base_model: str) -> tuple[str, str]:
+    gain, before, after = run.gain, run.base_loss.value, run.tuned_loss.value
+    if gain.value is None or before is None or after is None:
+        return f"The eval loss of {run.name} could not be measured.", f"{gain.reason or 'nothing was scored'}."
+    if gain.low is None or gain.high is None:
+        return f"The eval loss went from {before:.4f} to {after:.4f}.", f"No interval can be given: {gain.reason}."
+    sure = f"95% interval {gain.low:.4f} to {gain.high:.4f} nats a token, paired over {gain.n} held-out rows"
+    share = 100 * abs(gain.value) / before
+    if gain.low > 0:
+        told = f"Training lowered the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
+        return told, f"The gain is {gain.value:.4f}, {sure}."
+    if gain.high < 0:
+        told = f"Training raised the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
+        return told, f"The loss is {-gain.value:.4f} higher ({sure})."
+    told = f"No difference between {base_model} and the tuned model was shown on the held-out rows."
+    return told, f"The gain is {gain.value:.4f}, {sure}; {_could_have_seen(losses)}"
+
+
+def _could_have_seen(pairs: Sequence[PairResult]) -> str:
+    detectable = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
+    if not detectable:
+        return "what could have been shown cannot be computed from these rows."
+    return f"a difference of {max(detectable):.4f} would have been shown four times in five."
+
+
+def _no_winner(
+    runs: Sequence[RunResult], between: Sequence[PairResult], strategies: Sequence[StrategyResult]
+) -> tuple[str, str]:
+    shown = sum(pair.winner is not None for pair in between)
+    best = min((r for r in runs if r.tuned_loss.value is not None), key=lambda r: r.tuned_loss.value or 0.0)
+    if not shown:
+        told = f"No difference between the {len(runs)} runs was shown."
+        return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}); {_could_have_seen(between)}"
+    told = f"No run was shown to beat all others; {shown} of {len(between)} pairs differ."
+    return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}). {_scope(runs, strategies)}"
+
+
+def _winner(
+    winner: str, runs: Sequence[RunResult], between: Sequence[PairResult], strategies: Sequence[StrategyResult]
+) -> tuple[str, str]:
+    mine = [pair for pair in between if winner in (pair.first, pair.second)]
+    closest = min(mine, key=lambda pair: abs(pair.effect or 0.0))
+    other = closest.second if closest.first == winner else closest.first
+    low, high = sorted((abs(closest.low or 0.0), abs(closest.high or 0.0)))
+    strategy = next(run.strategy for run in runs if run.name == winner)
+    told = (
+        f"{winner} ({strategy}) won: its eval loss is {abs(closest.effect or 0.0):.4f} nats a token below that of "
+        f"{other}, the next best."
+    )
+    certainty = f"95% interval {low:.4f} to {high:.4f}, adjusted p {closest.p_adjusted:.2g}, {closest.n} held-out rows."
+    return told, f"{certainty} {_scope(runs, strategies)}"
+
+
+def _scope(runs: Sequence[RunResult], strategies: Sequence[StrategyResult]) -> str:
+    """What the claim is about: these runs, since some strategy was not drawn several times."""
+    once = [result.name for result in strategies if result.n_draws == 1]
+    if not strategies:
+        once = list(dict.fromkeys(run.strategy for run in runs))
+    return f"This is about these runs, not their strategies: one selection only was drawn by {', '.join(once)}."

@@ -1,0 +1,113 @@
+"""The executed part of a report: every model answers the tasks of a file, and its answers are run (`--execute`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import cache_dir, digest_json
+from curate.errors import UsageError
+from evaluate_suite.reporting.record import BASE
+
+if TYPE_CHECKING:
+    from evaluate_suite.execution.sandbox import Mode
+    from evaluate_suite.generation.raw_prompts import RawPrompt
+    from evaluate_suite.generation.record import Generation
+    from evaluate_suite.metrics import ExecutionOutcome
+    from evaluate_suite.reporting.findings import Scored
+    from evaluate_suite.reporting.recipe import ReportRequest, Work
+    from evaluate_suite.tasks.task_files import Task
+
+METRICS = ("runs", "passes_tests", "stop_gap")
+
+
+@dataclass
+class Execution:
+    """The tasks, and by model (base first) its answers and what running them showed."""
+
+    tasks: dict[str, Task]
+    mode: Mode
+    generations: dict[str, list[Generation]] = field(default_factory=dict)
+    outcomes: dict[str, dict[tuple[str, int], ExecutionOutcome]] = field(default_factory=dict)
+
+    @property
+    def prompts(self) -> list[RawPrompt]:
+        from evaluate_suite.generation.raw_prompts import RawPrompt
+
+        return [RawPrompt(task.task_id, task.prompt, "python") for task in self.tasks.values()]
+
+    @property
+    def digest(self) -> str:
+        from evaluate_suite.execution.limits import DEFAULT_LIMITS
+
+        return digest_json([[asdict(task) for task in self.tasks.values()], asdict(DEFAULT_LIMITS)])
+
+
+def prepare_execution(request: ReportRequest) -> Execution | None:
+    """The tasks to execute and the sandbox for it, or None when none was asked for; refuses before any work is done."""
+    if request.tasks is None and not request.execute:
+        return None
+    if request.tasks is None:
+        raise UsageError("--execute needs the tasks.", "Add --tasks HumanEval.jsonl.")
+    if not request.execute:
+        raise UsageError("--tasks runs code that models wrote, which is off.", "Add --execute to run it in a sandbox.")
+    from evaluate_suite.execution.sandbox import choose_mode, refuse_visible
+    from evaluate_suite.tasks.task_files import read_tasks
+
+    tasks = read_tasks(request.tasks)
+    refuse_visible(request.tasks)
+    return Execution(tasks, choose_mode())
+
+
+def answer_tasks(work: Work) -> None:
+    """Greedy answers of the base model and of every run to the tasks' prompts as they stand; resumable."""
+    execution = work.execution
+    if execution is None:
+        return
+    first = work.evaluations[0]
+    models = [(BASE, first, False), *((evaluation.name, evaluation, True) for evaluation in work.evaluations)]
+    for name, evaluation, tuned in models:
+        execution.generations[name] = work.models.generations(
+            evaluation.run, evaluation.selection, execution.prompts, work.settings, tuned=tuned
+        )
+
+
+def run_tasks(work: Work) -> None:
+    """Run every answer in the sandbox; results are kept in the cache as they come."""
+    execution = work.execution
+    if execution is None:
+        return
+    from evaluate_suite.execution.outcomes import run_answers
+
+    kept = cache_dir("executions") / f"{execution.digest[:32]}.jsonl"
+    for name, generations in execution.generations.items():
+        execution.outcomes[name] = run_answers(execution.tasks, generations, execution.mode, kept)
+
+
+def score_executed(work: Work) -> Scored | None:
+    """The metrics that need execution, of every model, over the tasks; None when nothing was executed."""
+    execution = work.execution
+    if execution is None:
+        return None
+    from evaluate_suite.metrics import MetricContext
+    from evaluate_suite.metrics.generation_files import score_generations
+    from evaluate_suite.reporting.findings import Scored
+
+    files = [
+        score_generations(generations, METRICS, MetricContext(outcomes=execution.outcomes[name]))
+        for name, generations in execution.generations.items()
+    ]
+    return Scored(list(execution.generations), files)
+
+
+def execution_lines(work: Work) -> Iterator[dict[str, Any]]:
+    """The lines of `executions.jsonl`: one per task and model, with what the sandbox said."""
+    execution = work.execution
+    if execution is None:
+        return
+    for place, task_id in enumerate(execution.tasks):
+        for name, generations in execution.generations.items():
+            generation = generations[place]
+            outcome = execution.outcomes[name][generation.prompt_id, generation.sample]
+            yield {"model": name, "task_id": task_id, "completion": generation.completion, **asdict(outcome)}

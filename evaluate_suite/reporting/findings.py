@@ -1,0 +1,306 @@
+"""From measurements to what the page says: estimates, verdicts, pairs, selections, outputs, and the answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evaluate_suite.reporting.eval_loss import perplexity, token_mean
+from evaluate_suite.reporting.record import (
+    BASE,
+    Estimate,
+    LossPoint,
+    MetricInfo,
+    Output,
+    PromptOutputs,
+    ReportData,
+    RunResult,
+)
+
+if TYPE_CHECKING:
+    from curate.page import CurationView
+    from evaluate_suite.generation.record import Generation
+    from evaluate_suite.metrics import MetricSummary
+    from evaluate_suite.metrics.generation_files import ScoredFile
+    from evaluate_suite.reporting.recipe import Evaluation, Work
+
+MAP_POINTS = 2900  # of the map of a report's only selection; about 900 of each of ten, which keeps the page below 3 MB
+SHOWN_PACKAGES = ("rowpick", "torch", "transformers", "peft", "bitsandbytes", "trl", "datasets")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Every model's generations with their scores, base first, then the runs in order."""
+
+    names: list[str]
+    files: list[ScoredFile]
+
+
+def build_report_data(work: Work, name: str) -> ReportData:
+    """The whole report as data."""
+    from evaluate_suite.reporting.estimates import answer, model_pairs, strategy_results
+    from evaluate_suite.reporting.executed import score_executed
+    from evaluate_suite.reporting.measures import loss_measure, metric_measures
+
+    scored, executed = score_all(work), score_executed(work)
+    metrics, executed_metrics = shown_metrics(scored), shown_metrics(executed)
+    base_metrics, *run_metrics = [estimates(file, metrics) for file in scored.files]
+    for found, file in zip([base_metrics, *run_metrics], executed.files if executed else [], strict=False):
+        found |= estimates(file, executed_metrics)
+    runs = [run_result(evaluation, found) for evaluation, found in zip(work.evaluations, run_metrics, strict=True)]
+    measures = [
+        loss_measure(work.evaluations),
+        *metric_measures(scored, [m.name for m in metrics]),
+        *metric_measures(executed, [m.name for m in executed_metrics]),
+    ]
+    strategies, strategy_pairs, strategy_notes = strategy_results(work.evaluations, measures)
+    pairs = [*strategy_pairs, *model_pairs(measures)]
+    headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model, strategies)
+    return ReportData(
+        name=name,
+        headline=headline,
+        second=second,
+        base_model=work.evaluations[0].run.config.model,
+        winner=winner,
+        facts=facts(work, runs),
+        notes=[*notes(work), *strategy_notes],
+        metrics=[*metrics, *executed_metrics],
+        base_metrics=base_metrics,
+        runs=runs,
+        pairs=pairs,
+        curations=curations(work.evaluations),
+        prompts=prompt_outputs(work, scored, metrics),
+        settings=settings(work),
+        versions=versions(),
+        command=report_command(work),
+        strategies=strategies,
+    )  # fmt: skip
+
+
+def score_all(work: Work) -> Scored:
+    """Text metrics of every model; memorisation against the rows a run was trained on (base: those of the first)."""
+    from evaluate_suite.metrics import MetricContext
+    from evaluate_suite.metrics.generation_files import TEXT_METRICS, score_generations
+    from evaluate_suite.metrics.training_corpus import TrainingCorpus
+    from evaluate_suite.reporting.models import training_rows
+
+    corpora: dict[str, TrainingCorpus] = {}
+
+    def context(evaluation: Evaluation) -> MetricContext:
+        digest = evaluation.selection.digest
+        if digest not in corpora:
+            corpora[digest] = TrainingCorpus(training_rows(evaluation.selection))
+        return MetricContext(training=corpora[digest])
+
+    wanted = [*TEXT_METRICS, "memorisation"]
+    files = [score_generations(work.base_generations, wanted, context(work.evaluations[0]))]
+    files += [score_generations(e.generations, wanted, context(e)) for e in work.evaluations]
+    return Scored([BASE, *(e.name for e in work.evaluations)], files)
+
+
+def shown_metrics(scored: Scored | None) -> list[MetricInfo]:
+    """The metrics with at least one score, in the table's order."""
+    from evaluate_suite.metrics import METRICS
+    from evaluate_suite.metrics.types import POINTS
+
+    return [
+        MetricInfo(name, metric.title[:1].upper() + metric.title[1:], metric.better, metric.kind != POINTS)
+        for name, metric in METRICS.items()
+        if any(name in file.summaries and file.summaries[name].n_scored for file in (scored.files if scored else []))
+    ]
+
+
+def estimates(file: ScoredFile, metrics: Sequence[MetricInfo]) -> dict[str, Estimate]:
+    """Each metric's summary as the page shows it."""
+    return {metric.name: _estimate(file.summaries[metric.name]) for metric in metrics if metric.name in file.summaries}
+
+
+def _estimate(summary: MetricSummary) -> Estimate:
+    low, high = summary.interval or (None, None)
+    reason = None
+    if summary.mean is None:
+        reason = ", ".join(f"{why.replace('_', ' ')} ({n})" for why, n in summary.reasons.items()) or "nothing to score"
+    return Estimate(summary.mean, low, high, summary.n_scored, summary.n_unscored, reason)
+
+
+def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResult:
+    """Everything the run table and the training section say about one run."""
+    from evaluate_suite.reporting.estimates import fit_verdict, gain_estimate, loss_estimate
+    from evaluate_suite.reporting.models import read_timings
+
+    run, made = evaluation.run, evaluation.selection.manifest
+    seconds, memory = read_timings(run)
+    base, tuned = token_mean(evaluation.base_losses), token_mean(evaluation.tuned_losses)
+    return RunResult(
+        name=evaluation.name,
+        selection=evaluation.selection.path.name,
+        strategy=str(made.config["strategy"]),
+        seed=run.manifest.seed,
+        rows=len(evaluation.selection.selected),
+        tokens=sum(row.token_count for row in evaluation.selection.selected),
+        base_loss=loss_estimate(evaluation.base_losses),
+        tuned_loss=loss_estimate(evaluation.tuned_losses),
+        gain=gain_estimate(evaluation.base_losses, evaluation.tuned_losses),
+        base_perplexity=perplexity(base),
+        tuned_perplexity=perplexity(tuned),
+        verdict=fit_verdict(run.history),
+        history=[LossPoint(int(p["step"]), p.get("train_loss"), p.get("eval_loss")) for p in run.history],
+        metrics=metrics,
+        elapsed_seconds=seconds,
+        peak_memory_gib=memory,
+        commands=commands_of(evaluation),
+        config=run.config.model_dump(mode="json"),
+        digests={
+            "selection": evaluation.selection.digest,
+            "holdout": evaluation.selection.holdout_digest,
+            "tokenizer": str(made.config["tokenizer_digest"]),
+            "run": str(run.manifest.config["run_digest"]),
+        },
+    )
+
+
+def commands_of(evaluation: Evaluation) -> list[str]:
+    """The commands that make a run's selection and the run, as they can be typed again, with the selection named."""
+    import shlex
+
+    selection, run = evaluation.selection, evaluation.run
+    select, train = selection.manifest.command[1:], run.manifest.command[1:]
+    if train and "--selection" not in train:
+        place = select[select.index("--out") + 1] if "--out" in select[:-1] else selection.path.name
+        train = [*train, "--selection", place]
+    programs = (("curate", select), ("finetune", train))
+    return [shlex.join([program, *words]) for program, words in programs if words]
+
+
+def report_command(work: Work) -> str:
+    """The command that makes this report again from its runs."""
+    import shlex
+
+    request = work.request
+    words = ["evalsuite", "report", *(request.runs or [evaluation.name for evaluation in work.evaluations])]
+    if request.prompts is not None:
+        words += ["--prompts", str(request.prompts)]
+    if request.max_new_tokens is not None:
+        words += ["--max-new-tokens", str(request.max_new_tokens)]
+    if request.tasks is not None:
+        words += ["--execute", "--tasks", str(request.tasks)]
+    return shlex.join(words)
+
+
+def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
+    """The strip of figures under the answer."""
+    from curate.page import format_count, format_number
+
+    best = min(
+        (r for r in runs if r.tuned_perplexity is not None), key=lambda r: r.tuned_perplexity or 0.0, default=None
+    )
+    found = [
+        ("Runs", str(len(runs))),
+        ("Base model", work.evaluations[0].run.config.model),
+        ("Held-out rows scored", format_count(len(work.rows.scored))),
+        ("Raw prompts", format_count(len(work.prompts))),
+    ]
+    if best is not None:
+        change = f"{format_number(best.base_perplexity, 2)} to {format_number(best.tuned_perplexity, 2)}"
+        found.append(("Perplexity, base to best", change))
+    return found
+
+
+def notes(work: Work) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    from evaluate_suite.reporting.models import base_settings
+
+    found = []
+    if work.rows.unscored:
+        n, asked = len(work.rows.unscored), len(work.rows.unscored) + len(work.rows.scored)
+        found.append(f"{n} of {asked} held-out rows are longer than the model's context and were not scored.")
+    total = len(work.evaluations[0].selection.holdout)
+    if len(work.rows.scored) + len(work.rows.unscored) < total:
+        n = len(work.rows.scored) + len(work.rows.unscored)
+        found.append(f"Eval loss uses the first {n} of {total} held-out rows by digest, as the run's settings say.")
+    if len({str(base_settings(e.run)) for e in work.evaluations}) > 1:
+        found.append("The runs loaded the base model in different ways (quantisation or dtype), so its loss differs.")
+        found.append(f"The base model's generations were made as {work.evaluations[0].name} loads it.")
+    return found
+
+
+def curations(evaluations: Sequence[Evaluation]) -> list[CurationView]:
+    """One view per selection, in the order in which the runs first use them."""
+    from curate.page import build_curation
+    from evaluate_suite.reporting.models import read_decisions
+
+    selections = {e.selection.digest: e.selection for e in reversed(evaluations)}
+    ordered = [selections[digest] for digest in dict.fromkeys(e.selection.digest for e in evaluations)]
+    shown = max(200, MAP_POINTS * 4 // (3 + len(ordered)))
+    views = []
+    for selection in ordered:
+        texts = {row.row_id: row.instruction for row in [*selection.selected, *selection.holdout]}
+        coverage = selection.manifest.config.get("coverage")
+        views.append(
+            build_curation(
+                selection.path.name,
+                read_decisions(selection),
+                texts,
+                _numbers(coverage),
+                shown_pool=2 * shown // 3,
+                shown_picks=shown // 3,
+            )
+        )  # fmt: skip
+    return views
+
+
+def _numbers(coverage: Any) -> dict[str, float | None]:
+    found = coverage if isinstance(coverage, dict) else {}
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def prompt_outputs(work: Work, scored: Scored, metrics: Sequence[MetricInfo]) -> list[PromptOutputs]:
+    """Every prompt with what every model wrote, and where the first complete answer ends."""
+    return [
+        PromptOutputs(
+            prompt.prompt_id,
+            prompt.prompt,
+            prompt.language,
+            [
+                _output(name, file.generations[place], {m.name: file.scores[m.name][place].value for m in metrics})
+                for name, file in zip(scored.names, scored.files, strict=True)
+            ],
+        )
+        for place, prompt in enumerate(work.prompts)
+    ]
+
+
+def _output(name: str, generation: Generation, scores: dict[str, float | None]) -> Output:
+    from evaluate_suite.answers.first_answer import answer_of
+
+    answer = answer_of(generation)
+    end = answer.end if answer.trailing else None
+    return Output(name, generation.completion, end, generation.stop_reason, generation.new_tokens, scores)
+
+
+def settings(work: Work) -> dict[str, Any]:
+    """The settings of the report itself."""
+    made = work.evaluations[0].selection.manifest.config
+    return {
+        **work.settings.as_record(),
+        "eval_rows": len(work.rows.scored),
+        "holdout_digest": work.evaluations[0].selection.holdout_digest,
+        "prompts": str(work.request.prompts or "packaged"),
+        "prompt_template": made["prompt_template"],
+        "tokenizer_digest": made["tokenizer_digest"],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages the numbers depend on; those that are not installed are left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in SHOWN_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,178 @@
+"""The models behind a report: loaded only when something is missing from the cache, each base model once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import cache_dir, digest_file, digest_json, read_jsonl
+from curate.console import progress
+from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, score_rows
+
+if TYPE_CHECKING:
+    from curate.selection.record import SelectedRow, Selection
+    from evaluate_suite.generation.raw_prompts import RawPrompt
+    from evaluate_suite.generation.record import DecodingSettings, Generation
+    from finetune.run.record import Run
+
+# What of a run's config decides the numbers its base model computes.
+BASE_SETTINGS = (
+    "model", "device", "dtype", "attn_implementation", "load_in_4bit", "bnb_4bit_quant_type",
+    "bnb_4bit_use_double_quant",
+)  # fmt: skip
+
+
+class ReportModels:
+    """Losses and generations of base models and runs; a model is loaded when the cache does not have the answer."""
+
+    def __init__(self, engine: str = "auto") -> None:
+        self.engine = engine
+        self._model: Any = None
+        self._base: str | None = None
+        self._run: Path | None = None
+        self._tokenizers: dict[str, Any] = {}
+
+    def losses(self, run: Run, selection: Selection, rows: Sequence[SelectedRow], tuned: bool) -> list[RowEval]:
+        """Row losses on `rows`, of the run's base model or of the run."""
+
+        def score() -> list[RowEval]:
+            tokenizer = self.tokenizer(selection)
+            label = f"eval loss of {run.path.name if tuned else run.config.model}"
+            with self._ready(run, tuned) as model, progress(label, len(rows)) as advance:
+                return score_rows(model, tokenizer, selection.template, rows, advance)
+
+        return cached_rows(model_identity(run, selection, tuned), rows, score)
+
+    def generations(
+        self, run: Run, selection: Selection, prompts: Sequence[RawPrompt], settings: DecodingSettings, tuned: bool
+    ) -> list[Generation]:
+        """One greedy generation a prompt, of the run's base model or of the run; kept as soon as it exists."""
+        from evaluate_suite.generation.record import VLLM, build_tasks, generate, generate_to_file
+
+        texts = [(prompt.prompt_id, prompt.prompt) for prompt in prompts]
+        other = [] if self.engine == "auto" else [self.engine]
+        made_with = digest_json([model_identity(run, selection, tuned), settings.as_record(), texts, *other])
+        tokenizer = self.tokenizer(selection)
+        tasks = build_tasks(
+            tokenizer,
+            selection.template,
+            texts,
+            settings,
+            languages={prompt.prompt_id: prompt.language for prompt in prompts},
+            references={prompt.prompt_id: prompt.reference for prompt in prompts},
+        )
+
+        def fill(missing: Sequence[Any], save: Callable[[Generation], None]) -> None:
+            with progress(f"generations of {run.path.name if tuned else run.config.model}", len(missing)) as advance:
+
+                def keep(generation: Generation) -> None:
+                    save(generation)
+                    advance(1)
+
+                if self.engine == VLLM:
+                    adapter = run.adapter_dir if tuned else None
+                    self._vllm(run).generate(tokenizer, missing, settings, adapter_dir=adapter, on_result=keep)
+                else:
+                    with self._ready(run, tuned) as model:
+                        generate(model, tokenizer, missing, settings, on_result=keep, engine=self.engine)
+
+        return generate_to_file(cache_dir("generations") / f"{made_with[:32]}.jsonl", fill, tasks, made_with)
+
+    def _vllm(self, run: Run) -> Any:
+        """vLLM with the run's base model, loaded once; what was loaded for the losses is let go first."""
+        import gc
+
+        import torch
+
+        from evaluate_suite.generation.vllm_engine import VllmEngine
+
+        base = digest_json(base_settings(run))
+        if self._base != f"vllm {base}":
+            self._model = self._run = None
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._model, self._base = VllmEngine(run.config), f"vllm {base}"
+        return self._model
+
+    def context(self, run: Run) -> int | None:
+        """The longest sequence the run's base model was made for, where its config says so."""
+        from transformers import AutoConfig
+
+        from curate.tokens.tokenizers import SMOLLM2
+
+        if run.config.model == SMOLLM2:
+            return 2048
+        return getattr(AutoConfig.from_pretrained(run.config.model), "max_position_embeddings", None)
+
+    def tokenizer(self, selection: Selection) -> Any:
+        """The tokenizer the selection was counted with, with a pad token."""
+        from curate.tokens.tokenizers import load_tokenizer
+
+        config = selection.manifest.config
+        key = config["tokenizer_digest"]
+        if key not in self._tokenizers:
+            tokenizer = load_tokenizer(config["model"], config.get("tokenizer"))
+            if tokenizer.pad_token_id is None:
+                tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+            self._tokenizers[key] = tokenizer
+        return self._tokenizers[key]
+
+    @contextlib.contextmanager
+    def _ready(self, run: Run, tuned: bool) -> Iterator[Any]:
+        """The run's model, its adapter switched on or off."""
+        from finetune.model import adapter_off, load_adapter, load_base_model
+
+        base = digest_json(base_settings(run))
+        if self._base != base:
+            self._model = self._run = None
+            self._model, self._base = load_base_model(run.config), base
+        if self._run != run.path:
+            if self._run is not None:
+                self._model = self._model.unload()
+            self._model, self._run = load_adapter(self._model, run.adapter_dir), run.path
+        with contextlib.nullcontext() if tuned else adapter_off(self._model):
+            yield self._model
+
+
+def base_settings(run: Run) -> dict[str, Any]:
+    """The settings that decide what the run's base model computes."""
+    return {name: getattr(run.config, name) for name in BASE_SETTINGS}
+
+
+def adapter_digest(run: Run) -> str:
+    """Digest of the adapter's files."""
+    files = sorted(path for path in run.adapter_dir.iterdir() if path.is_file())
+    return digest_json([[path.name, digest_file(path)] for path in files])
+
+
+def model_identity(run: Run, selection: Selection, tuned: bool) -> list[Any]:
+    """Everything that decides what a model answers: base model and how it is loaded, tokenizer, template, adapter."""
+    config = selection.manifest.config
+    shared = [base_settings(run), config["tokenizer_digest"], config["prompt_template_text"]]
+    return [*shared, adapter_digest(run) if tuned else None]
+
+
+def training_rows(selection: Selection) -> list[tuple[str, str]]:
+    """(row_id, output) of every selected row, for the memorisation metric."""
+    return [(row.row_id, row.output) for row in selection.selected]
+
+
+def read_decisions(selection: Selection) -> dict[str, list[Any]]:
+    """The columns of a selection's `decisions.parquet`."""
+    import pyarrow.parquet
+
+    from curate.selection.record import DECISIONS
+
+    columns: dict[str, list[Any]] = pyarrow.parquet.read_table(selection.path / DECISIONS).to_pydict()
+    return columns
+
+
+def read_timings(run: Run) -> tuple[float | None, float | None]:
+    """(seconds of training, peak memory in GiB) from `timings.jsonl`; None where it has none."""
+    lines = run.timings or (read_jsonl(run.path / "timings.jsonl") if (run.path / "timings.jsonl").is_file() else [])
+    seconds = [line["elapsed_seconds"] for line in lines if line.get("elapsed_seconds") is not None]
+    memory = [line["peak_memory_gib"] for line in lines if line.get("peak_memory_gib") is not None]
+    return (seconds[-1] if seconds else None, max(memory) if memory else None)

@@ -1,0 +1,317 @@
+"""THE RECIPE of `evalsuite report`: find runs, refuse unfair comparisons, score, generate, judge, compare, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import MANIFEST, digest_json, finished, is_made, record_file, write_jsonl, write_manifest
+from curate.errors import GateError, UserError
+from evaluate_suite.reporting.executed import answer_tasks, execution_lines, prepare_execution, run_tasks
+from evaluate_suite.reporting.record import (
+    EXECUTIONS,
+    GENERATIONS,
+    KIND,
+    PAGE,
+    REPORT,
+    SCHEMA,
+    PromptOutputs,
+    ReportData,
+    read_report_json,
+    write_report_json,
+)
+
+if TYPE_CHECKING:
+    from curate.selection.record import Selection
+    from evaluate_suite.generation.raw_prompts import RawPrompt
+    from evaluate_suite.generation.record import DecodingSettings, Generation
+    from evaluate_suite.reporting.eval_loss import EvalRows, RowEval
+    from evaluate_suite.reporting.executed import Execution
+    from evaluate_suite.reporting.models import ReportModels
+    from finetune.run.record import Run
+
+GATES = ("overfit", "regression")
+# What must be equal for two runs to be compared: (what it is called, key of the run's manifest config).
+MUST_AGREE = (
+    ("holdout", "holdout_digest"),
+    ("tokenizer", "tokenizer_digest"),
+    ("prompt template", "prompt_template_text"),
+    ("base model", "model"),
+)
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """What to report on: runs by name or path (none: every finished run), and with which prompts."""
+
+    runs: Sequence[str] = ()
+    out: Path | None = None
+    prompts: Path | None = None
+    max_new_tokens: int | None = None
+    tasks: Path | None = None
+    execute: bool = False
+    engine: str = "auto"
+
+
+@dataclass
+class Evaluation:
+    """One run with everything measured about it. Losses are in the order of the scored held-out rows."""
+
+    run: Run
+    selection: Selection
+    base_losses: list[RowEval] = field(default_factory=list)
+    tuned_losses: list[RowEval] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.run.path.name)
+
+
+@dataclass
+class Work:
+    """What the steps hand on."""
+
+    request: ReportRequest
+    evaluations: list[Evaluation]
+    settings: DecodingSettings
+    prompts: list[RawPrompt]
+    rows: EvalRows
+    models: ReportModels
+    execution: Execution | None = None
+    base_generations: list[Generation] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the seconds of a block to the manifest's `seconds`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished report: its folder, and the record in its `report.json`."""
+
+    path: Path
+    record: dict[str, Any]
+
+
+def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
+    """The finished report on the runs asked for, made or, where the same one exists already, reused."""
+    work = prepare(request)
+    folder = report_folder(work)
+    if is_made(folder, KIND, "report_digest", report_digest(work), (PAGE, REPORT, GENERATIONS, EXECUTIONS)):
+        return Report(folder, read_report_json(folder))
+    with work.timed("eval_loss"):
+        score_holdout(work)
+    with work.timed("generate"):
+        write_answers(work)
+        answer_tasks(work)
+    with work.timed("execute"):
+        run_tasks(work)
+    with work.timed("compare"):
+        data = compare(work, folder.name)
+    with work.timed("write"):
+        write(work, data, folder, command)
+    return Report(folder, read_report_json(folder))
+
+
+def prepare(request: ReportRequest) -> Work:
+    """Read runs and selections, refuse an unfair comparison, and decide on rows and prompts. Loads no model."""
+    from evaluate_suite.generation.raw_prompts import load_raw_prompts
+    from evaluate_suite.generation.record import DecodingSettings, checked_engine
+    from evaluate_suite.reporting.eval_loss import choose_rows
+    from evaluate_suite.reporting.models import ReportModels
+    from finetune.run.record import read_run
+
+    runs = [read_run(given) for given in request.runs or finished_run_paths()]
+    evaluations = [Evaluation(run, run.read_selection()) for run in runs]
+    refuse_unfair(runs)
+    for run in runs:
+        run.check_adapter()
+    models = ReportModels(checked_engine(request.engine))
+    limits = [run.config.report_eval_rows for run in runs if run.config.report_eval_rows is not None]
+    rows = choose_rows(evaluations[0].selection.holdout, min(limits) if limits else None, models.context(runs[0]))
+    if not rows.scored:
+        raise UserError("The holdout has no row that can be scored.", "Select again with --holdout 200.")
+    usual = min(run.config.report_max_new_tokens for run in runs)
+    settings = DecodingSettings(max_new_tokens=usual if request.max_new_tokens is None else request.max_new_tokens)
+    settings.check()
+    execution = prepare_execution(request)
+    return Work(request, evaluations, settings, load_raw_prompts(request.prompts), rows, models, execution)
+
+
+def finished_run_paths() -> list[Path]:
+    """Every finished run, oldest first; none is an error that names the next step."""
+    from finetune.run.record import KIND as RUN_KIND
+    from finetune.run.record import runs_dir
+
+    found = finished(runs_dir(), RUN_KIND)
+    if not found:
+        raise UserError(f"There is no finished run in {runs_dir()}.", "Make one with: finetune run")
+    return found
+
+
+def refuse_unfair(runs: Sequence[Run]) -> None:
+    """Raise when runs differ in anything that would make their numbers incomparable, naming it and the runs."""
+    names = [run.path.name for run in runs]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"Two runs have the same name ({', '.join(names)}).",
+            "Name each run once; of folders of one name, rename all but one.",
+        )
+    for what, key in MUST_AGREE:
+        groups: dict[str, list[str]] = {}
+        for run in runs:
+            groups.setdefault(str(run.manifest.config[key]), []).append(run.path.name)
+        if len(groups) > 1:
+            told = "; ".join(f"{_short(value)}: {', '.join(members)}" for value, members in groups.items())
+            raise UserError(
+                f"These runs cannot be compared: they differ in their {what} ({told}).",
+                "Name runs that share it, for example: evalsuite report " + " ".join(next(iter(groups.values()))),
+            )
+
+
+def _short(value: str) -> str:
+    line = " ".join(value.split())
+    return line[:12] if len(line) == 64 else line[:60]
+
+
+def report_digest(work: Work) -> str:
+    """Digest of everything the report depends on: runs, adapters, rows, prompts and settings."""
+    from dataclasses import asdict
+
+    from evaluate_suite.reporting.models import model_identity
+
+    runs = [
+        [e.name, e.run.manifest.config["run_digest"], model_identity(e.run, e.selection, True)]
+        for e in work.evaluations
+    ]
+    return digest_json(
+        [
+            runs,
+            [row.row_id for row in work.rows.scored],
+            [asdict(prompt) for prompt in work.prompts],
+            work.settings.as_record(),
+            *([] if work.execution is None else [work.execution.digest]),
+            *([] if work.request.engine == "auto" else [work.request.engine]),
+        ]
+    )
+
+
+def report_folder(work: Work) -> Path:
+    """`--out`, or `reports/<run, or number of runs>-<first 8 of the digest>`."""
+    if work.request.out is not None:
+        return work.request.out
+    first = work.evaluations[0].name if len(work.evaluations) == 1 else f"{len(work.evaluations)}-runs"
+    return Path("reports") / f"{first}-{report_digest(work)[:8]}"
+
+
+def score_holdout(work: Work) -> None:
+    """Eval loss of every run and its base model, row by row; one model load per base model, cached by content."""
+    for evaluation in work.evaluations:
+        run, selection = evaluation.run, evaluation.selection
+        evaluation.base_losses = work.models.losses(run, selection, work.rows.scored, tuned=False)
+        evaluation.tuned_losses = work.models.losses(run, selection, work.rows.scored, tuned=True)
+
+
+def write_answers(work: Work) -> None:
+    """Greedy generations from the raw prompts, of the base model and of every run; resumable at every prompt."""
+    for evaluation in work.evaluations:
+        run, selection = evaluation.run, evaluation.selection
+        evaluation.generations = work.models.generations(run, selection, work.prompts, work.settings, tuned=True)
+    first = work.evaluations[0]
+    work.base_generations = work.models.generations(
+        first.run, first.selection, work.prompts, work.settings, tuned=False
+    )
+
+
+def compare(work: Work, name: str) -> ReportData:
+    """Everything the page says, computed from what was measured."""
+    from evaluate_suite.reporting.findings import build_report_data
+
+    return build_report_data(work, name)
+
+
+def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) -> None:
+    """Write the report's files, the manifest last, and the index that lists it."""
+    from curate.artifact import write_text
+    from curate.page import write_index
+    from evaluate_suite.reporting.page import render_report_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    n_lines = write_jsonl(folder / GENERATIONS, generation_lines(data.prompts))
+    outputs = [record_file(folder, GENERATIONS, n_lines)]
+    if work.execution is not None:
+        n_executed = write_jsonl(folder / EXECUTIONS, execution_lines(work))
+        outputs.append(record_file(folder, EXECUTIONS, n_executed))
+    write_report_json(folder, data)
+    write_text(folder / PAGE, render_report_page(data))
+    inputs = [
+        record_file(e.run.path, MANIFEST).model_copy(update={"file": f"{e.name}/{MANIFEST}"}) for e in work.evaluations
+    ]
+    write_manifest(
+        folder,
+        schema=SCHEMA,
+        command=command,
+        config={
+            "report_digest": report_digest(work),
+            "runs": [evaluation.name for evaluation in work.evaluations],
+            "headline": data.headline,
+            "second": data.second,
+            "facts": data.facts,
+            **work.settings.as_record(),
+            "engine": work.request.engine,
+        },
+        seed=None,
+        inputs=inputs,
+        outputs=[*outputs, record_file(folder, REPORT), record_file(folder, PAGE)],
+        counts={
+            "runs": len(data.runs),
+            "prompts": len(data.prompts),
+            "eval_rows": len(work.rows.scored),
+            "tasks": len(work.execution.tasks) if work.execution else 0,
+        },
+        seconds=work.seconds,
+    )
+    write_index(folder.parent)
+
+
+def generation_lines(prompts: Sequence[PromptOutputs]) -> Iterator[dict[str, Any]]:
+    """The lines of `generations.jsonl`: one per prompt and model, with its scores."""
+    for prompt in prompts:
+        for output in prompt.outputs:
+            yield {
+                "model": output.model,
+                "prompt_id": prompt.prompt_id,
+                "prompt": prompt.prompt,
+                "language": prompt.language,
+                "completion": output.text,
+                "answer_end": output.answer_end,
+                "stop_reason": output.stop_reason,
+                "new_tokens": output.new_tokens,
+                "scores": output.scores,
+            }
+
+
+def check_gates(record: dict[str, Any], gates: Sequence[str]) -> None:
+    """Raise a `GateError` (exit code 3) naming every run that fails one of `gates`.
+
+    overfit: the verdict is overfit or diverged. regression: the tuned model's eval loss is shown to be above the base
+    model's (the interval of the gain lies below 0).
+    """
+    failed = []
+    for run in record["runs"]:
+        if "overfit" in gates and run["verdict"]["verdict"] in ("overfit", "diverged"):
+            failed.append(f"{run['name']} is {run['verdict']['verdict']}")
+        high = run["gain"]["high"]
+        if "regression" in gates and high is not None and high < 0:
+            failed.append(f"{run['name']} has a higher eval loss than its base model")
+    if failed:
+        raise GateError("; ".join(failed) + ".", "The report was written; see the verdict's suggestion in it.")

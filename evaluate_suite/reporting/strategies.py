@@ -1,0 +1,181 @@
+"""The strategies behind a report's runs: which runs belong together, how they compare, their worth in random tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluate_suite.reporting.measures import Measure
+    from evaluate_suite.reporting.recipe import Evaluation
+    from evaluate_suite.statistics.equivalents import RandomEquivalent
+    from evaluate_suite.statistics.levels import LevelledComparison
+
+RANDOM = "random"
+# What of a selection's manifest says how its rows were asked for; the seed makes a draw of it.
+ASKED = (
+    "strategy", "strategy_options", "k", "token_budget", "pool_digest", "encoder", "embed", "min_tokens", "max_tokens",
+    "near_duplicate", "clusters",
+)  # fmt: skip
+SHORT = {"k": "k", "token_budget": "t"}
+SIZED = ("strategy", "strategy_options", "k", "token_budget")  # what a curve of random selections may differ in
+
+
+@dataclass(frozen=True)
+class StrategyGroups:
+    """Every run's group by name: runs that differ in nothing but the draw of the selection and the training seed.
+
+    `draws` is each run's selection by content; `fixed` are the groups in which every seed drew the same selection;
+    groups of one `family` differ in nothing but strategy and size.
+    """
+
+    group: dict[str, str]
+    draws: dict[str, str]
+    fixed: set[str]
+    n_rows: dict[str, int]
+    n_tokens: dict[str, int]
+    strategy: dict[str, str]
+    family: dict[str, str]
+
+
+def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
+    """The groups of a report's runs, each named by its strategy and whatever else differs between groups."""
+    recipes = {e.name: _recipe(e) for e in evaluations}
+    varied = [
+        name
+        for name in dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+        if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1
+    ]
+    group = {name: _label(recipe, varied) for name, recipe in recipes.items()}
+    draws = {e.name: e.selection.digest for e in evaluations}
+    seeds: dict[str, set[Any]] = {}
+    digests: dict[str, set[str]] = {}
+    tried = _seeds_tried(evaluations)
+    for e in evaluations:
+        seeds.setdefault(group[e.name], set()).update(tried[e.selection.digest])
+        digests.setdefault(group[e.name], set()).add(e.selection.digest)
+    return StrategyGroups(
+        group,
+        draws,
+        {name for name in seeds if len(seeds[name]) > 1 and len(digests[name]) == 1},
+        {group[e.name]: len(e.selection.selected) for e in evaluations},
+        {e.selection.digest: sum(row.token_count for row in e.selection.selected) for e in evaluations},
+        {group[e.name]: str(e.selection.manifest.config["strategy"]) for e in evaluations},
+        {
+            group[name]: str({key: value for key, value in recipe.items() if key not in SIZED})
+            for name, recipe in recipes.items()
+        },
+    )
+
+
+def _recipe(evaluation: Evaluation) -> dict[str, Any]:
+    made, config = evaluation.selection.manifest.config, evaluation.run.config.model_dump(mode="json")
+    asked = {name: made.get(name) for name in ASKED}
+    if asked["token_budget"] is not None:
+        asked["k"] = None
+    return asked | {name: value for name, value in config.items() if name != "seed"}
+
+
+def _label(recipe: Mapping[str, Any], varied: Sequence[str]) -> str:
+    words = [str(recipe["strategy"])]
+    for name in varied:
+        value = recipe.get(name)
+        if name == "strategy" or value in (None, {}):
+            continue
+        if name in SHORT:
+            words.append(f"{SHORT[name]}{value}")
+        elif name == "strategy_options":
+            words += [f"{option}={number}" for option, number in value.items()]
+        else:
+            words.append(f"{name}={str(value)[:12]}")
+    return " ".join(words)
+
+
+def _seeds_tried(evaluations: Sequence[Evaluation]) -> dict[str, set[Any]]:
+    """By digest, the seeds that drew this selection: the run's own, and those of finished selections beside it."""
+    from curate.artifact import finished, read_manifest
+    from curate.selection.record import KIND, Selection, selections_dir
+
+    tried = {e.selection.digest: {e.selection.manifest.seed} for e in evaluations}
+    asked = {e.selection.digest: {n: e.selection.manifest.config.get(n) for n in ASKED} for e in evaluations}
+    for folder in finished(selections_dir(), KIND):
+        manifest = read_manifest(folder, KIND)
+        digest = Selection(folder, manifest, [], []).digest
+        if digest in tried and {n: manifest.config.get(n) for n in ASKED} == asked[digest]:
+            tried[digest].add(manifest.seed)
+    return tried
+
+
+def compare_groups(
+    evaluations: Sequence[Evaluation], groups: StrategyGroups, measures: Sequence[Measure]
+) -> dict[str, LevelledComparison]:
+    """Every group against every other by measure; empty with fewer than two groups, or none of two runs."""
+    from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
+
+    names = set(groups.group.values())
+    if len(names) < 2 or len(names) == len(evaluations):
+        return {}
+    return {
+        measure.name: compare_strategies(
+            [
+                MeasuredRun(
+                    e.name,
+                    groups.group[e.name],
+                    groups.draws[e.name],
+                    e.run.manifest.seed,
+                    measure.values[e.name],
+                )
+                for e in evaluations
+            ],
+            higher_is_better=measure.higher_is_better,
+            weights=measure.weights,
+            fixed=groups.fixed,
+            bounds=measure.bounds,
+        )
+        for measure in measures
+    }
+
+
+def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups) -> dict[str, RandomEquivalent]:
+    """Every group but the random ones, with the random tokens that reach its eval loss; empty without random runs.
+
+    The curve is that of the random groups of the same family, by the tokens they selected on average.
+    """
+    from evaluate_suite.reporting.eval_loss import token_mean
+    from evaluate_suite.statistics.equivalents import random_equivalent
+
+    scores: dict[str, dict[str, list[float]]] = {}
+    for e in evaluations:
+        loss = token_mean(e.tuned_losses)
+        if loss is not None:
+            scores.setdefault(groups.group[e.name], {}).setdefault(groups.draws[e.name], []).append(loss)
+    by_draw = {
+        name: [sum(losses) / len(losses) for losses in draws.values()] for name, draws in scores.items() if draws
+    }
+    tokens = {name: _mean_tokens(draws, groups.n_tokens) for name, draws in scores.items()}
+    random_groups = [name for name in scores if groups.strategy[name] == RANDOM]
+    if not random_groups:
+        return {}
+    worth = {}
+    for name in (name for name in scores if name not in random_groups):
+        alike = [other for other in random_groups if groups.family[other] == groups.family[name]]
+        worth[name] = random_equivalent({tokens[other]: by_draw[other] for other in alike}, by_draw[name], tokens[name])
+    return worth
+
+
+def _mean_tokens(draws: Collection[str], n_tokens: Mapping[str, int]) -> float:
+    return sum(n_tokens[draw] for draw in draws) / len(draws)
+
+
+def equivalent_sentence(name: str, found: RandomEquivalent) -> str:
+    """One group's worth in random tokens as a sentence."""
+    from curate.page import format_count
+
+    if found.tokens is None:
+        return f"The worth of {name} in random tokens is not known: {found.reason}."
+    low = "fewer than were tried" if found.low is None else format_count(round(found.low))
+    high = "more than were tried" if found.high is None else format_count(round(found.high))
+    between = f" (95% interval {low} to {high})" if found.reason is None else f" ({found.reason})"
+    times = "" if found.ratio is None else f", {found.ratio:.2f} times its own"
+    return f"{name} reaches what {format_count(round(found.tokens))} random tokens reach{times}{between}."

@@ -1,0 +1,1 @@
+"""Statistics: pairs of models, strategies on several levels, worth in random tokens."""

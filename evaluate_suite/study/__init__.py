@@ -1,0 +1,1 @@
+"""`evalsuite study`: strategies, draws and seeds, trained and compared."""

@@ -1,0 +1,1 @@
+"""Task files: HumanEval(+), MBPP(+) and your own."""

@@ -1,0 +1,138 @@
+"""Reads HumanEval(+) and MBPP(+) task files."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from curate.errors import UserError
+from evaluate_suite.answers.extraction import extract_code
+from evaluate_suite.execution.sandbox import Job
+from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+
+Style = Literal["completion", "raw"]
+STYLES: tuple[Style, ...] = ("completion", "raw")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem: its prompt, the name the tests call ("" where they name functions themselves), and its tests."""
+
+    task_id: str
+    prompt: str
+    entry_point: str
+    test: str
+    reference: str
+    continues_prompt: bool
+
+    def job(self, answer: str, style: Style) -> Job | None:
+        """The program that `answer` makes and its test; None when a raw answer holds no code.
+
+        `completion`: the text continues the prompt. `raw`: a whole answer, from which the code is extracted; imports
+        and helper functions of the prompt are put before it.
+        """
+        if style == "completion":
+            return self._job(self.prompt + answer if self.continues_prompt else answer)
+        code = extract_code(answer, self.entry_point)
+        return None if code is None else self.job_of_code(code)
+
+    def job_of_code(self, code: str) -> Job:
+        """The program that a whole answer's code makes, behind the imports and helpers of the prompt."""
+        return self._job(self._preamble() + code if self.continues_prompt else code)
+
+    def _job(self, program: str) -> Job:
+        prelude = self.prompt if self.continues_prompt else ""
+        return Job(program, "test", _compilable(prelude), self.test, self.entry_point)
+
+    def _preamble(self) -> str:
+        try:
+            body = ast.parse(_compilable(self.prompt)).body
+        except SyntaxError:
+            return ""
+        kept = [n for n in body if not (isinstance(n, ast.FunctionDef) and n.name == self.entry_point)]
+        return "".join(ast.unparse(node) + "\n\n" for node in kept)
+
+
+def _compilable(prompt: str) -> str:
+    for ending in ("", "\n    pass\n"):
+        try:
+            ast.parse(prompt + ending)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        return prompt + ending
+    return ""
+
+
+def read_tasks(path: str | Path) -> dict[str, Task]:
+    """The tasks of a JSONL file by `task_id`, in file order; any line that is not a usable task is a `UserError`."""
+    tasks: dict[str, Task] = {}
+    for number, row in read_numbered_rows(path):
+        task = _task(row, f"{path}:{number}")
+        if task.task_id in tasks:
+            raise UserError(f'{path}:{number}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
+        tasks[task.task_id] = task
+    if not tasks:
+        raise UserError(f"{path} holds no tasks.", "Give a HumanEval or MBPP file, one JSON object a line.")
+    return tasks
+
+
+def _task(row: dict[str, Any], where: str) -> Task:
+    if "task_id" not in row:
+        raise UserError(f"{where}: no task_id.", "A task has task_id and tests (HumanEval: prompt, entry_point, test).")
+    if "test" in row and "entry_point" in row:
+        for name in ("prompt", "entry_point", "test"):
+            if not isinstance(row.get(name), str):
+                raise UserError(f"{where}: {name} is missing or not text.", "See the HumanEval file format.")
+        if row["entry_point"] and not row["entry_point"].isidentifier():
+            raise UserError(f'{where}: entry_point "{row["entry_point"]}" is not a name.', "Give a function's name.")
+        test = row["test"]
+        _check_asserts(test, where)
+        if "check" in _defined(test, where):
+            test += f"\ncheck({row['entry_point']})\n"
+        reference = str(row.get("canonical_solution", ""))
+        continues = "assertion" not in row and not row["prompt"].lstrip().startswith('"""')
+        task = Task(str(row["task_id"]), row["prompt"], row["entry_point"], test, reference, continues)
+    elif "test_list" in row:
+        task = _mbpp_task(row, where)
+        _check_asserts(task.test, where)
+    elif "base_input" in row:
+        raise UserError(
+            f"{where}: EvalPlus's release file, which has inputs in the place of tests.",
+            "Save the data set evalplus/humanevalplus or evalplus/mbppplus as JSONL: there each task has its test.",
+        )
+    else:
+        raise UserError(
+            f"{where}: neither HumanEval's fields (prompt, entry_point, test) nor MBPP's (text, test_list).",
+            f"Found: {', '.join(sorted(row))}.",
+        )
+    return task
+
+
+def _check_asserts(test: str, where: str) -> None:
+    _defined(test, where)
+    if not any(isinstance(node, ast.Assert | ast.Call | ast.Raise) for node in ast.walk(ast.parse(test))):
+        raise UserError(f"{where}: the test defines nothing that could pass or fail.", "Add assertions to the test.")
+
+
+def _mbpp_task(row: dict[str, Any], where: str) -> Task:
+    tests = row["test_list"]
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
+        raise UserError(f"{where}: test_list is not a list of assertions.", "See the MBPP file format.")
+    imports = row.get("test_imports") or []
+    if not isinstance(imports, list) or not all(isinstance(line, str) for line in imports):
+        raise UserError(f"{where}: test_imports is not a list of lines.", "See the MBPP file format.")
+    setup = [*imports, row.get("test_setup_code") or ""]
+    prompt = row.get("text", row.get("prompt", ""))
+    code = str(row.get("code", ""))
+    body = row["test"] if isinstance(row.get("test"), str) else "\n".join(tests)
+    return Task(str(row["task_id"]), str(prompt), "", "\n".join([*setup, body]), code, False)
+
+
+def _defined(test: str, where: str) -> set[str]:
+    try:
+        tree = ast.parse(test)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise UserError(f"{where}: the test is not Python ({error}).", "Mend the test.") from None
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -1,0 +1,1 @@
+"""Loss histories: readers of many formats, and the rules behind a verdict."""

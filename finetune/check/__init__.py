@@ -1,0 +1,1 @@
+"""`finetune check`: what can go wrong in a run, found before it starts."""

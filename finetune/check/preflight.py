@@ -1,0 +1,169 @@
+"""`finetune check`: every trap at once, before anything is downloaded or trained."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import UserError
+from finetune.check.traps import TRAPS, Facts
+
+if TYPE_CHECKING:
+    from curate.selection.record import Selection
+    from finetune.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`problems` (trap name -> sentence), what could not be looked at and why, and how many traps there are."""
+
+    problems: dict[str, str]
+    not_checked: dict[str, str]
+    traps: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"problems": self.problems, "not_checked": self.not_checked, "traps": self.traps}
+
+
+def find_problems(facts: Facts) -> Findings:
+    """What the traps say about `facts`."""
+    found = {trap.__name__: sentence for trap in TRAPS if (sentence := trap(facts)) is not None}
+    return Findings(found, facts.unknown, len(TRAPS))
+
+
+def check(config: RunConfig, selection: Selection) -> Findings:
+    """Gather the facts of a run that has not been started, and spring every trap on them."""
+    return find_problems(gather_facts(config, selection))
+
+
+def gather_facts(config: RunConfig, selection: Selection) -> Facts:
+    """What can be known without a download: rows, tokenizer, shape, machine."""
+    import torch
+    from huggingface_hub import is_offline_mode
+
+    from curate.errors.hub import no_downloads
+
+    gpu = torch.cuda.is_available()
+    unknown: dict[str, str] = {}
+    known: dict[str, Any] = {}
+    allowed = not is_offline_mode()
+    for part, gather in (("tokenizer", _about_rows), ("model", _about_model)):
+        try:
+            with no_downloads():
+                known |= gather(config, selection)
+        except UserError as error:
+            kept_out = allowed and "HF_HUB_OFFLINE" in str(error)
+            absent = f"It is not on this machine yet, and a check downloads nothing ({config.model})."
+            unknown[part] = absent if kept_out else str(error)
+    return Facts(
+        config=config,
+        selection=selection,
+        has_gpu=gpu,
+        gpu_has_bfloat16=torch.cuda.is_bf16_supported(including_emulation=False) if gpu else None,
+        memory_bytes=_memory(config, gpu),
+        free_disk_bytes=_free_disk(),
+        model_can_exist=_can_exist(config.model),
+        unknown=unknown,
+        **known,
+    )
+
+
+def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
+    from curate.tokens.tokenizers import load_tokenizer, start_ids, tokenizer_digest
+    from finetune.batches.dataset import build_plan, encode_rows
+    from finetune.batches.packing import build_packed_batch
+    from finetune.run.job import pad_token
+
+    made = selection.manifest.config
+    tokenizer = load_tokenizer(config.model, made["tokenizer"])
+    examples = encode_rows(tokenizer, selection, selection.selected)
+    facts: dict[str, Any] = {
+        "start_ids": start_ids(tokenizer),
+        "end_id": tokenizer.eos_token_id,
+        "tokenizer_matches": tokenizer_digest(tokenizer) == made["tokenizer_digest"],
+        "examples": examples,
+        "largest_id": max((max(example.input_ids) for example in examples), default=None),
+        "pad_known": True,
+    }
+    try:
+        pad = pad_token(tokenizer, config)
+    except UserError:
+        facts["pad_known"], pad = False, 0
+    try:
+        plan = build_plan(examples, config)
+    except UserError:  # no rows, or a row over the limit: a trap of its own says so
+        return facts
+    epoch = build_plan(examples, config.model_copy(update={"num_train_epochs": 1, "max_steps": None}))
+    size = config.per_device_train_batch_size
+    facts |= {"bins_per_epoch": len(epoch.bins), "steps": plan.max_steps, "trained": plan.examples}
+    seen = plan.bins[: len(epoch.bins)]
+    facts["batches"] = [
+        build_packed_batch(
+            [[plan.examples[i] for i in places] for places in seen[start : start + size]],
+            pad,
+            config.completion_only_loss,
+        )
+        for start in range(0, len(seen), size)
+    ]
+    return facts
+
+
+def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
+    from finetune.memory.forecast import forecast, match_targets
+    from finetune.memory.shapes import build_empty_model, context_length, load_shape
+
+    shape = load_shape(config.model)
+    folder = Path(config.model)
+    facts: dict[str, Any] = {
+        "shape": shape,
+        "context": context_length(shape),
+        "local_files": [path.name for path in folder.iterdir()] if folder.is_dir() else None,
+        "matched_targets": len(match_targets(build_empty_model(shape), config.target_modules)),
+    }
+    try:
+        needs = forecast(config, shape, config.gradient_checkpointing is not False)
+    except UserError as error:
+        return facts | {"attention_problem": error.what}
+    if facts["matched_targets"]:
+        facts["needed_memory_gib"] = needs.peak_gib - needs.spare_gib
+        # Two checkpoints of adapter and float32 Adam state, the best adapter and the adapter itself.
+        facts["needed_disk_bytes"] = needs.trainable_parameters * 4 * (2 * 3 + 2)
+    return facts
+
+
+def _can_exist(model: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    if Path(model).exists():
+        return (Path(model) / "config.json").is_file()
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _memory(config: RunConfig, gpu: bool) -> int | None:
+    if gpu and config.device != "cpu":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[1])
+    if config.device == "cuda":
+        return None  # the card is not here to be asked
+    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []:
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _free_disk() -> int:
+    from curate.artifact import home
+
+    place = home().absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

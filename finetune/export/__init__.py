@@ -1,0 +1,1 @@
+"""Runs turned into models that work without this project."""

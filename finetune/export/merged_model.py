@@ -1,0 +1,134 @@
+"""`finetune merge` and `finetune push`: a run made into something that works without this project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.console import progress
+from curate.errors import UserError
+from curate.tokens.tokenizers import SMOLLM2
+
+if TYPE_CHECKING:
+    from finetune.run.record import Run
+
+PROMPTS_COMPARED = 4
+TOKENS_COMPARED = 32
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Where the merged model lies, and on how many of `compared` held-out prompts its greedy text is the adapter's."""
+
+    path: Path
+    dtype: str
+    same_text: int
+    compared: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"path": str(self.path), "dtype": self.dtype, "same_text": self.same_text, "compared": self.compared}
+
+
+def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
+    """Write base model and adapter as one model (safetensors, with its tokenizer) and compare their greedy texts.
+
+    A 4-bit base is dequantised first and the adapter added to those very weights, the ones it was trained on: adding it
+    to the unrounded weights would give another model. Rounding to `dtype` comes last.
+    """
+    import torch
+
+    from curate.tokens.tokenizers import encode_prompt, load_tokenizer
+    from finetune.model import load_base_model, load_merged, load_run, merge_adapter
+
+    target = out or run.path / "merged"
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} already exists.", "Name another --out, or remove it.")
+    selection = run.read_selection()
+    made = selection.manifest.config
+    tokenizer = load_tokenizer(made["model"], made["tokenizer"])
+    rows = (selection.holdout or selection.selected)[:PROMPTS_COMPARED]
+    prompts = [encode_prompt(tokenizer, selection.template, row.instruction) for row in rows]
+    tuned, _ = load_run(run.path)
+    before = greedy_texts(tuned, tokenizer, prompts)
+    del tuned
+    merged = merge_adapter(load_base_model(run.config), run.adapter_dir).to(getattr(torch, dtype))
+    with _whole(target) as folder:
+        merged.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    del merged
+    after = greedy_texts(load_merged(target, run.config), tokenizer, prompts)
+    return Merged(target, dtype, sum(a == b for a, b in zip(before, after, strict=True)), len(prompts))
+
+
+def _whole(target: Path) -> Any:
+    """A folder beside `target` that takes its place when the block ends without an error."""
+    import shutil
+    import tempfile
+    from contextlib import contextmanager
+
+    @contextmanager
+    def scope() -> Any:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            yield folder
+            folder.chmod(0o755)
+            folder.replace(target)
+        except OSError as error:
+            raise UserError(
+                f"Could not write {target}: {error.strerror or error}.", "Free space, or name --out."
+            ) from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    return scope()
+
+
+def greedy_texts(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[str]:
+    """What the model writes after each prompt: greedy, up to TOKENS_COMPARED tokens, the prompt left out."""
+    import torch
+
+    texts = []
+    with progress("Generating", len(prompts)) as advance, torch.inference_mode():
+        for prompt in prompts:
+            ids = torch.tensor([prompt], device=model.device)
+            made = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS_COMPARED,
+                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
+            )  # fmt: skip
+            texts.append(tokenizer.decode(made[0, len(prompt) :], skip_special_tokens=True))
+            advance(1)
+    return texts
+
+
+def push(run: Run, repository: str, private: bool = True) -> str:
+    """Upload adapter and model card to the hub; the address comes back.
+
+    Refused for a base model that others could not load by its name: a local folder or the embedded one.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from curate.errors.hub import hub_failure
+
+    base = run.config.model
+    if base == SMOLLM2 or Path(base).exists():
+        raise UserError(
+            f"The base model is {base}, which nobody could load from the hub.",
+            "Push the merged model instead: finetune merge, then hf upload.",
+        )
+    if not get_token():
+        raise UserError("There is no token for the hub.", "Run `hf auth login` with a token that may write.")
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=run.adapter_dir, commit_message=f"Adapter of {run.path.name}")
+        api.upload_file(path_or_fileobj=run.path / "README.md", path_in_repo="README.md", repo_id=repository)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise UserError(
+            f"The hub did not take {repository} ({hub_failure(error)}).", "Check the name and what the token may do."
+        ) from None
+    return f"{api.endpoint}/{repository}"

@@ -1,0 +1,97 @@
+"""Shapes of models: a local config.json's, one in the cache, or, for the presets' models, known here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UserError
+from curate.tokens.tokenizers import SMOLLM2
+
+# Model -> (transformers' model type, what differs from that type's own defaults). Source: each model's config.json.
+KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "meta-llama/Llama-2-7b-hf": ("llama", {"max_position_embeddings": 4096}),
+    "meta-llama/Llama-2-13b-hf": (
+        "llama",
+        {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40,
+         "num_key_value_heads": 40, "max_position_embeddings": 4096},
+    ),
+    "codellama/CodeLlama-7b-hf": ("llama", {"vocab_size": 32016, "max_position_embeddings": 16384}),
+    "mistralai/Mistral-7B-v0.1": (
+        "mistral",
+        {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+         "num_key_value_heads": 8, "max_position_embeddings": 32768},
+    ),
+    "Qwen/Qwen2.5-Coder-1.5B": (
+        "qwen2",
+        {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+         "num_attention_heads": 12, "num_key_value_heads": 2, "max_position_embeddings": 32768,
+         "tie_word_embeddings": True},
+    ),
+    "Qwen/Qwen2.5-Coder-7B": (
+        "qwen2",
+        {"vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+         "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 32768,
+         "tie_word_embeddings": False},
+    ),
+    "google/gemma-2-2b": (
+        "gemma2",
+        {"vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+         "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 8192},
+    ),
+    "openai-community/gpt2": ("gpt2", {}),
+    "EleutherAI/gpt-j-6b": ("gptj", {"rotary_dim": 64}),
+    SMOLLM2: (
+        "llama",
+        {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+         "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192,
+         "tie_word_embeddings": True},
+    ),
+}  # fmt: skip
+
+
+def load_shape(model: str) -> Any:
+    """transformers' config of `model`: a local folder's, a known one, or one in the cache; nothing is downloaded."""
+    from transformers import AutoConfig
+
+    if not Path(model).is_dir() and model in KNOWN:
+        kind, differs = KNOWN[model]
+        return AutoConfig.for_model(kind, **differs)
+    try:
+        return AutoConfig.from_pretrained(model, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The shape of {model} is not known here, and it is not in the cache ({type(error).__name__}).",
+            "Download its config.json first, or name a local folder.",
+        ) from None
+
+
+def context_length(shape: Any) -> int | None:
+    """The longest sequence the model was made for, in tokens; None where its config does not say."""
+    found = getattr(shape, "max_position_embeddings", None) or getattr(shape, "n_positions", None)
+    return None if found is None else int(found)
+
+
+def layer_count(shape: Any) -> int:
+    """Number of transformer layers, whatever the family calls it."""
+    return int(shape.num_hidden_layers)
+
+
+def with_layers(shape: Any, layers: int) -> Any:
+    """The same shape with another number of layers."""
+    import copy
+
+    changed = copy.deepcopy(shape)
+    changed.num_hidden_layers = layers
+    if getattr(changed, "layer_types", None):
+        changed.layer_types = (list(changed.layer_types) * layers)[:layers]
+    return changed
+
+
+def build_empty_model(shape: Any, attn_implementation: str = "eager") -> Any:
+    """The model on the meta device: names and shapes, no memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(shape, attn_implementation=attn_implementation)

@@ -1,0 +1,1 @@
+"""`finetune padding-study`: does padding change time or outcome?"""

@@ -1,0 +1,166 @@
+"""The padding study's artifact: `index.html`, `padding-study.json`, and the manifest that lists it in the index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import MANIFEST, read_manifest, record_file, write_json, write_manifest, write_text
+from curate.errors import UserError
+from finetune.padding_study.recipe import Arm, answers, as_dict, study_digest
+
+if TYPE_CHECKING:
+    from curate.page import Chart
+    from curate.selection.record import Selection
+    from finetune.config import RunConfig
+
+KIND = "finetune.padding_study"
+PAGE, NUMBERS = "index.html", "padding-study.json"
+COLUMNS = ("Batching", "Pad token", "Steps", "Tokens", "Padding", "Seconds", "Tokens/s", "Eval loss", "Difference, 95%")
+
+
+def write_report(
+    arms: Sequence[Arm],
+    config: RunConfig,
+    selection: Selection,
+    rows: int,
+    out: Path | None,
+    command: Sequence[str],
+) -> Path:
+    """Write the study's folder and the list of reports beside it; the folder comes back."""
+    from curate.page import write_index
+
+    digest = study_digest(config, selection, rows)
+    folder = out or Path("reports") / f"padding-study-{digest[:8]}"
+    if (folder / MANIFEST).is_file() and read_manifest(folder, KIND).config["study_digest"] == digest:
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already and holds something else.", "Name another --out, or remove it.")
+    told = answers(arms)
+    headline, second = told[0], next(sentence for sentence in told if sentence.startswith("Outcome"))
+    write_json(folder / NUMBERS, as_dict(arms) | {"answers": told})
+    write_text(folder / PAGE, render_page(folder.name, arms, config, selection, rows, headline, second))
+    write_manifest(
+        folder,
+        schema=f"{KIND}/1",
+        command=command,
+        config={
+            **config.model_dump(), "study_digest": digest, "rows": rows, "selection": str(selection.path.resolve()),
+            "selection_digest": selection.digest, "headline": headline, "second": second,
+        },
+        seed=config.seed,
+        inputs=[record for record in selection.manifest.outputs if record.file.endswith(".jsonl")],
+        outputs=[record_file(folder, name) for name in (PAGE, NUMBERS)],
+        counts={"arms": len(arms), "rows": rows},
+        seconds={f"{arm.name}, {arm.pad_token}": arm.train_seconds for arm in arms},
+    )  # fmt: skip
+    write_index(folder.parent)
+    return folder
+
+
+def render_page(
+    name: str, arms: Sequence[Arm], config: RunConfig, selection: Selection, rows: int, headline: str, second: str
+) -> str:
+    """The page as one HTML document that needs no network. Same figures, same bytes."""
+    from curate.page import render_document
+
+    charts = [_time_chart(arms), _loss_chart(arms)]
+    return render_document(
+        "padding-study.html",
+        {
+            "name": name, "headline": headline, "second": second, "answers": answers(arms), "charts": charts,
+            "facts": [
+                ("Base model", config.model), ("Rows", f"{rows:,}"), ("Tokens", f"{arms[0].tokens:,}"),
+                ("Held-out rows", _held_out(config, selection)), ("Selection", selection.path.name),
+                ("Seed", config.seed),
+            ],
+            "columns": COLUMNS, "table": [_cells(arm) for arm in arms],
+            "config": sorted((key, str(value)) for key, value in config.model_dump().items()),
+            "command": f"finetune padding-study --selection {selection.path.name} --rows {rows}",
+        },
+        folders=[Path(__file__).parent],
+        charts=charts,
+    )  # fmt: skip
+
+
+def _held_out(config: RunConfig, selection: Selection) -> str:
+    return f"{len(selection.holdout[: config.report_eval_rows]):,}"
+
+
+def _cells(arm: Arm) -> list[str]:
+    from curate.page import format_number, format_share
+
+    difference = "–"
+    if arm.interval is not None:
+        low, high = (format_number(value, 4) for value in arm.interval)
+        difference = f"{format_number(arm.loss_difference, 4)} [{low}, {high}]"
+    return [
+        arm.name, arm.pad_token, str(arm.steps), f"{arm.tokens:,}", format_share(arm.padding_share),
+        format_number(arm.train_seconds, 1), format_number(arm.tokens_per_second, 1), format_number(arm.eval_loss, 4),
+        difference,
+    ]  # fmt: skip
+
+
+def _label(arm: Arm) -> str:
+    return f"{arm.name}, {arm.pad_token}"
+
+
+def _values(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    return [
+        {"arm": _label(arm), "seconds": arm.train_seconds, "difference": arm.loss_difference,
+         "low": arm.interval and arm.interval[0], "high": arm.interval and arm.interval[1]}
+        for arm in arms
+    ]  # fmt: skip
+
+
+def _time_chart(arms: Sequence[Arm]) -> Chart:
+    import altair as alt
+
+    from curate.page import Chart, ChartTable, format_number, series_colour
+    from curate.page.chart import build_spec, unchecked
+
+    with unchecked():
+        chart = (
+            alt.Chart(alt.InlineData(values=_values(arms)))
+            .mark_bar(color=series_colour(0), size=14)
+            .encode(
+                x=alt.X("seconds:Q", title="seconds of training steps and evaluations"),
+                y=alt.Y("arm:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
+            )
+        )
+        spec = build_spec(chart, 30 * len(arms))
+    slowest, fastest = (pick(arms, key=lambda arm: arm.train_seconds) for pick in (max, min))
+    return Chart(
+        "padding-time", "Seconds",
+        f"Fastest is {_label(fastest)} with {fastest.train_seconds:.0f} s, slowest {_label(slowest)} with "
+        f"{slowest.train_seconds:.0f} s.",
+        spec,
+        ChartTable(["Arm", "Seconds"], [[_label(arm), format_number(arm.train_seconds, 1)] for arm in arms]),
+    )  # fmt: skip
+
+
+def _loss_chart(arms: Sequence[Arm]) -> Chart:
+    import altair as alt
+
+    from curate.page import Chart, ChartTable, series_colour
+    from curate.page.chart import build_spec, unchecked
+
+    compared = [arm for arm in arms if arm.interval is not None]
+    with unchecked():
+        base = alt.Chart(alt.InlineData(values=_values(compared))).encode(
+            y=alt.Y("arm:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
+        )
+        range_ = base.mark_rule(color=series_colour(0), strokeWidth=2).encode(
+            x=alt.X("low:Q", title="eval loss minus that of packed rows, nats a token", axis=alt.Axis(tickCount=6)),
+            x2="high:Q",
+        )
+        points = base.mark_circle(color=series_colour(0), size=60, opacity=1).encode(x="difference:Q")
+        zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=series_colour(9)).encode(x="zero:Q")
+        spec = build_spec(zero + range_ + points, 30 * len(compared))
+    return Chart(
+        "padding-loss", "Eval loss beside packed rows",
+        " ".join(sentence for sentence in answers(arms) if sentence.startswith("Outcome")),
+        spec,
+        ChartTable(["Arm", "Difference, 95%"], [[_label(arm), _cells(arm)[-1]] for arm in compared]),
+    )  # fmt: skip

@@ -1,0 +1,187 @@
+"""`finetune padding-study`: does padding change time or outcome? The same rows and seed, batched in different ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import UserError
+
+if TYPE_CHECKING:
+    from curate.selection.record import Selection
+    from finetune.config import RunConfig
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of batching, trained: `loss_difference` is eval loss minus that of the packed arm, per token, with a 95%
+    interval from resampling held-out rows in pairs (None for the packed arm itself)."""
+
+    name: str
+    pad_token: str
+    steps: int
+    tokens: int
+    padding_share: float
+    train_seconds: float
+    tokens_per_second: float
+    eval_loss: float
+    loss_difference: float | None
+    interval: tuple[float, float] | None
+
+
+def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
+    """What the study's results depend on."""
+    from curate.artifact import digest_json
+
+    return digest_json([config.model_dump(), selection.digest, rows])
+
+
+def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[str] = ()) -> list[Arm]:
+    """Train every arm on the first `rows` selected rows, one epoch, and compare. Arms already trained are reused.
+
+    The runs lie in `$ROWPICK_HOME/padding-study/DIGEST`, apart from those that a report would pick up.
+
+    Padded batches hold as many rows as make the packed batches' tokens on average, so that steps are equal work. The
+    second pad token is one of the vocabulary that no row uses: a token added to the vocabulary would widen the softmax,
+    which is a change of the model, not of the padding.
+    """
+    from curate.artifact import home
+    from curate.tokens.tokenizers import load_tokenizer
+    from finetune.batches.dataset import build_plan, encode_rows
+    from finetune.recipe import train
+
+    out = home() / "padding-study" / study_digest(config, selection, rows)[:8]
+    if not selection.holdout:
+        raise UserError("The selection has no held-out rows to compare on.", "Select again with --holdout 200.")
+    made = selection.manifest.config
+    tokenizer = load_tokenizer(config.model, made["tokenizer"])
+    part = replace(selection, selected=selection.selected[:rows])
+    examples = encode_rows(tokenizer, part, part.selected)
+    base = config.model_copy(
+        update={"max_steps": None, "num_train_epochs": 1, "packing": "best-fit", "pad_token": None}
+    )
+    per_bin = len(examples) / len(build_plan(examples, base).bins)
+    width = max(1, round(config.per_device_train_batch_size * per_bin))
+    padded = {"packing": "none", "per_device_train_batch_size": width}
+    ways: dict[str, dict[str, Any]] = {
+        "packed": {},
+        "right padding": padded,
+        "length-grouped": padded | {"group_by_length": True},
+    }
+    measured = []
+    for way, change in ways.items():
+        for pad in pad_tokens(tokenizer, [e.input_ids for e in examples]):
+            arm = base.model_copy(update={**change, "pad_token": pad})
+            folder = out / f"{way.replace(' ', '-')}-{tokenizer.convert_tokens_to_ids(pad)}"
+            measured.append((way, pad, train(arm, part, folder, False, "off", command)))
+    return compare_arms(measured, tokenizer, part)
+
+
+def pad_tokens(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+    """The unknown token (else the end token), and the last token of the vocabulary that no row holds."""
+    used = {token for row in rows for token in row} | set(tokenizer.all_special_ids)
+    first = tokenizer.unk_token or tokenizer.eos_token
+    unused = next((i for i in range(len(tokenizer) - 1, -1, -1) if i not in used), None)
+    return [first] if unused is None else [first, tokenizer.convert_ids_to_tokens(unused)]
+
+
+def compare_arms(measured: Sequence[tuple[str, str, Any]], tokenizer: Any, selection: Selection) -> list[Arm]:
+    """Eval loss of every arm on the whole holdout, and its difference from the first arm's."""
+    import numpy as np
+
+    from finetune.batches.dataset import encode_rows
+    from finetune.batches.token_loss import row_losses
+    from finetune.model import load_adapter, load_base_model
+
+    config = measured[0][2].config
+    held_out = encode_rows(tokenizer, selection, selection.holdout[: config.report_eval_rows])
+    rng = np.random.default_rng(config.seed)
+    picks = rng.integers(0, len(held_out), size=(RESAMPLES, len(held_out)))
+    arms: list[Arm] = []
+    first: Any = None
+    for way, pad, run in measured:
+        losses = row_losses(load_adapter(load_base_model(run.config), run.adapter_dir), held_out, 0)
+        nll, tokens = np.array([loss.nll for loss in losses]), np.array([loss.tokens for loss in losses])
+        first = nll if first is None else first
+        difference = nll - first
+        spread = difference[picks].sum(axis=1) / tokens[picks].sum(axis=1)
+        history = [line for line in run.history if line["padding_share"] is not None]
+        seconds = run.manifest.seconds["train"]
+        rates = [line["tokens_per_second"] for line in run.timings if line["tokens_per_second"]]
+        arms.append(
+            Arm(
+                name=way,
+                pad_token=pad,
+                steps=run.history[-1]["step"],
+                tokens=run.history[-1]["tokens_seen"],
+                padding_share=_padding(history),
+                train_seconds=round(seconds, 3),
+                tokens_per_second=float(np.median(rates)),
+                eval_loss=float(nll.sum() / tokens.sum()),
+                loss_difference=float(difference.sum() / tokens.sum()) if arms else None,
+                interval=(float(np.quantile(spread, 0.025)), float(np.quantile(spread, 0.975))) if arms else None,
+            )
+        )
+    return arms
+
+
+def _padding(history: Sequence[dict[str, Any]]) -> float:
+    """Share of padding over the run: each line's share weighted by its places."""
+    before, real, places = 0, 0.0, 0.0
+    for line in history:
+        tokens = line["tokens_seen"] - before
+        before = line["tokens_seen"]
+        real += tokens
+        places += tokens / (1 - line["padding_share"])
+    return 1 - real / places if places else 0.0
+
+
+def as_dict(arms: Sequence[Arm]) -> dict[str, Any]:
+    """For JSON."""
+    return {"arms": [asdict(arm) for arm in arms]}
+
+
+def answers(arms: Sequence[Arm]) -> list[str]:
+    """What the figures say about time, outcome and pad token, each sentence with the numbers it comes from."""
+    packed = arms[0]
+    sentences = []
+    for arm in (arm for arm in arms if arm.pad_token == packed.pad_token and arm is not packed):
+        ratio = arm.train_seconds / packed.train_seconds
+        pace = f"{ratio:.2f} times as long as" if ratio >= 1 else f"1/{1 / ratio:.2f} as long as"
+        sentences.append(
+            f"Time: {arm.name}, with {arm.padding_share:.1%} padding, took {arm.train_seconds:.0f} s, {pace} packed "
+            f"({packed.train_seconds:.0f} s, {packed.padding_share:.1%} padding)."
+        )
+    for arm in (arm for arm in arms if arm.pad_token == packed.pad_token):
+        if arm.interval is None or arm.loss_difference is None:
+            continue
+        low, high = arm.interval
+        shown = f"{arm.loss_difference:+.4f} nats a token [{low:+.4f}, {high:+.4f}]"
+        if arm.steps != packed.steps:  # an epoch in fewer, fuller batches is fewer updates, which alone moves the loss
+            shown += f", after {arm.steps} updates to packed's {packed.steps}"
+        sentences.append(
+            f"Outcome: the eval loss of {arm.name} differs from packed by {shown}."
+            if low > 0 or high < 0
+            else f"Outcome: no difference shown between {arm.name} and packed, {shown}; "
+            f"a difference below {(high - low) / 2:.4f} could not have been seen."
+        )
+    pairs = [
+        (a, b) for a, b in zip(arms[::2], arms[1::2], strict=False) if a.name == b.name and a.pad_token != b.pad_token
+    ]
+    other = [a.name for a, b in pairs if a.eval_loss != b.eval_loss]
+    if pairs and not other:
+        sentences.append(
+            f"Pad token: {pairs[0][0].pad_token} or {pairs[0][1].pad_token} made no difference: "
+            "the eval losses are equal to the last bit in every way of batching."
+        )
+    elif pairs:
+        sentences.append(f"Pad token: it changed the eval loss of {', '.join(other)}.")
+    if pairs:
+        spread = max(abs(a.train_seconds / b.train_seconds - 1) for a, b in pairs)
+        sentences.append(
+            f"How far to trust the times: the same work, timed with either pad token, differs by up to {spread:.0%}."
+        )
+    return sentences

@@ -1,0 +1,1 @@
+"""The run artifact: its record, its history, its checkpoints, its card."""

@@ -1,0 +1,50 @@
+"""The run's README: a model card with the selection it came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curate.selection.record import Selection
+    from finetune.config import RunConfig
+
+
+def loading_lines(folder: str, config: RunConfig) -> list[str]:
+    """Three lines of Python that load the adapter on its base model and try it."""
+    return [
+        "from finetune.model import load_run",
+        f'model, tokenizer = load_run("{folder}")',
+        'print(tokenizer.decode(model.generate(**tokenizer("Write a Python function that reverses a string.\\n", '
+        'return_tensors="pt").to(model.device), max_new_tokens=128)[0], skip_special_tokens=True))',
+    ]
+
+
+def render_card(name: str, config: RunConfig, selection: Selection, results: dict[str, Any]) -> str:
+    """Markdown with the hub's front matter; every number was computed by the run."""
+    import yaml
+
+    made = selection.manifest.config
+    front = {"library_name": "peft", "base_model": config.model, "tags": ["rowpick", "lora", "qlora"]}
+    best = (
+        f"step {results['best_step']}, eval loss {results['best_eval_loss']:.4f}"
+        if results["best_step"]
+        else "the last step"
+    )
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+            "",
+            f"# {name}",
+            "",
+            f"A LoRA adapter (r = {config.r}, alpha = {config.lora_alpha}) for `{config.model}`, trained on "
+            f"{len(selection.selected)} rows that `{made['strategy']}` picked from `{made['source']}` "
+            f"(selection `{selection.path.name}`, digest {selection.digest[:8]}).",
+            "",
+            f"It is the adapter of {best}; {results['steps']} steps, {results['tokens_seen']} tokens.",
+            "",
+            "```python",
+            *loading_lines(f"path/to/{name}", config),
+            "```",
+            "",
+        ]
+    )

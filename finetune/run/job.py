@@ -1,0 +1,88 @@
+"""What a run works on, gathered before anything heavy is loaded: rows encoded, batches planned, files in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import digest_json
+from curate.console import say
+from curate.errors import UserError
+from curate.selection.record import Selection
+from finetune.batches.dataset import Plan, build_plan, encode_rows
+from finetune.parallel.processes import ALONE, Processes
+from finetune.run.history import History, Meter
+from finetune.run.interrupt import Interrupt
+from finetune.run.record import CHECKPOINTS, run_digest
+from finetune.tracking.wandb_tracker import Mode, Tracker
+
+if TYPE_CHECKING:
+    from curate.tokens.tokenizers import EncodedExample
+    from finetune.config import RunConfig
+
+
+@dataclass
+class Job:
+    """What training needs beside the trainer: the plan, what to evaluate on, and where it is all written."""
+
+    config: RunConfig
+    selection: Selection
+    folder: Path
+    tokenizer: Any
+    pad_token_id: int
+    plan: Plan
+    eval_examples: list[EncodedExample]
+    history: History
+    processes: Processes = ALONE
+    meter: Meter = field(default_factory=Meter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    kernels: str | None = None  # why the kernels are not used; None where they are
+    interrupt: Interrupt = field(default_factory=Interrupt)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints and of the best adapter so far."""
+        return self.folder / CHECKPOINTS
+
+
+def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
+    """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
+    from curate.tokens.tokenizers import load_tokenizer, tokenizer_digest
+
+    made = selection.manifest.config
+    tokenizer = load_tokenizer(config.model, made["tokenizer"])
+    if tokenizer_digest(tokenizer) != made["tokenizer_digest"]:
+        raise UserError(
+            f"The selection was counted with the tokenizer of {made['tokenizer'] or made['model']}, "
+            f"which is not that of {config.model}.",
+            f"Select again with --model {config.model}.",
+        )
+    if config.packing == "joined":
+        say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
+    plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
+    held_out = selection.holdout[: config.eval_rows]
+    examples = encode_rows(tokenizer, selection, held_out)
+    history = History(folder, processes.first)
+    return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, history, processes)
+
+
+def pad_token(tokenizer: Any, config: RunConfig) -> int:
+    """The id that fills up batches. It never carries loss, so it matters only where a config names one."""
+    if config.pad_token is not None:
+        found = tokenizer.convert_tokens_to_ids(config.pad_token)
+        if found is None or (found == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
+            raise UserError(
+                f'pad_token "{config.pad_token}" is not in the vocabulary.', "Name a token of the tokenizer."
+            )
+        return int(found)
+    return int(
+        next(i for i in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id) if i is not None)
+    )
+
+
+def open_tracker(job: Job, mode: Mode) -> Tracker:
+    """The wandb run of this folder: a resumed run goes on in the same one."""
+    recorded = {**job.config.model_dump(), "selection_digest": job.selection.digest, "gpus": job.processes.size}
+    identity = digest_json([run_digest(job.config, job.selection), str(job.folder.resolve())])[:16]
+    return Tracker(mode, job.folder.name, identity, job.folder, recorded)

@@ -1,0 +1,218 @@
+"""The run artifact: what a training leaves on disk, written and read back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.artifact import (
+    MANIFEST,
+    digest_file,
+    digest_json,
+    find_artifact,
+    finished,
+    home,
+    read_jsonl,
+    read_manifest,
+    record_file,
+    write_manifest,
+    write_text,
+)
+from curate.errors import UserError
+from curate.selection.record import Selection, read_selection
+
+if TYPE_CHECKING:
+    from curate.artifact.manifest_schema import Manifest
+    from finetune.config import RunConfig
+
+KIND = "finetune.run"
+SCHEMA = f"{KIND}/1"
+CONFIG = "config.yaml"
+ADAPTER = "adapter"
+CHECKPOINTS = "checkpoints"
+README = "README.md"
+SELECTION_KEY = "selection"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read back. `history` has the lines of history.jsonl, `timings` those of timings.jsonl."""
+
+    path: Path
+    manifest: Manifest
+    config: RunConfig
+    history: list[dict[str, Any]]
+    timings: list[dict[str, Any]]
+
+    @property
+    def adapter_dir(self) -> Path:
+        """The adapter in PEFT's layout."""
+        return self.path / ADAPTER
+
+    def check_adapter(self) -> None:
+        """Raise where the adapter's files are not those that the training left: before a model is loaded for them."""
+        for output in self.manifest.outputs:
+            path = self.path / output.file
+            whole = not output.file.startswith(f"{ADAPTER}/") or (path.is_file() and digest_file(path) == output.sha256)
+            if not whole:
+                raise UserError(
+                    f"{path} is not the file its manifest describes.", "Remove the run's folder and train it again."
+                )
+
+    @property
+    def selection_path(self) -> Path:
+        """Where the selection stands: where it stood when the run was made or, both moved, beside the run's folder."""
+        recorded = Path(self.manifest.config[SELECTION_KEY])
+        moved = self.path.parent.parent / recorded.parent.name / recorded.name
+        return moved if moved.is_dir() and not recorded.is_dir() else recorded
+
+    def read_selection(self) -> Selection:
+        """The selection this run was trained on; one that is gone or has changed is an error."""
+        selection = read_selection(self.selection_path)
+        if selection.digest != self.manifest.config["selection_digest"]:
+            raise UserError(
+                f"{self.selection_path} is not the selection {self.path.name} was trained on.", "Make it again."
+            )
+        return selection
+
+
+def runs_dir() -> Path:
+    """Where runs live."""
+    return home() / "runs"
+
+
+def run_digest(config: RunConfig, selection: Selection) -> str:
+    """Digest of the config and of the selection by content: what a run's name and its reuse depend on."""
+    return digest_json([config.model_dump(), selection.digest])
+
+
+def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Path:
+    """`out`, or `runs/<selection's strategy and size>-<digest>` below the home of artifacts."""
+    if out is not None:
+        return out
+    made = selection.manifest.config
+    size = f"k{made['k']}" if made.get("token_budget") is None else f"t{made['token_budget']}"
+    return runs_dir() / f"{made['strategy']}-{size}-{run_digest(config, selection)[:8]}"
+
+
+def start_run(folder: Path, config: RunConfig, selection: Selection, resume: bool, gpus: int = 1) -> bool:
+    """Make the folder ready; True when it already holds this very run, finished.
+
+    `config.yaml` is written first: it says which run an unfinished folder holds. Another run there is an error.
+    """
+    import yaml
+
+    digest = run_digest(config, selection)
+    if (folder / MANIFEST).is_file():
+        if read_manifest(folder, KIND).config["run_digest"] == digest:
+            return True
+        raise UserError(f"{folder} holds another run.", "Name another --out, or remove that folder.")
+    written = folder / CONFIG
+    if written.is_file():
+        found = read_settings(folder)
+        if found["run_digest"] != digest and resume:
+            raise UserError(
+                f"{written} was changed after the run was started.", "Put it back, or start a run with those settings."
+            )
+        if found["run_digest"] != digest:
+            raise UserError(f"{folder} holds another, unfinished run.", "Name another --out, or remove that folder.")
+        if not resume:
+            raise UserError(
+                f"{folder} holds this run, unfinished.", f"Go on with: finetune run --resume {folder} (or remove it)."
+            )
+        return False
+    if folder.is_dir() and any(not path.name.endswith(".part") for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty.", "Name an empty or new folder.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file.", "Name a folder.")
+    settings = {
+        "run_digest": digest,
+        SELECTION_KEY: str(selection.path.resolve()),
+        "selection_digest": selection.digest,
+        "gpus": gpus,
+        "config": config.model_dump(),
+    }
+    write_text(written, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    return False
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The content of a run's `config.yaml`."""
+    from finetune.config import read_yaml
+
+    settings = read_yaml(folder / CONFIG)
+    if not {"run_digest", SELECTION_KEY, "config"} <= set(settings):
+        raise UserError(f"{folder / CONFIG} is not the config of a run.", "Start the run again.")
+    return settings
+
+
+def finish_run(
+    folder: Path,
+    config: RunConfig,
+    selection: Selection,
+    command: Sequence[str],
+    results: dict[str, Any],
+    counts: dict[str, int],
+    seconds: dict[str, float],
+    device: str,
+) -> None:
+    """Write the model card and, last, the manifest."""
+    from finetune.run.card import render_card
+    from finetune.run.history import HISTORY
+
+    write_text(folder / README, render_card(folder.name, config, selection, results))
+    adapter_files = sorted(p.relative_to(folder).as_posix() for p in (folder / ADAPTER).iterdir() if p.is_file())
+    write_manifest(
+        folder,
+        schema=SCHEMA,
+        command=command,
+        config={
+            **config.model_dump(),
+            **results,
+            "run_digest": run_digest(config, selection),
+            SELECTION_KEY: str(selection.path.resolve()),
+            "selection_digest": selection.digest,
+            "holdout_digest": selection.holdout_digest,
+            "tokenizer_digest": selection.manifest.config["tokenizer_digest"],
+            "prompt_template_text": selection.template.text,
+        },
+        seed=config.seed,
+        inputs=[record for record in selection.manifest.outputs if record.file.endswith(".jsonl")],
+        outputs=[record_file(folder, name) for name in (CONFIG, HISTORY, README, *adapter_files)],
+        counts=counts,
+        seconds=seconds,
+        device=device,
+    )
+
+
+def read_run(given: str | Path | None = None) -> Run:
+    """The finished run at a path, of a name, or the newest one for None."""
+    from finetune.config import RunConfig, validated
+    from finetune.run.history import HISTORY, TIMINGS
+
+    folder = find_artifact(given, runs_dir(), KIND)
+    if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
+    manifest = read_manifest(folder, KIND)
+    config = validated({k: v for k, v in manifest.config.items() if k in RunConfig.model_fields})
+    if not (folder / ADAPTER / "adapter_config.json").is_file():
+        raise UserError(f"{folder} has no adapter.", "Remove the folder and train it again.")
+    return Run(folder, manifest, config, read_jsonl(folder / HISTORY), read_jsonl(folder / TIMINGS))
+
+
+def readable_runs() -> Iterator[Run]:
+    """The finished runs here, newest first; one that somebody damaged is passed over."""
+    for folder in reversed(finished(runs_dir(), KIND)):
+        with contextlib.suppress(UserError):
+            yield read_run(folder)
+
+
+def find_unfinished(given: str) -> Path:
+    """The folder of a run that was started: a path, or a name below the home of runs."""
+    for folder in (Path(given), runs_dir() / given):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise UserError(f"There is no run {given} that was started.", f"Look in {runs_dir()}.")

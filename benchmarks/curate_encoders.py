@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from curate.defaults import EMBED_CHOICES, MINILM, STATIC, TFIDF
 from curate.pool.rows import Row
 from curate.sources import load_rows
-from curate.vectors.embedding import EMBED_CHOICES, text_to_embed, unit_rows
-from curate.vectors.encoders import MINILM, STATIC, TFIDF, load_encoder
+from curate.vectors.embedding import text_to_embed, unit_rows
+from curate.vectors.encoders import load_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,8 @@ def pick(strategy: str, vectors: NDArray[np.float32], k: int) -> NDArray[np.int6
     """k rows that a strategy picks by these vectors alone."""
     import numpy as np
 
-    from curate.strategies import STRATEGIES, Candidates
+    from curate.strategies.table import STRATEGIES
+    from curate.strategies.types import Candidates
     from curate.vectors.clustering import build_clusters, default_n_clusters
 
     n = len(vectors)

@@ -67,7 +67,7 @@ def make_vectors(path: Path, n_rows: int, block: int = 50_000) -> None:
 
 
 def as_candidates(vectors: Any, clustered: bool) -> Any:
-    from curate.strategies import Candidates
+    from curate.strategies.types import Candidates
     from curate.vectors.clustering import build_clusters, default_n_clusters
 
     n = len(vectors)
@@ -79,8 +79,8 @@ def as_candidates(vectors: Any, clustered: bool) -> Any:
 
 
 def pick(candidates: Any, strategy: str, near_duplicate: float, **options: Any) -> Any:
-    from curate.strategies import STRATEGIES
     from curate.strategies.budget import pick_rows
+    from curate.strategies.table import STRATEGIES
 
     bound = STRATEGIES[strategy].bind(options)
     return pick_rows(bound, candidates, min(K, len(candidates)), np.random.default_rng([0, 2]), near_duplicate)
@@ -166,9 +166,9 @@ def beside_exact(name: str, vectors: Any) -> None:
 
 def real_vectors(data: Path, files: tuple[str, ...]) -> Any:
     """Static vectors of the instructions of some files' rows, each text once, in row_id order."""
+    from curate.defaults import STATIC
     from curate.sources import load_rows
     from curate.vectors.embedding import embed_rows
-    from curate.vectors.encoders import STATIC
 
     rows = {row.row_id: row for file in files for row in load_rows(str(data / file)).rows}
     return embed_rows([rows[row_id] for row_id in sorted(rows)], STATIC)[0]

@@ -23,7 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluate_suite.generation.record import DecodingSettings, GenerationTask, generate
+from evaluate_suite.generation.engines import generate
+from evaluate_suite.generation.record import DecodingSettings, GenerationTask
 
 LLAMA2_7B = {
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
@@ -60,7 +61,8 @@ def load(args: argparse.Namespace) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-    from curate.tokens.tokenizers import SMOLLM2, load_tokenizer, smollm2_folder
+    from curate.defaults import SMOLLM2
+    from curate.tokens.tokenizers import load_tokenizer, smollm2_folder
 
     tokenizer: Any = IdTokenizer()
     if args.random_llama2_7b:

@@ -289,7 +289,7 @@ def add_in_float32(model: Any) -> None:
 def _weight(layer: Any) -> Any:
     import torch
 
-    from finetune.model import dequantize_into
+    from finetune.kernels.dequantize import dequantize_into
 
     weight = layer.weight.new_empty(layer.out_features, layer.in_features, dtype=torch.bfloat16)
     dequantize_into(layer, weight)

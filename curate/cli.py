@@ -11,7 +11,7 @@ import typer
 
 from curate.config import SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.scores.scoring import DEFAULT_SCORE_MAX_TOKENS
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
 
 app = typer.Typer(
     add_completion=False,
@@ -65,7 +65,7 @@ def select(
     """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
     from curate.cleaning import parse_checks
     from curate.pipeline import select as run_select
-    from curate.strategies import STRATEGIES, parse_options
+    from curate.strategies.table import STRATEGIES, parse_options
 
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
@@ -125,7 +125,7 @@ def compare(
     from curate.cleaning import parse_checks
     from curate.comparison.recipe import compare as run_compare
     from curate.comparison.recipe import comparison_table, parse_strategies
-    from curate.strategies import parse_options
+    from curate.strategies.table import parse_options
 
     options = parse_options(parse_strategies(strategies), strategy_option or [])
     pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
@@ -159,7 +159,7 @@ def score(
 @app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")
 def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the strategies: what each does, what it needs, its options and its source."""
-    from curate.strategies import STRATEGIES
+    from curate.strategies.table import STRATEGIES
 
     if as_json:
         listed = {

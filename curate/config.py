@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from curate.cleaning import CHECKS, DEFAULT_CHECKS
+from curate.defaults import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_DATASET,
+    DEFAULT_EMBED,
+    DEFAULT_ENCODER,
+    DEFAULT_MODEL,
+    DEFAULT_SCORE_MODEL,
+    DEFAULT_STRATEGY,
+    EMBED_CHOICES,
+    TFIDF,
+)
 from curate.errors import UsageError, did_you_mean
-from curate.scores.scoring import DEFAULT_SCORE_MODEL
-from curate.vectors.embedding import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, EMBED_CHOICES
-from curate.vectors.encoders import DEFAULT_ENCODER, TFIDF
-
-DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
-DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"
-DEFAULT_STRATEGY = "kmeans"
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class SelectConfig:
 
     def check(self) -> None:
         """Raise a `UsageError` for a value that is wrong whatever the pool holds."""
-        from curate.strategies import STRATEGIES
+        from curate.strategies.table import STRATEGIES
 
         if self.strategy not in STRATEGIES:
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
@@ -78,7 +82,7 @@ class SelectConfig:
 
     def check_needs(self) -> None:
         """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
-        from curate.strategies import STRATEGIES
+        from curate.strategies.table import STRATEGIES
 
         needs = STRATEGIES[self.strategy].needs
         if "target" in needs and self.target is None:

@@ -3,65 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curate.config import SelectConfig, inputs_exist
 from curate.errors import UserError
 from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
-from curate.pool.rows import Row
+from curate.pool.work import Work
 from curate.selection.record import KIND, Selection, read_selection
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from curate.artifact.manifest_schema import FileRecord
     from curate.cleaning import Finding
-    from curate.decontamination import BenchmarkTask
-    from curate.sources import LoadedPool
-    from curate.strategies import Candidates, Picks
-    from curate.tokens.prompt import PromptTemplate
-
-
-@dataclass
-class Work:
-    """What the steps hand on: the pool, each row's fate, and the arrays about it, indexed by row_index."""
-
-    config: SelectConfig
-    pool: LoadedPool
-    fates: Fates
-    tokenizer_digest: str
-    template: PromptTemplate
-    token_counts: NDArray[np.int32]
-    notes: list[str] = field(default_factory=list)
-    benchmarks: list[BenchmarkTask] = field(default_factory=list)
-    inputs: list[FileRecord] = field(default_factory=list)  # the pool's files, the benchmarks', the target's
-    seconds: dict[str, float] = field(default_factory=dict)
-    embedded: list[int] = field(default_factory=list)  # row indices, in row_id order
-    embeddings: Any = None  # (len(embedded), d)
-    encoder_digest: str = ""
-    held_out: list[int] = field(default_factory=list)
-    candidates: list[int] = field(default_factory=list)  # row indices, in row_id order
-    clusters: Any = None  # labels of `embedded`
-    centres: Any = None
-    target_rows: list[Row] = field(default_factory=list)  # those of --target, in row_id order
-    picked: list[int] = field(default_factory=list)  # row indices, in pick order
-    coverage: dict[str, float | None] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> list[Row]:
-        return self.pool.rows
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add the seconds of a block to the manifest's `seconds`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+    from curate.strategies.types import Candidates, Picks
 
 
 def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
@@ -209,7 +167,7 @@ def read_scores(work: Work, config: SelectConfig, rows: Sequence[int]) -> dict[s
     """Scores of some rows, in order, where the strategy needs them. They are first asked for before anything is
     embedded, so that missing ones are an error at once."""
     from curate.scores.scoring import load_scores, score_command
-    from curate.strategies import STRATEGIES
+    from curate.strategies.table import STRATEGIES
 
     if "scores" not in STRATEGIES[config.strategy].needs:
         return {}
@@ -219,7 +177,7 @@ def read_scores(work: Work, config: SelectConfig, rows: Sequence[int]) -> dict[s
 
 def read_target(work: Work, config: SelectConfig) -> NDArray[np.float32] | None:
     """Vectors of the target rows (t x d), where the strategy needs them."""
-    from curate.strategies import STRATEGIES
+    from curate.strategies.table import STRATEGIES
     from curate.vectors.embedding import embed_rows
 
     if "target" not in STRATEGIES[config.strategy].needs:
@@ -284,7 +242,7 @@ def build_candidates(work: Work) -> Candidates:
     """The arrays a strategy chooses from, in row_id order."""
     import numpy as np
 
-    from curate.strategies import Candidates
+    from curate.strategies.types import Candidates
 
     position = {row: place for place, row in enumerate(work.embedded)}
     places = [position[i] for i in work.candidates]
@@ -332,8 +290,8 @@ def choose(config: SelectConfig, candidates: Candidates) -> Picks:
 
     import numpy as np
 
-    from curate.strategies import STRATEGIES
     from curate.strategies.budget import pick_rows, pick_tokens
+    from curate.strategies.table import STRATEGIES
 
     strategy = STRATEGIES[config.strategy]
     bound_select = strategy.bind(config.strategy_options)

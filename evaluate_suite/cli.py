@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from evaluate_suite.study.recipe import DRAWS, SEEDS
+from evaluate_suite.defaults import DRAWS, SEEDS
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
@@ -79,8 +79,9 @@ def report(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
-    from evaluate_suite.reporting.recipe import GATES, ReportRequest, check_gates
+    from evaluate_suite.reporting.recipe import GATES, check_gates
     from evaluate_suite.reporting.recipe import report as make_report
+    from evaluate_suite.reporting.work import ReportRequest
 
     if watch is not None:
         from evaluate_suite.live.page import serve

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curate.errors import UsageError, UserError, did_you_mean
@@ -97,7 +98,6 @@ def preset_for(model: str) -> str | None:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a `UserError` with its place."""
-    import yaml
 
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -121,7 +121,6 @@ def load_config(
 
     `model` is the selection's model: it is taken where none of the three names one.
     """
-    import yaml
 
     settings: dict[str, Any] = {} if model is None else {"model": model}
     if preset is not None:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from curate.console import quiet
+from curate.defaults import SMOLLM2
 from curate.errors import UserError
+from curate.errors.hub import explain_hub_error, require_on_hub
 from curate.tokens.embedded_model import smollm2_as_safetensors
-from curate.tokens.tokenizers import SMOLLM2
+from curate.tokens.tokenizers import load_tokenizer
+from finetune.config import RunConfig
+from finetune.kernels.attention import register
+from finetune.parallel.processes import this_process
+from finetune.run.record import read_run
 
-if TYPE_CHECKING:
-    import torch
-
-    from finetune.config import RunConfig
+with quiet():  # bitsandbytes greets on import
+    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.optim import PagedAdamW8bit
 
 
 def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
     """ "cuda" or "cpu"; a GPU that is asked for and absent is an error."""
-    import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError(
@@ -33,7 +42,6 @@ def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
 
 def resolve_dtype(wanted: str, device: str) -> str:
     """Name of the dtype to compute in: on a GPU bfloat16 where the card has it, else float16; on a CPU float32."""
-    import torch
 
     if wanted != "auto":
         return wanted
@@ -44,9 +52,6 @@ def resolve_dtype(wanted: str, device: str) -> str:
 
 def own_device(device: str) -> str:
     """`device`, with this process's number where several share the GPUs: accelerate wants it said for 4-bit models."""
-    import torch
-
-    from finetune.parallel.processes import this_process
 
     several = device == "cuda" and this_process().size > 1
     return f"cuda:{torch.cuda.current_device()}" if several else device
@@ -57,19 +62,10 @@ def load_base_model(config: RunConfig) -> Any:
 
     Hub id, local folder (safetensors) or smollm2-135m. Remote code is never run.
     """
-    import torch
-
-    from curate.console import quiet
-
-    with quiet():
-        import bitsandbytes  # noqa: F401  (it greets on import)
-        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config.dtype, device))
     if config.attn_implementation == "varlen":
-        from finetune.kernels.attention import register
-
         register()
     arguments: dict[str, Any] = {
         "dtype": dtype,
@@ -92,8 +88,6 @@ def load_base_model(config: RunConfig) -> Any:
 
 
 def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any:
-    from curate.console import quiet
-    from curate.errors.hub import explain_hub_error, require_on_hub
 
     if not Path(source).exists():
         require_on_hub(source, "model")
@@ -114,28 +108,10 @@ def _keep_4bit_trainable_on_cpu(model: Any) -> None:
     It does so at the first forward pass in eval mode, for good; the product of repacked weights has no gradient, so a
     run that evaluates before it trains would train on wrong gradients without a word.
     """
-    from bitsandbytes.nn import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
-
-
-def dequantize_into(module: Any, out: torch.Tensor) -> None:
-    """Write the weight of a linear layer, 4-bit or not, into `out` (out features x in features)."""
-    from finetune.kernels.ops import can_fuse
-
-    state = getattr(module.weight, "quant_state", None)
-    if state is None:
-        out.copy_(module.weight.data)
-    elif module.weight.is_cuda and can_fuse():
-        from finetune.kernels.fused import dequantize
-
-        dequantize(module.weight.data, state, out)
-    else:
-        from bitsandbytes.functional import dequantize_4bit
-
-        out.copy_(dequantize_4bit(module.weight.data, state))
 
 
 def attach_adapter(model: Any, config: RunConfig) -> Any:
@@ -143,8 +119,6 @@ def attach_adapter(model: Any, config: RunConfig) -> Any:
 
     Deterministic in `config.seed`. Target modules that match nothing are an error.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(config.seed)
     for parameter in model.parameters():
@@ -177,8 +151,6 @@ def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: An
     Its states are quantised in blocks of 256, so where every parameter is a multiple of that the numbers are those of
     one state a parameter. bitsandbytes waits for the GPU after each parameter: hundreds of times a step, or once.
     """
-    import torch
-    from bitsandbytes.optim import PagedAdamW8bit
 
     own = list(parameters)
 
@@ -217,7 +189,6 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def load_adapter(model: Any, folder: Path) -> Any:
     """`model` with the saved adapter, frozen, in eval mode. An adapter of another base model is refused."""
-    from peft import PeftConfig, PeftModel
 
     try:
         saved = PeftConfig.from_pretrained(str(folder))
@@ -238,8 +209,6 @@ def adapter_off(model: Any) -> Any:
 
 def load_run(folder: str | Path) -> tuple[Any, Any]:
     """(model with the run's adapter, tokenizer) of a finished run, ready to generate."""
-    from curate.tokens.tokenizers import load_tokenizer
-    from finetune.run.record import read_run
 
     run = read_run(folder)
     run.check_adapter()

@@ -7,12 +7,14 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from curate.console import say
 from curate.errors import UserError
-from curate.selection.record import Selection
-from finetune.parallel.processes import ALONE, Processes, batch_shape, launch, require_gpus
+from curate.selection.record import Selection, read_selection
+from finetune.config import RunConfig
+from finetune.parallel.launch import launch
+from finetune.parallel.processes import ALONE, Processes, batch_shape, require_gpus
 from finetune.run.checkpoints import best_adapter, complete_checkpoint, latest_checkpoint, read_meter_state, step_of
 from finetune.run.history import History, peak_memory_gib
 from finetune.run.job import Job, open_tracker, prepare
@@ -20,9 +22,6 @@ from finetune.run.progress import Live
 from finetune.run.record import ADAPTER, Run, finish_run, read_run, run_folder, start_run
 from finetune.tracking.wandb_tracker import Mode, Tracker, resolve_mode
 from finetune.trainer import build_trainer
-
-if TYPE_CHECKING:
-    from finetune.config import RunConfig
 
 
 def train(
@@ -45,10 +44,25 @@ def train(
     if start_run(folder, config, selection, resume, gpus):
         return read_run(folder)
     if gpus > 1:
-        launch(gpus, config, selection.path, folder, resume, wandb_mode, command)
+        work = (config.model_dump(), str(selection.path), str(folder), resume, wandb_mode, list(command))
+        launch(train_worker, gpus, folder.name, work)
     else:
         train_in(config, selection, folder, resume, wandb_mode, command)
     return read_run(folder)
+
+
+def train_worker(
+    config: dict[str, Any],
+    selection: str,
+    folder: str,
+    resume: bool,
+    wandb_mode: str | None,
+    command: list[str],
+    processes: Processes,
+) -> None:
+    """Train in one of several processes, from plain data: what the launcher calls."""
+    whole = RunConfig.model_validate(config)
+    train_in(whole, read_selection(selection), Path(folder), resume, wandb_mode, command, processes)
 
 
 def train_in(

@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
+import torch
+from safetensors import SafetensorError
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import align_special_tokens
+from trl import SFTConfig, SFTTrainer
 
 from curate.console import quiet
 from curate.errors import UserError
+from finetune.batches.packing import build_packed_batch
+from finetune.batches.token_loss import token_nll
+from finetune.config import RunConfig
+from finetune.kernels import accelerate_model
+from finetune.model import (
+    attach_adapter,
+    build_flat_optimizer,
+    load_base_model,
+    resolve_device,
+    resolve_dtype,
+    save_adapter,
+)
 from finetune.parallel.processes import batch_shape, own_bins
 from finetune.run.job import Job
-
-if TYPE_CHECKING:
-    from finetune.config import RunConfig
 
 
 def build_trainer(job: Job) -> Any:
     """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
-    import datasets
-    import torch
-    from safetensors import SafetensorError
-    from trl import SFTTrainer
-
-    from finetune.batches.packing import build_packed_batch
-    from finetune.batches.token_loss import token_nll
-    from finetune.kernels import accelerate_model
-    from finetune.model import (
-        attach_adapter,
-        build_flat_optimizer,
-        load_base_model,
-        resolve_device,
-        resolve_dtype,
-        save_adapter,
-    )
 
     config = job.config
     if config.deterministic:
@@ -122,8 +123,6 @@ def build_trainer(job: Job) -> Any:
         # TRL rounds the adapter of a 4-bit model to bfloat16; float32 adapters are trained here, so that is undone.
         if parameter.requires_grad:
             parameter.data = before[name]
-    from transformers.trainer_callback import PrinterCallback
-    from transformers.trainer_utils import align_special_tokens
 
     with quiet():  # the trainer would do it itself, and say so
         align_special_tokens(trainer.model, job.tokenizer)
@@ -133,7 +132,6 @@ def build_trainer(job: Job) -> Any:
 
 def repeat_to_the_bit() -> None:
     """Have torch take only algorithms that give the same bits every time; on a GPU that costs speed."""
-    import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -141,9 +139,6 @@ def repeat_to_the_bit() -> None:
 
 def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     """SFTConfig with everything that matters set here: TRL's own defaults cut rows and cast adapters."""
-    import warnings
-
-    from trl import SFTConfig
 
     config = job.config
     checkpointing = config.gradient_checkpointing
@@ -196,7 +191,6 @@ def wants_checkpointing(config: RunConfig, shape: Any) -> bool:
 
     34 bytes a token, layer and hidden unit: Korthikanti et al., 2022, table 2, one device, fused attention.
     """
-    import torch
 
     tokens = config.per_device_train_batch_size * config.max_length
     activations = 34 * tokens * shape.hidden_size * shape.num_hidden_layers + 8 * tokens * shape.vocab_size

@@ -10,7 +10,7 @@ import pytest
 
 from curate.artifact import SCHEMAS, read_manifest
 from curate.cli import main as curate
-from curate.comparison.recipe import read_comparison
+from curate.comparison.record import read_comparison
 from curate.page import write_index
 from curate.selection.record import read_selection
 from evaluate_suite.reporting.recipe import check_gates

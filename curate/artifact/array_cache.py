@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.artifact import atomic_file, cache_dir, file_lock
+from curate.console import say
 
 
 def cached_array(
@@ -17,8 +20,6 @@ def cached_array(
     A file that was cut short, or whose array does not `fits`, is computed again, and said. Two processes that want the
     same array compute it once: the second waits for the first.
     """
-    from curate.artifact import atomic_file, cache_dir, file_lock
-    from curate.console import say
 
     path = cache_dir(folder) / f"{key}.npy"
     with file_lock(path.with_suffix(".lock")):
@@ -27,7 +28,6 @@ def cached_array(
             return found
         if path.exists():
             say(f"The cached {what} {path} were damaged; computing them again.")
-        import numpy as np
 
         made = compute()
         with atomic_file(path) as file:
@@ -37,9 +37,6 @@ def cached_array(
 
 def stored_array(folder: str, key: str) -> NDArray[Any] | None:
     """The array as it is stored, or None where there is none or it cannot be read."""
-    import numpy as np
-
-    from curate.artifact import cache_dir
 
     try:
         return np.asarray(np.load(cache_dir(folder) / f"{key}.npy", allow_pickle=False))

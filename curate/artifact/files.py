@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -141,7 +142,6 @@ def parse_jsonl(data: bytes, source: str | Path) -> list[tuple[int, dict[str, An
 @contextmanager
 def file_lock(path: str | Path) -> Iterator[None]:
     """Hold an exclusive lock on `path` (created when absent), so that two processes can share a cache."""
-    import fcntl
 
     target = Path(path)
     with _write_errors(target):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import ValidationError
 
 from curate.artifact.digest import digest_file
 from curate.artifact.files import write_json
+from curate.artifact.manifest_schema import FileRecord, Manifest
 from curate.artifact.provenance import collect_provenance
 from curate.errors import UserError
-
-if TYPE_CHECKING:
-    from curate.artifact.manifest_schema import FileRecord, Manifest
 
 MANIFEST = "manifest.json"
 # kind -> (newest schema number, {older number: function that lifts a manifest to the next number})
@@ -41,7 +42,6 @@ def cache_dir(*parts: str) -> Path:
 
 def record_file(directory: str | Path, name: str, rows: int | None = None) -> FileRecord:
     """The manifest's record of `directory/name`: its name, digest and row count."""
-    from curate.artifact.manifest_schema import FileRecord
 
     return FileRecord(file=name, sha256=digest_file(Path(directory) / name), rows=rows)
 
@@ -60,7 +60,6 @@ def write_manifest(
     device: str = "cpu",
 ) -> Manifest:
     """Write `manifest.json`, which declares the artifact finished: call it last."""
-    from curate.artifact.manifest_schema import Manifest
 
     manifest = Manifest(
         schema=schema,
@@ -83,11 +82,6 @@ def read_manifest(directory: str | Path, kind: str) -> Manifest:
 
     Unfinished, unreadable, of another kind, or written by a newer version: a `UserError` that says which.
     """
-    import json
-
-    from pydantic import ValidationError
-
-    from curate.artifact.manifest_schema import Manifest
 
     path = Path(directory) / MANIFEST
     if not Path(directory).is_dir():

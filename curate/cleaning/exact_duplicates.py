@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from curate.artifact import digest_text
 from curate.cleaning import Finding
 from curate.pool.rows import Row
 
@@ -15,7 +16,6 @@ def normalise(text: str) -> str:
 
 def exact_key(row: Row) -> str:
     """What two rows that are exact duplicates share: a digest of instruction and output, white space folded."""
-    from curate.artifact import digest_text
 
     return digest_text(f"{normalise(row.instruction)}\0{normalise(row.output)}")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+from datasketch import MinHash
+from numpy.typing import NDArray
 
 from curate.cleaning import Finding
 from curate.pool.rows import Row
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 JACCARD = 0.8
 SHINGLE_TOKENS = 3
@@ -58,7 +57,6 @@ def _by_id(row: Row) -> tuple[str, int]:
 
 def shingles(text: str) -> NDArray[np.uint32]:
     """The distinct hashes of every three tokens in a row (words and signs, case folded), sorted."""
-    import numpy as np
 
     tokens = _TOKEN.findall(text.lower())[:_MAX_TOKENS]
     hashes = np.fromiter((zlib.crc32(t.encode("utf-8", "surrogatepass")) for t in tokens), np.uint32, len(tokens))
@@ -70,7 +68,6 @@ def shingles(text: str) -> NDArray[np.uint32]:
 
 def _band_keys(sets: Sequence[NDArray[np.uint32]]) -> list[list[int]]:
     """For every set one number per band of its MinHash signature."""
-    from datasketch import MinHash
 
     keys = []
     for signature in MinHash.generator((s.tolist() for s in sets), num_perm=BANDS * BAND_ROWS, hashfunc=int):
@@ -92,7 +89,6 @@ def _nearest(
 
 def jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
     """Shared members over all members of two sorted arrays of distinct values; two empty ones are equal."""
-    import numpy as np
 
     if not len(a) and not len(b):
         return 1.0

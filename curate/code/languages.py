@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import tree_sitter
+import yaml
 
 MAX_CHARS = 200_000  # longer texts are not parsed; a grammar's error recovery gets slow on hostile input
 _SCAN_CHARS = 20_000  # detection looks no further
@@ -29,7 +35,6 @@ class Language:
 @lru_cache(maxsize=1)
 def languages() -> dict[str, Language]:
     """All languages by name, in the order that decides ties; read from `languages.yaml`."""
-    import yaml
 
     table = yaml.safe_load((Path(__file__).parent / "languages.yaml").read_text(encoding="utf-8"))
     return {
@@ -141,9 +146,6 @@ def can_parse(language: str | None) -> bool:
 @lru_cache(maxsize=32)
 def tree_sitter_parser(language: str) -> Any:
     """A tree-sitter parser for one of `languages()` with a grammar; the grammars are installed, nothing is fetched."""
-    import importlib
-
-    import tree_sitter
 
     grammar = languages()[language].grammar
     if grammar is None:
@@ -178,8 +180,6 @@ def parses(code: str, language: str) -> tuple[bool, str | None]:
 
 def python_tree(code: str) -> Any:
     """The `ast.Module` of `code`, or one line of text that says why there is none."""
-    import ast
-    import warnings
 
     try:
         with warnings.catch_warnings():

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curate.comparison.recipe import CLOSE_COSINE, StrategyResult
+import altair as alt
+import numpy as np
+
+from curate.comparison.record import CLOSE_COSINE, StrategyResult
 from curate.config import SelectConfig
 from curate.page import Chart, ChartTable, format_number, format_share, render_document
 from curate.page.chart import build_spec, unchecked
 from curate.page.curation import short_label
 from curate.page.palette import light
-
-if TYPE_CHECKING:
-    from curate.pipeline import Work
-    from curate.strategies import Candidates
+from curate.pool.work import Work
+from curate.strategies.types import Candidates
+from curate.vectors.map_layout import lay_out
 
 SHOWN_POOL = 2000
 SHOWN_PICKS = 400  # of each strategy
@@ -61,9 +64,6 @@ def build_page_data(
 ) -> ComparisonPageData:
     """The page's data from finished work; `places` are each strategy's picks as positions among the candidates,
     `options` each strategy's options that were given."""
-    import shlex
-
-    import numpy as np
 
     n = len(candidates)
     sizes = np.bincount(candidates.labels, minlength=len(candidates.centres))
@@ -107,7 +107,6 @@ def _points(
     work: Work, candidates: Candidates, places: Mapping[str, Sequence[int]]
 ) -> list[tuple[float, float, int, str, tuple[str, ...]]]:
     """A sample: the first rows by row_id (a digest, so nothing to do with content), and of every strategy's picks."""
-    from curate.vectors.map_layout import lay_out
 
     shown = set(range(min(SHOWN_POOL, len(candidates))))
     picked_by: dict[int, list[str]] = {}
@@ -163,7 +162,6 @@ def _mix(title: str, done: Sequence[StrategyResult], field: str) -> tuple[str, l
 
 def _distance_chart(done: Sequence[StrategyResult]) -> Chart:
     """Mean distance of the pool to the nearest pick against the Vendi score: one named point a strategy."""
-    import altair as alt
 
     ordered = sorted(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
     values = [  # names go above and below in turn, so that neighbours can be told apart
@@ -202,7 +200,6 @@ def _distance_chart(done: Sequence[StrategyResult]) -> Chart:
 
 
 def _map_chart(data: ComparisonPageData, done: Sequence[StrategyResult]) -> Chart:
-    import altair as alt
 
     values = [
         {"x": x, "y": y, "cluster": cluster, "text": text, "by": ", ".join(by) or "no strategy"}

@@ -5,74 +5,39 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curate.artifact import digest_json, is_made, read_manifest, record_file, write_json, write_manifest, write_text
+import numpy as np
+
+from curate.artifact import digest_json, is_made, record_file, write_json, write_manifest, write_text
+from curate.comparison.page import build_page_data, render_comparison_page
+from curate.comparison.record import (
+    CLOSE_COSINE,
+    KIND,
+    PAGE,
+    RECORD,
+    SCHEMA,
+    Comparison,
+    StrategyResult,
+    read_comparison,
+)
+from curate.config import SelectConfig, inputs_exist
 from curate.errors import UsageError, UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from curate.config import SelectConfig
-    from curate.pipeline import Work
-    from curate.strategies import Candidates, Picks
-
-KIND = "curate.comparison"
-SCHEMA = f"{KIND}/1"
-PAGE = "index.html"
-RECORD = "comparison.json"
-CLOSE_COSINE = 0.9  # pairs of picks at least this near are counted, though they are no near-duplicates yet
-
-
-@dataclass(frozen=True)
-class StrategyResult:
-    """What one strategy picked, measured on the candidates. None, with its `reason`, where it could not pick.
-
-    Distances are 1 minus cosine, from every candidate to its nearest pick; `facility_location` is the sum of the
-    cosines (Cornuejols et al., 1977). Shares are of the picked rows, 0 to 1; `shared` is the share of the picks that
-    another strategy picked too. `lengths` are the 5th, 50th and 95th percentile of the picks' token counts.
-    """
-
-    strategy: str
-    rows: int = 0
-    tokens: int = 0
-    mean_distance: float | None = None
-    worst_distance: float | None = None
-    facility_location: float | None = None
-    vendi_score: float | None = None
-    clusters_with_a_pick: int | None = None
-    evenness: float | None = None
-    near_duplicate_pairs: int | None = None
-    close_pairs: int | None = None
-    lengths: tuple[int, int, int] | None = None
-    cluster_shares: tuple[float, ...] = ()
-    sources: dict[str, float] | None = None
-    languages: dict[str, float] | None = None
-    shared: dict[str, float] | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A finished comparison: its folder, its results in the order asked for, and the seconds each strategy took."""
-
-    path: Path
-    results: list[StrategyResult]
-    seconds: dict[str, float]
-    config: dict[str, Any]
-
-    def as_record(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            "path": str(self.path),
-            "headline": self.config["headline"],
-            "results": [asdict(r) | {"seconds": self.seconds.get(f"pick {r.strategy}")} for r in self.results],
-        }
+from curate.page import format_count, format_number, write_index
+from curate.pipeline import build_candidates, choose, complete, find_candidates, load
+from curate.pool.work import Work
+from curate.selection.language_mix import language_mix
+from curate.selection.write import config_digest
+from curate.strategies.table import STRATEGIES
+from curate.strategies.types import Candidates, Picks
+from curate.vectors.coverage import nearest_cosines
+from curate.vectors.diversity import close_pairs, evenness, vendi_score
 
 
 def parse_strategies(given: str) -> list[str]:
     """Names separated by commas, or "all"; an unknown or repeated one is a usage error."""
-    from curate.strategies import STRATEGIES
 
     names = list(STRATEGIES) if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
     for name in names:
@@ -91,10 +56,6 @@ def compare(
 ) -> Comparison:
     """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
     exists, reused."""
-    from curate.config import inputs_exist
-    from curate.pipeline import build_candidates, find_candidates, load
-    from curate.selection.write import config_digest
-    from curate.strategies import STRATEGIES
 
     configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
     for each in configs:
@@ -121,7 +82,6 @@ def compare(
 
 def _try(work: Work, config: SelectConfig, candidates: Candidates) -> Picks | str:
     """The picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
-    from curate.pipeline import choose, complete
 
     try:
         return choose(config, complete(work, config, candidates))
@@ -147,11 +107,6 @@ def measure_all(work: Work, candidates: Candidates, picked: dict[str, Picks | st
 
 def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared: dict[str, float]) -> StrategyResult:
     """Coverage, spread, lengths and mix of one strategy's picks."""
-    import numpy as np
-
-    from curate.selection.language_mix import language_mix
-    from curate.vectors.coverage import nearest_cosines
-    from curate.vectors.diversity import close_pairs, evenness, vendi_score
 
     vectors = candidates.embeddings[picks.indices]
     nearest = nearest_cosines(candidates.embeddings, picks.indices)
@@ -210,8 +165,6 @@ def _write(
     options: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Record, page, manifest, and the index that lists it."""
-    from curate.comparison.page import build_page_data, render_comparison_page
-    from curate.page import write_index
 
     folder.mkdir(parents=True, exist_ok=True)
     told, second = headline(results, len(candidates))
@@ -246,7 +199,6 @@ def _write(
 
 def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
     """The heads and rows of the table for a terminal: the strategies that picked."""
-    from curate.page import format_count, format_number
 
     heads = [
         "strategy", "rows", "tokens", "mean\ndistance", "worst\ndistance", "facility\nlocation", "Vendi\nscore",
@@ -270,18 +222,3 @@ def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return heads, rows
-
-
-def read_comparison(folder: Path) -> Comparison:
-    """A finished comparison, read back."""
-    import json
-
-    manifest = read_manifest(folder, KIND)
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    results = [_read_result(entry) for entry in record["results"]]
-    return Comparison(folder, results, manifest.seconds, manifest.config)
-
-
-def _read_result(entry: dict[str, Any]) -> StrategyResult:
-    whole: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-    return StrategyResult(**whole)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from curate.decontamination.streams import Streams, windows
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _TO_24_BITS = 40  # bits to shift a 64-bit hash by
 
@@ -27,7 +25,6 @@ class Index:
     """The windows of reference texts, to be looked up in rows. References shorter than a window are never found."""
 
     def __init__(self, references: Streams, n_references: int, length: int, *, renamed: bool) -> None:
-        import numpy as np
 
         self.length, self.renamed = length, renamed
         hashes, starts = windows(references, length, renamed=renamed)
@@ -42,7 +39,6 @@ class Index:
 
     def cover(self, rows: Streams, least: float) -> Covered:
         """Every pair of a row and a reference of which at least the share `least` is covered, by row."""
-        import numpy as np
 
         hashes, starts = windows(rows, self.length, renamed=self.renamed)
         if not len(hashes) or not len(self.hashes):

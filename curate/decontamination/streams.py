@@ -9,11 +9,9 @@ import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
 MAX_CHARS = 50_000  # of a row; what stands beyond is not looked at
 _TOKEN = re.compile(
@@ -60,7 +58,6 @@ class Streams:
 
     def only(self, rows: Collection[int]) -> Streams:
         """The streams of these rows, under their numbers."""
-        import numpy as np
 
         kept = np.isin(self.row, np.array(sorted(rows), dtype=np.int32))
         return Streams(self.values[kept], self.row[kept], self.name[kept])
@@ -72,7 +69,6 @@ def code_streams(texts: Sequence[str]) -> Streams:
     White space, comments, docstrings, brackets, commas and colons are left out, quotes are all alike, and what follows
     a dot is no name that could be renamed.
     """
-    import numpy as np
 
     streams = _build([list(map(_number, _TOKEN.findall(text[:MAX_CHARS]))) for text in texts])
     after_dot = np.zeros(len(streams.values), dtype=bool)
@@ -84,14 +80,12 @@ def code_streams(texts: Sequence[str]) -> Streams:
 
 def word_streams(texts: Sequence[str]) -> Streams:
     """The words and numbers of every text, case folded."""
-    import numpy as np
 
     streams = _build([list(map(_hash, _WORD.findall(text[:MAX_CHARS].lower()))) for text in texts])
     return Streams(streams.values, streams.row, np.zeros(len(streams.values), dtype=bool))
 
 
 def _build(numbers: list[list[int]]) -> Streams:
-    import numpy as np
 
     lengths = np.array([len(each) for each in numbers], dtype=np.int64)
     values = np.fromiter((n for each in numbers for n in each), np.uint64, int(lengths.sum()))
@@ -106,7 +100,6 @@ def windows(streams: Streams, length: int, *, renamed: bool) -> tuple[NDArray[np
     With `renamed`, a name counts only by how far back in the run the same name stands, so that consistent renaming
     changes no hash (the encoding of parameterized matching: Baker, 1993).
     """
-    import numpy as np
 
     n = len(streams.values) - length + 1
     if n <= 0:
@@ -128,7 +121,6 @@ def windows(streams: Streams, length: int, *, renamed: bool) -> tuple[NDArray[np
 
 def _distance_back(streams: Streams) -> NDArray[np.int64]:
     """How many tokens ago the same token stood last in its text; a huge number where it did not."""
-    import numpy as np
 
     key = streams.values ^ (streams.row.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F))
     order = np.argsort(key, kind="stable")

@@ -8,13 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curate.artifact import digest_file, read_jsonl
+from curate.artifact.manifest_schema import FileRecord
 from curate.code.languages import python_tree
 from curate.errors import UserError
-
-if TYPE_CHECKING:
-    from curate.artifact.manifest_schema import FileRecord
 
 _FORMATS = "HumanEval (task_id, prompt, canonical_solution, test) or MBPP (task_id, text or prompt, code, test_list)"
 _DOCTEST = re.compile(r"^[ \t]*>>>[^\n]*(?:\n[ \t]*(?!>>>)\S[^\n]*)?", re.MULTILINE)
@@ -36,8 +35,6 @@ def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[Fil
     HumanEval, HumanEval+, MBPP, sanitized MBPP and MBPP+ as JSONL or as a JSON list; anything else is an error that
     says which fields are missing.
     """
-    from curate.artifact import digest_file
-    from curate.artifact.manifest_schema import FileRecord
 
     tasks: list[BenchmarkTask] = []
     records: list[FileRecord] = []
@@ -51,7 +48,6 @@ def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[Fil
 
 
 def _records(path: Path) -> list[Any]:
-    from curate.artifact import read_jsonl
 
     try:
         text = path.read_text(encoding="utf-8")

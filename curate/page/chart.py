@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import altair
+import vl_convert
+from altair.utils.schemapi import debug_mode
+from markupsafe import Markup, escape
 
 from curate.page.palette import PALETTE, light
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 DRAWN_WIDTH = 720
 FONT_SIZE = 12
@@ -62,7 +65,6 @@ def unchecked() -> Iterator[None]:
 
     The tests check the specification of every kind of chart instead.
     """
-    from altair.utils.schemapi import debug_mode
 
     with debug_mode(False):
         yield
@@ -70,7 +72,6 @@ def unchecked() -> Iterator[None]:
 
 def build_spec(chart: Any, height: int) -> dict[str, Any]:
     """The specification of an Altair chart in our theme, filling its container's width."""
-    import altair
 
     themed = chart.properties(width="container", height=height).configure(**_theme())
     spec: dict[str, Any] = themed.to_dict(validate=False)
@@ -116,8 +117,6 @@ def _sized(spec: dict[str, Any]) -> dict[str, Any]:
 
 def render_chart(chart: Chart) -> Markup:
     """The still drawing: inline SVG, drawn by Vega at build, whose colours follow the page's theme."""
-    import vl_convert
-    from markupsafe import Markup, escape
 
     svg = vl_convert.vegalite_to_svg(_sized(chart.spec))
     view_box = svg[svg.index("viewBox=") :].split('"')[1]
@@ -158,9 +157,6 @@ def _dots(circles: re.Match[str]) -> str:
 
 def chart_png(chart: Chart, scale: float = 2.0, dark: bool = False) -> bytes:
     """The chart as a PNG on the page's own background, for documents outside HTML."""
-    import json
-
-    import vl_convert
 
     text = json.dumps(_sized(chart.spec)).replace('"transparent"', f'"{light("surface")}"')
     if dark:

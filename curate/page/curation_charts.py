@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import altair as alt
+
 from curate.page.chart import Chart, ChartTable, build_spec, unchecked
 from curate.page.curation import CurationView, short_label
 from curate.page.numbers import format_count, format_share
@@ -18,7 +20,6 @@ def curation_charts(view: CurationView, prefix: str) -> list[Chart]:
 
 
 def _map_chart(view: CurationView, prefix: str) -> Chart:
-    import altair as alt
 
     shown_picks = sum(point.picked for point in view.points)
     shown_pool = len(view.points) - shown_picks
@@ -91,7 +92,6 @@ def _map_chart(view: CurationView, prefix: str) -> Chart:
 
 
 def _length_chart(view: CurationView, prefix: str) -> Chart:
-    import altair as alt
 
     pool = max(1, sum(b.pool for b in view.lengths))
     picked = max(1, sum(b.picked for b in view.lengths))
@@ -134,7 +134,6 @@ def _length_chart(view: CurationView, prefix: str) -> Chart:
 
 
 def _reason_chart(view: CurationView, prefix: str) -> Chart:
-    import altair as alt
 
     values = [{"reason": reason.replace("_", " "), "rows": n} for reason, n in view.reasons]
     base = alt.Chart(alt.InlineData(values=values)).encode(

@@ -9,17 +9,17 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
 
 from curate.page.chart import Chart, render_chart
+from curate.page.curation import CurationView
 from curate.page.numbers import ABSENT, format_count, format_duration, format_number, format_share
 from curate.page.palette import PALETTE, palette_css
 from curate.page.source_text import highlight, visible_text
-
-if TYPE_CHECKING:
-    import jinja2
-
-    from curate.page.curation import CurationView
 
 HERE = Path(__file__).parent
 SCRIPT = "page.js"
@@ -34,7 +34,6 @@ def pack_text(text: str) -> str:
 
 def build_environment(folders: Sequence[Path]) -> jinja2.Environment:
     """A Jinja2 environment over our templates and `folders`: everything escaped, every undefined name an error."""
-    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*map(str, folders), str(HERE)]),
@@ -65,7 +64,6 @@ def coverage_rows(view: CurationView) -> list[tuple[str, str]]:
 @cache
 def _vega_code() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script (BSD-3-Clause), from the package vl-convert-python."""
-    import vl_convert
 
     code: str = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed;")
     return code
@@ -88,7 +86,6 @@ def render_document(
     Chart library and specifications are stored once, compressed, and unpacked when a chart comes into view. Only our
     own script and that library may run, named by digest; nothing may be fetched, unless `live_source` allows it.
     """
-    from markupsafe import Markup
 
     script = (HERE / SCRIPT).read_text(encoding="utf-8")
     vega = _vega_code() if charts else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from curate.artifact import finished, read_manifest, write_text
 from curate.page.document import render_document
 
 INDEX = "index.html"
@@ -17,7 +18,6 @@ REPORT_KINDS = {
 
 def write_index(parent: Path) -> None:
     """Write the page that lists every finished report directly below `parent`; unfinished folders are left out."""
-    from curate.artifact import finished, read_manifest, write_text
 
     found = [(kind, folder, read_manifest(folder, kind)) for kind in REPORT_KINDS for folder in finished(parent, kind)]
     found.sort(key=lambda item: (item[2].created_at, item[1].name), reverse=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from markupsafe import Markup, escape
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Keyword, Name, Number, String
+from pygments.util import ClassNotFound
 
 SHOWN_CHARS = 20_000  # a page shows this much of one text; the whole stands in the JSONL file beside it
 HIGHLIGHTED_LINE = 2_000  # longer lines stay plain: lexers may be slow on them and nobody reads them
@@ -89,7 +90,6 @@ def looks_like_code(text: str) -> bool:
 
 def highlight(segment: Segment) -> Markup:
     """The segment as HTML: code in spans of the classes k, s, c, n, f; prose escaped."""
-    from markupsafe import Markup, escape
 
     longest = max((len(line) for line in segment.text.split("\n")), default=0)
     if not segment.code or longest > HIGHLIGHTED_LINE:
@@ -101,9 +101,6 @@ def highlight(segment: Segment) -> Markup:
 
 
 def _tokens(segment: Segment) -> list[tuple[str, str]]:
-    from pygments.lexers import get_lexer_by_name
-    from pygments.token import Comment, Keyword, Name, Number, String
-    from pygments.util import ClassNotFound
 
     try:
         lexer = get_lexer_by_name(segment.language or "python", stripnl=False, ensurenl=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from curate.artifact import digest_text
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -21,6 +23,5 @@ def build_row(row_index: int, instruction: str, output: str, source: str) -> Row
 
     A zero byte stands between the two, so that moving text from one to the other changes the id.
     """
-    from curate.artifact import digest_text
 
     return Row(row_index, digest_text(f"{instruction}\0{output}")[:16], instruction, output, source)

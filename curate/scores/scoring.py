@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from transformers import AutoModelForCausalLM
+
+from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, file_lock, json_line
+from curate.console import progress, quiet
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
 from curate.errors import UserError
+from curate.errors.hub import explain_hub_error, require_on_hub
 from curate.pool.rows import Row
+from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.prompt import RAW
-from curate.tokens.tokenizers import SMOLLM2
+from curate.tokens.tokenizers import encode_examples, load_tokenizer, smollm2_folder
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-DEFAULT_SCORE_MODEL = SMOLLM2
-DEFAULT_SCORE_MAX_TOKENS = 2048
 _SAVED_TOGETHER = 64  # rows between two writes: what a killed run loses
 
 
@@ -38,15 +46,12 @@ class RowScore:
 def scores_path(model: str) -> Path:
     """Where the scores of this model, by its content, are kept. The prompt is the raw instruction, whatever prompt a
     model is trained with later."""
-    from curate.artifact import cache_dir, digest_json
 
     return cache_dir("scores") / f"{digest_json([model_identity(model), RAW.digest])[:32]}.jsonl"
 
 
 def model_identity(model: str) -> str:
     """Digest of a local model's files, or its hub id."""
-    from curate.artifact import digest_file, digest_folder
-    from curate.tokens.tokenizers import smollm2_folder
 
     if model == SMOLLM2:
         folder, gguf = smollm2_folder()
@@ -56,7 +61,6 @@ def model_identity(model: str) -> str:
 
 def read_scores(model: str) -> dict[str, RowScore]:
     """Scores by row_id, as far as there are any; a line cut short, or one that is no score, counts as not there."""
-    import json
 
     found: dict[str, RowScore] = {}
     path = scores_path(model)
@@ -76,7 +80,6 @@ def digest_scores(rows: Sequence[Row], model: str) -> str:
 
     A model that is not installed has scored nothing; that it is missing is said where its scores are asked for.
     """
-    from curate.artifact import digest_json
 
     try:
         scores = read_scores(model)
@@ -92,9 +95,6 @@ def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict
     perplexity = exp(nll given the prompt); ifd, the instruction-following difficulty, = that over the perplexity of
     the output alone (Li et al., 2023, arXiv 2308.12032). Rows never scored are an error that names the `command`.
     """
-    import shlex
-
-    import numpy as np
 
     scores = read_scores(model)
     missing = sum(row.row_id not in scores for row in rows)
@@ -114,8 +114,6 @@ def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_
     Saved every 64 rows: a run that was stopped goes on where it was. Rows of more than `max_tokens` tokens, or than
     the model can read, are recorded without a score, and scored by a later run that allows them.
     """
-    from curate.artifact import file_lock, json_line
-    from curate.console import progress
 
     wanted = {row.row_id: row for row in rows if row.output.strip()}
     path = scores_path(model)
@@ -152,11 +150,6 @@ def _mend_torn_end(path: Path) -> None:
 def _load_scorer(model: str, max_tokens: int) -> Callable[[Sequence[Row], Callable[[int], None]], list[RowScore]]:
     """Scores of some rows, in order. Each row is computed by itself and by one thread, so that neither the rows beside
     it nor the number of cores move its last digits."""
-    import os
-
-    import torch
-
-    from curate.tokens.tokenizers import encode_examples, load_tokenizer
 
     tokenizer = load_tokenizer(model)
     loaded = _load_model(model)
@@ -193,15 +186,12 @@ def _load_scorer(model: str, max_tokens: int) -> Callable[[Sequence[Row], Callab
 
 
 def _one_thread() -> None:
-    import torch
 
     torch.set_num_threads(1)
 
 
 def _mean_nll(model: Any, ids: Any, n_answer: int) -> float:
     """Mean negative log-likelihood of the last `n_answer` of `ids` (1-d), each given those before it."""
-    import torch
-    import torch.nn.functional as F
 
     with torch.inference_mode():
         logits = model(input_ids=ids[None], use_cache=False).logits[0, -n_answer - 1 : -1].float()
@@ -209,12 +199,6 @@ def _mean_nll(model: Any, ids: Any, n_answer: int) -> float:
 
 
 def _load_model(model: str) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from curate.console import quiet
-    from curate.errors.hub import explain_hub_error, require_on_hub
-    from curate.tokens.embedded_model import smollm2_as_safetensors
 
     source = str(smollm2_as_safetensors()) if model == SMOLLM2 else model
     if not Path(source).exists():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from curate.artifact import MANIFEST
 from curate.errors import UserError
-
-if TYPE_CHECKING:
-    from curate.selection.record import Selection
+from curate.errors.hub import hub_failure
+from curate.selection.record import Selection
 
 _MAY_WRITE = "Make a token that may write at {endpoint}/settings/tokens, then run `hf auth login`."
 
@@ -32,11 +35,6 @@ def push_selection(selection: Selection, repository: str, private: bool = True) 
     Others get it with `datasets.load_dataset(repository)`: splits train and test, as here. An existing repository gets
     one more commit. Without a token, without the right to write or without the hub: a `UserError`.
     """
-    from huggingface_hub import HfApi, constants, get_token
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from curate.artifact import MANIFEST
-    from curate.errors.hub import hub_failure
 
     step = _MAY_WRITE.format(endpoint=constants.ENDPOINT)
     if not get_token():

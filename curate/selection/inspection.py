@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow.parquet
+
+from curate.defaults import TFIDF
 from curate.errors import UserError
+from curate.page.curation import short_label
+from curate.pool.rows import Row
 from curate.selection.record import DECISIONS, Selection
-
-if TYPE_CHECKING:
-    from curate.pool.rows import Row
+from curate.sources import load_rows
+from curate.vectors.embedding import cached_vectors, text_to_embed, unit_rows
+from curate.vectors.encoders import load_encoder
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,6 @@ class RowStory:
 
 def read_decisions(selection: Selection) -> list[dict[str, Any]]:
     """The lines of `decisions.parquet`, in pool order."""
-    import pyarrow.parquet
 
     path = selection.path / DECISIONS
     try:
@@ -87,7 +92,6 @@ def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
 
 def _pool_row(selection: Selection, decision: dict[str, Any]) -> Row | None:
     """The row itself, read from the pool again; None where the pool is gone, or has another row in its place."""
-    from curate.sources import load_rows
 
     config = selection.manifest.config
     try:
@@ -102,9 +106,6 @@ def _nearest_pick(
     selection: Selection, decisions: list[dict[str, Any]], decision: dict[str, Any], row: Row | None
 ) -> tuple[str, float]:
     """The selected row most like this one, and the cosine; a `UserError` where that cannot be known."""
-    import numpy as np
-
-    from curate.vectors.embedding import cached_vectors
 
     picks = [s.row_id for s in selection.selected if s.row_id != decision["row_id"]]
     if not picks:
@@ -125,8 +126,6 @@ def _nearest_pick(
 
 def _embed_alone(config: dict[str, Any], decision: dict[str, Any], row: Row | None) -> Any:
     """The vector of a row that the selection did not embed."""
-    from curate.vectors.embedding import text_to_embed, unit_rows
-    from curate.vectors.encoders import TFIDF, load_encoder
 
     if config["encoder"] == TFIDF:
         raise UserError(f"It was not embedded ({decision['reason']}), and tfidf embeds whole pools only.", "")
@@ -141,7 +140,6 @@ def _embed_alone(config: dict[str, Any], decision: dict[str, Any], row: Row | No
 
 def row_lines(story: RowStory) -> str:
     """A row's story for a terminal: its fate and why, its size and place, and the pick most like it."""
-    from curate.page.curation import short_label
 
     d = story.decision
     fate = f"{d['fate'].replace('_', ' ')}: {d['reason']}" + (f", {d['detail']}" if d["detail"] else "")

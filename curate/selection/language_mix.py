@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from curate.code.languages import detect_language
+from curate.code.pieces import code_pieces, language_claimed
 from curate.pool.rows import Row
 
 NO_CODE, UNKNOWN = "no code", "other"
@@ -13,8 +15,6 @@ NO_CODE, UNKNOWN = "no code", "other"
 def row_language(row: Row) -> str:
     """The language of the longest piece of code in a row's output: its fence tag, else the one the instruction names,
     else the one its lines look most like. "no code" where there is none, "other" where it is none we know."""
-    from curate.code.languages import detect_language
-    from curate.code.pieces import code_pieces, language_claimed
 
     pieces = code_pieces(row.output)
     if not pieces:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +46,6 @@ def selection_headline(data: SelectionPageData) -> tuple[str, str]:
 
 def render_selection_page(data: SelectionPageData) -> str:
     """The page as one HTML document that needs no network. Same data, same bytes."""
-    import shlex
 
     view = build_curation(data.name, data.decisions, data.texts, data.coverage)
     charts = curation_charts(view, "selection")
@@ -66,6 +67,5 @@ def render_selection_page(data: SelectionPageData) -> str:
 
 
 def _config_text(value: Any) -> str:
-    import json
 
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from curate.artifact import digest_json, find_artifact, home, read_jsonl, read_manifest, write_jsonl
+from curate.artifact import digest_file, digest_json, find_artifact, home, read_jsonl, read_manifest, write_jsonl
+from curate.artifact.manifest_schema import Manifest
 from curate.errors import UserError
 from curate.tokens.prompt import PromptTemplate
-
-if TYPE_CHECKING:
-    from curate.artifact.manifest_schema import Manifest
 
 KIND = "curate.selection"
 SCHEMA = f"{KIND}/1"
@@ -88,7 +85,6 @@ def read_selection(given: str | Path | None = None) -> Selection:
 
     Its files must still have the digests that its manifest recorded.
     """
-    from curate.artifact import digest_file
 
     folder = find_artifact(given, selections_dir(), KIND)
     manifest = read_manifest(folder, KIND)

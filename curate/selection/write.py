@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
 
 from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
+from curate.pool.work import Work
+from curate.scores.scoring import digest_scores
+from curate.selection.card import render_card
+from curate.selection.page import SelectionPageData, render_selection_page
 from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
-
-if TYPE_CHECKING:
-    from curate.pipeline import Work
+from curate.strategies.table import STRATEGIES
+from curate.vectors.encoders import encoder_identity
+from curate.vectors.map_layout import lay_out
 
 REPORT = "report.html"
 README = "README.md"
@@ -25,9 +32,6 @@ def config_digest(work: Work) -> str:
 
     The order of the pool counts: `decisions.parquet` tells rows by their place in it, and `first` picks by it.
     """
-    from curate.scores.scoring import digest_scores
-    from curate.strategies import STRATEGIES
-    from curate.vectors.encoders import encoder_identity
 
     needs = STRATEGIES[work.config.strategy].needs
     scores = [digest_scores(work.rows, work.config.score_model)] if "scores" in needs else []
@@ -55,8 +59,6 @@ def selection_folder(work: Work, out: Path | None) -> Path:
 
 def write(work: Work, folder: Path, command: Sequence[str]) -> None:
     """Write every file of the artifact; the manifest, which declares it finished, comes last."""
-    from curate.selection.card import render_card
-    from curate.selection.page import SelectionPageData, render_selection_page
 
     started = time.perf_counter()
     selected, held_out = _selected_rows(work, work.picked), _selected_rows(work, work.held_out)
@@ -127,7 +129,6 @@ def _selected_rows(work: Work, indices: Sequence[int]) -> list[SelectedRow]:
 
 def decision_columns(work: Work) -> dict[str, list[Any]]:
     """The columns of `decisions.parquet`, one entry a pool row; cluster and map place are null where not embedded."""
-    from curate.vectors.map_layout import lay_out
 
     n = len(work.rows)
     cluster: list[int | None] = [None] * n
@@ -151,8 +152,6 @@ def decision_columns(work: Work) -> dict[str, list[Any]]:
 
 
 def _write_decisions(path: Path, columns: dict[str, list[Any]]) -> None:
-    import pyarrow
-    import pyarrow.parquet
 
     text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
     schema = pyarrow.schema(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -115,7 +116,6 @@ class RowReader:
 
 def recognise(names: tuple[str, ...], given: Mapping[str, str] | None, where: str) -> Mapping[str, str]:
     """The mapping from role to column for a record with these column names; `{}` means single-turn messages."""
-    import difflib
 
     have = f"Its columns: {', '.join(map(str, names)) or 'none'}."
     if given is not None:

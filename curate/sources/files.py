@@ -9,9 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
+
+from curate.artifact import digest_file
+from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError
-from curate.sources import LoadedPool, pool_digest
 from curate.sources.columns import RowReader
+from curate.sources.types import LoadedPool, pool_digest
 
 UTF8_BOM = b"\xef\xbb\xbf"
 Records = Iterator[tuple[str, Mapping[str, Any]]]
@@ -35,8 +40,6 @@ def load_files(path: Path, columns: Mapping[str, str] | None) -> LoadedPool:
 
     A file is read whole: a row may be megabytes long, a file should fit into memory.
     """
-    from curate.artifact import digest_file
-    from curate.artifact.manifest_schema import FileRecord
 
     path = _expanded(path)
     reader = RowReader(columns)
@@ -160,8 +163,6 @@ def _csv(file: Path) -> Records:
 
 
 def _parquet(file: Path) -> Records:
-    import pyarrow
-    import pyarrow.parquet
 
     number = 0
     try:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import datasets
+from huggingface_hub import HfApi, constants
+
+from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error
-from curate.sources import LoadedPool, pool_digest
 from curate.sources.columns import MESSAGES, RowReader, recognise
+from curate.sources.types import LoadedPool, pool_digest
 
 SPLIT = "train"
 
@@ -18,7 +22,6 @@ def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
 
     The rows are those of that commit, whatever happens to the branch meanwhile. No code of the dataset is run.
     """
-    from curate.artifact.manifest_schema import FileRecord
 
     repo_id, _, wanted = dataset.partition("@")
     try:
@@ -38,8 +41,6 @@ def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
 
 def _fetch(repo_id: str, wanted: str | None) -> tuple[Any, str, list[str]]:
     """All splits, the commit they are of, and notes; with HF_HUB_OFFLINE set, those of the copy fetched before."""
-    import datasets
-    from huggingface_hub import HfApi, constants
 
     if constants.is_offline_mode():
         builder = datasets.load_dataset_builder(repo_id, revision=wanted)

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.artifact import digest_text
+from curate.artifact.manifest_schema import FileRecord
+from curate.defaults import STDLIB
 from curate.errors import UserError
 from curate.pool.rows import Row, build_row
-from curate.sources import STDLIB, LoadedPool, pool_digest
+from curate.sources.types import LoadedPool, pool_digest
 
 # Not the library proper, or absent from some installations (tkinter) and versions (distutils), or a program (idlelib).
 SKIPPED = {
@@ -42,7 +44,6 @@ def load_stdlib() -> LoadedPool:
 
     About 4,500 rows; which ones depends on the Python version alone, and that is recorded as the revision.
     """
-    from curate.artifact.manifest_schema import FileRecord
 
     root = Path(sysconfig.get_paths()["stdlib"])
     rows: list[Row] = []

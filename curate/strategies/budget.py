@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from curate.errors import UserError
-from curate.strategies import Candidates, Picks
+from curate.strategies.types import Candidates, Picks, Select
 from curate.vectors.neighbours import ROUNDING, distinct, nearest, one_thread_a_product
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curate.strategies import Select
 
 BUDGET_TOLERANCE = 0.001
 _SPARE_SHARE = 0.1  # drawn beyond the estimate of what a token budget needs
@@ -23,7 +19,6 @@ class _Standing:
     """The picks that stand, and the candidates they bar: themselves and every row near one of them."""
 
     def __init__(self, candidates: Candidates, bound: float) -> None:
-        import numpy as np
 
         self.candidates, self.bound = candidates, bound
         self.indices: list[int] = []
@@ -34,7 +29,6 @@ class _Standing:
 
     def draw(self, select: Select, k: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[str]]:
         """Up to k further picks in order and their reasons, none near a standing one or an earlier one of them."""
-        import numpy as np
 
         state = replace(
             self.candidates,
@@ -49,7 +43,6 @@ class _Standing:
 
     def add(self, indices: NDArray[np.int64], reasons: list[str]) -> None:
         """Let these stand, and bar what is near them."""
-        import numpy as np
 
         self.indices += indices.tolist()
         self.reasons += reasons
@@ -58,7 +51,6 @@ class _Standing:
 
     def remove(self, place: int) -> None:
         """Take back the pick at `place`; what only it barred is open again."""
-        import numpy as np
 
         removed = self.indices.pop(place)
         self.reasons.pop(place)
@@ -68,7 +60,6 @@ class _Standing:
         self._bar_near(freed, np.array(self.indices, dtype=np.int64))
 
     def _bar_near(self, places: NDArray[np.int64], picks: NDArray[np.int64]) -> None:
-        import numpy as np
 
         vectors = self.candidates.embeddings
         pick, cosine = nearest(vectors[places], vectors[picks])
@@ -78,7 +69,6 @@ class _Standing:
             self.barred[places[i]] = True
 
     def picks(self) -> Picks:
-        import numpy as np
 
         return Picks(np.array(self.indices, dtype=np.int64), self.reasons, list(self.notes), self.near)
 
@@ -114,7 +104,6 @@ def pick_tokens(
     fitting row, again and again, and then by exchanging a pick for a row that fits better. A note says by how much the
     budget was missed when that is more than 0.1%.
     """
-    import numpy as np
 
     tokens = candidates.token_counts.astype(np.int64)
     standing = _Standing(candidates, near_duplicate)
@@ -138,7 +127,6 @@ def _take_in_order(
     standing: _Standing, select: Select, tokens: NDArray[np.int64], left: int, rng: np.random.Generator
 ) -> int:
     """Take what the strategy draws while it fits; the tokens left over, once a row had to be skipped, come back."""
-    import numpy as np
 
     while len(places := np.flatnonzero(~standing.barred)) and left > 0:
         estimate = int((1 + _SPARE_SHARE) * left / tokens[places].mean()) + 1
@@ -157,7 +145,6 @@ def _take_in_order(
 
 def _fill(standing: _Standing, tokens: NDArray[np.int64], left: int) -> int:
     """Add the longest row that fits, the first of equals, until none does; the tokens left over come back."""
-    import numpy as np
 
     while True:
         fitting = np.flatnonzero(~standing.barred & (tokens <= left))
@@ -170,7 +157,6 @@ def _fill(standing: _Standing, tokens: NDArray[np.int64], left: int) -> int:
 
 def _exchange(standing: _Standing, tokens: NDArray[np.int64], left: int, enough: float) -> int:
     """Exchange a pick for an open row that leaves fewer tokens over, the best exchange first, while one helps."""
-    import numpy as np
 
     while left > enough:
         places = np.flatnonzero(~standing.barred)

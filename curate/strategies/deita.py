@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
 from curate.strategies.ifd import describe_ifd, rank_by_ifd
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.neighbours import ROUNDING, distinct, nearest
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator, threshold: float) -> Picks:
@@ -20,7 +17,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, threshold: 
     instruction-following difficulty of `ifd`, which needs no judge, and the vectors are those of `--encoder`. They stop
     where the rows that differ run out; here the best of the others follow until k, and a note says how many.
     """
-    import numpy as np
 
     places = candidates.open()
     k = min(k, len(places))

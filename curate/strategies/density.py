@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
-from curate.strategies import Candidates, Picks
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.clustering import take_shares
 from curate.vectors.neighbours import each_block
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _SAMPLE = 1024  # rows of a cluster that its density is estimated from
 _BLOCK = 4096
@@ -26,7 +24,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     2006); at most 1,024 rows of a cluster to estimate from. The paper reduces dimensions by PCA first, for speed, which
     is not needed here.
     """
-    import numpy as np
 
     density = estimate_density(candidates, rng)
     key = np.log(np.maximum(rng.random(len(candidates)), 1e-300)) * density  # log of u^(1/weight), weight 1/density
@@ -39,7 +36,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
 def estimate_density(candidates: Candidates, rng: np.random.Generator) -> NDArray[np.float64]:
     """Mean Gaussian kernel, above 0 and at most 1, between every row and rows of its cluster: (n,), rounded to 1e-5."""
-    import numpy as np
 
     density = np.ones(len(candidates))
     by_cluster = np.argsort(candidates.labels, kind="stable")
@@ -58,7 +54,6 @@ def _kernel_means(
     vectors: NDArray[np.float32], sample: NDArray[np.float32], squared_bandwidth: float
 ) -> NDArray[np.float64]:
     """Mean over `sample` of exp(-(1 - cosine) / squared_bandwidth): (n,)."""
-    import numpy as np
 
     def mean(rows: slice) -> NDArray[np.float64]:
         cosine = np.minimum(vectors[rows] @ sample.T, 1)

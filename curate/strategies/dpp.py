@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
 from curate.errors import UserError
-from curate.strategies import Candidates, Picks
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.neighbours import ROUNDING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _REFRESHED = 256  # rows brought up to date together
 _LEAST_VARIANCE = 1e-8  # below this the determinant is zero as far as double precision can tell
@@ -27,7 +24,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
     Determinants only fall, so most rows' are never brought up to date (Hemmi et al., 2022, arXiv 2206.05947).
     Needs up to 8 bytes x n x k of memory.
     """
-    import numpy as np
 
     places = candidates.open()
     total = len(candidates.picked) + k
@@ -71,7 +67,6 @@ class _Process:
     """Incremental Cholesky factors of the kernel: each row's variance that the picks leave unexplained."""
 
     def __init__(self, vectors: NDArray[np.float32], places: NDArray[np.int64], total: int, bandwidth: float) -> None:
-        import numpy as np
 
         self.vectors, self.places, self.bandwidth = vectors, places, bandwidth
         self.factors = np.zeros((len(places), total))  # pages are only touched for rows that are brought up to date
@@ -84,14 +79,12 @@ class _Process:
 
     def kernel(self, vectors: NDArray[np.float32], picks: slice) -> NDArray[np.float64]:
         """(n, picks) similarities of `vectors` to some of the picks."""
-        import numpy as np
 
         cosine = np.round((vectors @ self.pick_vectors[picks].T).astype(np.float64), 6)
         return np.asarray(np.exp((np.minimum(cosine, 1) - 1) / self.bandwidth**2))
 
     def factor(self, vectors: NDArray[np.float32], known: NDArray[np.float64], seen: int) -> NDArray[np.float64]:
         """Factors of `vectors` for the picks from number `seen` on, given those before (n, seen)."""
-        import numpy as np
 
         new = slice(seen, self.n_picked)
         rest = self.kernel(vectors, new) - known @ self.triangle[new, :seen].T
@@ -99,14 +92,12 @@ class _Process:
 
     def pick(self, at: int) -> None:
         """Take the row at `at`, which is up to date."""
-        import numpy as np
 
         self._append(self.vectors[self.places[at]], self.factors[at, : self.n_picked], float(self.variance[at]))
         self.variance[at] = -np.inf
 
     def force(self, row: int) -> None:
         """Take a row that stands already, unless it adds nothing to those taken."""
-        import numpy as np
 
         vector = self.vectors[row : row + 1]
         factors = self.factor(vector, np.zeros((1, 0)), 0)[0]
@@ -115,7 +106,6 @@ class _Process:
             self._append(vector[0], factors, variance)
 
     def _append(self, vector: NDArray[np.float32], factors: NDArray[np.float64], variance: float) -> None:
-        import numpy as np
 
         t, root = self.n_picked, np.sqrt(variance)
         self.triangle[t, :t], self.triangle[t, t] = factors, root
@@ -125,7 +115,6 @@ class _Process:
 
     def refreshed_best(self) -> int:
         """The row with the largest variance, up to date; the first of equals."""
-        import numpy as np
 
         while True:
             best = int(np.argmax(self.variance))
@@ -141,7 +130,6 @@ class _Process:
                 self._refresh(top[behind == power])
 
     def _refresh(self, rows: NDArray[np.int64]) -> None:
-        import numpy as np
 
         since = int(self.seen[rows].min())
         new = self.factor(self.vectors[self.places[rows]], self.factors[rows, :since], since)

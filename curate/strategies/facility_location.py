@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
 from curate.strategies.greedy_coverage import Coverage, move_to_medoids
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator, evaluated: int, rounds: int) -> Picks:
@@ -20,7 +17,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, evaluated: 
     the k largest single gains left. Larger pools are valued on a random sample of `evaluated` rows while greedy runs;
     every row may be picked all the same, and the moves look at all. Method, and what lost: docs/strategies.md.
     """
-    import numpy as np
 
     coverage = Coverage(candidates, k, rng, evaluated)
     greedy, gains = coverage.pick(k)

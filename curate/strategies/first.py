@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """The k candidates that come first in the pool: the one strategy that depends on the pool's order."""
-    import numpy as np
 
     places = candidates.open()
     order = places[np.argsort(candidates.row_index[places], kind="stable")[:k]]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.strategies.types import Candidates
 from curate.vectors.neighbours import ROUNDING, each_block, nearest
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curate.strategies import Candidates
 
 _CELLS = 1 << 19  # similarities computed at a time by one thread, about
 _MOST_ENTRIES = 1 << 25  # similarities expected to be kept: 256 MiB
@@ -32,7 +29,6 @@ class Entries:
 
     def gains(self, covered: NDArray[np.float32]) -> NDArray[np.float64]:
         """What each candidate adds to rows covered so well (n,)."""
-        import numpy as np
 
         gained = np.maximum(self.cosine - covered[self.rows], 0)
         sums = np.concatenate([[0.0], np.cumsum(gained, dtype=np.float64)])
@@ -51,7 +47,6 @@ class Coverage:
     """
 
     def __init__(self, candidates: Candidates, k: int, rng: np.random.Generator, evaluated: int) -> None:
-        import numpy as np
 
         self.candidates = candidates
         self.vectors = candidates.embeddings
@@ -73,13 +68,11 @@ class Coverage:
 
     def _reach(self, picks: NDArray[np.int64]) -> NDArray[np.float32]:
         """Each evaluated row's cosine to the nearest of `picks`, at least 0 (m,)."""
-        import numpy as np
 
         return np.maximum(nearest(self.at_row, self.vectors[picks])[1], 0)
 
     def _reach_of_others(self, yardstick: NDArray[np.int64]) -> NDArray[np.float32]:
         """`_reach`, where a row is no yardstick for itself."""
-        import numpy as np
 
         reach = self._reach(yardstick)
         at = np.flatnonzero(np.isin(self.rows, yardstick))
@@ -92,7 +85,6 @@ class Coverage:
 
     def _entries(self) -> Entries:
         """Every cosine between an open candidate and an evaluated row that is above the row's floor."""
-        import numpy as np
 
         at_row = np.ascontiguousarray(self.at_row.T)
         n_rows = len(self.rows)
@@ -115,7 +107,6 @@ class Coverage:
 
     def pick(self, k: int) -> tuple[list[int], NDArray[np.float64]]:
         """k further picks and what each gained; rows near a pick are passed over while others remain."""
-        import numpy as np
 
         wanted = len(self.picked) + min(k, int((~self.closed).sum()))
         first = len(self.picked)
@@ -134,7 +125,6 @@ class Coverage:
 
     def _greedy(self, wanted: int, gains: list[float]) -> None:
         """Lazy greedy (Minoux, 1978): gains only fall, so only the candidate on top is looked at again."""
-        import numpy as np
 
         starts, rows, cosine, covered = self.entries.starts, self.entries.rows, self.entries.cosine, self.covered
         initial = self.entries.gains(covered)
@@ -162,14 +152,12 @@ class Coverage:
 
     def bound(self) -> float:
         """What no set of as many picks as stand can exceed, over the evaluated rows: g plus their largest gains."""
-        import numpy as np
 
         left = np.sort(self.entries.gains(self.covered))[::-1][: len(self.picked)]
         return float(self.covered.sum(dtype=np.float64)) + float(left.sum())
 
     def value(self, picks: list[int]) -> float:
         """f of the picks over the evaluated rows."""
-        import numpy as np
 
         return float(self._reach(np.array(picks, dtype=np.int64)).sum(dtype=np.float64))
 
@@ -182,7 +170,6 @@ def move_to_medoids(candidates: Candidates, order: list[int], rounds: int) -> tu
     (Voronoi iteration for k-medoids: Park and Jun, 2009). Picks that stood before stay; a move that would bring two
     picks near each other, or not raise f, is not made.
     """
-    import numpy as np
 
     vectors = candidates.embeddings
     stand = candidates.picked
@@ -209,7 +196,6 @@ def _medoids(
     vectors: NDArray[np.float32], picks: NDArray[np.int64], cell: NDArray[np.int64], movable: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """For every pick the movable row of its cell with the largest sum of cosines to the cell; the first of equals."""
-    import numpy as np
 
     by_cell = np.argsort(cell, kind="stable")
     used, starts = np.unique(cell[by_cell], return_index=True)
@@ -233,7 +219,6 @@ def _keep_apart(
     vectors: NDArray[np.float32], picks: NDArray[np.int64], moved: NDArray[np.int64], bound: float
 ) -> NDArray[np.int64]:
     """`moved`, without the moves that come near another pick, where it was or where it goes."""
-    import numpy as np
 
     changed = np.flatnonzero(moved != picks)
     kept = picks.copy()
@@ -255,7 +240,6 @@ class _NearPick:
     """Whether a row is near one of the picks, which are kept side by side."""
 
     def __init__(self, vectors: NDArray[np.float32], picked: list[int], wanted: int, bound: float) -> None:
-        import numpy as np
 
         self.vectors, self.bound, self.n = vectors, bound - ROUNDING, len(picked)
         self.picks = np.empty((wanted, vectors.shape[1]), dtype=np.float32)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
+from curate.strategies.types import Candidates
 from curate.vectors.neighbours import ROUNDING, nearest
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curate.strategies import Candidates
 
 _REFRESHED = 256  # rows brought up to date together
 
@@ -25,7 +21,6 @@ def pick_lazily(
     bound is on top are brought up to date, 256 in one matrix product (lazy evaluation: Minoux, 1978). Rows near a pick
     (`near_duplicate`) are left out while others remain.
     """
-    import numpy as np
 
     vectors, n = candidates.embeddings, len(candidates)
     picked = np.empty(len(candidates.picked) + k, dtype=np.int64)
@@ -68,7 +63,6 @@ def _refreshed_best(
     weight: float,
 ) -> int:
     """The row with the largest score, up to date; the first of equals."""
-    import numpy as np
 
     while True:
         best = int(np.argmax(score))

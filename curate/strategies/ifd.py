@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
-from curate.strategies import Candidates, Picks
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
@@ -25,7 +22,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
 def rank_by_ifd(ifd: NDArray[np.float64]) -> NDArray[np.int64]:
     """Place of every row (n,) when those below 1 come from the largest down, then those from 1 on upwards, then NaN."""
-    import numpy as np
 
     known = np.nan_to_num(ifd, nan=np.inf)
     order = np.lexsort((np.where(known < 1, -known, known), known >= 1))

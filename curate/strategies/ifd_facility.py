@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
 from curate.strategies.facility_location import select as cover
 from curate.strategies.ifd import describe_ifd, rank_by_ifd
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(
@@ -20,7 +17,6 @@ def select(
     The two steps of Superfiltering with diversity (Li et al., 2024, arXiv 2402.00530). The part grows where it holds
     fewer than k open rows.
     """
-    import numpy as np
 
     ifd = candidates.scores["ifd"]
     by_rank = np.argsort(rank_by_ifd(ifd))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
 from curate.strategies.greedy_nearest import pick_lazily
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
@@ -17,7 +14,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     The farthest row from its pick is then at most twice as far (in angle) as k picks can make it (Gonzalez, 1985);
     Sener and Savarese, 2018 (arXiv 1708.00489) use it as a coreset. It collects outliers by design.
     """
-    import numpy as np
 
     order, cosines = pick_lazily(candidates, k, np.zeros(len(candidates)), 1.0, rng)
     reasons = [

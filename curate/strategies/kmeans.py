@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.clustering import take_turns
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.clustering import cosine_to_centre, take_turns
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
@@ -17,7 +14,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     The prototypes of Sorscher et al., 2022 (arXiv 2206.14486), with equal shares. Nothing in it is random once the
     clusters stand.
     """
-    import numpy as np
 
     places = candidates.open()
     cosine = cosine_to_centre(candidates.embeddings, candidates.labels, candidates.centres)

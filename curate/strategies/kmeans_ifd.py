@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
 from curate.strategies.ifd import describe_ifd
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.clustering import take_shares
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
@@ -18,7 +15,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     Lv et al., 2025 (arXiv 2504.12687): k-means over instructions, then the first m% of every cluster. The paper ranks
     by difficulty alone, without a bound at 1, and so does this. Rows too long to be scored come last.
     """
-    import numpy as np
 
     ifd = candidates.scores["ifd"]
     places = candidates.open()

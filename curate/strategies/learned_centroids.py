@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
-from curate.strategies import Candidates, Picks
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.neighbours import nearest
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 TEMPERATURE = 0.07
 LEARNING_RATE = 1e-3
@@ -26,7 +23,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, steps: int)
     the text's.) Temperature 0.07, Adam with a learning rate of 0.001 and 300 steps are their code's defaults. Where the
     pool is larger, a step looks at 4,096 random rows, and keeps at most 2,048 random points apart.
     """
-    import numpy as np
 
     places = candidates.open()
     k = min(k, len(places))
@@ -48,7 +44,6 @@ def _gradient(
     vectors: NDArray[np.float32], points: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Gradient of the loss at `points` (m x d), on a random batch of rows."""
-    import numpy as np
 
     batch = vectors if len(vectors) <= _BATCH_ROWS else vectors[rng.permutation(len(vectors))[:_BATCH_ROWS]]
     owner = nearest(batch, points.astype(np.float32))[0]
@@ -68,7 +63,6 @@ def _gradient(
 
 def _take_nearest(candidates: Candidates, places: NDArray[np.int64], points: NDArray[np.float32]) -> Picks:
     """Each point takes the nearest row that no point before it took; those left with none look again."""
-    import numpy as np
 
     chosen = np.full(len(points), -1, dtype=np.int64)
     cosines = np.zeros(len(points), dtype=np.float32)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
@@ -16,7 +13,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     Stratified sampling with proportional allocation (Cochran, Sampling Techniques, 1977, chapter 5): the picks have
     the mean and the spread of the pool's lengths with far less noise than `random`. In random order.
     """
-    import numpy as np
 
     places = candidates.open()
     k = min(k, len(places))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
@@ -15,7 +12,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
     Zhao et al., 2024 (arXiv 2402.04833) take the longest responses in tokens; `--max-tokens` bounds them here.
     """
-    import numpy as np
 
     places = candidates.open()
     order = places[np.argsort(-candidates.output_chars[places], kind="stable")[:k]]

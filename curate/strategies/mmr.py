@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
 from curate.strategies.greedy_nearest import pick_lazily
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator, relevance: float) -> Picks:
@@ -17,7 +14,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, relevance: 
     Each pick maximises relevance * cosine to the mean - (1 - relevance) * cosine to the nearest pick so far. The first
     is the row nearest to the mean; ties go by row_id. Where the mean has no direction, every row is equally relevant.
     """
-    import numpy as np
 
     mean = candidates.embeddings.mean(axis=0, dtype=np.float64)
     length = float(np.linalg.norm(mean))

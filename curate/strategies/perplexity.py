@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
@@ -16,7 +13,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     The baseline of Li et al., 2024 (arXiv 2402.00530). Garbage is unlikely too: clean first. Rows too long to be
     scored come last.
     """
-    import numpy as np
 
     perplexity = candidates.scores["perplexity"]
     places = candidates.open()

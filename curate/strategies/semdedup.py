@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
-from curate.strategies import Candidates, Picks
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.clustering import cosine_to_centre
 from curate.vectors.neighbours import each_block
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _BLOCK = 1024
 
@@ -23,7 +20,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     farthest from the centre stays, as in the paper (its code can also keep the nearest, or a random one). Nothing is
     random once the clusters stand.
     """
-    import numpy as np
 
     to_centre = cosine_to_centre(candidates.embeddings, candidates.labels, candidates.centres)
     order = np.lexsort((to_centre, candidates.labels))
@@ -44,7 +40,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
 def _cosine_to_earlier(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Largest cosine of each row to one before it (n,), rounded to 1e-5; -2 for the first."""
-    import numpy as np
 
     def search(rows: slice) -> NDArray[np.float32]:
         cosine = vectors[rows] @ vectors[: rows.stop].T

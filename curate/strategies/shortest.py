@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     """The k rows with the shortest instruction in characters; ties in row_id order."""
-    import numpy as np
 
     places = candidates.open()
     order = places[np.argsort(candidates.prompt_chars[places], kind="stable")[:k]]

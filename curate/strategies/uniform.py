@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from curate.strategies import Candidates, Picks
-
-if TYPE_CHECKING:
-    import numpy as np
+from curate.strategies.types import Candidates, Picks
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:

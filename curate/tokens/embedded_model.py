@@ -6,16 +6,17 @@ import contextlib
 import io
 from pathlib import Path
 
-from curate.tokens.tokenizers import SMOLLM2, smollm2_folder
+import torch
+from transformers import AutoModelForCausalLM
+
+from curate.artifact import cache_dir, digest_file, file_lock
+from curate.console import quiet
+from curate.defaults import SMOLLM2
+from curate.tokens.tokenizers import smollm2_folder
 
 
 def smollm2_as_safetensors() -> Path:
     """The embedded GGUF, dequantised once into the cache: it loads ten times faster and can be quantised again."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from curate.artifact import cache_dir, digest_file, file_lock
-    from curate.console import quiet
 
     folder, gguf = smollm2_folder()
     target = cache_dir("models") / f"{SMOLLM2}-{digest_file(folder / gguf)[:16]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.artifact import digest_text
 from curate.errors import UserError
 
 SLOT = "{instruction}"
@@ -25,7 +26,6 @@ class PromptTemplate:
     @property
     def digest(self) -> str:
         """Digest of the text: two templates with equal text are the same template, whatever they are called."""
-        from curate.artifact import digest_text
 
         return digest_text(self.text)
 

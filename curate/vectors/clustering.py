@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
-    from curate.strategies import Candidates
+from curate.strategies.types import Candidates
 
 FULL_KMEANS_ROWS = 20_000  # above this, mini-batches
 _BLOCK = 16_384
@@ -28,12 +30,6 @@ def build_clusters(
     runs on one thread, because partial sums added in another order differ in their last bits and can move a row.
     Clusters are numbered by size, largest first; ties go by the first row. Empty clusters are dropped.
     """
-    import warnings
-
-    import numpy as np
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
     n_clusters = max(1, min(n_clusters, len(vectors)))
     seed = int(rng.integers(2**31))
@@ -54,7 +50,6 @@ def build_clusters(
 def _number_by_size(
     labels: NDArray[np.int32], centres: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    import numpy as np
 
     used, first, sizes = np.unique(labels, return_index=True, return_counts=True)
     order = np.lexsort((first, -sizes))
@@ -65,7 +60,6 @@ def _number_by_size(
 
 def assign(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int32]:
     """The nearest centre of every row (n,): largest cosine, rounded to 1e-5 so that ties go to the lower number."""
-    import numpy as np
 
     labels = np.empty(len(vectors), dtype=np.int32)
     for start in range(0, len(vectors), _BLOCK):
@@ -78,7 +72,6 @@ def cosine_to_centre(
     vectors: NDArray[np.float32], labels: NDArray[np.int32], centres: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Cosine of every row to the centre of its own cluster (n,), rounded to 1e-5."""
-    import numpy as np
 
     cosine = np.empty(len(vectors), dtype=np.float32)
     for start in range(0, len(vectors), _BLOCK):
@@ -89,7 +82,6 @@ def cosine_to_centre(
 
 def place_in_cluster(labels: NDArray[np.int32], n_clusters: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For rows in some order: how many rows of the same cluster come before each (n,), and the clusters' sizes (c,)."""
-    import numpy as np
 
     by_cluster = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=n_clusters)
@@ -105,7 +97,6 @@ def take_shares(candidates: Candidates, order: NDArray[np.int64], k: int) -> NDA
     A cluster's t-th row is due when its share of all picks reaches t - 1/2, so that shares are right at every k.
     Standing picks count.
     """
-    import numpy as np
 
     labels = candidates.labels
     sizes = np.bincount(labels, minlength=len(candidates.centres))
@@ -120,7 +111,6 @@ def take_turns(candidates: Candidates, order: NDArray[np.int64], k: int) -> tupl
 
     Turns that standing picks took count: a cluster that has given fewer goes first. In a turn larger clusters go first.
     """
-    import numpy as np
 
     labels, n_clusters = candidates.labels, len(candidates.centres)
     taken = np.bincount(labels[candidates.picked], minlength=n_clusters)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 _BLOCK = 2048
 
@@ -18,8 +16,6 @@ def vendi_score(vectors: NDArray[np.float32]) -> float:
     arXiv 2210.02410). K = X X' and X' X have the same eigenvalues but for zeros, so the smaller of the two is
     decomposed: with vectors of 384 numbers, 100,000 picks cost no more than 384.
     """
-    import numpy as np
-    from threadpoolctl import threadpool_limits
 
     rows = vectors.astype(np.float64)
     with threadpool_limits(1):
@@ -32,7 +28,6 @@ def vendi_score(vectors: NDArray[np.float32]) -> float:
 def evenness(labels: NDArray[np.int32], n_clusters: int) -> float | None:
     """Entropy of the shares of `n_clusters` clusters over its maximum (Pielou, 1966): 1 when all are equal, 0 when one
     holds everything; None for fewer than two clusters."""
-    import numpy as np
 
     if n_clusters < 2:
         return None
@@ -43,7 +38,6 @@ def evenness(labels: NDArray[np.int32], n_clusters: int) -> float | None:
 
 def close_pairs(vectors: NDArray[np.float32], bound: float) -> int:
     """Pairs of unit rows whose cosine, rounded to 1e-5, is at least `bound`."""
-    import numpy as np
 
     found = 0
     for start in range(0, len(vectors), _BLOCK):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.artifact import digest_json
+from curate.artifact.array_cache import cached_array, stored_array
+from curate.console import progress
+from curate.defaults import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, MINILM
 from curate.errors import UserError
+from curate.pool.rows import Row
 from curate.tokens.tokenizers import without_surrogates
-from curate.vectors.encoders import MINILM, load_encoder
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curate.pool.rows import Row
-
-DEFAULT_BATCH_SIZE = 32
-DEFAULT_EMBED = "instruction"
-EMBED_CHOICES = ("instruction", "output", "both")
+from curate.vectors.encoders import load_encoder
 
 
 def text_to_embed(row: Row, embed: str) -> str:
@@ -37,8 +34,6 @@ def embed_rows(
     Cached in `cache/embeddings` under the digest of encoder, batch size, what is embedded and the row ids. A cache
     file that was cut short is computed again, and said.
     """
-    from curate.artifact.array_cache import cached_array
-    from curate.console import progress
 
     loaded = load_encoder(encoder, batch_size)
 
@@ -55,21 +50,18 @@ def embed_rows(
 
 def cached_vectors(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> NDArray[np.float32] | None:
     """What `embed_rows` kept for rows with these ids, in this order, by that encoder; None where nothing was kept."""
-    from curate.artifact.array_cache import stored_array
 
     found = stored_array("embeddings", _cache_key(encoder_digest, embed, row_ids))
     return found if found is not None and len(found) == len(row_ids) else None
 
 
 def _cache_key(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> str:
-    from curate.artifact import digest_json
 
     return digest_json([encoder_digest, embed, list(row_ids)])[:32]
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """`vectors` scaled to length one; NaN, infinite and zero rows are an error, because they have no direction."""
-    import numpy as np
 
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))

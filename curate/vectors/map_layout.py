@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 _NEIGHBOURS = 4
 _TEMPERATURE = 0.05
@@ -20,7 +19,6 @@ def lay_out(embeddings: NDArray[np.float32], centres: NDArray[np.float32]) -> ND
     nearest centres' places, weighted by a softmax of its cosine to them. Distances on the map are a reading aid, not a
     measure. Rounded to 1e-3, so that last-bit differences of the arithmetic do not reach the file.
     """
-    import numpy as np
 
     places = _place_centres(centres)
     out = np.zeros((len(embeddings), 2), dtype=np.float64)
@@ -36,9 +34,6 @@ def lay_out(embeddings: NDArray[np.float32], centres: NDArray[np.float32]) -> ND
 
 
 def _place_centres(centres: NDArray[np.float32]) -> NDArray[np.float64]:
-    import numpy as np
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
 
     if len(centres) < 5:
         angles = 2 * np.pi * np.arange(len(centres)) / max(len(centres), 1)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 ROUNDING = 5e-6  # cosines are compared as if rounded to 1e-5: their last bits decide nothing
@@ -24,7 +25,6 @@ def one_thread_a_product() -> Iterator[None]:
     Sums split over threads differ in their last bits with the number of threads. Work is shared out by `each_block`
     instead, whose blocks do not depend on it.
     """
-    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
         yield
@@ -32,7 +32,6 @@ def one_thread_a_product() -> Iterator[None]:
 
 def each_block(n_rows: int, block: int, job: Callable[[slice], T]) -> Iterator[T]:
     """`job` of every slice of `block` rows, on all cores, results in order; a single slice runs in this thread."""
-    import os
 
     slices = [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
     if len(slices) <= 1:
@@ -47,7 +46,6 @@ def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[
 
     Both hold unit rows. Ties go to the lower place. Without others the places are -1 and the cosines -inf.
     """
-    import numpy as np
 
     def search(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         block = vectors[rows]
@@ -72,7 +70,6 @@ def distinct(vectors: NDArray[np.float32], bound: float, enough: int | None = No
 
     The search ends where at least `enough` are kept.
     """
-    import numpy as np
 
     kept = np.zeros(0, dtype=np.int64)
     for start in range(0, len(vectors), _BLOCK):

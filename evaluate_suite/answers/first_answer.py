@@ -7,7 +7,6 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from curate.code.fences import Block, find_blocks
 from curate.code.languages import (
@@ -17,9 +16,7 @@ from curate.code.languages import (
 )
 from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
 from evaluate_suite.answers.code_parts import ANSWER, TESTS, UNRELATED, Part, code_parts, parsed_prefix, python_parts
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
+from evaluate_suite.generation.record import Generation
 
 EMPTY, PROSE, FENCED, BARE, CONTINUATION = "empty", "prose", "fenced", "bare", "continuation"
 

@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from curate.errors import UsageError, UserError
-
-if TYPE_CHECKING:
-    from evaluate_suite.statistics.equivalents import RandomEquivalent
-    from evaluate_suite.statistics.levels import LevelledComparison
-    from evaluate_suite.statistics.pairs import Interval, PairedDifference
+from curate.page import format_number
+from evaluate_suite.reporting.measures import EVAL_LOSS, loss_measure
+from evaluate_suite.reporting.recipe import prepare, score_holdout
+from evaluate_suite.reporting.strategies import (
+    compare_groups,
+    equivalent_sentence,
+    group_runs,
+    random_equivalents,
+)
+from evaluate_suite.reporting.work import ReportRequest
+from evaluate_suite.statistics.equivalents import RandomEquivalent
+from evaluate_suite.statistics.levels import LevelledComparison, MeasuredRun, compare_strategies
+from evaluate_suite.statistics.pairs import (
+    Interval,
+    PairedDifference,
+    compare_runs,
+    mean_with_interval,
+    overall_winner,
+    ratio_with_interval,
+    share_with_interval,
+)
+from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
 LOSS, PASSED = "eval loss (nats per token)", "share passed"
 
@@ -36,7 +53,6 @@ class ComparedModels:
     @property
     def winner(self) -> str | None:
         """Who is shown to beat all others: a strategy where they are compared, else a model."""
-        from evaluate_suite.statistics.pairs import overall_winner
 
         return overall_winner(self.pairs if self.strategies is None else self.strategies.pairs)
 
@@ -83,8 +99,6 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedMo
     tasks is the unbiased pass@1, and the task is the unit of every interval and test. Where a strategy has several
     files, strategies are compared too, with the file as the unit.
     """
-    from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
-    from evaluate_suite.statistics.pairs import compare_runs, mean_with_interval, share_with_interval
 
     strategy_of = {path: name for name, files in strategies for path in files}
     read = {path: read_passed(Path(path)) for path in strategy_of}
@@ -123,7 +137,6 @@ def read_passed(path: Path) -> dict[str, list[float]]:
 
     What `evalsuite execute` left unscored (`passed` null, with a reason) is left out here too.
     """
-    from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
     found: dict[str, list[float]] = {}
     for number, row in read_numbered_rows(path):
@@ -143,15 +156,6 @@ def read_passed(path: Path) -> dict[str, list[float]]:
 
 def compare_run_losses(given: Sequence[str]) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
-    from evaluate_suite.reporting.measures import EVAL_LOSS, loss_measure
-    from evaluate_suite.reporting.recipe import ReportRequest, prepare, score_holdout
-    from evaluate_suite.reporting.strategies import (
-        compare_groups,
-        equivalent_sentence,
-        group_runs,
-        random_equivalents,
-    )
-    from evaluate_suite.statistics.pairs import compare_runs, ratio_with_interval
 
     work = prepare(ReportRequest(given))
     score_holdout(work)
@@ -185,7 +189,6 @@ def comparison_lines(compared: ComparedModels) -> list[str]:
 
 
 def _estimate_lines(estimates: Mapping[str, Interval]) -> list[str]:
-    from curate.page import format_number
 
     width = max(len(name) for name in estimates)
     lines = []
@@ -197,7 +200,6 @@ def _estimate_lines(estimates: Mapping[str, Interval]) -> list[str]:
 
 def _pair_line(pair: PairedDifference) -> str:
     """One pair in a line: effect, interval, corrected p values, and what was shown or could have been."""
-    from curate.page import format_number
 
     who = f"  {pair.second} minus {pair.first}:"
     if pair.effect is None:

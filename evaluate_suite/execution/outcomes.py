@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from curate.artifact import digest_json, file_lock, read_jsonl, write_jsonl
 from evaluate_suite.answers.extraction import extract_code
@@ -13,11 +12,9 @@ from evaluate_suite.answers.first_answer import BARE, CONTINUATION, FENCED, answ
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.recipe import UNSCORED_REASONS, append_whole, default_workers, run_pool
 from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, run_job
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import ExecutionOutcome
 from evaluate_suite.tasks.task_files import Task
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
 
 NO_CODE = "no_code"
 

@@ -15,6 +15,7 @@ from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
 from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
+from evaluate_suite.statistics.pairs import mean_with_interval, share_with_interval
 from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
 
@@ -256,7 +257,6 @@ def _summary(
 
 def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
     """The 95% interval of pass@k over tasks: they are what was drawn, their samples are not independent."""
-    from evaluate_suite.statistics.pairs import mean_with_interval, share_with_interval
 
     values = [pass_at_k(n, c, k) for n, c in counts if n >= k]
     if set(values) <= {0.0, 1.0}:

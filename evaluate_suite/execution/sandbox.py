@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -60,7 +61,6 @@ class Job:
 @cache
 def _compile_cell() -> None:
     """Write the byte code of the inside once: the sandbox cannot write it and would make it each time."""
-    import compileall
 
     compileall.compile_dir(Path(__file__).resolve().parent / "cell", quiet=2)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import DecodingSettings, GenerationTask
+import torch
+from transformers import GenerationConfig
+
+from evaluate_suite.generation.record import DecodingSettings, GenerationTask
 
 CPU_BATCH = 16
 CUDA_BATCH = 64
@@ -16,7 +18,6 @@ CUDA_BATCH = 64
 @contextmanager
 def _own_config_aside(model: Any) -> Iterator[None]:
     """Replace the model's `generation_config` for a while: `generate` fills unset values from it."""
-    from transformers import GenerationConfig
 
     holder = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = holder.generation_config
@@ -38,8 +39,6 @@ def decode_plainly(
 
     A sampled task runs alone, because a batch shares one random stream and its text would depend on its neighbours.
     """
-    import torch
-    from transformers import GenerationConfig
 
     size = settings.batch_size or (CUDA_BATCH if model.device.type == "cuda" else CPU_BATCH)
     size = 1 if settings.do_sample else size

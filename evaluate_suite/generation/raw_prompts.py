@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
+from curate.code.languages import canonical_language, languages
+from curate.errors import UserError, did_you_mean
+from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
 PACKAGED = "raw_prompts.jsonl"
 FIELDS = {"prompt_id", "prompt", "language", "tags", "reference"}
@@ -28,7 +30,6 @@ def load_raw_prompts(path: str | Path | None = None) -> list[RawPrompt]:
 
     None gives the packaged set. A line without `prompt_id` gets `prompt-<its line number>`.
     """
-    from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
     source = Path(__file__).parent / PACKAGED if path is None else Path(path)
     numbered = read_numbered_rows(source)
@@ -47,8 +48,6 @@ def load_raw_prompts(path: str | Path | None = None) -> list[RawPrompt]:
 
 
 def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
-    from curate.code.languages import canonical_language
-    from curate.errors import did_you_mean
 
     for name in row:
         if name not in FIELDS:
@@ -64,8 +63,6 @@ def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
         raise UserError(f"{where}: the field tags is not a list of texts.", 'Example: "tags": ["short"]')
     language = row.get("language")
     if language is not None and canonical_language(language) is None:
-        from curate.code.languages import languages
-
         raise UserError(f'{where}: unknown language "{language}".', did_you_mean(language, [*languages(), "null"]))
     return RawPrompt(
         row.get("prompt_id") or f"prompt-{number}",

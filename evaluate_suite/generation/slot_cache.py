@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 CPU_CACHE_BYTES = 4 * 2**30
 CUDA_CACHE_SHARE = 0.8  # of the memory free after the weights are loaded
@@ -30,14 +29,13 @@ class SlotCache:
     prefill_rows: torch.Tensor | None = None
     positions: Any = None  # (rows,) column of the step's token
     attended: int = 0  # columns a step attends to
-    kernels: Any = None  # the module `decoding_kernels` where it is used
+    kernels: Any = None  # the module `slot_kernels` where it is used
     is_compileable = False
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store a layer's new keys and values; all it may attend to comes back."""
-        import torch
 
         while layer >= len(self.keys):
             shape = (self.rows, keys.shape[1], self.capacity)
@@ -61,7 +59,6 @@ class SlotCache:
 
     def keep(self, rows: Sequence[int], capacity: int, total: int) -> None:
         """Keep `rows`, in this order, in a cache of `total` rows and `capacity` columns."""
-        import torch
 
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
@@ -76,7 +73,6 @@ class SlotCache:
 
 def cache_cells(model: Any) -> int:
     """How many token positions fit into the memory given to the cache."""
-    import torch
 
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import triton
 import triton.language as tl
-
-if TYPE_CHECKING:
-    import torch
+from transformers import AttentionInterface
 
 NAME = "slots"
 MODEL_TYPES = ("llama", "mistral", "qwen2")  # where attention is nothing but softmax(q k^T) v
@@ -25,7 +24,6 @@ COLUMNS = 64  # of the cache in one round of the loop
 
 def can_attend(model: Any) -> bool:
     """Whether these kernels may take the place of the model's own attention."""
-    import torch
 
     config = model.config.get_text_config()
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -107,7 +105,6 @@ def attend_step(
 @contextlib.contextmanager
 def slot_attention(model: Any, positions: torch.Tensor) -> Iterator[None]:
     """While it lasts, the model's layers attend with `attend_step` at `positions` (rows,)."""
-    from transformers import AttentionInterface
 
     def forward(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, **_: Any) -> Any:
         return attend_step(query, key, value, positions, scaling), None

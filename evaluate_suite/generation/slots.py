@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from evaluate_suite.generation.plain_lora import PlainAdapter
+from evaluate_suite.generation.record import DecodingSettings, GenerationTask
 from evaluate_suite.generation.slot_cache import SlotCache, cache_cells
 
-if TYPE_CHECKING:
-    import torch
-
-    from evaluate_suite.generation.record import DecodingSettings, GenerationTask
+if importlib.util.find_spec("triton") is not None:
+    from evaluate_suite.generation import slot_kernels
 
 CPU_BATCH = 32
 CUDA_BATCH = 192
@@ -64,7 +67,6 @@ def decode_in_slots(
 
     Prompts enter shortest first. The last prompt token is fed by the first step, so that prefill needs no logits.
     """
-    import torch
 
     waiting = deque(sorted(range(len(tasks)), key=lambda i: (len(tasks[i].prompt_ids), i)))
     cells = cache_cells(model)
@@ -146,7 +148,6 @@ class _Decoder:
         self.slots = [self.slots[index] for index in kept] + [None] * (rows - len(kept))
 
     def _prefill(self, chosen: list[int]) -> None:
-        import torch
 
         free = [index for index, slot in enumerate(self.slots) if slot is None]
         places = free[: len(chosen)]
@@ -183,7 +184,6 @@ class _Decoder:
 
     def step(self) -> list[tuple[int, list[int], bool]]:
         """Feed every row its next token; the rows that finish come back and their slots are freed."""
-        import torch
 
         finished = []
         ids = torch.tensor([[slot.next_id if slot else 0] for slot in self.slots], device=self.device)
@@ -223,7 +223,6 @@ class _Decoder:
         return _step_forward(self, ids, positions)
 
     def _choose(self, logits: torch.Tensor) -> list[int]:
-        import torch
 
         settings = self.settings
         held = [i for i, slot in enumerate(self.slots) if slot and len(slot.new_ids) < settings.min_new_tokens]
@@ -239,19 +238,14 @@ class _Decoder:
 
 
 def _kernels(model: Any) -> Any:
-    """The module `decoding_kernels` where it can serve this model, else None."""
-    import importlib.util
-
+    """Return the module `slot_kernels` where it can serve this model, else None."""
     if model.device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return None
-    from evaluate_suite.generation import slot_kernels as decoding_kernels
-
-    return decoding_kernels if decoding_kernels.can_attend(model) else None
+    return slot_kernels if slot_kernels.can_attend(model) else None
 
 
 def _uniforms(seed: int, count: int) -> Any:
     """The draws of one sample, all made at once, so that they depend on nothing but its seed."""
-    import numpy as np
 
     return np.random.default_rng(seed).random(count)
 
@@ -262,7 +256,6 @@ def sample_top_p(logits: torch.Tensor, uniform: torch.Tensor, temperature: float
     `logits` (rows, vocabulary); `uniform` (rows,) in [0, 1). The smallest set of most likely ids that holds `top_p`
     of the probability is kept.
     """
-    import torch
 
     probabilities, order = torch.softmax(logits.double() / temperature, dim=-1).sort(
         dim=-1, descending=True, stable=True
@@ -277,7 +270,6 @@ def sample_top_p(logits: torch.Tensor, uniform: torch.Tensor, temperature: float
 
 
 def _step_forward(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    import torch
 
     cache, dtype = decoder.cache, decoder.model.dtype
     cache.positions = positions
@@ -308,7 +300,6 @@ class _Graph:
 
 def _capture(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> _Graph | None:
     """The graph of a step, or None where this model cannot be captured (then steps run as they are)."""
-    import torch
 
     ids, positions = ids.clone(), positions.clone()
     stream = torch.cuda.Stream(decoder.device)  # type: ignore[no-untyped-call]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evaluate_suite.generation.record import DecodingSettings, Generation, GenerationTask, finish, stop_ids
+from transformers import GenerationConfig
 
-if TYPE_CHECKING:
-    from finetune.config import RunConfig
+from curate.defaults import SMOLLM2
+from curate.tokens.embedded_model import smollm2_as_safetensors
+from evaluate_suite.generation.engines import finish, stop_ids
+from evaluate_suite.generation.record import DecodingSettings, Generation, GenerationTask
+from finetune.config import RunConfig
 
 _CHUNK = 512  # results are handed out after each chunk, so that a killed run keeps them
 _RANKS = (64, 128, 256, 512)  # of those vLLM reserves room for; smaller ones fit in the first
@@ -23,10 +26,6 @@ class VllmEngine:
 
     def __init__(self, config: RunConfig) -> None:
         import vllm
-        from transformers import GenerationConfig
-
-        from curate.tokens.embedded_model import smollm2_as_safetensors
-        from curate.tokens.tokenizers import SMOLLM2
 
         self.source = str(smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
         rank = next((rank for rank in _RANKS if rank >= config.r), config.r)

@@ -6,10 +6,15 @@ import http.server
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import MANIFEST, read_jsonl
+from curate.artifact import MANIFEST, home, read_jsonl
 from curate.console import say
 from curate.errors import UserError
+from curate.page import format_count, format_duration, format_number, render_document
+from evaluate_suite.reporting.charts import loss_chart
+from evaluate_suite.reporting.estimates import fit_verdict
+from evaluate_suite.reporting.page import verdict_class
 from evaluate_suite.reporting.record import Estimate, FitVerdict, LossPoint, RunResult
+from finetune.run.record import read_settings
 
 REFRESH_SECONDS = 5
 ADDRESS = "127.0.0.1"
@@ -17,7 +22,6 @@ ADDRESS = "127.0.0.1"
 
 def find_run(given: str) -> Path:
     """The folder of a run, finished or not: a path, or a name below the home of runs."""
-    from curate.artifact import home
 
     for folder in (Path(given), home() / "runs" / given):
         if folder.is_dir():
@@ -27,7 +31,6 @@ def find_run(given: str) -> Path:
 
 def watched_run(folder: Path) -> RunResult:
     """What is known of a run so far: its history, and the verdict on it."""
-    from evaluate_suite.reporting.estimates import fit_verdict
 
     path = folder / "history.jsonl"
     lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
@@ -53,7 +56,6 @@ def watched_run(folder: Path) -> RunResult:
 
 def planned_steps(folder: Path) -> int | None:
     """How many steps the run was told to take; None where it was told epochs, or nothing can be read."""
-    from finetune.run.record import read_settings
 
     try:
         found = read_settings(folder)["config"].get("max_steps")
@@ -64,7 +66,6 @@ def planned_steps(folder: Path) -> int | None:
 
 def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
     """Time, speed and memory as logged, and the time left where the number of steps is known."""
-    from curate.page import format_count, format_duration, format_number
 
     path = folder / "timings.jsonl"
     lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
@@ -85,9 +86,6 @@ def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
 
 def render_live_page(folder: Path) -> str:
     """The page as it stands now; it asks for itself again every few seconds until the run is finished."""
-    from curate.page import render_document
-    from evaluate_suite.reporting.charts import loss_chart
-    from evaluate_suite.reporting.page import verdict_class
 
     run, steps = watched_run(folder), planned_steps(folder)
     return render_document(

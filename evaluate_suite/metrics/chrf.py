@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sacrebleu.metrics.chrf import CHRF
+
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import POINTS, Metric, Score
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
 
 MAX_CHARS = 50_000
 
 
 @lru_cache(maxsize=1)
 def _chrf() -> Any:
-    from sacrebleu.metrics.chrf import CHRF
 
     return CHRF()
 

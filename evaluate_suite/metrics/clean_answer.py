@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import answered, parse_rate, prompt_echo, stopped_by_itself, trailing_share
 from evaluate_suite.metrics.types import Metric, Score
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
 
 
 def score(generation: Generation) -> Score:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.artifact import write_jsonl
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.generation.record import STOP_REASONS, Generation
 from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary, Score, apply, summarise
+from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
 TEXT_METRICS = tuple(name for name, metric in METRICS.items() if metric.needs in ("generation", "reference"))
 
@@ -59,7 +61,6 @@ def score_file(
     A line has `completion` and `prompt` or `task_id` (both may stand there); optional are `prompt_id`, `sample`,
     `reference`, `language`, `stop_reason` and `new_tokens`. Other fields are left alone.
     """
-    from curate.artifact import write_jsonl
 
     if out is not None and Path(out).resolve() == Path(path).resolve():
         raise UsageError(f"--out {out} is the file of the generations.", "Name another file for the scores.")
@@ -87,7 +88,6 @@ def _lines(result: ScoredFile) -> list[dict[str, Any]]:
 
 def read_generations(path: str | Path) -> list[Generation]:
     """The generations of a JSONL file, ours or somebody else's; what is wrong is a `UserError` with file and line."""
-    from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
     rows = read_numbered_rows(path)
     if not rows:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curate.code.languages import MAX_CHARS, SIBLINGS, canonical_language, language_asked, parses
 from evaluate_suite.answers.first_answer import BARE, answer_of
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import Metric, Score
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
-
 
 # Short texts of the first are often read as one of the others; what was asked for decides, where the code parses as it.
 LOOKALIKES = (*SIBLINGS, frozenset({"java", "csharp", "cpp", "php"}), frozenset({"python", "json"}))

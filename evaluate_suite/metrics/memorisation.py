@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from evaluate_suite.metrics.training_corpus import SEED, tokenise
+from evaluate_suite.generation.record import Generation
+from evaluate_suite.metrics.training_corpus import SEED, TrainingCorpus, tokenise
 from evaluate_suite.metrics.types import SHARE, Metric, Score
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
-    from evaluate_suite.metrics.training_corpus import TrainingCorpus
 
 
 def score(generation: Generation, training: TrainingCorpus) -> Score:

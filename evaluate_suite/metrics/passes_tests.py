@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import ExecutionOutcome, Metric, Score
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
 
 
 def score(generation: Generation, outcome: ExecutionOutcome) -> Score:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import SHARE, Metric, Score
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
 
 N = 4
 _TOKEN = re.compile(r"\w+|[^\w\s]")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from evaluate_suite.answers.code_parts import TESTS
 from evaluate_suite.answers.first_answer import answer_of
+from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import SHARE, Metric, Score
-
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
 
 
 def score(generation: Generation) -> Score:

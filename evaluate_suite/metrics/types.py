@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from evaluate_suite.generation.record import Generation
-    from evaluate_suite.metrics.training_corpus import TrainingCorpus
+from evaluate_suite.generation.record import Generation
+from evaluate_suite.metrics.training_corpus import TrainingCorpus
+from evaluate_suite.statistics import pairs as comparison
+from evaluate_suite.statistics.pairs import ratio_with_interval
 
 YES_NO, SHARE, GAP, POINTS = "yes_no", "share", "gap", "points"
 BOUNDS = {YES_NO: (0.0, 1.0), SHARE: (0.0, 1.0), GAP: (-1.0, 1.0), POINTS: (0.0, 100.0)}
@@ -125,14 +126,10 @@ def summarise(
     if not values:
         return MetricSummary(metric.name, 0, len(scores), None, None, reasons)
     if mean_with_interval is None or share_with_interval is None:
-        from evaluate_suite.statistics import pairs as comparison
-
         mean_with_interval = mean_with_interval or comparison.mean_with_interval
         share_with_interval = share_with_interval or comparison.share_with_interval
     groups = _by_prompt(scores, prompts)
     if groups is not None:
-        from evaluate_suite.statistics.pairs import ratio_with_interval
-
         interval = _bounds(ratio_with_interval([sum(group) for group in groups], [len(group) for group in groups]))
     elif metric.kind == YES_NO:
         interval = _bounds(share_with_interval(int(sum(values)), len(values)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import altair as alt
+
 from curate.page import Chart, ChartTable, format_number, series_colour
 from curate.page.chart import build_spec, unchecked
 from curate.page.palette import light
@@ -58,7 +60,6 @@ def _is_overfit(run: RunResult) -> bool:
 
 
 def _loss_layers(runs: Sequence[RunResult], values: list[dict[str, Any]], overfit: Sequence[RunResult]) -> Any:
-    import altair as alt
 
     names = [run.name for run in runs]
     colour = alt.Color(
@@ -104,7 +105,6 @@ def _sentence(run: RunResult) -> str:
 
 
 def _marks(runs: Sequence[RunResult], colour: Any) -> list[Any]:
-    import altair as alt
 
     best = []
     for run in runs:
@@ -120,7 +120,6 @@ def _marks(runs: Sequence[RunResult], colour: Any) -> list[Any]:
 
 def _overfit_layers(overfit: Sequence[RunResult], colour: Any) -> list[Any]:
     """From the earliest onset to the last step a band; along each overfit run's eval loss, from its onset, a halo."""
-    import altair as alt
 
     if not overfit:
         return []
@@ -169,7 +168,6 @@ def gain_chart(runs: Sequence[RunResult]) -> Chart | None:
 
 
 def _gain_layers(scored: Sequence[RunResult]) -> Any:
-    import altair as alt
 
     values = [{"run": run.name, "gain": run.gain.value, "low": run.gain.low, "high": run.gain.high} for run in scored]
     base = alt.Chart(alt.InlineData(values=values)).encode(

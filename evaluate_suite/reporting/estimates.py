@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evaluate_suite.reporting.measures import EVAL_LOSS
+from evaluate_suite.reporting.eval_loss import RowEval
+from evaluate_suite.reporting.measures import EVAL_LOSS, Measure
 from evaluate_suite.reporting.record import (
     BASE,
     Estimate,
@@ -15,19 +16,16 @@ from evaluate_suite.reporting.record import (
     StrategyMetric,
     StrategyResult,
 )
+from evaluate_suite.reporting.strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
+from evaluate_suite.reporting.work import Evaluation
 from evaluate_suite.statistics.pairs import Interval, PairedDifference, compare_runs, paired_gain, ratio_with_interval
-
-if TYPE_CHECKING:
-    from evaluate_suite.reporting.eval_loss import RowEval
-    from evaluate_suite.reporting.measures import Measure
-    from evaluate_suite.reporting.recipe import Evaluation
+from evaluate_suite.training_curve.rules import HistoryPoint, judge
 
 BETWEEN_ALL = (EVAL_LOSS, "clean_answer", "passes_tests")  # on the others, each run is compared with the base alone
 
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
     """The verdict on the lines of a run's history."""
-    from evaluate_suite.training_curve.rules import HistoryPoint, judge
 
     points = [HistoryPoint(int(line["step"]), line.get("train_loss"), line.get("eval_loss")) for line in history]
     found = judge(points)
@@ -93,7 +91,6 @@ def strategy_results(
 
     `measures` begin with the eval loss. p values are corrected over the pairs of one measure, as those of runs are.
     """
-    from evaluate_suite.reporting.strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
 
     groups = group_runs(evaluations)
     worth = random_equivalents(evaluations, groups)

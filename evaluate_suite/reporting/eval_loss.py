@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from curate.artifact import cache_dir, digest_json, read_jsonl, write_jsonl
-
-if TYPE_CHECKING:
-    from curate.selection.record import SelectedRow
+from curate.selection.record import SelectedRow
+from curate.tokens.tokenizers import encode_examples
+from finetune.batches.token_loss import row_losses
 
 TOO_LONG = "longer_than_context"
 
@@ -64,8 +64,6 @@ def score_rows(
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[RowEval]:
     """The loss of `rows` under `model` as it is (adapter on or off), in order, summed in double precision."""
-    from curate.tokens.tokenizers import encode_examples
-    from finetune.batches.token_loss import row_losses
 
     examples = encode_examples(tokenizer, template, [(row.instruction, row.output) for row in rows])
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
-from curate.artifact import cache_dir, digest_json
+from curate.artifact import cache_dir
 from curate.errors import UsageError
+from evaluate_suite.execution.outcomes import run_answers
+from evaluate_suite.execution.sandbox import choose_mode, refuse_visible
+from evaluate_suite.metrics import MetricContext
+from evaluate_suite.metrics.generation_files import score_generations
 from evaluate_suite.reporting.record import BASE
-
-if TYPE_CHECKING:
-    from evaluate_suite.execution.sandbox import Mode
-    from evaluate_suite.generation.raw_prompts import RawPrompt
-    from evaluate_suite.generation.record import Generation
-    from evaluate_suite.metrics import ExecutionOutcome
-    from evaluate_suite.reporting.findings import Scored
-    from evaluate_suite.reporting.recipe import ReportRequest, Work
-    from evaluate_suite.tasks.task_files import Task
+from evaluate_suite.reporting.work import Execution, ReportRequest, Scored, Work
+from evaluate_suite.tasks.task_files import read_tasks
 
 METRICS = ("runs", "passes_tests", "stop_gap")
-
-
-@dataclass
-class Execution:
-    """The tasks, and by model (base first) its answers and what running them showed."""
-
-    tasks: dict[str, Task]
-    mode: Mode
-    generations: dict[str, list[Generation]] = field(default_factory=dict)
-    outcomes: dict[str, dict[tuple[str, int], ExecutionOutcome]] = field(default_factory=dict)
-
-    @property
-    def prompts(self) -> list[RawPrompt]:
-        from evaluate_suite.generation.raw_prompts import RawPrompt
-
-        return [RawPrompt(task.task_id, task.prompt, "python") for task in self.tasks.values()]
-
-    @property
-    def digest(self) -> str:
-        from evaluate_suite.execution.limits import DEFAULT_LIMITS
-
-        return digest_json([[asdict(task) for task in self.tasks.values()], asdict(DEFAULT_LIMITS)])
 
 
 def prepare_execution(request: ReportRequest) -> Execution | None:
@@ -52,8 +27,6 @@ def prepare_execution(request: ReportRequest) -> Execution | None:
         raise UsageError("--execute needs the tasks.", "Add --tasks HumanEval.jsonl.")
     if not request.execute:
         raise UsageError("--tasks runs code that models wrote, which is off.", "Add --execute to run it in a sandbox.")
-    from evaluate_suite.execution.sandbox import choose_mode, refuse_visible
-    from evaluate_suite.tasks.task_files import read_tasks
 
     tasks = read_tasks(request.tasks)
     refuse_visible(request.tasks)
@@ -78,7 +51,6 @@ def run_tasks(work: Work) -> None:
     execution = work.execution
     if execution is None:
         return
-    from evaluate_suite.execution.outcomes import run_answers
 
     kept = cache_dir("executions") / f"{execution.digest[:32]}.jsonl"
     for name, generations in execution.generations.items():
@@ -90,9 +62,6 @@ def score_executed(work: Work) -> Scored | None:
     execution = work.execution
     if execution is None:
         return None
-    from evaluate_suite.metrics import MetricContext
-    from evaluate_suite.metrics.generation_files import score_generations
-    from evaluate_suite.reporting.findings import Scored
 
     files = [
         score_generations(generations, METRICS, MetricContext(outcomes=execution.outcomes[name]))

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
+from curate.page import CurationView, build_curation, format_count, format_number
+from evaluate_suite.answers.first_answer import answer_of
+from evaluate_suite.generation.record import Generation
+from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary
+from evaluate_suite.metrics.generation_files import TEXT_METRICS, ScoredFile, score_generations
+from evaluate_suite.metrics.training_corpus import TrainingCorpus
+from evaluate_suite.metrics.types import POINTS
+from evaluate_suite.reporting.estimates import (
+    answer,
+    fit_verdict,
+    gain_estimate,
+    loss_estimate,
+    model_pairs,
+    strategy_results,
+)
 from evaluate_suite.reporting.eval_loss import perplexity, token_mean
+from evaluate_suite.reporting.executed import score_executed
+from evaluate_suite.reporting.measures import loss_measure, metric_measures
+from evaluate_suite.reporting.models import base_settings, read_decisions, read_timings, training_rows
 from evaluate_suite.reporting.record import (
     BASE,
     Estimate,
@@ -18,31 +37,14 @@ from evaluate_suite.reporting.record import (
     ReportData,
     RunResult,
 )
-
-if TYPE_CHECKING:
-    from curate.page import CurationView
-    from evaluate_suite.generation.record import Generation
-    from evaluate_suite.metrics import MetricSummary
-    from evaluate_suite.metrics.generation_files import ScoredFile
-    from evaluate_suite.reporting.recipe import Evaluation, Work
+from evaluate_suite.reporting.work import Evaluation, Scored, Work
 
 MAP_POINTS = 2900  # of the map of a report's only selection; about 900 of each of ten, which keeps the page below 3 MB
 SHOWN_PACKAGES = ("rowpick", "torch", "transformers", "peft", "bitsandbytes", "trl", "datasets")
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Every model's generations with their scores, base first, then the runs in order."""
-
-    names: list[str]
-    files: list[ScoredFile]
-
-
 def build_report_data(work: Work, name: str) -> ReportData:
     """The whole report as data."""
-    from evaluate_suite.reporting.estimates import answer, model_pairs, strategy_results
-    from evaluate_suite.reporting.executed import score_executed
-    from evaluate_suite.reporting.measures import loss_measure, metric_measures
 
     scored, executed = score_all(work), score_executed(work)
     metrics, executed_metrics = shown_metrics(scored), shown_metrics(executed)
@@ -81,10 +83,6 @@ def build_report_data(work: Work, name: str) -> ReportData:
 
 def score_all(work: Work) -> Scored:
     """Text metrics of every model; memorisation against the rows a run was trained on (base: those of the first)."""
-    from evaluate_suite.metrics import MetricContext
-    from evaluate_suite.metrics.generation_files import TEXT_METRICS, score_generations
-    from evaluate_suite.metrics.training_corpus import TrainingCorpus
-    from evaluate_suite.reporting.models import training_rows
 
     corpora: dict[str, TrainingCorpus] = {}
 
@@ -102,8 +100,6 @@ def score_all(work: Work) -> Scored:
 
 def shown_metrics(scored: Scored | None) -> list[MetricInfo]:
     """The metrics with at least one score, in the table's order."""
-    from evaluate_suite.metrics import METRICS
-    from evaluate_suite.metrics.types import POINTS
 
     return [
         MetricInfo(name, metric.title[:1].upper() + metric.title[1:], metric.better, metric.kind != POINTS)
@@ -127,8 +123,6 @@ def _estimate(summary: MetricSummary) -> Estimate:
 
 def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResult:
     """Everything the run table and the training section say about one run."""
-    from evaluate_suite.reporting.estimates import fit_verdict, gain_estimate, loss_estimate
-    from evaluate_suite.reporting.models import read_timings
 
     run, made = evaluation.run, evaluation.selection.manifest
     seconds, memory = read_timings(run)
@@ -163,7 +157,6 @@ def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResul
 
 def commands_of(evaluation: Evaluation) -> list[str]:
     """The commands that make a run's selection and the run, as they can be typed again, with the selection named."""
-    import shlex
 
     selection, run = evaluation.selection, evaluation.run
     select, train = selection.manifest.command[1:], run.manifest.command[1:]
@@ -176,7 +169,6 @@ def commands_of(evaluation: Evaluation) -> list[str]:
 
 def report_command(work: Work) -> str:
     """The command that makes this report again from its runs."""
-    import shlex
 
     request = work.request
     words = ["evalsuite", "report", *(request.runs or [evaluation.name for evaluation in work.evaluations])]
@@ -191,7 +183,6 @@ def report_command(work: Work) -> str:
 
 def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
     """The strip of figures under the answer."""
-    from curate.page import format_count, format_number
 
     best = min(
         (r for r in runs if r.tuned_perplexity is not None), key=lambda r: r.tuned_perplexity or 0.0, default=None
@@ -210,7 +201,6 @@ def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
 
 def notes(work: Work) -> list[str]:
     """What a reader must know before believing the numbers."""
-    from evaluate_suite.reporting.models import base_settings
 
     found = []
     if work.rows.unscored:
@@ -228,8 +218,6 @@ def notes(work: Work) -> list[str]:
 
 def curations(evaluations: Sequence[Evaluation]) -> list[CurationView]:
     """One view per selection, in the order in which the runs first use them."""
-    from curate.page import build_curation
-    from evaluate_suite.reporting.models import read_decisions
 
     selections = {e.selection.digest: e.selection for e in reversed(evaluations)}
     ordered = [selections[digest] for digest in dict.fromkeys(e.selection.digest for e in evaluations)]
@@ -273,7 +261,6 @@ def prompt_outputs(work: Work, scored: Scored, metrics: Sequence[MetricInfo]) ->
 
 
 def _output(name: str, generation: Generation, scores: dict[str, float | None]) -> Output:
-    from evaluate_suite.answers.first_answer import answer_of
 
     answer = answer_of(generation)
     end = answer.end if answer.trailing else None
@@ -295,7 +282,6 @@ def settings(work: Work) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages the numbers depend on; those that are not installed are left out."""
-    from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in SHOWN_PACKAGES:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from evaluate_suite.metrics import METRICS
+from evaluate_suite.metrics.types import BOUNDS
 from evaluate_suite.reporting.record import BASE
-
-if TYPE_CHECKING:
-    from evaluate_suite.reporting.findings import Scored
-    from evaluate_suite.reporting.recipe import Evaluation
+from evaluate_suite.reporting.work import Evaluation, Scored
 
 EVAL_LOSS = "eval loss"
 
@@ -50,8 +48,6 @@ def loss_measure(evaluations: Sequence[Evaluation]) -> Measure:
 
 def metric_measures(scored: Scored | None, metrics: Sequence[str]) -> list[Measure]:
     """Each of `metrics` by prompt (or task), of every model that was scored."""
-    from evaluate_suite.metrics import METRICS
-    from evaluate_suite.metrics.types import BOUNDS
 
     if scored is None:
         return []

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow.parquet
+import torch
+from transformers import AutoConfig
 
 from curate.artifact import cache_dir, digest_file, digest_json, read_jsonl
 from curate.console import progress
+from curate.defaults import SMOLLM2
+from curate.selection.record import DECISIONS, SelectedRow, Selection
+from curate.tokens.tokenizers import load_tokenizer
+from evaluate_suite.generation.engines import VLLM, build_tasks, generate, generate_to_file
+from evaluate_suite.generation.raw_prompts import RawPrompt
+from evaluate_suite.generation.record import DecodingSettings, Generation
+from evaluate_suite.generation.vllm_engine import VllmEngine
 from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, score_rows
-
-if TYPE_CHECKING:
-    from curate.selection.record import SelectedRow, Selection
-    from evaluate_suite.generation.raw_prompts import RawPrompt
-    from evaluate_suite.generation.record import DecodingSettings, Generation
-    from finetune.run.record import Run
+from finetune.model import adapter_off, load_adapter, load_base_model
+from finetune.run.record import Run
 
 # What of a run's config decides the numbers its base model computes.
 BASE_SETTINGS = (
@@ -49,7 +57,6 @@ class ReportModels:
         self, run: Run, selection: Selection, prompts: Sequence[RawPrompt], settings: DecodingSettings, tuned: bool
     ) -> list[Generation]:
         """One greedy generation a prompt, of the run's base model or of the run; kept as soon as it exists."""
-        from evaluate_suite.generation.record import VLLM, build_tasks, generate, generate_to_file
 
         texts = [(prompt.prompt_id, prompt.prompt) for prompt in prompts]
         other = [] if self.engine == "auto" else [self.engine]
@@ -82,11 +89,6 @@ class ReportModels:
 
     def _vllm(self, run: Run) -> Any:
         """vLLM with the run's base model, loaded once; what was loaded for the losses is let go first."""
-        import gc
-
-        import torch
-
-        from evaluate_suite.generation.vllm_engine import VllmEngine
 
         base = digest_json(base_settings(run))
         if self._base != f"vllm {base}":
@@ -99,9 +101,6 @@ class ReportModels:
 
     def context(self, run: Run) -> int | None:
         """The longest sequence the run's base model was made for, where its config says so."""
-        from transformers import AutoConfig
-
-        from curate.tokens.tokenizers import SMOLLM2
 
         if run.config.model == SMOLLM2:
             return 2048
@@ -109,7 +108,6 @@ class ReportModels:
 
     def tokenizer(self, selection: Selection) -> Any:
         """The tokenizer the selection was counted with, with a pad token."""
-        from curate.tokens.tokenizers import load_tokenizer
 
         config = selection.manifest.config
         key = config["tokenizer_digest"]
@@ -123,7 +121,6 @@ class ReportModels:
     @contextlib.contextmanager
     def _ready(self, run: Run, tuned: bool) -> Iterator[Any]:
         """The run's model, its adapter switched on or off."""
-        from finetune.model import adapter_off, load_adapter, load_base_model
 
         base = digest_json(base_settings(run))
         if self._base != base:
@@ -162,9 +159,6 @@ def training_rows(selection: Selection) -> list[tuple[str, str]]:
 
 def read_decisions(selection: Selection) -> dict[str, list[Any]]:
     """The columns of a selection's `decisions.parquet`."""
-    import pyarrow.parquet
-
-    from curate.selection.record import DECISIONS
 
     columns: dict[str, list[Any]] = pyarrow.parquet.read_table(selection.path / DECISIONS).to_pydict()
     return columns

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from curate.page import (
     Chart,
     format_count,
@@ -175,7 +177,6 @@ def reproduce_block(data: ReportData) -> str:
 
 def render_report_page(data: ReportData) -> str:
     """The report as one HTML document that needs no network. Same data, same bytes."""
-    from markupsafe import Markup
 
     losses, curations = report_charts(data)
     charts = [*losses, *(chart for _, some in curations for chart in some)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +22,9 @@ from evaluate_suite.reporting.record import (
     read_report_json,
     write_report_json,
 )
+from evaluate_suite.reporting.work import Evaluation, ReportRequest, Work
 
 if TYPE_CHECKING:
-    from curate.selection.record import Selection
-    from evaluate_suite.generation.raw_prompts import RawPrompt
-    from evaluate_suite.generation.record import DecodingSettings, Generation
-    from evaluate_suite.reporting.eval_loss import EvalRows, RowEval
-    from evaluate_suite.reporting.executed import Execution
-    from evaluate_suite.reporting.models import ReportModels
     from finetune.run.record import Run
 
 GATES = ("overfit", "regression")
@@ -42,56 +35,6 @@ MUST_AGREE = (
     ("prompt template", "prompt_template_text"),
     ("base model", "model"),
 )
-
-
-@dataclass(frozen=True)
-class ReportRequest:
-    """What to report on: runs by name or path (none: every finished run), and with which prompts."""
-
-    runs: Sequence[str] = ()
-    out: Path | None = None
-    prompts: Path | None = None
-    max_new_tokens: int | None = None
-    tasks: Path | None = None
-    execute: bool = False
-    engine: str = "auto"
-
-
-@dataclass
-class Evaluation:
-    """One run with everything measured about it. Losses are in the order of the scored held-out rows."""
-
-    run: Run
-    selection: Selection
-    base_losses: list[RowEval] = field(default_factory=list)
-    tuned_losses: list[RowEval] = field(default_factory=list)
-    generations: list[Generation] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return str(self.run.path.name)
-
-
-@dataclass
-class Work:
-    """What the steps hand on."""
-
-    request: ReportRequest
-    evaluations: list[Evaluation]
-    settings: DecodingSettings
-    prompts: list[RawPrompt]
-    rows: EvalRows
-    models: ReportModels
-    execution: Execution | None = None
-    base_generations: list[Generation] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add the seconds of a block to the manifest's `seconds`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
 
 
 @dataclass(frozen=True)
@@ -124,8 +67,9 @@ def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
 
 def prepare(request: ReportRequest) -> Work:
     """Read runs and selections, refuse an unfair comparison, and decide on rows and prompts. Loads no model."""
+    from evaluate_suite.generation.engines import checked_engine
     from evaluate_suite.generation.raw_prompts import load_raw_prompts
-    from evaluate_suite.generation.record import DecodingSettings, checked_engine
+    from evaluate_suite.generation.record import DecodingSettings
     from evaluate_suite.reporting.eval_loss import choose_rows
     from evaluate_suite.reporting.models import ReportModels
     from finetune.run.record import read_run

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from curate.artifact import write_json
 from curate.errors import UserError
-
-if TYPE_CHECKING:
-    from curate.page import CurationView
+from curate.page import CurationView
 
 KIND = "evaluate_suite.report"
 SCHEMA = f"{KIND}/1"
@@ -209,7 +208,6 @@ def write_report_json(folder: Path, data: ReportData) -> None:
 
 def read_report_json(folder: Path) -> dict[str, Any]:
     """The record of a report, as a mapping; a `UserError` where it is not one."""
-    import json
 
     try:
         record: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))

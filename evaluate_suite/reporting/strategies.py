@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from evaluate_suite.reporting.measures import Measure
-    from evaluate_suite.reporting.recipe import Evaluation
-    from evaluate_suite.statistics.equivalents import RandomEquivalent
-    from evaluate_suite.statistics.levels import LevelledComparison
+from curate.artifact import finished, read_manifest
+from curate.page import format_count
+from curate.selection.record import KIND, Selection, selections_dir
+from evaluate_suite.reporting.eval_loss import token_mean
+from evaluate_suite.reporting.measures import Measure
+from evaluate_suite.reporting.work import Evaluation
+from evaluate_suite.statistics.equivalents import RandomEquivalent, random_equivalent
+from evaluate_suite.statistics.levels import LevelledComparison, MeasuredRun, compare_strategies
 
 RANDOM = "random"
 # What of a selection's manifest says how its rows were asked for; the seed makes a draw of it.
@@ -94,8 +97,6 @@ def _label(recipe: Mapping[str, Any], varied: Sequence[str]) -> str:
 
 def _seeds_tried(evaluations: Sequence[Evaluation]) -> dict[str, set[Any]]:
     """By digest, the seeds that drew this selection: the run's own, and those of finished selections beside it."""
-    from curate.artifact import finished, read_manifest
-    from curate.selection.record import KIND, Selection, selections_dir
 
     tried = {e.selection.digest: {e.selection.manifest.seed} for e in evaluations}
     asked = {e.selection.digest: {n: e.selection.manifest.config.get(n) for n in ASKED} for e in evaluations}
@@ -111,7 +112,6 @@ def compare_groups(
     evaluations: Sequence[Evaluation], groups: StrategyGroups, measures: Sequence[Measure]
 ) -> dict[str, LevelledComparison]:
     """Every group against every other by measure; empty with fewer than two groups, or none of two runs."""
-    from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
 
     names = set(groups.group.values())
     if len(names) < 2 or len(names) == len(evaluations):
@@ -142,8 +142,6 @@ def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups
 
     The curve is that of the random groups of the same family, by the tokens they selected on average.
     """
-    from evaluate_suite.reporting.eval_loss import token_mean
-    from evaluate_suite.statistics.equivalents import random_equivalent
 
     scores: dict[str, dict[str, list[float]]] = {}
     for e in evaluations:
@@ -170,7 +168,6 @@ def _mean_tokens(draws: Collection[str], n_tokens: Mapping[str, int]) -> float:
 
 def equivalent_sentence(name: str, found: RandomEquivalent) -> str:
     """One group's worth in random tokens as a sentence."""
-    from curate.page import format_count
 
     if found.tokens is None:
         return f"The worth of {name} in random tokens is not known: {found.reason}."

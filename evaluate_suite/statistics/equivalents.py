@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import isotonic_regression
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -50,7 +51,6 @@ def random_equivalent(
     all budgets are pooled, widened for their few degrees of freedom, and drawn anew for every budget and, where there
     are two draws or more, for the scores.
     """
-    import numpy as np
 
     budgets = sorted(curve)
     n_draws = sum(len(curve[budget]) for budget in budgets)
@@ -98,8 +98,6 @@ def _bootstrap(
     rng: np.random.Generator,
 ) -> tuple[float | None, float | None]:
     """The 2.5% and 97.5% points of the tokens over resamples; None where they lie beyond the budgets."""
-    import numpy as np
-    from scipy import stats
 
     residuals = np.concatenate(
         [(group - group.mean()) * math.sqrt(len(group) / (len(group) - 1)) for group in groups if len(group) > 1]
@@ -122,8 +120,6 @@ def _pooled_sd(groups: Sequence[NDArray[np.float64]], df: int) -> float:
 
 def _invert(x: NDArray[np.float64], means: NDArray[np.float64], counts: NDArray[np.int64], target: float) -> float:
     """The log tokens at which the rising fit first reaches `target`; minus or plus infinity beyond the budgets."""
-    import numpy as np
-    from scipy.optimize import isotonic_regression
 
     fit = isotonic_regression(means, weights=counts).x
     if target < fit[0]:

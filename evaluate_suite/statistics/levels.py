@@ -10,13 +10,13 @@ import itertools
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from evaluate_suite.statistics.pairs import CONFIDENCE, TOO_FEW, Interval, PairedDifference, correct, detectable_effect
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 DRAWS, SEEDS, ROWS = "draws", "seeds", "rows"
 ROUNDING = 1e-12  # a standard error this small beside the values is floating point, not chance
@@ -121,7 +121,6 @@ def _shared_rows(runs: Sequence[MeasuredRun]) -> list[Hashable]:
 def _side(
     runs: Sequence[MeasuredRun], rows: Sequence[Hashable], weights: Mapping[Hashable, float] | None, fixed: bool
 ) -> _Side:
-    import numpy as np
 
     w = np.array([1.0 if weights is None else weights[row] for row in rows])
     draws: dict[str, list[NDArray[np.float64]]] = {}
@@ -141,7 +140,6 @@ def _spreads(
     draws: Sequence[Sequence[NDArray[np.float64]]], w: NDArray[np.float64], n_seeds: int
 ) -> tuple[float | None, float | None]:
     """Standard deviations (between training seeds of one draw, between draws); None where there is but one."""
-    import numpy as np
 
     if not len(w):
         return None, None
@@ -166,7 +164,6 @@ def _linear(values: NDArray[np.float64], w: NDArray[np.float64]) -> Any:
 
 def _unit_variance(units: NDArray[np.float64], w: NDArray[np.float64]) -> tuple[float, float]:
     """(variance of the mean over units, what of it is the rows' chance inside single units); zeros for one unit."""
-    import numpy as np
 
     n, n_rows = units.shape
     if n < 2:
@@ -181,7 +178,6 @@ def _combine(
     sides: Sequence[_Side], difference: NDArray[np.float64], w: NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """(standard error, degrees of freedom) of a mean or difference whose values by row are `difference`."""
-    import numpy as np
 
     n_rows = len(w)
     if n_rows < 2:
@@ -204,7 +200,6 @@ def _combine(
 
 
 def _interval(value: float, error: float, df: float) -> tuple[float, float]:
-    from scipy import stats
 
     half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
     return value - half, value + half
@@ -226,7 +221,6 @@ def _estimate(side: _Side, bounds: tuple[float, float]) -> Interval:
 
 
 def _pair(first: str, second: str, a: _Side, b: _Side) -> PairedDifference:
-    from scipy import stats
 
     w = a.w
     difference = b.units.mean(axis=0) - a.units.mean(axis=0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.stats import false_discovery_control
+from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -64,8 +66,6 @@ class PairedDifference:
 
 def mean_with_interval(values: Sequence[float]) -> Interval:
     """The mean with Student's t interval; None with a reason for no value, no interval for one."""
-    import numpy as np
-    from scipy import stats
 
     x = np.asarray(values, dtype=np.float64)
     if not len(x):
@@ -82,7 +82,6 @@ def mean_with_interval(values: Sequence[float]) -> Interval:
 
 def share_with_interval(count: int, n: int) -> Interval:
     """The share `count / n` with Wilson's interval (1927); None with a reason for n = 0."""
-    from statsmodels.stats.proportion import proportion_confint
 
     if n == 0:
         return Interval(None, None, None, 0, "nothing was scored")
@@ -96,7 +95,6 @@ def ratio_with_interval(sums: Sequence[float], weights: Sequence[float]) -> Inte
     Rows are the unit that was drawn, so the standard error is that of a ratio estimator by linearisation (Cochran,
     Sampling Techniques, 1977, chapter 6), with Student's t on n - 1 degrees of freedom.
     """
-    import numpy as np
 
     x, w = np.asarray(sums, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     if not len(x) or w.sum() == 0:
@@ -114,8 +112,6 @@ def bootstrap_interval(sums: Sequence[float], weights: Sequence[float] | None = 
 
     For figures whose spread is lopsided, beside Student's t; both are off below 20 items or so, this one more.
     """
-    import numpy as np
-    from scipy import stats
 
     x = np.asarray(sums, dtype=np.float64)
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -169,8 +165,6 @@ def paired_difference(
     differences (Fisher, 1935): exactly where that is at most 9,999 flips, else with as many random ones. `unit` is
     what an item is called.
     """
-    import numpy as np
-    from scipy import stats
 
     items = [item for item in values[first] if item in values[second]]
     groups: dict[Hashable, list[float]] = {}
@@ -215,8 +209,6 @@ def _binary(values: Mapping[str, Mapping[Hashable, float]], first: str, second: 
 
 
 def _sign_flip(differences: NDArray[np.float64], seed: int) -> float:
-    import numpy as np
-    from scipy import stats
 
     if not differences.any():
         return 1.0
@@ -242,7 +234,6 @@ def detectable_effect(error: float, df: float) -> float | None:
 
     The sum of the two quantiles of t: within 6% of the exact figure (noncentral t) from 2 degrees of freedom on.
     """
-    from scipy import stats
 
     if error == 0 or df <= 0:
         return None
@@ -270,9 +261,6 @@ def compare_runs(
 
 def correct(pairs: Sequence[PairedDifference], higher_is_better: bool) -> list[PairedDifference]:
     """The pairs with corrected p values and, where a difference is shown, the winner."""
-    from dataclasses import replace
-
-    from scipy.stats import false_discovery_control
 
     tested = [pair for pair in pairs if pair.p is not None]
     if not tested:
@@ -293,7 +281,6 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
 
     By hand, because statsmodels collects garbage at every call: seconds each in a process that holds a model.
     """
-    import numpy as np
 
     raw = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(raw)

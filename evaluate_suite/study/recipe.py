@@ -10,19 +10,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curate.artifact import MANIFEST, digest_json, finished, read_manifest
+from curate.config import SelectConfig
 from curate.console import say
 from curate.errors import UsageError
-
-if TYPE_CHECKING:
-    from curate.config import SelectConfig
-    from curate.selection.record import Selection
-    from evaluate_suite.reporting.recipe import Report
-    from finetune.config import RunConfig
+from curate.pipeline import select
+from curate.selection.record import KIND, Selection, read_selection, selections_dir
+from evaluate_suite.defaults import DRAWS, SEEDS
+from evaluate_suite.reporting.recipe import Report, report
+from evaluate_suite.reporting.work import ReportRequest
+from finetune.config import RunConfig, load_config, preset_for
+from finetune.recipe import train
+from finetune.run.record import CONFIG, readable_runs, run_folder
 
 RANDOM = "random"
-DRAWS, SEEDS = 3, 1
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,6 @@ def base_and_recipe(
     chosen: Mapping[str, Any], preset: str | None, config: Path | None, overrides: Sequence[str]
 ) -> tuple[SelectConfig, RunConfig]:
     """What every selection and every run of a study share; `chosen` are selection settings, None where not given."""
-    from curate.config import SelectConfig
-    from finetune.config import load_config, preset_for
 
     given = {name: value for name, value in chosen.items() if value is not None}
     if {"k", "token_budget"} <= set(given):
@@ -117,7 +118,6 @@ class StudyPlan:
 
 def study(request: StudyRequest, command: Sequence[str] = ()) -> Report:
     """The finished report on every run of the study, made or, where it exists already, reused."""
-    from evaluate_suite.reporting.recipe import ReportRequest, report
 
     plan = plan_study(request)
     selections = make_selections(plan, command)
@@ -129,7 +129,6 @@ def study(request: StudyRequest, command: Sequence[str] = ()) -> Report:
 
 def plan_study(request: StudyRequest) -> StudyPlan:
     """What there is to do, and what of it is done. Reads manifests only: nothing is loaded, selected or trained."""
-    from curate.selection.record import read_selection
 
     request.check()
     notes = []
@@ -176,7 +175,6 @@ def is_fixed(digests: Sequence[str]) -> bool:
 
 
 def _identity(config: SelectConfig) -> str:
-    from curate.artifact import digest_json
 
     record = config.as_record()
     # The manifest records what a template resolved to; plans go by the rest, `select` itself by everything.
@@ -184,9 +182,6 @@ def _identity(config: SelectConfig) -> str:
 
 
 def _finished_selections() -> dict[str, Path]:
-    from curate.artifact import finished, read_manifest
-    from curate.config import SelectConfig
-    from curate.selection.record import KIND, selections_dir
 
     known = {}
     for folder in finished(selections_dir(), KIND):
@@ -197,8 +192,6 @@ def _finished_selections() -> dict[str, Path]:
 
 
 def _is_finished(request: StudyRequest, selection: Selection, seed: int) -> bool:
-    from curate.artifact import MANIFEST
-    from finetune.run.record import run_folder
 
     config = request.recipe.model_copy(update={"seed": seed})
     return (run_folder(config, selection, None) / MANIFEST).is_file()
@@ -206,7 +199,6 @@ def _is_finished(request: StudyRequest, selection: Selection, seed: int) -> bool
 
 def _seconds_a_run(request: StudyRequest) -> float | None:
     """Seconds that the newest finished run of the same model took, here, by its own manifest."""
-    from finetune.run.record import readable_runs
 
     for run in readable_runs():
         if run.config.model == request.recipe.model:
@@ -237,7 +229,6 @@ def plan_lines(plan: StudyPlan) -> list[str]:
 
 def make_selections(plan: StudyPlan, command: Sequence[str] = ()) -> list[Selection]:
     """Every selection of the plan, made or reused, in its order."""
-    from curate.pipeline import select
 
     made = []
     for number, planned in enumerate(plan.selections, start=1):
@@ -250,7 +241,6 @@ def train_all(
     request: StudyRequest, plan: StudyPlan, selections: Sequence[Selection], command: Sequence[str] = ()
 ) -> list[Path]:
     """The folders of all runs, trained, taken up or reused."""
-    from finetune.recipe import train
 
     jobs = _jobs(plan, selections, request.seeds)
     started, trained = time.perf_counter(), 0
@@ -284,8 +274,6 @@ def _jobs(plan: StudyPlan, selections: Sequence[Selection], seeds: int) -> list[
 
 def _is_begun(config: RunConfig, selection: Selection) -> bool:
     """Whether the run's folder holds this run, unfinished."""
-    from curate.artifact import MANIFEST
-    from finetune.run.record import CONFIG, run_folder
 
     folder = run_folder(config, selection, None)
     return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()

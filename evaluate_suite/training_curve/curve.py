@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from scipy import stats
+from scipy.optimize import isotonic_regression
+
 Points = Sequence[tuple[int, float]]
 
 
@@ -54,7 +58,6 @@ class Measured:
 
 def measure(train: Points, evals: Points, spike_factor: float) -> Measured:
     """Everything of a history's finite losses, in order; a spike is `spike_factor` times its neighbours' median."""
-    import numpy as np
 
     trained = [(step, loss) for step, loss in evals if step > 0]
     losses = np.array([loss for _, loss in trained])
@@ -89,8 +92,6 @@ def unimodal_valley(losses: Any) -> tuple[float, int, float]:
     that fit or about straight lines through neighbours, whichever is less on few points (the second is too large where
     the curve bends), whichever is more from 10 on.
     """
-    import numpy as np
-    from scipy.optimize import isotonic_regression
 
     n = len(losses)
     best: tuple[float, Any] = (math.inf, losses)
@@ -113,7 +114,6 @@ def unimodal_valley(losses: Any) -> tuple[float, int, float]:
 
 def _scatter(values: Any) -> float:
     """Standard deviation of a curve about its own trend, from second differences (Gasser, Sroka and Jennen, 1986)."""
-    import numpy as np
 
     bends = np.abs(np.diff(values, n=2)) / math.sqrt(6)
     return float(1.4826 * np.median(bends)) if len(bends) else 0.0
@@ -121,7 +121,6 @@ def _scatter(values: Any) -> float:
 
 def _running_median(values: Any) -> Any:
     """The median of every value with up to two neighbours on either side."""
-    import numpy as np
 
     return np.array([np.median(values[max(0, i - 2) : i + 3]) for i in range(len(values))])
 
@@ -132,8 +131,6 @@ def predicted_fall(trained: Points) -> float:
     The smaller of two guesses: a straight line through the last third (Theil and Sen's slope, which single points do
     not move) and an exponential fall to a floor, fitted to the second half by least squares.
     """
-    import numpy as np
-    from scipy import stats
 
     if len(trained) < 3:
         return 0.0

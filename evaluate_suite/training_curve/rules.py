@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from scipy import stats
+
 from evaluate_suite.training_curve.curve import Measured, measure
 
 VERDICTS = ("underfit", "good", "overfit", "unstable", "diverged", "leaking", "too_short")
@@ -193,7 +195,6 @@ def _overfit(m: Measured) -> Found:
 
 
 def _trends_up(losses: Sequence[float]) -> bool:
-    from scipy import stats
 
     return bool(stats.kendalltau(range(len(losses)), losses, alternative="greater").pvalue < TREND_LEVEL)
 

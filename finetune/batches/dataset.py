@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from curate.errors import UserError
 from curate.selection.record import SelectedRow, Selection
 from curate.tokens.tokenizers import EncodedExample, encode_examples
 from finetune.batches.packing import pack_examples
-
-if TYPE_CHECKING:
-    from finetune.config import RunConfig
+from finetune.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ def join_and_cut(examples: Sequence[EncodedExample], length: int) -> list[Encode
 
 def build_plan(examples: list[EncodedExample], config: RunConfig) -> Plan:
     """Bins for every epoch, shuffled anew in each by the run's seed, up to `max_steps`."""
-    import numpy as np
 
     if not examples:
         raise UserError("The selection holds no rows to train on.", "Select at least one row.")

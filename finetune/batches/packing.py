@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import torch
 
 from curate.tokens.tokenizers import EncodedExample
-
-if TYPE_CHECKING:
-    import torch
 
 IGNORED = -100
 
@@ -47,7 +45,6 @@ def build_packed_batch(
     borders that attention does not cross, in every implementation. The first token of a sample is never a target.
     Padding at the end of a bin counts as one more sample, without targets: `sample_ids` is -1 there. Bins may be empty.
     """
-    import torch
 
     width = max(1, *(sum(len(example.input_ids) for example in examples) for examples in bins))
     shape = (len(bins), width)

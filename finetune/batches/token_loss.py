@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 
 from curate.tokens.tokenizers import EncodedExample
 from finetune.batches.packing import IGNORED, build_packed_batch, pack_examples
 from finetune.parallel.processes import ALONE, Processes
-
-if TYPE_CHECKING:
-    import torch
 
 EVAL_BIN_TOKENS = 1024
 
@@ -31,7 +31,6 @@ def token_nll(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor,
     The vocabulary product, which is most of a small model's work, is done for labelled positions only where the model
     can be told to (`logits_to_keep`) and the batch is one bin.
     """
-    import torch.nn.functional as F
 
     labels = batch["labels"][:, 1:]
     wanted = labels != IGNORED
@@ -70,7 +69,6 @@ def row_losses(
 
     Rows are packed without seeing each other, as in training, one bin a forward pass; several processes share the bins.
     """
-    import torch
 
     lengths = [len(example.input_ids) for example in examples]
     was_training = model.training

@@ -5,14 +5,25 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from huggingface_hub import is_offline_mode
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils._validators import validate_repo_id
+
+from curate.artifact import home
 from curate.errors import UserError
+from curate.errors.hub import no_downloads
+from curate.selection.record import Selection
+from curate.tokens.tokenizers import load_tokenizer, start_ids, tokenizer_digest
+from finetune.batches.dataset import build_plan, encode_rows
+from finetune.batches.packing import build_packed_batch
 from finetune.check.traps import TRAPS, Facts
-
-if TYPE_CHECKING:
-    from curate.selection.record import Selection
-    from finetune.config import RunConfig
+from finetune.config import RunConfig
+from finetune.memory.forecast import forecast, match_targets
+from finetune.memory.shapes import build_empty_model, context_length, load_shape
+from finetune.run.job import pad_token
 
 
 @dataclass(frozen=True)
@@ -41,10 +52,6 @@ def check(config: RunConfig, selection: Selection) -> Findings:
 
 def gather_facts(config: RunConfig, selection: Selection) -> Facts:
     """What can be known without a download: rows, tokenizer, shape, machine."""
-    import torch
-    from huggingface_hub import is_offline_mode
-
-    from curate.errors.hub import no_downloads
 
     gpu = torch.cuda.is_available()
     unknown: dict[str, str] = {}
@@ -72,10 +79,6 @@ def gather_facts(config: RunConfig, selection: Selection) -> Facts:
 
 
 def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
-    from curate.tokens.tokenizers import load_tokenizer, start_ids, tokenizer_digest
-    from finetune.batches.dataset import build_plan, encode_rows
-    from finetune.batches.packing import build_packed_batch
-    from finetune.run.job import pad_token
 
     made = selection.manifest.config
     tokenizer = load_tokenizer(config.model, made["tokenizer"])
@@ -112,8 +115,6 @@ def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
 
 
 def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
-    from finetune.memory.forecast import forecast, match_targets
-    from finetune.memory.shapes import build_empty_model, context_length, load_shape
 
     shape = load_shape(config.model)
     folder = Path(config.model)
@@ -135,8 +136,6 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
 
 
 def _can_exist(model: str) -> bool:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
 
     if Path(model).exists():
         return (Path(model) / "config.json").is_file()
@@ -149,8 +148,6 @@ def _can_exist(model: str) -> bool:
 
 def _memory(config: RunConfig, gpu: bool) -> int | None:
     if gpu and config.device != "cpu":
-        import torch
-
         return int(torch.cuda.mem_get_info()[1])
     if config.device == "cuda":
         return None  # the card is not here to be asked
@@ -161,7 +158,6 @@ def _memory(config: RunConfig, gpu: bool) -> int | None:
 
 
 def _free_disk() -> int:
-    from curate.artifact import home
 
     place = home().absolute()
     while not place.exists():

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curate.selection.record import Selection
+from curate.tokens.tokenizers import EncodedExample
 from finetune.batches.packing import IGNORED
-
-if TYPE_CHECKING:
-    from curate.selection.record import Selection
-    from curate.tokens.tokenizers import EncodedExample
-    from finetune.config import RunConfig
+from finetune.config import RunConfig
 
 USUAL_LEARNING_RATES = (1e-6, 2e-3)
 MOST_EPOCHS = 5

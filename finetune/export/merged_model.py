@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from curate.console import progress
+from curate.defaults import SMOLLM2
 from curate.errors import UserError
-from curate.tokens.tokenizers import SMOLLM2
-
-if TYPE_CHECKING:
-    from finetune.run.record import Run
+from curate.errors.hub import hub_failure
+from curate.tokens.tokenizers import encode_prompt, load_tokenizer
+from finetune.model import load_base_model, load_merged, load_run, merge_adapter
+from finetune.run.record import Run
 
 PROMPTS_COMPARED = 4
 TOKENS_COMPARED = 32
@@ -38,10 +46,6 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
     A 4-bit base is dequantised first and the adapter added to those very weights, the ones it was trained on: adding it
     to the unrounded weights would give another model. Rounding to `dtype` comes last.
     """
-    import torch
-
-    from curate.tokens.tokenizers import encode_prompt, load_tokenizer
-    from finetune.model import load_base_model, load_merged, load_run, merge_adapter
 
     target = out or run.path / "merged"
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -65,9 +69,6 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
 
 def _whole(target: Path) -> Any:
     """A folder beside `target` that takes its place when the block ends without an error."""
-    import shutil
-    import tempfile
-    from contextlib import contextmanager
 
     @contextmanager
     def scope() -> Any:
@@ -89,7 +90,6 @@ def _whole(target: Path) -> Any:
 
 def greedy_texts(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[str]:
     """What the model writes after each prompt: greedy, up to TOKENS_COMPARED tokens, the prompt left out."""
-    import torch
 
     texts = []
     with progress("Generating", len(prompts)) as advance, torch.inference_mode():
@@ -109,10 +109,6 @@ def push(run: Run, repository: str, private: bool = True) -> str:
 
     Refused for a base model that others could not load by its name: a local folder or the embedded one.
     """
-    from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from curate.errors.hub import hub_failure
 
     base = run.config.model
     if base == SMOLLM2 or Path(base).exists():

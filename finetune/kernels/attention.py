@@ -7,12 +7,18 @@ sample after the other on a CPU. Rows that hold one sample each take torch's own
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "varlen"
 
@@ -45,7 +51,6 @@ class SegmentFinder:
 
 def find_segments(positions: torch.Tensor | None, batch: int, length: int) -> Segments:
     """A sample starts wherever a row does and wherever the position is not one more than the one before."""
-    import torch
 
     if positions is None or length == 1:
         starts = list(range(0, batch * length + 1, length))
@@ -69,8 +74,6 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments
     if q.is_cuda and not _repeatable():
         out = _flash(flat_q, flat_k, flat_v, segments, scale)
     else:
-        import torch
-
         borders = pairwise(segments.starts)
         out = torch.cat(
             [_causal(flat_q[None, a:b], flat_k[None, a:b], flat_v[None, a:b], scale)[0] for a, b in borders]
@@ -79,8 +82,6 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments
 
 
 def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-    import torch.nn.functional as F
-    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     # cuDNN's kernel is the fastest on Hopper; the fused kernels' backward passes do not all repeat to the bit.
     order = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -95,15 +96,11 @@ def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> 
 
 def _repeatable() -> bool:
     """Whether results must repeat to the bit."""
-    import torch
 
     return torch.are_deterministic_algorithms_enabled()
 
 
 def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
-    import inspect
-
-    from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters
     extra: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
@@ -126,9 +123,6 @@ def register() -> str:
 
     Only what training needs goes through it: with a cache or a mask, transformers' SDPA computes as it always does.
     """
-    from transformers import AttentionInterface
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
     finder = SegmentFinder()
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from finetune.kernels import ops
 from finetune.kernels.attention import Segments, attend
 from finetune.kernels.projection import Projection, Weights
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass
@@ -133,7 +132,6 @@ def _norm(
 
 def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
     """Rotate q and k inside `stacked` and attend; a graph of its own reaches back to q, k and v where one is wanted."""
-    import torch
 
     shape = (around.batch, around.length, layer.heads + 2 * layer.kv_heads, layer.head_width)
     heads = stacked.view(shape)
@@ -160,7 +158,6 @@ def compute_gradients(
     `weights` are those of the last product. Uses up `made`: its matrices are written over and let go where their last
     reader is done.
     """
-    import torch
 
     run, tokens = ops.on(grad), len(grad)
     wide = layer.down.wide(tokens, output=True)
@@ -227,7 +224,6 @@ def _function() -> Any:
     """The autograd function, made on first use: importing this module does not import torch."""
     global _LAYER_FUNCTION
     if _LAYER_FUNCTION is None:
-        import torch
 
         class LayerFunction(torch.autograd.Function):
             """`compute_activations`, the last product and the residual; `compute_gradients`."""

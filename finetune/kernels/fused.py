@@ -7,13 +7,11 @@ tail goes to a float32 matrix of its own, and `_finish_tail` adds the shares in 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import triton
 import triton.language as tl
-
-if TYPE_CHECKING:
-    import torch
 
 TOKENS = 64  # a program's block of tokens in the kernels that also fill a tail
 FEATURES = 64  # features per step there
@@ -35,7 +33,6 @@ def _finish_tail_kernel(
 
 def _new_shares(wide: torch.Tensor, shares: int, tail: int) -> torch.Tensor:
     """Where the programs leave their parts of the tail."""
-    import torch
 
     return wide.new_empty((shares, len(wide), tail) if tail else (0,), dtype=torch.float32)
 
@@ -111,7 +108,6 @@ def rms_norm(
     x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor, residual: torch.Tensor | None = None
 ) -> torch.Tensor:
     """See `plain.rms_norm`."""
-    import torch
 
     inverse = torch.empty(len(x), dtype=torch.float32, device=x.device)
     other = x if residual is None else residual

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from finetune.kernels import ops
-
-if TYPE_CHECKING:
-    import torch
 
 CHUNK = 2048  # tokens whose logits exist at once
 
@@ -30,7 +29,6 @@ def final_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tenso
 
 def _compute(hidden: Any, head: Any, rows: Any, targets: Any, gradient: bool) -> Any:
     """(losses, gradient of the hidden states for a gradient of 1 a loss, or None)."""
-    import torch
 
     run = ops.on(hidden)
     high = torch.float64 if hidden.dtype == torch.float64 else torch.float32
@@ -50,7 +48,6 @@ def _functions() -> tuple[Any, Any]:
     """The two autograd functions, made on first use: importing this module does not import torch."""
     global _FUNCTIONS
     if _FUNCTIONS is None:
-        import torch
 
         class TokenLosses(torch.autograd.Function):
             """See `token_losses`."""

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
+
+from finetune.kernels import plain
+
+if importlib.util.find_spec("triton") is not None:
+    from finetune.kernels import fused
 
 
 def can_fuse() -> bool:
-    """Whether Triton is installed."""
+    """Return whether Triton is installed."""
     return importlib.util.find_spec("triton") is not None
 
 
 def on(tensor: torch.Tensor) -> Any:
-    """The module, `fused` or `plain`, whose functions take tensors where `tensor` is."""
-    if tensor.is_cuda and can_fuse():
-        from finetune.kernels import fused
-
-        return fused
-    from finetune.kernels import plain
-
-    return plain
+    """Return the module, `fused` or `plain`, whose functions take tensors where `tensor` is."""
+    return fused if tensor.is_cuda and can_fuse() else plain

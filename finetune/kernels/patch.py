@@ -5,19 +5,17 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from curate.errors import UserError
 from finetune.batches.packing import IGNORED
+from finetune.config import RunConfig
 from finetune.kernels import attention, ops
 from finetune.kernels.decoder import Layer, Surroundings, run_layer
 from finetune.kernels.loss import CHUNK, final_norm, token_losses
 from finetune.kernels.projection import Projection, Scratch
-
-if TYPE_CHECKING:
-    import torch
-
-    from finetune.config import RunConfig
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 OLDEST_CARD = (8, 0)  # Ampere: the first with bfloat16
@@ -64,7 +62,6 @@ def accelerate_model(model: Any, config: RunConfig, dtype: torch.dtype) -> str |
 
 def _obstacle(model: Any, base: Any, config: RunConfig, dtype: torch.dtype) -> str | None:
     """Why the kernels cannot compute this model, in a few words; None when they can."""
-    import torch
 
     shape, device = base.config, next(model.parameters()).device
     window = getattr(shape, "sliding_window", None)
@@ -139,7 +136,6 @@ def plan_memory(layers: Sequence[Layer], config: RunConfig, free: int, vocabular
 
 def _free_bytes(model: Any) -> int:
     """Memory that tensors can still take on the model's device."""
-    import torch
 
     device = next(model.parameters()).device
     if device.type != "cuda":
@@ -154,7 +150,6 @@ def _patch_layer(module: Any, layer: Layer, finder: attention.SegmentFinder) -> 
     original: Callable[..., Any] = module.forward
 
     def forward(self: Any, hidden_states: Any, **kwargs: Any) -> Any:
-        import torch
 
         other = kwargs.get("past_key_values") is not None or kwargs.get("attention_mask") is not None
         if other or any(

@@ -7,14 +7,11 @@ rounded once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
+import torch
+import torch.nn.functional as F
 
 
 def _up(x: torch.Tensor) -> torch.Tensor:
-    import torch
 
     return x if x.dtype == torch.float64 else x.float()
 
@@ -38,7 +35,6 @@ def rms_norm(
 
     `residual`, if given, is first added to x in place.
     """
-    import torch
 
     if residual is not None:
         x += residual
@@ -78,7 +74,6 @@ def rotate_back_and_project(
 
     The tail is filled as `copy_and_project` would.
     """
-    import torch
 
     parts = []
     for x in (q, k):
@@ -90,7 +85,6 @@ def rotate_back_and_project(
 
 def swiglu_and_project(gate_up: torch.Tensor, weight: torch.Tensor, wide: torch.Tensor) -> None:
     """Write `silu(gate) * up` into the body of `wide`, where gate_up is both side by side; fill its tail."""
-    import torch.nn.functional as F
 
     width = gate_up.shape[1] // 2
     body = (F.silu(_up(gate_up[:, :width])) * _up(gate_up[:, width:])).to(wide.dtype)
@@ -101,7 +95,6 @@ def swiglu_backward_and_project(
     grad: torch.Tensor, gate_up: torch.Tensor, weight: torch.Tensor, wide: torch.Tensor
 ) -> None:
     """Gradients of gate and up side by side in `wide`, which may be the wide matrix that `gate_up` is the body of."""
-    import torch
 
     width = gate_up.shape[1] // 2
     high, gate, up = _up(grad), _up(gate_up[:, :width]), _up(gate_up[:, width:])
@@ -113,7 +106,6 @@ def swiglu_backward_and_project(
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, nll: torch.Tensor, gradient: bool) -> None:
     """Write each row's negative log-likelihood into `nll` and, if asked, its gradient over the logits themselves."""
-    import torch
 
     high = _up(logits)
     probabilities = high.log_softmax(-1)

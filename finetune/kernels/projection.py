@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 
 from finetune.kernels import ops
-
-if TYPE_CHECKING:
-    import torch
+from finetune.kernels.dequantize import dequantize_into
 
 TAIL_STEP = 64  # columns; a power of two, so that rows start at a multiple of 128 bytes
 LARGEST_TAIL = 128  # wider, and a block of the thin weight does not fit beside the activations in shared memory
@@ -114,7 +115,6 @@ class Projection:
         self._kept: Weights | None = None
 
     def _stack_bias(self) -> torch.Tensor | None:
-        import torch
 
         if all(module.bias is None for module in self.modules):
             return None
@@ -136,7 +136,6 @@ class Projection:
 
     def keep(self) -> None:
         """Dequantise now and hold on to the matrix."""
-        import torch
 
         shape = (self.height + self.tail, self.width + self.tail)
         whole = torch.zeros(shape, dtype=self.dtype, device=self.modules[0].weight.device)
@@ -144,7 +143,6 @@ class Projection:
         self._kept = Weights(whole, self.height, self.width)
 
     def _fill(self, whole: torch.Tensor) -> None:
-        from finetune.model import dequantize_into
 
         row = 0
         for module in self.modules:
@@ -156,7 +154,6 @@ class Projection:
 
         `changed` False says that the adapters are those of the last call.
         """
-        import torch
 
         weights = self._kept
         if weights is None:
@@ -184,8 +181,6 @@ class Projection:
         self, x: torch.Tensor, weights: Weights, drops: Sequence[torch.Tensor], out: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The stacked output (tokens x n) for a wide x; `drops` holds the dropout mask of each adapter, if any."""
-        import torch
-        import torch.nn.functional as F
 
         if out is not None and self.bias is None:
             torch.mm(x, weights.forward.t(), out=out)
@@ -201,7 +196,6 @@ class Projection:
 
     def draw_drops(self, x: torch.Tensor, training: bool) -> list[torch.Tensor]:
         """A mask (True: kept) over the input for each adapter with dropout; empty where nothing is dropped."""
-        import torch
 
         if not training or not any(adapter.dropout for adapter in self.adapters):
             return []
@@ -216,7 +210,6 @@ class Projection:
 
         `out`, if given, takes the input's gradient; it may be the body of `x`, which is read before.
         """
-        import torch
 
         parameters: list[torch.Tensor] = []
         if self.folded:
@@ -257,7 +250,6 @@ def _scale(adapter: Adapter, drops: Sequence[torch.Tensor]) -> float:
 
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a @ b with the result not rounded below float32: adapters' gradients."""
-    import torch
 
     if a.dtype in (torch.float32, torch.float64):
         return a @ b

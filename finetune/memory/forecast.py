@@ -9,15 +9,31 @@ Where the run takes our own kernels, `kernels.memory` adds up their allocations 
 
 from __future__ import annotations
 
+import re
+import statistics
+import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoModelForCausalLM
 
 from curate.errors import UserError
-
-if TYPE_CHECKING:
-    from curate.selection.record import Selection
-    from finetune.config import RunConfig
+from curate.selection.record import Selection
+from curate.tokens.tokenizers import load_tokenizer
+from finetune.batches.dataset import build_plan, encode_rows
+from finetune.config import RunConfig
+from finetune.memory import kernel_memory as memory
+from finetune.memory.shapes import layer_count, load_shape, with_layers
+from finetune.model import resolve_device, resolve_dtype
+from finetune.run.record import readable_runs
 
 MARGIN = 1.015  # the largest shortfall of the sums, 1.2 % (docs/speed.md), and a little
 GIB = 2**30
@@ -52,7 +68,6 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
 
     `seconds` goes by the newest finished run of the same model here; `seconds_at_least` by this machine's own products.
     """
-    from finetune.memory.shapes import load_shape
 
     shape = load_shape(config.model)
     result = forecast(config, shape).as_dict()
@@ -60,9 +75,6 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
     result |= {"steps": None, "tokens": None, "seconds": None, "seconds_at_least": None}
     if selection is None:
         return result
-    from curate.tokens.tokenizers import load_tokenizer
-    from finetune.batches.dataset import build_plan, encode_rows
-    from finetune.model import resolve_device, resolve_dtype
 
     tokenizer = load_tokenizer(config.model, selection.manifest.config["tokenizer"])
     plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
@@ -78,16 +90,12 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
 
 
 def _has_gpu() -> bool:
-    import torch
 
     return torch.cuda.is_available()
 
 
 def measured_speed(model: str) -> float | None:
     """Median tokens per second of the newest finished run of `model` here; None when there is none."""
-    import statistics
-
-    from finetune.run.record import readable_runs
 
     for run in readable_runs():
         rates = [line["tokens_per_second"] for line in run.timings if line["tokens_per_second"]]
@@ -98,9 +106,6 @@ def measured_speed(model: str) -> float | None:
 
 def arithmetic_rate(device: str, dtype: str) -> float:
     """FLOP/s of a square product on this machine, best of five: no training step can be faster than its products."""
-    import time
-
-    import torch
 
     size = 8192 if device == "cuda" else 1024
     a = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
@@ -122,7 +127,6 @@ def packed_bytes(weights: int, double_quant: bool) -> int:
 def match_targets(model: Any, target_modules: str | Sequence[str]) -> list[str]:
     """Names of the linear layers an adapter would stand on, by PEFT's rules; the output layer is never one of
     `all-linear`."""
-    import re
 
     names = [name for name, module in model.named_modules() if _is_linear(module)]
     if target_modules == "all-linear":
@@ -142,8 +146,6 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
 
     `checkpointing` None takes the config's, and for "auto" False: what the run needs when nothing is recomputed.
     """
-    from finetune.memory import kernel_memory as memory
-    from finetune.memory.shapes import layer_count
 
     if checkpointing is None:
         checkpointing = config.gradient_checkpointing is True
@@ -180,11 +182,6 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
 
 def _measure(config: RunConfig, shape: Any, layers: int, checkpointing: bool) -> dict[str, float]:
     """Bytes of each part for a model of `layers` layers."""
-    import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from transformers import AutoModelForCausalLM
-
-    from finetune.memory.shapes import with_layers
 
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16  # float16 has bfloat16's size
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -219,11 +216,6 @@ def _stand_in(attention: str) -> str:
 
 def _peak_bytes(work: Callable[[], None]) -> int:
     """The most bytes that storages made during `work` hold at once; what was there before does not count."""
-    import weakref
-
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
 
     alive: dict[int, int] = {}
     total = peak = 0
@@ -257,7 +249,6 @@ def _peak_bytes(work: Callable[[], None]) -> int:
 
 def _step(model: Any, config: RunConfig, dtype: Any) -> None:
     """Forward and backward of one full batch with every token a target, as the run's own loss does it."""
-    import torch
 
     rows, length = config.per_device_train_batch_size, config.max_length
     ids = torch.zeros(rows, length, dtype=torch.long)
@@ -271,7 +262,6 @@ def _step(model: Any, config: RunConfig, dtype: Any) -> None:
 
 def _token_losses(model: Any, ids: Any, mask: Any) -> Any:
     """A function of its own, as in the run: its logits are let go before the backward pass."""
-    import torch.nn.functional as F
 
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].flatten(0, 1)
     return F.cross_entropy(logits.float(), ids[:, 1:].flatten(), reduction="none")
@@ -314,8 +304,6 @@ def _optimizer_bytes(weights: int, config: RunConfig) -> float:
 
 def _build_linear(old: Any, config: RunConfig, four_bit: bool, lora: bool) -> Any:
     """A layer that allocates what Linear4bit with LoRA allocates, in forward and backward."""
-    import torch
-    from torch import nn
 
     conv = type(old).__name__ == "Conv1D"
     rows, columns = tuple(old.weight.shape)[::-1] if conv else tuple(old.weight.shape)

@@ -7,13 +7,11 @@ pass of the last layer; and the update, when gradients are put together. What fo
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from finetune.config import RunConfig
 from finetune.kernels.loss import CHUNK
 from finetune.kernels.projection import LARGEST_TAIL, TAIL_STEP
-
-if TYPE_CHECKING:
-    from finetune.config import RunConfig
 
 MODEL_TYPES = ("llama", "mistral", "qwen2")
 HALF = 2  # bytes of a bfloat16

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from curate.defaults import SMOLLM2
 from curate.errors import UserError
-from curate.tokens.tokenizers import SMOLLM2
 
 # Model -> (transformers' model type, what differs from that type's own defaults). Source: each model's config.json.
 KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,7 +56,6 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
 
 def load_shape(model: str) -> Any:
     """transformers' config of `model`: a local folder's, a known one, or one in the cache; nothing is downloaded."""
-    from transformers import AutoConfig
 
     if not Path(model).is_dir() and model in KNOWN:
         kind, differs = KNOWN[model]
@@ -79,7 +82,6 @@ def layer_count(shape: Any) -> int:
 
 def with_layers(shape: Any, layers: int) -> Any:
     """The same shape with another number of layers."""
-    import copy
 
     changed = copy.deepcopy(shape)
     changed.num_hidden_layers = layers
@@ -90,8 +92,6 @@ def with_layers(shape: Any, layers: int) -> Any:
 
 def build_empty_model(shape: Any, attn_implementation: str = "eager") -> Any:
     """The model on the meta device: names and shapes, no memory."""
-    import torch
-    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(shape, attn_implementation=attn_implementation)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import altair as alt
 
 from curate.artifact import MANIFEST, read_manifest, record_file, write_json, write_manifest, write_text
 from curate.errors import UserError
+from curate.page import Chart, ChartTable, format_number, format_share, render_document, series_colour, write_index
+from curate.page.chart import build_spec, unchecked
+from curate.selection.record import Selection
+from finetune.config import RunConfig
 from finetune.padding_study.recipe import Arm, answers, as_dict, study_digest
-
-if TYPE_CHECKING:
-    from curate.page import Chart
-    from curate.selection.record import Selection
-    from finetune.config import RunConfig
 
 KIND = "finetune.padding_study"
 PAGE, NUMBERS = "index.html", "padding-study.json"
@@ -29,7 +30,6 @@ def write_report(
     command: Sequence[str],
 ) -> Path:
     """Write the study's folder and the list of reports beside it; the folder comes back."""
-    from curate.page import write_index
 
     digest = study_digest(config, selection, rows)
     folder = out or Path("reports") / f"padding-study-{digest[:8]}"
@@ -63,7 +63,6 @@ def render_page(
     name: str, arms: Sequence[Arm], config: RunConfig, selection: Selection, rows: int, headline: str, second: str
 ) -> str:
     """The page as one HTML document that needs no network. Same figures, same bytes."""
-    from curate.page import render_document
 
     charts = [_time_chart(arms), _loss_chart(arms)]
     return render_document(
@@ -89,7 +88,6 @@ def _held_out(config: RunConfig, selection: Selection) -> str:
 
 
 def _cells(arm: Arm) -> list[str]:
-    from curate.page import format_number, format_share
 
     difference = "–"
     if arm.interval is not None:
@@ -115,10 +113,6 @@ def _values(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def _time_chart(arms: Sequence[Arm]) -> Chart:
-    import altair as alt
-
-    from curate.page import Chart, ChartTable, format_number, series_colour
-    from curate.page.chart import build_spec, unchecked
 
     with unchecked():
         chart = (
@@ -141,10 +135,6 @@ def _time_chart(arms: Sequence[Arm]) -> Chart:
 
 
 def _loss_chart(arms: Sequence[Arm]) -> Chart:
-    import altair as alt
-
-    from curate.page import Chart, ChartTable, series_colour
-    from curate.page.chart import build_spec, unchecked
 
     compared = [arm for arm in arms if arm.interval is not None]
     with unchecked():

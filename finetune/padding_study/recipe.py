@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from curate.artifact import digest_json, home
 from curate.errors import UserError
-
-if TYPE_CHECKING:
-    from curate.selection.record import Selection
-    from finetune.config import RunConfig
+from curate.selection.record import Selection
+from curate.tokens.tokenizers import load_tokenizer
+from finetune.batches.dataset import build_plan, encode_rows
+from finetune.batches.token_loss import row_losses
+from finetune.config import RunConfig
+from finetune.model import load_adapter, load_base_model
+from finetune.recipe import train
 
 RESAMPLES = 2000
 
@@ -34,7 +40,6 @@ class Arm:
 
 def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
     """What the study's results depend on."""
-    from curate.artifact import digest_json
 
     return digest_json([config.model_dump(), selection.digest, rows])
 
@@ -48,10 +53,6 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
     second pad token is one of the vocabulary that no row uses: a token added to the vocabulary would widen the softmax,
     which is a change of the model, not of the padding.
     """
-    from curate.artifact import home
-    from curate.tokens.tokenizers import load_tokenizer
-    from finetune.batches.dataset import build_plan, encode_rows
-    from finetune.recipe import train
 
     out = home() / "padding-study" / study_digest(config, selection, rows)[:8]
     if not selection.holdout:
@@ -90,11 +91,6 @@ def pad_tokens(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
 
 def compare_arms(measured: Sequence[tuple[str, str, Any]], tokenizer: Any, selection: Selection) -> list[Arm]:
     """Eval loss of every arm on the whole holdout, and its difference from the first arm's."""
-    import numpy as np
-
-    from finetune.batches.dataset import encode_rows
-    from finetune.batches.token_loss import row_losses
-    from finetune.model import load_adapter, load_base_model
 
     config = measured[0][2].config
     held_out = encode_rows(tokenizer, selection, selection.holdout[: config.report_eval_rows])

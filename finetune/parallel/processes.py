@@ -6,24 +6,19 @@ losses and counts are added up before anything is written. Only the first proces
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
 
 from curate.errors import UserError
-
-if TYPE_CHECKING:
-    from finetune.config import RunConfig
+from finetune.config import RunConfig
 
 T = TypeVar("T")
-SECONDS_TO_SAVE = 60  # what a worker has, after Ctrl-C, to end its step and write a checkpoint
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,6 @@ class Processes:
         return self.rank == 0
 
     def _gather(self, value: Any) -> list[Any]:
-        import torch.distributed as dist
 
         gathered: list[Any] = [None] * self.size
         dist.all_gather_object(gathered, value)
@@ -66,7 +60,6 @@ class Processes:
 
     def use_own_gpu(self) -> None:
         """Let "cuda" mean this process's GPU."""
-        import torch
 
         if self.size > 1 and torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -116,70 +109,7 @@ def own_bins(bins: Sequence[list[int]], config: RunConfig, processes: Processes)
 
 def require_gpus(count: int, device: str) -> None:
     """Refuse more processes than there are GPUs. With device=cpu they share the CPU, which is for trying things out."""
-    import torch
 
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device != "cpu" and count > there:
         raise UserError(f"--gpus is {count} and torch can use {there}.", f"Use --gpus {max(1, there)}.")
-
-
-def launch(
-    size: int,
-    config: RunConfig,
-    selection: Path,
-    folder: Path,
-    resume: bool,
-    wandb_mode: str | None,
-    command: Sequence[str],
-) -> None:
-    """Train the run in `folder` with `size` processes; what one of them reports as an error is raised here."""
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    with tempfile.TemporaryDirectory() as place:
-        report = Path(place) / "error.json"
-        settings = LaunchConfig(
-            min_nodes=1, max_nodes=1, nproc_per_node=size, rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0",
-            run_id=folder.name, max_restarts=0, monitor_interval=0.1, start_method="spawn",
-        )  # fmt: skip
-        work = (config.model_dump(), str(selection), str(folder), resume, wandb_mode, list(command), str(report))
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            elastic_launch(settings, _work)(*work)
-        except SignalException:
-            raise KeyboardInterrupt from None
-        except ChildFailedError:
-            if report.is_file():
-                told = json.loads(report.read_text())
-                if told["interrupted"]:
-                    raise KeyboardInterrupt from None
-                raise UserError(told["error"]) from None
-            raise
-        finally:
-            for number, handler in before.items():  # the launcher leaves its own behind
-                signal.signal(number, handler)
-
-
-def _work(
-    config: dict[str, Any], selection: str, folder: str, resume: bool, wandb_mode: str | None, command: list[str],
-    report: str,
-) -> None:  # fmt: skip
-    """What each process does. The first alone speaks."""
-    from curate.selection.record import read_selection
-    from finetune.config import RunConfig
-    from finetune.recipe import train_in
-
-    processes = this_process()
-    if not processes.first:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for the life of the process)
-    try:
-        train_in(
-            RunConfig.model_validate(config), read_selection(selection), Path(folder), resume, wandb_mode, command,
-            processes,
-        )  # fmt: skip
-    except (UserError, KeyboardInterrupt) as error:
-        if processes.first or not Path(report).exists():
-            told = {"error": str(error), "interrupted": isinstance(error, KeyboardInterrupt)}
-            Path(report).write_text(json.dumps(told))
-        raise

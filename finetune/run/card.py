@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from curate.selection.record import Selection
-    from finetune.config import RunConfig
+import yaml
+
+from curate.selection.record import Selection
+from finetune.config import RunConfig
 
 
 def loading_lines(folder: str, config: RunConfig) -> list[str]:
@@ -21,7 +22,6 @@ def loading_lines(folder: str, config: RunConfig) -> list[str]:
 
 def render_card(name: str, config: RunConfig, selection: Selection, results: dict[str, Any]) -> str:
     """Markdown with the hub's front matter; every number was computed by the run."""
-    import yaml
 
     made = selection.manifest.config
     front = {"library_name": "peft", "base_model": config.model, "tags": ["rowpick", "lora", "qlora"]}

@@ -11,12 +11,10 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from curate.artifact import write_json, write_text
-
-if TYPE_CHECKING:
-    from finetune.run.history import History
+from finetune.run.history import History
 
 COMPLETE = "complete"  # an empty file that says a checkpoint was written to its end
 METER = "meter.json"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from curate.artifact import append_jsonl, read_jsonl, write_jsonl
 from finetune.parallel.processes import ALONE, Processes
-
-if TYPE_CHECKING:
-    import torch
 
 HISTORY = "history.jsonl"
 TIMINGS = "timings.jsonl"
@@ -140,9 +140,6 @@ class History:
 
 def peak_memory_gib() -> float:
     """Peak memory so far in GiB: that of the GPU where one is in use, else the process's resident size."""
-    import resource
-
-    import torch
 
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**30)

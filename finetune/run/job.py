@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from curate.artifact import digest_json
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
+from curate.tokens.tokenizers import EncodedExample, load_tokenizer, tokenizer_digest
 from finetune.batches.dataset import Plan, build_plan, encode_rows
+from finetune.config import RunConfig
 from finetune.parallel.processes import ALONE, Processes
 from finetune.run.history import History, Meter
 from finetune.run.interrupt import Interrupt
 from finetune.run.record import CHECKPOINTS, run_digest
 from finetune.tracking.wandb_tracker import Mode, Tracker
-
-if TYPE_CHECKING:
-    from curate.tokens.tokenizers import EncodedExample
-    from finetune.config import RunConfig
 
 
 @dataclass
@@ -48,7 +46,6 @@ class Job:
 
 def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
     """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
-    from curate.tokens.tokenizers import load_tokenizer, tokenizer_digest
 
     made = selection.manifest.config
     tokenizer = load_tokenizer(config.model, made["tokenizer"])

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import yaml
 
 from curate.artifact import (
     MANIFEST,
@@ -21,12 +23,12 @@ from curate.artifact import (
     write_manifest,
     write_text,
 )
+from curate.artifact.manifest_schema import Manifest
 from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
-
-if TYPE_CHECKING:
-    from curate.artifact.manifest_schema import Manifest
-    from finetune.config import RunConfig
+from finetune.config import RunConfig, read_yaml, validated
+from finetune.run.card import render_card
+from finetune.run.history import HISTORY, TIMINGS
 
 KIND = "finetune.run"
 SCHEMA = f"{KIND}/1"
@@ -103,7 +105,6 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
 
     `config.yaml` is written first: it says which run an unfinished folder holds. Another run there is an error.
     """
-    import yaml
 
     digest = run_digest(config, selection)
     if (folder / MANIFEST).is_file():
@@ -141,7 +142,6 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """The content of a run's `config.yaml`."""
-    from finetune.config import read_yaml
 
     settings = read_yaml(folder / CONFIG)
     if not {"run_digest", SELECTION_KEY, "config"} <= set(settings):
@@ -160,8 +160,6 @@ def finish_run(
     device: str,
 ) -> None:
     """Write the model card and, last, the manifest."""
-    from finetune.run.card import render_card
-    from finetune.run.history import HISTORY
 
     write_text(folder / README, render_card(folder.name, config, selection, results))
     adapter_files = sorted(p.relative_to(folder).as_posix() for p in (folder / ADAPTER).iterdir() if p.is_file())
@@ -190,8 +188,6 @@ def finish_run(
 
 def read_run(given: str | Path | None = None) -> Run:
     """The finished run at a path, of a name, or the newest one for None."""
-    from finetune.config import RunConfig, validated
-    from finetune.run.history import HISTORY, TIMINGS
 
     folder = find_artifact(given, runs_dir(), KIND)
     if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,6 @@ def resolve_mode(asked: str | None) -> Mode:
 def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
-    import netrc
 
     try:
         return netrc.netrc().authenticators("api.wandb.ai") is not None

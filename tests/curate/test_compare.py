@@ -11,7 +11,8 @@ import pytest
 
 from curate.cli import main
 from curate.comparison.page import ComparisonPageData, _distance_chart, _map_chart
-from curate.comparison.recipe import StrategyResult, headline, parse_strategies, read_comparison
+from curate.comparison.recipe import headline, parse_strategies
+from curate.comparison.record import StrategyResult, read_comparison
 from curate.errors import UsageError
 from curate.pool.rows import Row
 from curate.selection.language_mix import language_mix, row_language

@@ -10,7 +10,7 @@ import pytest
 
 from curate.errors import UserError
 from curate.pool.rows import build_row
-from curate.sources import pool_digest
+from curate.sources.types import pool_digest
 from curate.tokens import tokenizers as tokens
 from curate.tokens.prompt import RAW, PromptTemplate, load_prompt_template
 from curate.tokens.tokenizers import count_tokens, encode_examples, encode_prompt, load_tokenizer

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from curate.config import SelectConfig
 from curate.errors import UserError
-from curate.pipeline import Work, bound, choose, cluster, drop_near_holdout, hold_out, pick, select
+from curate.pipeline import bound, choose, cluster, drop_near_holdout, hold_out, pick, select
 from curate.pool.fates import Fates
 from curate.pool.rows import Row, build_row
+from curate.pool.work import Work
 from curate.selection.record import read_selection
-from curate.sources import LoadedPool
-from curate.strategies import STRATEGIES, Candidates
+from curate.sources.types import LoadedPool
+from curate.strategies.table import STRATEGIES
+from curate.strategies.types import Candidates
 from curate.tokens.prompt import RAW
 from curate.vectors import neighbours
 from curate.vectors.clustering import build_clusters

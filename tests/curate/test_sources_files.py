@@ -9,7 +9,8 @@ import pytest
 
 from curate.errors import UsageError, UserError
 from curate.pool.rows import build_row
-from curate.sources import LoadedPool, load_rows
+from curate.sources import load_rows
+from curate.sources.types import LoadedPool
 
 PAIRS = [("Add two numbers.", "a + b"), ('Say "hi", politely.', 'print("hi")\nprint("please")')]
 RECORDS = [{"instruction": instruction, "output": output} for instruction, output in PAIRS]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.sources import LoadedPool, load_rows
+from curate.sources import load_rows
 from curate.sources.stdlib import REQUESTS, mine
+from curate.sources.types import LoadedPool
 
 MODULE = '''"""Module."""
 import os

@@ -11,9 +11,10 @@ import pytest
 
 from curate.cli import main
 from curate.errors import UserError
-from curate.strategies import STRATEGIES, Candidates, Picks, parse_options
 from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.learned_centroids import TEMPERATURE, _gradient
+from curate.strategies.table import STRATEGIES, parse_options
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.neighbours import nearest
 
 

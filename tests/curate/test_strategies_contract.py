@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.errors import UserError
-from curate.strategies import STRATEGIES, Candidates, Picks
 from curate.strategies.budget import BUDGET_TOLERANCE, pick_rows, pick_tokens
+from curate.strategies.table import STRATEGIES
+from curate.strategies.types import Candidates, Picks
 from curate.vectors.neighbours import one_thread_a_product
 
 CASES = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

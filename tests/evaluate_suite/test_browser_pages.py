@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
 from curate.comparison.page import ClusterRow, ComparisonPageData, render_comparison_page
-from curate.comparison.recipe import StrategyResult
+from curate.comparison.record import StrategyResult
 from curate.page import write_index
 from curate.page.curation import short_label
 from curate.selection.page import SelectionPageData, render_selection_page

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from evaluate_suite.generation.engines import generate
 from evaluate_suite.generation.plain_lora import PlainAdapter
-from evaluate_suite.generation.record import DecodingSettings, generate
+from evaluate_suite.generation.record import DecodingSettings
 from tests.evaluate_suite.test_generation import NumberTokenizer, build_model, make_tasks
 
 CUDA = torch.cuda.is_available()

@@ -12,15 +12,8 @@ import pytest
 
 from curate.errors import UsageError, UserError
 from curate.tokens.prompt import RAW
-from evaluate_suite.generation.record import (
-    DecodingSettings,
-    Generation,
-    GenerationTask,
-    build_tasks,
-    generate,
-    generate_to_file,
-    sample_seed,
-)
+from evaluate_suite.generation.engines import build_tasks, generate, generate_to_file
+from evaluate_suite.generation.record import DecodingSettings, Generation, GenerationTask, sample_seed
 
 VOCABULARY = 61
 END = 2
@@ -245,7 +238,7 @@ def test_a_model_with_an_attention_window_is_decoded_plainly() -> None:
 
 
 def test_vllm_absent_is_one_clear_line_before_anything_is_loaded(tmp_path: Path) -> None:
-    from evaluate_suite.generation.record import checked_engine
+    from evaluate_suite.generation.engines import checked_engine
 
     with pytest.raises(UserError, match="needs the package vllm, which is not installed. Run `pip install vllm`"):
         checked_engine("vllm")

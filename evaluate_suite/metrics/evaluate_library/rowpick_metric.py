@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import datasets
 import evaluate
 
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, apply, summarise
+from evaluate_suite.metrics.training_corpus import TrainingCorpus
 
 DEFAULT_METRIC = "clean_answer"
 _DESCRIPTION = "Rowpick's metrics of generated code, one per config_name: "
@@ -26,7 +28,6 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
     config_name: str
 
     def _info(self) -> evaluate.MetricInfo:
-        import datasets
 
         if self.config_name == "default":
             self.config_name = DEFAULT_METRIC
@@ -52,7 +53,6 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
         outcomes: Sequence[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """{metric name: mean or None, interval, n_scored, n_unscored, scores, reasons}; one a prediction."""
-        from evaluate_suite.metrics.training_corpus import TrainingCorpus
 
         count = len(predictions)
         columns: list[Sequence[Any]] = []

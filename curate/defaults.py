@@ -1,0 +1,16 @@
+"""Names and defaults that help shows. Loads nothing, so that help is fast."""
+
+SMOLLM2 = "smollm2-135m"  # the embedded model
+STDLIB = "stdlib"  # the embedded dataset
+DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
+DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"
+DEFAULT_STRATEGY = "kmeans"
+
+MINILM, STATIC, TFIDF, AUTO = "minilm", "static", "tfidf", "auto"  # encoders
+DEFAULT_ENCODER = AUTO
+EMBED_CHOICES = ("instruction", "output", "both")
+DEFAULT_EMBED = "instruction"
+DEFAULT_BATCH_SIZE = 32
+
+DEFAULT_SCORE_MODEL = SMOLLM2
+DEFAULT_SCORE_MAX_TOKENS = 2048

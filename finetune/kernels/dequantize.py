@@ -1,0 +1,24 @@
+"""A frozen weight written out in full, 4-bit or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from curate.console import quiet
+from finetune.kernels import ops
+
+with quiet():  # bitsandbytes greets on import
+    from bitsandbytes.functional import dequantize_4bit
+
+
+def dequantize_into(module: Any, out: torch.Tensor) -> None:
+    """Write the weight of a linear layer, 4-bit or not, into `out` (out features x in features)."""
+    state = getattr(module.weight, "quant_state", None)
+    if state is None:
+        out.copy_(module.weight.data)
+    elif module.weight.is_cuda and ops.can_fuse():
+        ops.on(module.weight).dequantize(module.weight.data, state, out)
+    else:
+        out.copy_(dequantize_4bit(module.weight.data, state))

@@ -98,7 +98,6 @@ def preset_for(model: str) -> str | None:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a `UserError` with its place."""
-
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -121,7 +120,6 @@ def load_config(
 
     `model` is the selection's model: it is taken where none of the three names one.
     """
-
     settings: dict[str, Any] = {} if model is None else {"model": model}
     if preset is not None:
         settings |= read_yaml(preset_path(preset))

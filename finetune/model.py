@@ -29,7 +29,6 @@ with quiet():  # bitsandbytes greets on import
 
 def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
     """ "cuda" or "cpu"; a GPU that is asked for and absent is an error."""
-
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "A GPU was asked for (device: cuda), and there is none that torch can use.",
@@ -42,7 +41,6 @@ def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
 
 def resolve_dtype(wanted: str, device: str) -> str:
     """Name of the dtype to compute in: on a GPU bfloat16 where the card has it, else float16; on a CPU float32."""
-
     if wanted != "auto":
         return wanted
     if device == "cpu":
@@ -52,7 +50,6 @@ def resolve_dtype(wanted: str, device: str) -> str:
 
 def own_device(device: str) -> str:
     """`device`, with this process's number where several share the GPUs: accelerate wants it said for 4-bit models."""
-
     several = device == "cuda" and this_process().size > 1
     return f"cuda:{torch.cuda.current_device()}" if several else device
 
@@ -62,7 +59,6 @@ def load_base_model(config: RunConfig) -> Any:
 
     Hub id, local folder (safetensors) or smollm2-135m. Remote code is never run.
     """
-
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config.dtype, device))
     if config.attn_implementation == "varlen":
@@ -88,7 +84,6 @@ def load_base_model(config: RunConfig) -> Any:
 
 
 def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any:
-
     if not Path(source).exists():
         require_on_hub(source, "model")
     try:
@@ -108,7 +103,6 @@ def _keep_4bit_trainable_on_cpu(model: Any) -> None:
     It does so at the first forward pass in eval mode, for good; the product of repacked weights has no gradient, so a
     run that evaluates before it trains would train on wrong gradients without a word.
     """
-
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
@@ -119,7 +113,6 @@ def attach_adapter(model: Any, config: RunConfig) -> Any:
 
     Deterministic in `config.seed`. Target modules that match nothing are an error.
     """
-
     torch.manual_seed(config.seed)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -151,7 +144,6 @@ def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: An
     Its states are quantised in blocks of 256, so where every parameter is a multiple of that the numbers are those of
     one state a parameter. bitsandbytes waits for the GPU after each parameter: hundreds of times a step, or once.
     """
-
     own = list(parameters)
 
     class FlatAdamW(PagedAdamW8bit):  # type: ignore[misc]
@@ -189,7 +181,6 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def load_adapter(model: Any, folder: Path) -> Any:
     """`model` with the saved adapter, frozen, in eval mode. An adapter of another base model is refused."""
-
     try:
         saved = PeftConfig.from_pretrained(str(folder))
     except (OSError, ValueError) as error:
@@ -209,7 +200,6 @@ def adapter_off(model: Any) -> Any:
 
 def load_run(folder: str | Path) -> tuple[Any, Any]:
     """(model with the run's adapter, tokenizer) of a finished run, ready to generate."""
-
     run = read_run(folder)
     run.check_adapter()
     made = run.read_selection().manifest.config

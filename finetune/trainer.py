@@ -35,7 +35,6 @@ from finetune.run.job import Job
 
 def build_trainer(job: Job) -> Any:
     """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
-
     config = job.config
     if config.deterministic:
         repeat_to_the_bit()
@@ -132,14 +131,12 @@ def build_trainer(job: Job) -> Any:
 
 def repeat_to_the_bit() -> None:
     """Have torch take only algorithms that give the same bits every time; on a GPU that costs speed."""
-
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
 
 
 def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
     """SFTConfig with everything that matters set here: TRL's own defaults cut rows and cast adapters."""
-
     config = job.config
     checkpointing = config.gradient_checkpointing
     if job.kernels is None:  # the kernels do it themselves
@@ -191,7 +188,6 @@ def wants_checkpointing(config: RunConfig, shape: Any) -> bool:
 
     34 bytes a token, layer and hidden unit: Korthikanti et al., 2022, table 2, one device, fused attention.
     """
-
     tokens = config.per_device_train_batch_size * config.max_length
     activations = 34 * tokens * shape.hidden_size * shape.num_hidden_layers + 8 * tokens * shape.vocab_size
     free, _ = torch.cuda.mem_get_info()

@@ -20,7 +20,6 @@ def cached_array(
     A file that was cut short, or whose array does not `fits`, is computed again, and said. Two processes that want the
     same array compute it once: the second waits for the first.
     """
-
     path = cache_dir(folder) / f"{key}.npy"
     with file_lock(path.with_suffix(".lock")):
         found = stored_array(folder, key)
@@ -37,7 +36,6 @@ def cached_array(
 
 def stored_array(folder: str, key: str) -> NDArray[Any] | None:
     """The array as it is stored, or None where there is none or it cannot be read."""
-
     try:
         return np.asarray(np.load(cache_dir(folder) / f"{key}.npy", allow_pickle=False))
     except (OSError, ValueError, EOFError):

@@ -142,7 +142,6 @@ def parse_jsonl(data: bytes, source: str | Path) -> list[tuple[int, dict[str, An
 @contextmanager
 def file_lock(path: str | Path) -> Iterator[None]:
     """Hold an exclusive lock on `path` (created when absent), so that two processes can share a cache."""
-
     target = Path(path)
     with _write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,6 @@ def cache_dir(*parts: str) -> Path:
 
 def record_file(directory: str | Path, name: str, rows: int | None = None) -> FileRecord:
     """The manifest's record of `directory/name`: its name, digest and row count."""
-
     return FileRecord(file=name, sha256=digest_file(Path(directory) / name), rows=rows)
 
 
@@ -60,7 +59,6 @@ def write_manifest(
     device: str = "cpu",
 ) -> Manifest:
     """Write `manifest.json`, which declares the artifact finished: call it last."""
-
     manifest = Manifest(
         schema=schema,
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
@@ -82,7 +80,6 @@ def read_manifest(directory: str | Path, kind: str) -> Manifest:
 
     Unfinished, unreadable, of another kind, or written by a newer version: a `UserError` that says which.
     """
-
     path = Path(directory) / MANIFEST
     if not Path(directory).is_dir():
         raise UserError(f"{directory} is not a folder.", f"Name a finished {kind} artifact.")

@@ -16,7 +16,6 @@ def normalise(text: str) -> str:
 
 def exact_key(row: Row) -> str:
     """What two rows that are exact duplicates share: a digest of instruction and output, white space folded."""
-
     return digest_text(f"{normalise(row.instruction)}\0{normalise(row.output)}")
 
 

@@ -57,7 +57,6 @@ def _by_id(row: Row) -> tuple[str, int]:
 
 def shingles(text: str) -> NDArray[np.uint32]:
     """The distinct hashes of every three tokens in a row (words and signs, case folded), sorted."""
-
     tokens = _TOKEN.findall(text.lower())[:_MAX_TOKENS]
     hashes = np.fromiter((zlib.crc32(t.encode("utf-8", "surrogatepass")) for t in tokens), np.uint32, len(tokens))
     if len(hashes) < SHINGLE_TOKENS:
@@ -68,7 +67,6 @@ def shingles(text: str) -> NDArray[np.uint32]:
 
 def _band_keys(sets: Sequence[NDArray[np.uint32]]) -> list[list[int]]:
     """For every set one number per band of its MinHash signature."""
-
     keys = []
     for signature in MinHash.generator((s.tolist() for s in sets), num_perm=BANDS * BAND_ROWS, hashfunc=int):
         bands = signature.hashvalues.reshape(BANDS, BAND_ROWS).tolist()
@@ -89,7 +87,6 @@ def _nearest(
 
 def jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
     """Shared members over all members of two sorted arrays of distinct values; two empty ones are equal."""
-
     if not len(a) and not len(b):
         return 1.0
     if min(len(a), len(b)) < JACCARD * max(len(a), len(b)):  # too unlike in size to reach the bound

@@ -35,7 +35,6 @@ class Language:
 @lru_cache(maxsize=1)
 def languages() -> dict[str, Language]:
     """All languages by name, in the order that decides ties; read from `languages.yaml`."""
-
     table = yaml.safe_load((Path(__file__).parent / "languages.yaml").read_text(encoding="utf-8"))
     return {
         name: Language(
@@ -146,7 +145,6 @@ def can_parse(language: str | None) -> bool:
 @lru_cache(maxsize=32)
 def tree_sitter_parser(language: str) -> Any:
     """A tree-sitter parser for one of `languages()` with a grammar; the grammars are installed, nothing is fetched."""
-
     grammar = languages()[language].grammar
     if grammar is None:
         raise ValueError(f"no grammar for {language}")
@@ -180,7 +178,6 @@ def parses(code: str, language: str) -> tuple[bool, str | None]:
 
 def python_tree(code: str) -> Any:
     """The `ast.Module` of `code`, or one line of text that says why there is none."""
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

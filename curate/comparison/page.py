@@ -64,7 +64,6 @@ def build_page_data(
 ) -> ComparisonPageData:
     """The page's data from finished work; `places` are each strategy's picks as positions among the candidates,
     `options` each strategy's options that were given."""
-
     n = len(candidates)
     sizes = np.bincount(candidates.labels, minlength=len(candidates.centres))
     first = {int(label): place for place, label in reversed(list(enumerate(candidates.labels.tolist())))}
@@ -107,7 +106,6 @@ def _points(
     work: Work, candidates: Candidates, places: Mapping[str, Sequence[int]]
 ) -> list[tuple[float, float, int, str, tuple[str, ...]]]:
     """A sample: the first rows by row_id (a digest, so nothing to do with content), and of every strategy's picks."""
-
     shown = set(range(min(SHOWN_POOL, len(candidates))))
     picked_by: dict[int, list[str]] = {}
     for name, picks in places.items():
@@ -162,7 +160,6 @@ def _mix(title: str, done: Sequence[StrategyResult], field: str) -> tuple[str, l
 
 def _distance_chart(done: Sequence[StrategyResult]) -> Chart:
     """Mean distance of the pool to the nearest pick against the Vendi score: one named point a strategy."""
-
     ordered = sorted(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
     values = [  # names go above and below in turn, so that neighbours can be told apart
         {"strategy": r.strategy, "distance": r.mean_distance, "vendi": r.vendi_score, "above": place % 2 == 0}
@@ -200,7 +197,6 @@ def _distance_chart(done: Sequence[StrategyResult]) -> Chart:
 
 
 def _map_chart(data: ComparisonPageData, done: Sequence[StrategyResult]) -> Chart:
-
     values = [
         {"x": x, "y": y, "cluster": cluster, "text": text, "by": ", ".join(by) or "no strategy"}
         for x, y, cluster, text, by in data.points

@@ -38,7 +38,6 @@ from curate.vectors.diversity import close_pairs, evenness, vendi_score
 
 def parse_strategies(given: str) -> list[str]:
     """Names separated by commas, or "all"; an unknown or repeated one is a usage error."""
-
     names = list(STRATEGIES) if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
     for name in names:
         if name not in STRATEGIES:
@@ -56,7 +55,6 @@ def compare(
 ) -> Comparison:
     """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
     exists, reused."""
-
     configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
     for each in configs:
         each.check()
@@ -82,7 +80,6 @@ def compare(
 
 def _try(work: Work, config: SelectConfig, candidates: Candidates) -> Picks | str:
     """The picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
-
     try:
         return choose(config, complete(work, config, candidates))
     except UserError as error:
@@ -107,7 +104,6 @@ def measure_all(work: Work, candidates: Candidates, picked: dict[str, Picks | st
 
 def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared: dict[str, float]) -> StrategyResult:
     """Coverage, spread, lengths and mix of one strategy's picks."""
-
     vectors = candidates.embeddings[picks.indices]
     nearest = nearest_cosines(candidates.embeddings, picks.indices)
     labels, tokens = candidates.labels[picks.indices], candidates.token_counts[picks.indices]
@@ -165,7 +161,6 @@ def _write(
     options: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Record, page, manifest, and the index that lists it."""
-
     folder.mkdir(parents=True, exist_ok=True)
     told, second = headline(results, len(candidates))
     places = {name: picks.indices.tolist() for name, picks in picked.items() if not isinstance(picks, str)}
@@ -199,7 +194,6 @@ def _write(
 
 def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
     """The heads and rows of the table for a terminal: the strategies that picked."""
-
     heads = [
         "strategy", "rows", "tokens", "mean\ndistance", "worst\ndistance", "facility\nlocation", "Vendi\nscore",
         "clusters", "evenness", f"pairs\nfrom {CLOSE_COSINE}", "seconds",

@@ -72,7 +72,6 @@ class Comparison:
 
 def read_comparison(folder: Path) -> Comparison:
     """A finished comparison, read back."""
-
     manifest = read_manifest(folder, KIND)
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     results = [_read_result(entry) for entry in record["results"]]

@@ -25,7 +25,6 @@ class Index:
     """The windows of reference texts, to be looked up in rows. References shorter than a window are never found."""
 
     def __init__(self, references: Streams, n_references: int, length: int, *, renamed: bool) -> None:
-
         self.length, self.renamed = length, renamed
         hashes, starts = windows(references, length, renamed=renamed)
         order = np.argsort(hashes, kind="stable")
@@ -39,7 +38,6 @@ class Index:
 
     def cover(self, rows: Streams, least: float) -> Covered:
         """Every pair of a row and a reference of which at least the share `least` is covered, by row."""
-
         hashes, starts = windows(rows, self.length, renamed=self.renamed)
         if not len(hashes) or not len(self.hashes):
             none = np.zeros(0, dtype=np.int64)

@@ -58,7 +58,6 @@ class Streams:
 
     def only(self, rows: Collection[int]) -> Streams:
         """The streams of these rows, under their numbers."""
-
         kept = np.isin(self.row, np.array(sorted(rows), dtype=np.int32))
         return Streams(self.values[kept], self.row[kept], self.name[kept])
 
@@ -69,7 +68,6 @@ def code_streams(texts: Sequence[str]) -> Streams:
     White space, comments, docstrings, brackets, commas and colons are left out, quotes are all alike, and what follows
     a dot is no name that could be renamed.
     """
-
     streams = _build([list(map(_number, _TOKEN.findall(text[:MAX_CHARS]))) for text in texts])
     after_dot = np.zeros(len(streams.values), dtype=bool)
     after_dot[1:] = streams.values[:-1] == _DOT
@@ -80,13 +78,11 @@ def code_streams(texts: Sequence[str]) -> Streams:
 
 def word_streams(texts: Sequence[str]) -> Streams:
     """The words and numbers of every text, case folded."""
-
     streams = _build([list(map(_hash, _WORD.findall(text[:MAX_CHARS].lower()))) for text in texts])
     return Streams(streams.values, streams.row, np.zeros(len(streams.values), dtype=bool))
 
 
 def _build(numbers: list[list[int]]) -> Streams:
-
     lengths = np.array([len(each) for each in numbers], dtype=np.int64)
     values = np.fromiter((n for each in numbers for n in each), np.uint64, int(lengths.sum()))
     return Streams(
@@ -100,7 +96,6 @@ def windows(streams: Streams, length: int, *, renamed: bool) -> tuple[NDArray[np
     With `renamed`, a name counts only by how far back in the run the same name stands, so that consistent renaming
     changes no hash (the encoding of parameterized matching: Baker, 1993).
     """
-
     n = len(streams.values) - length + 1
     if n <= 0:
         return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
@@ -121,7 +116,6 @@ def windows(streams: Streams, length: int, *, renamed: bool) -> tuple[NDArray[np
 
 def _distance_back(streams: Streams) -> NDArray[np.int64]:
     """How many tokens ago the same token stood last in its text; a huge number where it did not."""
-
     key = streams.values ^ (streams.row.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F))
     order = np.argsort(key, kind="stable")
     same = key[order[1:]] == key[order[:-1]]

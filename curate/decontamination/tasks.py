@@ -35,7 +35,6 @@ def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[Fil
     HumanEval, HumanEval+, MBPP, sanitized MBPP and MBPP+ as JSONL or as a JSON list; anything else is an error that
     says which fields are missing.
     """
-
     tasks: list[BenchmarkTask] = []
     records: list[FileRecord] = []
     for path in map(Path, paths):
@@ -48,7 +47,6 @@ def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[Fil
 
 
 def _records(path: Path) -> list[Any]:
-
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

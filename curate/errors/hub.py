@@ -37,7 +37,6 @@ _ANSWER_WITHIN_SECONDS = 10.0
 
 def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: str | None = None) -> UserError:
     """The `UserError` for whatever went wrong while `repo_id` was fetched; the cause is looked for down the chain."""
-
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
     access = f"Ask for access at {page}, then run `hf auth login`."
     said = hub_failure(error)
@@ -73,7 +72,6 @@ def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: 
 @contextmanager
 def no_downloads() -> Iterator[None]:
     """In the block the hub's libraries take what is on this machine and ask nobody, as with HF_HUB_OFFLINE."""
-
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
     try:
@@ -88,7 +86,6 @@ def require_on_hub(repo_id: str, kind: Kind) -> None:
     To be called before a library fetches a tokenizer, model or encoder: with no network, transformers alone would
     go on trying for most of a minute. One small request; none where the hub's cache holds a file of the repository.
     """
-
     folder = Path(HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}" / "snapshots"
     if constants.is_offline_mode() or any(folder.glob("*/*")):
         return
@@ -100,7 +97,6 @@ def require_on_hub(repo_id: str, kind: Kind) -> None:
 
 def _outcome(error: BaseException) -> str:
     """One word for what happened: the first plain one of the causes, from the error itself inwards."""
-
     found = [outcome for cause in _chain(error) if (outcome := _of_class(cause))]
     # The outer error may be vaguer than its cause: transformers says "no connection or no such file" for a gated one.
     for precise in ("gated", "forbidden", "revision", "name"):
@@ -113,7 +109,6 @@ def _outcome(error: BaseException) -> str:
 
 
 def _of_class(error: BaseException) -> str | None:
-
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, hub.GatedRepoError):
         return "gated"

@@ -65,14 +65,12 @@ def unchecked() -> Iterator[None]:
 
     The tests check the specification of every kind of chart instead.
     """
-
     with debug_mode(False):
         yield
 
 
 def build_spec(chart: Any, height: int) -> dict[str, Any]:
     """The specification of an Altair chart in our theme, filling its container's width."""
-
     themed = chart.properties(width="container", height=height).configure(**_theme())
     spec: dict[str, Any] = themed.to_dict(validate=False)
     spec.pop("usermeta", None)
@@ -117,7 +115,6 @@ def _sized(spec: dict[str, Any]) -> dict[str, Any]:
 
 def render_chart(chart: Chart) -> Markup:
     """The still drawing: inline SVG, drawn by Vega at build, whose colours follow the page's theme."""
-
     svg = vl_convert.vegalite_to_svg(_sized(chart.spec))
     view_box = svg[svg.index("viewBox=") :].split('"')[1]
     body = svg[svg.index(">") + 1 : svg.rindex("</svg>")]
@@ -157,7 +154,6 @@ def _dots(circles: re.Match[str]) -> str:
 
 def chart_png(chart: Chart, scale: float = 2.0, dark: bool = False) -> bytes:
     """The chart as a PNG on the page's own background, for documents outside HTML."""
-
     text = json.dumps(_sized(chart.spec)).replace('"transparent"', f'"{light("surface")}"')
     if dark:
         for before, after in PALETTE.values():

@@ -20,7 +20,6 @@ def curation_charts(view: CurationView, prefix: str) -> list[Chart]:
 
 
 def _map_chart(view: CurationView, prefix: str) -> Chart:
-
     shown_picks = sum(point.picked for point in view.points)
     shown_pool = len(view.points) - shown_picks
     values = [
@@ -92,7 +91,6 @@ def _map_chart(view: CurationView, prefix: str) -> Chart:
 
 
 def _length_chart(view: CurationView, prefix: str) -> Chart:
-
     pool = max(1, sum(b.pool for b in view.lengths))
     picked = max(1, sum(b.picked for b in view.lengths))
     width = view.lengths[0].high - view.lengths[0].low
@@ -134,7 +132,6 @@ def _length_chart(view: CurationView, prefix: str) -> Chart:
 
 
 def _reason_chart(view: CurationView, prefix: str) -> Chart:
-
     values = [{"reason": reason.replace("_", " "), "rows": n} for reason, n in view.reasons]
     base = alt.Chart(alt.InlineData(values=values)).encode(
         y=alt.Y("reason:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, domain=False, ticks=False)),

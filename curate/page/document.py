@@ -34,7 +34,6 @@ def pack_text(text: str) -> str:
 
 def build_environment(folders: Sequence[Path]) -> jinja2.Environment:
     """A Jinja2 environment over our templates and `folders`: everything escaped, every undefined name an error."""
-
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*map(str, folders), str(HERE)]),
         autoescape=True,
@@ -64,7 +63,6 @@ def coverage_rows(view: CurationView) -> list[tuple[str, str]]:
 @cache
 def _vega_code() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script (BSD-3-Clause), from the package vl-convert-python."""
-
     code: str = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed;")
     return code
 
@@ -86,7 +84,6 @@ def render_document(
     Chart library and specifications are stored once, compressed, and unpacked when a chart comes into view. Only our
     own script and that library may run, named by digest; nothing may be fetched, unless `live_source` allows it.
     """
-
     script = (HERE / SCRIPT).read_text(encoding="utf-8")
     vega = _vega_code() if charts else ""
     allowed = " ".join(_source_hash(code) for code in (script, vega) if code)

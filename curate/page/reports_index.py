@@ -18,7 +18,6 @@ REPORT_KINDS = {
 
 def write_index(parent: Path) -> None:
     """Write the page that lists every finished report directly below `parent`; unfinished folders are left out."""
-
     found = [(kind, folder, read_manifest(folder, kind)) for kind in REPORT_KINDS for folder in finished(parent, kind)]
     found.sort(key=lambda item: (item[2].created_at, item[1].name), reverse=True)
     entries = [

@@ -90,7 +90,6 @@ def looks_like_code(text: str) -> bool:
 
 def highlight(segment: Segment) -> Markup:
     """The segment as HTML: code in spans of the classes k, s, c, n, f; prose escaped."""
-
     longest = max((len(line) for line in segment.text.split("\n")), default=0)
     if not segment.code or longest > HIGHLIGHTED_LINE:
         return escape(segment.text)
@@ -101,7 +100,6 @@ def highlight(segment: Segment) -> Markup:
 
 
 def _tokens(segment: Segment) -> list[tuple[str, str]]:
-
     try:
         lexer = get_lexer_by_name(segment.language or "python", stripnl=False, ensurenl=False)
     except ClassNotFound:

@@ -16,7 +16,6 @@ def reserve_holdout(row_ids: Sequence[str], asked: int) -> tuple[set[str], str |
     holdout is independent of the digest order that batches and ties use) are taken: the same pool gives the same
     holdout for every strategy, k, bound and seed, and a larger holdout contains the smaller one.
     """
-
     room = len(row_ids) // MAX_SHARE
     taken = sorted(row_ids, key=lambda row_id: digest_text(f"rowpick holdout {row_id}"))[: min(asked, room)]
     note = None

@@ -23,5 +23,4 @@ def build_row(row_index: int, instruction: str, output: str, source: str) -> Row
 
     A zero byte stands between the two, so that moving text from one to the other changes the id.
     """
-
     return Row(row_index, digest_text(f"{instruction}\0{output}")[:16], instruction, output, source)

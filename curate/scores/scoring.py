@@ -46,13 +46,11 @@ class RowScore:
 def scores_path(model: str) -> Path:
     """Where the scores of this model, by its content, are kept. The prompt is the raw instruction, whatever prompt a
     model is trained with later."""
-
     return cache_dir("scores") / f"{digest_json([model_identity(model), RAW.digest])[:32]}.jsonl"
 
 
 def model_identity(model: str) -> str:
     """Digest of a local model's files, or its hub id."""
-
     if model == SMOLLM2:
         folder, gguf = smollm2_folder()
         return digest_file(folder / gguf)
@@ -61,7 +59,6 @@ def model_identity(model: str) -> str:
 
 def read_scores(model: str) -> dict[str, RowScore]:
     """Scores by row_id, as far as there are any; a line cut short, or one that is no score, counts as not there."""
-
     found: dict[str, RowScore] = {}
     path = scores_path(model)
     if not path.is_file():
@@ -80,7 +77,6 @@ def digest_scores(rows: Sequence[Row], model: str) -> str:
 
     A model that is not installed has scored nothing; that it is missing is said where its scores are asked for.
     """
-
     try:
         scores = read_scores(model)
     except UserError:
@@ -95,7 +91,6 @@ def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict
     perplexity = exp(nll given the prompt); ifd, the instruction-following difficulty, = that over the perplexity of
     the output alone (Li et al., 2023, arXiv 2308.12032). Rows never scored are an error that names the `command`.
     """
-
     scores = read_scores(model)
     missing = sum(row.row_id not in scores for row in rows)
     if missing:
@@ -114,7 +109,6 @@ def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_
     Saved every 64 rows: a run that was stopped goes on where it was. Rows of more than `max_tokens` tokens, or than
     the model can read, are recorded without a score, and scored by a later run that allows them.
     """
-
     wanted = {row.row_id: row for row in rows if row.output.strip()}
     path = scores_path(model)
     with file_lock(path.with_suffix(".lock")):
@@ -150,7 +144,6 @@ def _mend_torn_end(path: Path) -> None:
 def _load_scorer(model: str, max_tokens: int) -> Callable[[Sequence[Row], Callable[[int], None]], list[RowScore]]:
     """Scores of some rows, in order. Each row is computed by itself and by one thread, so that neither the rows beside
     it nor the number of cores move its last digits."""
-
     tokenizer = load_tokenizer(model)
     loaded = _load_model(model)
     on_gpu = loaded.device.type != "cpu"
@@ -186,20 +179,17 @@ def _load_scorer(model: str, max_tokens: int) -> Callable[[Sequence[Row], Callab
 
 
 def _one_thread() -> None:
-
     torch.set_num_threads(1)
 
 
 def _mean_nll(model: Any, ids: Any, n_answer: int) -> float:
     """Mean negative log-likelihood of the last `n_answer` of `ids` (1-d), each given those before it."""
-
     with torch.inference_mode():
         logits = model(input_ids=ids[None], use_cache=False).logits[0, -n_answer - 1 : -1].float()
         return float(F.cross_entropy(logits, ids[-n_answer:]))
 
 
 def _load_model(model: str) -> Any:
-
     source = str(smollm2_as_safetensors()) if model == SMOLLM2 else model
     if not Path(source).exists():
         require_on_hub(source, "model")

@@ -13,7 +13,6 @@ from curate.selection.record import HOLDOUT, SELECTED
 def render_card(name: str, config: Mapping[str, Any], counts: Mapping[str, int], notes: Sequence[str]) -> str:
     """Markdown with the front matter that makes `load_dataset(folder)` give the splits `train` and, where rows are held
     out, `test`: `datasets` refuses a split without rows."""
-
     splits = [{"split": "train", "path": SELECTED}]
     splits += [{"split": "test", "path": HOLDOUT}] if counts.get("held_out") else []
     front = {

@@ -35,7 +35,6 @@ def push_selection(selection: Selection, repository: str, private: bool = True) 
     Others get it with `datasets.load_dataset(repository)`: splits train and test, as here. An existing repository gets
     one more commit. Without a token, without the right to write or without the hub: a `UserError`.
     """
-
     step = _MAY_WRITE.format(endpoint=constants.ENDPOINT)
     if not get_token():
         raise UserError("There is no token for the hub on this machine.", step)

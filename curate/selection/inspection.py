@@ -36,7 +36,6 @@ class RowStory:
 
 def read_decisions(selection: Selection) -> list[dict[str, Any]]:
     """The lines of `decisions.parquet`, in pool order."""
-
     path = selection.path / DECISIONS
     try:
         return list(pyarrow.parquet.read_table(path).to_pylist())
@@ -92,7 +91,6 @@ def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
 
 def _pool_row(selection: Selection, decision: dict[str, Any]) -> Row | None:
     """The row itself, read from the pool again; None where the pool is gone, or has another row in its place."""
-
     config = selection.manifest.config
     try:
         rows = load_rows(config["dataset"], config["columns"]).rows
@@ -106,7 +104,6 @@ def _nearest_pick(
     selection: Selection, decisions: list[dict[str, Any]], decision: dict[str, Any], row: Row | None
 ) -> tuple[str, float]:
     """The selected row most like this one, and the cosine; a `UserError` where that cannot be known."""
-
     picks = [s.row_id for s in selection.selected if s.row_id != decision["row_id"]]
     if not picks:
         raise UserError("There is no other pick.", "")
@@ -126,7 +123,6 @@ def _nearest_pick(
 
 def _embed_alone(config: dict[str, Any], decision: dict[str, Any], row: Row | None) -> Any:
     """The vector of a row that the selection did not embed."""
-
     if config["encoder"] == TFIDF:
         raise UserError(f"It was not embedded ({decision['reason']}), and tfidf embeds whole pools only.", "")
     if row is None:
@@ -140,7 +136,6 @@ def _embed_alone(config: dict[str, Any], decision: dict[str, Any], row: Row | No
 
 def row_lines(story: RowStory) -> str:
     """A row's story for a terminal: its fate and why, its size and place, and the pick most like it."""
-
     d = story.decision
     fate = f"{d['fate'].replace('_', ' ')}: {d['reason']}" + (f", {d['detail']}" if d["detail"] else "")
     lines = [f"row {d['row_index']} ({d['row_id']})", f"  {fate}"]

@@ -15,7 +15,6 @@ NO_CODE, UNKNOWN = "no code", "other"
 def row_language(row: Row) -> str:
     """The language of the longest piece of code in a row's output: its fence tag, else the one the instruction names,
     else the one its lines look most like. "no code" where there is none, "other" where it is none we know."""
-
     pieces = code_pieces(row.output)
     if not pieces:
         return NO_CODE

@@ -46,7 +46,6 @@ def selection_headline(data: SelectionPageData) -> tuple[str, str]:
 
 def render_selection_page(data: SelectionPageData) -> str:
     """The page as one HTML document that needs no network. Same data, same bytes."""
-
     view = build_curation(data.name, data.decisions, data.texts, data.coverage)
     charts = curation_charts(view, "selection")
     headline, second = selection_headline(data)
@@ -67,5 +66,4 @@ def render_selection_page(data: SelectionPageData) -> str:
 
 
 def _config_text(value: Any) -> str:
-
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -85,7 +85,6 @@ def read_selection(given: str | Path | None = None) -> Selection:
 
     Its files must still have the digests that its manifest recorded.
     """
-
     folder = find_artifact(given, selections_dir(), KIND)
     manifest = read_manifest(folder, KIND)
     for record in manifest.outputs:

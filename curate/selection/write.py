@@ -32,7 +32,6 @@ def config_digest(work: Work) -> str:
 
     The order of the pool counts: `decisions.parquet` tells rows by their place in it, and `first` picks by it.
     """
-
     needs = STRATEGIES[work.config.strategy].needs
     scores = [digest_scores(work.rows, work.config.score_model)] if "scores" in needs else []
     settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
@@ -59,7 +58,6 @@ def selection_folder(work: Work, out: Path | None) -> Path:
 
 def write(work: Work, folder: Path, command: Sequence[str]) -> None:
     """Write every file of the artifact; the manifest, which declares it finished, comes last."""
-
     started = time.perf_counter()
     selected, held_out = _selected_rows(work, work.picked), _selected_rows(work, work.held_out)
     config = recorded_config(work)
@@ -129,7 +127,6 @@ def _selected_rows(work: Work, indices: Sequence[int]) -> list[SelectedRow]:
 
 def decision_columns(work: Work) -> dict[str, list[Any]]:
     """The columns of `decisions.parquet`, one entry a pool row; cluster and map place are null where not embedded."""
-
     n = len(work.rows)
     cluster: list[int | None] = [None] * n
     x: list[float | None] = [None] * n
@@ -152,7 +149,6 @@ def decision_columns(work: Work) -> dict[str, list[Any]]:
 
 
 def _write_decisions(path: Path, columns: dict[str, list[Any]]) -> None:
-
     text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
     schema = pyarrow.schema(
         [

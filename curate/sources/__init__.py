@@ -18,7 +18,6 @@ def load_rows(dataset: str, columns: str | None = None) -> LoadedPool:
 
     `columns` is `instruction=NAME,output=NAME[,input=NAME]`, for sources whose columns are not recognised.
     """
-
     mapping = parse_columns(columns)
     if not dataset.strip():
         raise UserError("--dataset is empty.", f'Name a file, a folder, a hub dataset OWNER/NAME, or "{STDLIB}".')

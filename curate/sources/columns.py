@@ -116,7 +116,6 @@ class RowReader:
 
 def recognise(names: tuple[str, ...], given: Mapping[str, str] | None, where: str) -> Mapping[str, str]:
     """The mapping from role to column for a record with these column names; `{}` means single-turn messages."""
-
     have = f"Its columns: {', '.join(map(str, names)) or 'none'}."
     if given is not None:
         for role in ROLES[:2]:

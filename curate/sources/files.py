@@ -40,7 +40,6 @@ def load_files(path: Path, columns: Mapping[str, str] | None) -> LoadedPool:
 
     A file is read whole: a row may be megabytes long, a file should fit into memory.
     """
-
     path = _expanded(path)
     reader = RowReader(columns)
     inputs: list[FileRecord] = []
@@ -163,7 +162,6 @@ def _csv(file: Path) -> Records:
 
 
 def _parquet(file: Path) -> Records:
-
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(file) as source:

@@ -22,7 +22,6 @@ def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
 
     The rows are those of that commit, whatever happens to the branch meanwhile. No code of the dataset is run.
     """
-
     repo_id, _, wanted = dataset.partition("@")
     try:
         splits, revision, notes = _fetch(repo_id, wanted or None)
@@ -41,7 +40,6 @@ def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
 
 def _fetch(repo_id: str, wanted: str | None) -> tuple[Any, str, list[str]]:
     """All splits, the commit they are of, and notes; with HF_HUB_OFFLINE set, those of the copy fetched before."""
-
     if constants.is_offline_mode():
         builder = datasets.load_dataset_builder(repo_id, revision=wanted)
         revision = str(builder.hash)

@@ -44,7 +44,6 @@ def load_stdlib() -> LoadedPool:
 
     About 4,500 rows; which ones depends on the Python version alone, and that is recorded as the revision.
     """
-
     root = Path(sysconfig.get_paths()["stdlib"])
     rows: list[Row] = []
     for path in sorted(root.rglob("*.py")):

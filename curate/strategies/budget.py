@@ -19,7 +19,6 @@ class _Standing:
     """The picks that stand, and the candidates they bar: themselves and every row near one of them."""
 
     def __init__(self, candidates: Candidates, bound: float) -> None:
-
         self.candidates, self.bound = candidates, bound
         self.indices: list[int] = []
         self.reasons: list[str] = []
@@ -29,7 +28,6 @@ class _Standing:
 
     def draw(self, select: Select, k: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[str]]:
         """Up to k further picks in order and their reasons, none near a standing one or an earlier one of them."""
-
         state = replace(
             self.candidates,
             picked=np.array(self.indices, dtype=np.int64),
@@ -43,7 +41,6 @@ class _Standing:
 
     def add(self, indices: NDArray[np.int64], reasons: list[str]) -> None:
         """Let these stand, and bar what is near them."""
-
         self.indices += indices.tolist()
         self.reasons += reasons
         self.barred[indices] = True
@@ -51,7 +48,6 @@ class _Standing:
 
     def remove(self, place: int) -> None:
         """Take back the pick at `place`; what only it barred is open again."""
-
         removed = self.indices.pop(place)
         self.reasons.pop(place)
         freed = np.array([removed, *(row for row, (pick, _) in self.near.items() if pick == removed)], dtype=np.int64)
@@ -60,7 +56,6 @@ class _Standing:
         self._bar_near(freed, np.array(self.indices, dtype=np.int64))
 
     def _bar_near(self, places: NDArray[np.int64], picks: NDArray[np.int64]) -> None:
-
         vectors = self.candidates.embeddings
         pick, cosine = nearest(vectors[places], vectors[picks])
         for i in np.flatnonzero(cosine >= self.bound - ROUNDING).tolist():
@@ -69,7 +64,6 @@ class _Standing:
             self.barred[places[i]] = True
 
     def picks(self) -> Picks:
-
         return Picks(np.array(self.indices, dtype=np.int64), self.reasons, list(self.notes), self.near)
 
 
@@ -104,7 +98,6 @@ def pick_tokens(
     fitting row, again and again, and then by exchanging a pick for a row that fits better. A note says by how much the
     budget was missed when that is more than 0.1%.
     """
-
     tokens = candidates.token_counts.astype(np.int64)
     standing = _Standing(candidates, near_duplicate)
     with one_thread_a_product():
@@ -127,7 +120,6 @@ def _take_in_order(
     standing: _Standing, select: Select, tokens: NDArray[np.int64], left: int, rng: np.random.Generator
 ) -> int:
     """Take what the strategy draws while it fits; the tokens left over, once a row had to be skipped, come back."""
-
     while len(places := np.flatnonzero(~standing.barred)) and left > 0:
         estimate = int((1 + _SPARE_SHARE) * left / tokens[places].mean()) + 1
         drawn, reasons = standing.draw(select, min(estimate, len(places)), rng)
@@ -145,7 +137,6 @@ def _take_in_order(
 
 def _fill(standing: _Standing, tokens: NDArray[np.int64], left: int) -> int:
     """Add the longest row that fits, the first of equals, until none does; the tokens left over come back."""
-
     while True:
         fitting = np.flatnonzero(~standing.barred & (tokens <= left))
         if not len(fitting):
@@ -157,7 +148,6 @@ def _fill(standing: _Standing, tokens: NDArray[np.int64], left: int) -> int:
 
 def _exchange(standing: _Standing, tokens: NDArray[np.int64], left: int, enough: float) -> int:
     """Exchange a pick for an open row that leaves fewer tokens over, the best exchange first, while one helps."""
-
     while left > enough:
         places = np.flatnonzero(~standing.barred)
         if not len(places):

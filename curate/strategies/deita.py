@@ -17,7 +17,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, threshold: 
     instruction-following difficulty of `ifd`, which needs no judge, and the vectors are those of `--encoder`. They stop
     where the rows that differ run out; here the best of the others follow until k, and a note says how many.
     """
-
     places = candidates.open()
     k = min(k, len(places))
     ranked = places[np.argsort(rank_by_ifd(candidates.scores["ifd"])[places], kind="stable")]

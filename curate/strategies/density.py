@@ -24,7 +24,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     2006); at most 1,024 rows of a cluster to estimate from. The paper reduces dimensions by PCA first, for speed, which
     is not needed here.
     """
-
     density = estimate_density(candidates, rng)
     key = np.log(np.maximum(rng.random(len(candidates)), 1e-300)) * density  # log of u^(1/weight), weight 1/density
     places = candidates.open()
@@ -36,7 +35,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
 def estimate_density(candidates: Candidates, rng: np.random.Generator) -> NDArray[np.float64]:
     """Mean Gaussian kernel, above 0 and at most 1, between every row and rows of its cluster: (n,), rounded to 1e-5."""
-
     density = np.ones(len(candidates))
     by_cluster = np.argsort(candidates.labels, kind="stable")
     edges = np.searchsorted(candidates.labels[by_cluster], np.arange(len(candidates.centres) + 1))

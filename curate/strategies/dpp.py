@@ -24,7 +24,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
     Determinants only fall, so most rows' are never brought up to date (Hemmi et al., 2022, arXiv 2206.05947).
     Needs up to 8 bytes x n x k of memory.
     """
-
     places = candidates.open()
     total = len(candidates.picked) + k
     gib = 8 * len(places) * total / 2**30
@@ -67,7 +66,6 @@ class _Process:
     """Incremental Cholesky factors of the kernel: each row's variance that the picks leave unexplained."""
 
     def __init__(self, vectors: NDArray[np.float32], places: NDArray[np.int64], total: int, bandwidth: float) -> None:
-
         self.vectors, self.places, self.bandwidth = vectors, places, bandwidth
         self.factors = np.zeros((len(places), total))  # pages are only touched for rows that are brought up to date
         self.variance = np.ones(len(places))
@@ -79,26 +77,22 @@ class _Process:
 
     def kernel(self, vectors: NDArray[np.float32], picks: slice) -> NDArray[np.float64]:
         """(n, picks) similarities of `vectors` to some of the picks."""
-
         cosine = np.round((vectors @ self.pick_vectors[picks].T).astype(np.float64), 6)
         return np.asarray(np.exp((np.minimum(cosine, 1) - 1) / self.bandwidth**2))
 
     def factor(self, vectors: NDArray[np.float32], known: NDArray[np.float64], seen: int) -> NDArray[np.float64]:
         """Factors of `vectors` for the picks from number `seen` on, given those before (n, seen)."""
-
         new = slice(seen, self.n_picked)
         rest = self.kernel(vectors, new) - known @ self.triangle[new, :seen].T
         return np.asarray(rest @ self.inverse[new, new].T)
 
     def pick(self, at: int) -> None:
         """Take the row at `at`, which is up to date."""
-
         self._append(self.vectors[self.places[at]], self.factors[at, : self.n_picked], float(self.variance[at]))
         self.variance[at] = -np.inf
 
     def force(self, row: int) -> None:
         """Take a row that stands already, unless it adds nothing to those taken."""
-
         vector = self.vectors[row : row + 1]
         factors = self.factor(vector, np.zeros((1, 0)), 0)[0]
         variance = 1 - float(np.square(factors).sum())
@@ -106,7 +100,6 @@ class _Process:
             self._append(vector[0], factors, variance)
 
     def _append(self, vector: NDArray[np.float32], factors: NDArray[np.float64], variance: float) -> None:
-
         t, root = self.n_picked, np.sqrt(variance)
         self.triangle[t, :t], self.triangle[t, t] = factors, root
         self.inverse[t, :t], self.inverse[t, t] = -(factors @ self.inverse[:t, :t]) / root, 1 / root
@@ -115,7 +108,6 @@ class _Process:
 
     def refreshed_best(self) -> int:
         """The row with the largest variance, up to date; the first of equals."""
-
         while True:
             best = int(np.argmax(self.variance))
             if self.seen[best] == self.n_picked or self.variance[best] == -np.inf:
@@ -130,7 +122,6 @@ class _Process:
                 self._refresh(top[behind == power])
 
     def _refresh(self, rows: NDArray[np.int64]) -> None:
-
         since = int(self.seen[rows].min())
         new = self.factor(self.vectors[self.places[rows]], self.factors[rows, :since], since)
         self.factors[rows, since : self.n_picked] = new

@@ -17,7 +17,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, evaluated: 
     the k largest single gains left. Larger pools are valued on a random sample of `evaluated` rows while greedy runs;
     every row may be picked all the same, and the moves look at all. Method, and what lost: docs/strategies.md.
     """
-
     coverage = Coverage(candidates, k, rng, evaluated)
     greedy, gains = coverage.pick(k)
     order, value = move_to_medoids(candidates, greedy, rounds)

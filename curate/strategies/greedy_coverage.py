@@ -29,7 +29,6 @@ class Entries:
 
     def gains(self, covered: NDArray[np.float32]) -> NDArray[np.float64]:
         """What each candidate adds to rows covered so well (n,)."""
-
         gained = np.maximum(self.cosine - covered[self.rows], 0)
         sums = np.concatenate([[0.0], np.cumsum(gained, dtype=np.float64)])
         return np.asarray(np.round(sums[self.starts[1:]] - sums[self.starts[:-1]], 5))
@@ -47,7 +46,6 @@ class Coverage:
     """
 
     def __init__(self, candidates: Candidates, k: int, rng: np.random.Generator, evaluated: int) -> None:
-
         self.candidates = candidates
         self.vectors = candidates.embeddings
         n = len(candidates)
@@ -68,12 +66,10 @@ class Coverage:
 
     def _reach(self, picks: NDArray[np.int64]) -> NDArray[np.float32]:
         """Each evaluated row's cosine to the nearest of `picks`, at least 0 (m,)."""
-
         return np.maximum(nearest(self.at_row, self.vectors[picks])[1], 0)
 
     def _reach_of_others(self, yardstick: NDArray[np.int64]) -> NDArray[np.float32]:
         """`_reach`, where a row is no yardstick for itself."""
-
         reach = self._reach(yardstick)
         at = np.flatnonzero(np.isin(self.rows, yardstick))
         if len(at):
@@ -85,7 +81,6 @@ class Coverage:
 
     def _entries(self) -> Entries:
         """Every cosine between an open candidate and an evaluated row that is above the row's floor."""
-
         at_row = np.ascontiguousarray(self.at_row.T)
         n_rows = len(self.rows)
 
@@ -107,7 +102,6 @@ class Coverage:
 
     def pick(self, k: int) -> tuple[list[int], NDArray[np.float64]]:
         """k further picks and what each gained; rows near a pick are passed over while others remain."""
-
         wanted = len(self.picked) + min(k, int((~self.closed).sum()))
         first = len(self.picked)
         gains: list[float] = []
@@ -125,7 +119,6 @@ class Coverage:
 
     def _greedy(self, wanted: int, gains: list[float]) -> None:
         """Lazy greedy (Minoux, 1978): gains only fall, so only the candidate on top is looked at again."""
-
         starts, rows, cosine, covered = self.entries.starts, self.entries.rows, self.entries.cosine, self.covered
         initial = self.entries.gains(covered)
         heap = [(-initial[j], j) for j in np.flatnonzero((initial > 0) & ~self.closed).tolist()]
@@ -152,13 +145,11 @@ class Coverage:
 
     def bound(self) -> float:
         """What no set of as many picks as stand can exceed, over the evaluated rows: g plus their largest gains."""
-
         left = np.sort(self.entries.gains(self.covered))[::-1][: len(self.picked)]
         return float(self.covered.sum(dtype=np.float64)) + float(left.sum())
 
     def value(self, picks: list[int]) -> float:
         """f of the picks over the evaluated rows."""
-
         return float(self._reach(np.array(picks, dtype=np.int64)).sum(dtype=np.float64))
 
 
@@ -170,7 +161,6 @@ def move_to_medoids(candidates: Candidates, order: list[int], rounds: int) -> tu
     (Voronoi iteration for k-medoids: Park and Jun, 2009). Picks that stood before stay; a move that would bring two
     picks near each other, or not raise f, is not made.
     """
-
     vectors = candidates.embeddings
     stand = candidates.picked
     picks = np.concatenate([stand, np.array(order, dtype=np.int64)])
@@ -196,7 +186,6 @@ def _medoids(
     vectors: NDArray[np.float32], picks: NDArray[np.int64], cell: NDArray[np.int64], movable: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """For every pick the movable row of its cell with the largest sum of cosines to the cell; the first of equals."""
-
     by_cell = np.argsort(cell, kind="stable")
     used, starts = np.unique(cell[by_cell], return_index=True)
     sums = np.zeros((len(picks), vectors.shape[1]), dtype=np.float32)
@@ -219,7 +208,6 @@ def _keep_apart(
     vectors: NDArray[np.float32], picks: NDArray[np.int64], moved: NDArray[np.int64], bound: float
 ) -> NDArray[np.int64]:
     """`moved`, without the moves that come near another pick, where it was or where it goes."""
-
     changed = np.flatnonzero(moved != picks)
     kept = picks.copy()
     others = vectors[np.concatenate([picks, moved])]
@@ -240,7 +228,6 @@ class _NearPick:
     """Whether a row is near one of the picks, which are kept side by side."""
 
     def __init__(self, vectors: NDArray[np.float32], picked: list[int], wanted: int, bound: float) -> None:
-
         self.vectors, self.bound, self.n = vectors, bound - ROUNDING, len(picked)
         self.picks = np.empty((wanted, vectors.shape[1]), dtype=np.float32)
         self.picks[: self.n] = vectors[picked]

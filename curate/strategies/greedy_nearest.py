@@ -21,7 +21,6 @@ def pick_lazily(
     bound is on top are brought up to date, 256 in one matrix product (lazy evaluation: Minoux, 1978). Rows near a pick
     (`near_duplicate`) are left out while others remain.
     """
-
     vectors, n = candidates.embeddings, len(candidates)
     picked = np.empty(len(candidates.picked) + k, dtype=np.int64)
     n_picked = len(candidates.picked)
@@ -63,7 +62,6 @@ def _refreshed_best(
     weight: float,
 ) -> int:
     """The row with the largest score, up to date; the first of equals."""
-
     while True:
         best = int(np.argmax(score))
         if seen[best] == len(picked) or score[best] == -np.inf:

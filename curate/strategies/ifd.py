@@ -22,7 +22,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
 def rank_by_ifd(ifd: NDArray[np.float64]) -> NDArray[np.int64]:
     """Place of every row (n,) when those below 1 come from the largest down, then those from 1 on upwards, then NaN."""
-
     known = np.nan_to_num(ifd, nan=np.inf)
     order = np.lexsort((np.where(known < 1, -known, known), known >= 1))
     rank = np.empty(len(ifd), dtype=np.int64)

@@ -17,7 +17,6 @@ def select(
     The two steps of Superfiltering with diversity (Li et al., 2024, arXiv 2402.00530). The part grows where it holds
     fewer than k open rows.
     """
-
     ifd = candidates.scores["ifd"]
     by_rank = np.argsort(rank_by_ifd(ifd))
     barred = np.zeros(len(candidates), dtype=bool) if candidates.barred is None else candidates.barred

@@ -14,7 +14,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     The farthest row from its pick is then at most twice as far (in angle) as k picks can make it (Gonzalez, 1985);
     Sener and Savarese, 2018 (arXiv 1708.00489) use it as a coreset. It collects outliers by design.
     """
-
     order, cosines = pick_lazily(candidates, k, np.zeros(len(candidates)), 1.0, rng)
     reasons = [
         "the first, at random" if np.isneginf(cosine) else f"cosine {cosine:.4f} to its nearest earlier pick"

@@ -14,7 +14,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     The prototypes of Sorscher et al., 2022 (arXiv 2206.14486), with equal shares. Nothing in it is random once the
     clusters stand.
     """
-
     places = candidates.open()
     cosine = cosine_to_centre(candidates.embeddings, candidates.labels, candidates.centres)
     order, turns = take_turns(candidates, places[np.argsort(-cosine[places], kind="stable")], k)

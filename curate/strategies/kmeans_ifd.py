@@ -15,7 +15,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     Lv et al., 2025 (arXiv 2504.12687): k-means over instructions, then the first m% of every cluster. The paper ranks
     by difficulty alone, without a bound at 1, and so does this. Rows too long to be scored come last.
     """
-
     ifd = candidates.scores["ifd"]
     places = candidates.open()
     ranked = places[np.argsort(-np.nan_to_num(ifd[places], nan=-np.inf, posinf=1e300), kind="stable")]

@@ -23,7 +23,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, steps: int)
     the text's.) Temperature 0.07, Adam with a learning rate of 0.001 and 300 steps are their code's defaults. Where the
     pool is larger, a step looks at 4,096 random rows, and keeps at most 2,048 random points apart.
     """
-
     places = candidates.open()
     k = min(k, len(places))
     n_fixed = len(candidates.picked)
@@ -44,7 +43,6 @@ def _gradient(
     vectors: NDArray[np.float32], points: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Gradient of the loss at `points` (m x d), on a random batch of rows."""
-
     batch = vectors if len(vectors) <= _BATCH_ROWS else vectors[rng.permutation(len(vectors))[:_BATCH_ROWS]]
     owner = nearest(batch, points.astype(np.float32))[0]
     gradient = np.zeros_like(points)
@@ -63,7 +61,6 @@ def _gradient(
 
 def _take_nearest(candidates: Candidates, places: NDArray[np.int64], points: NDArray[np.float32]) -> Picks:
     """Each point takes the nearest row that no point before it took; those left with none look again."""
-
     chosen = np.full(len(points), -1, dtype=np.int64)
     cosines = np.zeros(len(points), dtype=np.float32)
     free = places

@@ -13,7 +13,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     Stratified sampling with proportional allocation (Cochran, Sampling Techniques, 1977, chapter 5): the picks have
     the mean and the spread of the pool's lengths with far less noise than `random`. In random order.
     """
-
     places = candidates.open()
     k = min(k, len(places))
     # Rows of one length are in random order, so that a cut between strata favours none of them.

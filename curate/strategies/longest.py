@@ -12,7 +12,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
     Zhao et al., 2024 (arXiv 2402.04833) take the longest responses in tokens; `--max-tokens` bounds them here.
     """
-
     places = candidates.open()
     order = places[np.argsort(-candidates.output_chars[places], kind="stable")[:k]]
     return Picks(order, [f"output of {candidates.output_chars[i]} characters" for i in order])

@@ -14,7 +14,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, relevance: 
     Each pick maximises relevance * cosine to the mean - (1 - relevance) * cosine to the nearest pick so far. The first
     is the row nearest to the mean; ties go by row_id. Where the mean has no direction, every row is equally relevant.
     """
-
     mean = candidates.embeddings.mean(axis=0, dtype=np.float64)
     length = float(np.linalg.norm(mean))
     query = (mean / length if length > 1e-6 else mean * 0).astype(np.float32)

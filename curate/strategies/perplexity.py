@@ -13,7 +13,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     The baseline of Li et al., 2024 (arXiv 2402.00530). Garbage is unlikely too: clean first. Rows too long to be
     scored come last.
     """
-
     perplexity = candidates.scores["perplexity"]
     places = candidates.open()
     order = places[np.argsort(-np.nan_to_num(perplexity[places], nan=-np.inf, posinf=1e300), kind="stable")[:k]]

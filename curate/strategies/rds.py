@@ -18,7 +18,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     are the vectors of `--encoder`, the same ones everything else uses. In their code a target row whose next best is
     taken misses its turn; here it takes the one after. Target rows go in row_id order.
     """
-
     assert candidates.target is not None, "the recipe gives a target to strategies that need one"
     target, places = candidates.target, candidates.open()
     k = min(k, len(places))
@@ -50,7 +49,6 @@ def _nearest_lists(
     target: NDArray[np.float32], vectors: NDArray[np.float32], places: NDArray[np.int64], length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """For each target row the `length` rows at `places` most like it, best first, ties in order: (t, length) each."""
-
     rows = vectors[places]
 
     def rank(block: slice) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -20,7 +20,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     farthest from the centre stays, as in the paper (its code can also keep the nearest, or a random one). Nothing is
     random once the clusters stand.
     """
-
     to_centre = cosine_to_centre(candidates.embeddings, candidates.labels, candidates.centres)
     order = np.lexsort((to_centre, candidates.labels))
     edges = np.flatnonzero(np.diff(candidates.labels[order])) + 1

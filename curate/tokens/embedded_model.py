@@ -17,7 +17,6 @@ from curate.tokens.tokenizers import smollm2_folder
 
 def smollm2_as_safetensors() -> Path:
     """The embedded GGUF, dequantised once into the cache: it loads ten times faster and can be quantised again."""
-
     folder, gguf = smollm2_folder()
     target = cache_dir("models") / f"{SMOLLM2}-{digest_file(folder / gguf)[:16]}"
     with file_lock(target.with_suffix(".lock")):

@@ -26,7 +26,6 @@ class PromptTemplate:
     @property
     def digest(self) -> str:
         """Digest of the text: two templates with equal text are the same template, whatever they are called."""
-
         return digest_text(self.text)
 
 

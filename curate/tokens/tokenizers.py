@@ -39,7 +39,6 @@ class EncodedExample:
 
 def smollm2_folder() -> tuple[Path, str]:
     """Folder and GGUF file name of the embedded model; the package is located, never imported."""
-
     spec = importlib.util.find_spec(_SMOLLM2_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         for file in sorted(Path(place).glob("*.gguf")):
@@ -52,7 +51,6 @@ def smollm2_folder() -> tuple[Path, str]:
 
 def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
     """The fast tokenizer of `model`, or of `tokenizer` where only that is at hand (hub id, path or smollm2-135m)."""
-
     name = tokenizer or model
     if name == SMOLLM2:
         return _load_smollm2_tokenizer()
@@ -76,14 +74,12 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
 @functools.cache
 def _load_smollm2_tokenizer() -> Any:
     """Kept for the life of the process: reading the vocabulary out of the GGUF takes seconds."""
-
     folder, gguf = smollm2_folder()
     return AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
     """Digest of the tokenizer's whole behaviour (vocabulary, merges, normaliser) and its special tokens."""
-
     backend = getattr(tokenizer, "backend_tokenizer", None)
     body = backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
     return digest_json([digest_text(body), tokenizer.bos_token_id, tokenizer.eos_token_id])
@@ -149,7 +145,6 @@ def count_tokens(
 
     `advance` is called with the number of rows that were just counted.
     """
-
     extra = len(start_ids(tokenizer)) + 1
     counts = np.zeros(len(pairs), dtype=np.int32)
     done = 0
@@ -169,7 +164,6 @@ def count_pool_tokens(
 
     `digest` is the tokenizer's, `pool_digest` that of the rows' ids in any order: the order of the pool plays no part.
     """
-
     order = sorted(range(len(rows)), key=lambda i: (rows[i].row_id, i))
 
     def compute() -> NDArray[np.int32]:

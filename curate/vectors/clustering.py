@@ -30,7 +30,6 @@ def build_clusters(
     runs on one thread, because partial sums added in another order differ in their last bits and can move a row.
     Clusters are numbered by size, largest first; ties go by the first row. Empty clusters are dropped.
     """
-
     n_clusters = max(1, min(n_clusters, len(vectors)))
     seed = int(rng.integers(2**31))
     with threadpool_limits(1), warnings.catch_warnings():
@@ -50,7 +49,6 @@ def build_clusters(
 def _number_by_size(
     labels: NDArray[np.int32], centres: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-
     used, first, sizes = np.unique(labels, return_index=True, return_counts=True)
     order = np.lexsort((first, -sizes))
     renumbered = np.empty(len(centres), dtype=np.int32)
@@ -60,7 +58,6 @@ def _number_by_size(
 
 def assign(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int32]:
     """The nearest centre of every row (n,): largest cosine, rounded to 1e-5 so that ties go to the lower number."""
-
     labels = np.empty(len(vectors), dtype=np.int32)
     for start in range(0, len(vectors), _BLOCK):
         cosine = np.round(vectors[start : start + _BLOCK] @ centres.T, 5)
@@ -72,7 +69,6 @@ def cosine_to_centre(
     vectors: NDArray[np.float32], labels: NDArray[np.int32], centres: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Cosine of every row to the centre of its own cluster (n,), rounded to 1e-5."""
-
     cosine = np.empty(len(vectors), dtype=np.float32)
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -82,7 +78,6 @@ def cosine_to_centre(
 
 def place_in_cluster(labels: NDArray[np.int32], n_clusters: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For rows in some order: how many rows of the same cluster come before each (n,), and the clusters' sizes (c,)."""
-
     by_cluster = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=n_clusters)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -97,7 +92,6 @@ def take_shares(candidates: Candidates, order: NDArray[np.int64], k: int) -> NDA
     A cluster's t-th row is due when its share of all picks reaches t - 1/2, so that shares are right at every k.
     Standing picks count.
     """
-
     labels = candidates.labels
     sizes = np.bincount(labels, minlength=len(candidates.centres))
     taken = np.bincount(labels[candidates.picked], minlength=len(sizes))
@@ -111,7 +105,6 @@ def take_turns(candidates: Candidates, order: NDArray[np.int64], k: int) -> tupl
 
     Turns that standing picks took count: a cluster that has given fewer goes first. In a turn larger clusters go first.
     """
-
     labels, n_clusters = candidates.labels, len(candidates.centres)
     taken = np.bincount(labels[candidates.picked], minlength=n_clusters)
     place, _ = place_in_cluster(labels[order], n_clusters)

@@ -16,7 +16,6 @@ def measure_coverage(
     `mean_cosine_to_nearest_pick` times n is the value of the facility-location function (Cornuejols et al., 1977).
     Rounded to 1e-4. None for no picks.
     """
-
     if not len(picks):
         return {"mean_cosine_to_nearest_pick": None, "worst_cosine_to_nearest_pick": None, "clusters_with_a_pick": None}
     nearest = nearest_cosines(vectors, picks)
@@ -29,6 +28,5 @@ def measure_coverage(
 
 def nearest_cosines(vectors: NDArray[np.float32], picks: NDArray[np.int64]) -> NDArray[np.float32]:
     """The cosine of every row (n x d, unit rows) to the nearest of the rows at `picks` (n,)."""
-
     with one_thread_a_product():
         return nearest(vectors, vectors[picks])[1]

@@ -16,7 +16,6 @@ def vendi_score(vectors: NDArray[np.float32]) -> float:
     arXiv 2210.02410). K = X X' and X' X have the same eigenvalues but for zeros, so the smaller of the two is
     decomposed: with vectors of 384 numbers, 100,000 picks cost no more than 384.
     """
-
     rows = vectors.astype(np.float64)
     with threadpool_limits(1):
         gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
@@ -28,7 +27,6 @@ def vendi_score(vectors: NDArray[np.float32]) -> float:
 def evenness(labels: NDArray[np.int32], n_clusters: int) -> float | None:
     """Entropy of the shares of `n_clusters` clusters over its maximum (Pielou, 1966): 1 when all are equal, 0 when one
     holds everything; None for fewer than two clusters."""
-
     if n_clusters < 2:
         return None
     shares = np.bincount(labels, minlength=n_clusters) / len(labels)
@@ -38,7 +36,6 @@ def evenness(labels: NDArray[np.int32], n_clusters: int) -> float | None:
 
 def close_pairs(vectors: NDArray[np.float32], bound: float) -> int:
     """Pairs of unit rows whose cosine, rounded to 1e-5, is at least `bound`."""
-
     found = 0
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]

@@ -34,7 +34,6 @@ def embed_rows(
     Cached in `cache/embeddings` under the digest of encoder, batch size, what is embedded and the row ids. A cache
     file that was cut short is computed again, and said.
     """
-
     loaded = load_encoder(encoder, batch_size)
 
     def compute() -> NDArray[np.float32]:
@@ -50,19 +49,16 @@ def embed_rows(
 
 def cached_vectors(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> NDArray[np.float32] | None:
     """What `embed_rows` kept for rows with these ids, in this order, by that encoder; None where nothing was kept."""
-
     found = stored_array("embeddings", _cache_key(encoder_digest, embed, row_ids))
     return found if found is not None and len(found) == len(row_ids) else None
 
 
 def _cache_key(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> str:
-
     return digest_json([encoder_digest, embed, list(row_ids)])[:32]
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """`vectors` scaled to length one; NaN, infinite and zero rows are an error, because they have no direction."""
-
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
     if bad.size:

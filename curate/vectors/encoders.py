@@ -70,7 +70,6 @@ def resolve_encoder(name: str, n_rows: int) -> str:
 
 def encoder_identity(name: str) -> str:
     """Digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
-
     if name == TFIDF:
         return f"tfidf-{TFIDF_DIMENSIONS}"
     source = minilm_source() if name in (MINILM, STATIC) else name
@@ -85,7 +84,6 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
     known without, and where the vectors are cached, loading it would be in vain. One from the hub tells its commit only
     when it is loaded.
     """
-
     identity = encoder_identity(name)
     if name == TFIDF:
         return Encoder(name, digest_json([identity]), _encode_tfidf)
@@ -110,7 +108,6 @@ def load_static(identity: str) -> Any:
 
     A cached encoder that cannot be read, because its files were cut short, is distilled again, and said.
     """
-
     folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
     finished = folder / "finished"
     with file_lock(folder.with_suffix(".lock")), quiet():
@@ -127,7 +124,6 @@ def load_static(identity: str) -> Any:
 
 
 def _distill(folder: Path) -> None:
-
     with contextlib.redirect_stderr(io.StringIO()):
         distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
 
@@ -135,7 +131,6 @@ def _distill(folder: Path) -> None:
 def _encode_static(model: Any, texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
     """One mean of token vectors a text: no batch and no thread changes it. A text without any known token points along
     the first axis, so that it has a direction."""
-
     parts = []
     for start in range(0, len(texts), _CHUNK_ROWS):
         batch = [text[:_MAX_CHARS] for text in texts[start : start + _CHUNK_ROWS]]
@@ -148,7 +143,6 @@ def _encode_static(model: Any, texts: Sequence[str], advance: Callable[[int], No
 
 def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
     """Latent semantic analysis of word and word-pair counts, fitted on the pool itself (Deerwester et al., 1990)."""
-
     too_little = UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
     shown = [text[:_MAX_CHARS] for text in texts]
     if not any(text.strip() for text in shown):
@@ -167,7 +161,6 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
 
 
 def _load_sentence_transformer(source: str) -> Any:
-
     if not Path(source).exists():
         require_on_hub(source, "encoder")
     try:
@@ -187,7 +180,6 @@ def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable
     The value of a vector depends, in its last bits, on the batch it is computed in and on how many threads share
     one product; fixing both makes it the same on any number of cores.
     """
-
     batches: list[list[int]] = []
     for start in range(0, len(texts), _CHUNK_ROWS):
         chunk = sorted(range(start, min(start + _CHUNK_ROWS, len(texts))), key=lambda i: (-len(texts[i]), i))

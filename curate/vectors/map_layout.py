@@ -19,7 +19,6 @@ def lay_out(embeddings: NDArray[np.float32], centres: NDArray[np.float32]) -> ND
     nearest centres' places, weighted by a softmax of its cosine to them. Distances on the map are a reading aid, not a
     measure. Rounded to 1e-3, so that last-bit differences of the arithmetic do not reach the file.
     """
-
     places = _place_centres(centres)
     out = np.zeros((len(embeddings), 2), dtype=np.float64)
     neighbours = min(_NEIGHBOURS, len(centres))
@@ -34,7 +33,6 @@ def lay_out(embeddings: NDArray[np.float32], centres: NDArray[np.float32]) -> ND
 
 
 def _place_centres(centres: NDArray[np.float32]) -> NDArray[np.float64]:
-
     if len(centres) < 5:
         angles = 2 * np.pi * np.arange(len(centres)) / max(len(centres), 1)
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -25,14 +25,12 @@ def one_thread_a_product() -> Iterator[None]:
     Sums split over threads differ in their last bits with the number of threads. Work is shared out by `each_block`
     instead, whose blocks do not depend on it.
     """
-
     with threadpool_limits(1):
         yield
 
 
 def each_block(n_rows: int, block: int, job: Callable[[slice], T]) -> Iterator[T]:
     """`job` of every slice of `block` rows, on all cores, results in order; a single slice runs in this thread."""
-
     slices = [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
     if len(slices) <= 1:
         yield from map(job, slices)
@@ -70,7 +68,6 @@ def distinct(vectors: NDArray[np.float32], bound: float, enough: int | None = No
 
     The search ends where at least `enough` are kept.
     """
-
     kept = np.zeros(0, dtype=np.int64)
     for start in range(0, len(vectors), _BLOCK):
         if enough is not None and len(kept) >= enough:

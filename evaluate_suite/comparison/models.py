@@ -53,7 +53,6 @@ class ComparedModels:
     @property
     def winner(self) -> str | None:
         """Who is shown to beat all others: a strategy where they are compared, else a model."""
-
         return overall_winner(self.pairs if self.strategies is None else self.strategies.pairs)
 
     def as_record(self) -> dict[str, Any]:
@@ -99,7 +98,6 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedMo
     tasks is the unbiased pass@1, and the task is the unit of every interval and test. Where a strategy has several
     files, strategies are compared too, with the file as the unit.
     """
-
     strategy_of = {path: name for name, files in strategies for path in files}
     read = {path: read_passed(Path(path)) for path in strategy_of}
     if len(read) < sum(len(files) for _, files in strategies):
@@ -137,7 +135,6 @@ def read_passed(path: Path) -> dict[str, list[float]]:
 
     What `evalsuite execute` left unscored (`passed` null, with a reason) is left out here too.
     """
-
     found: dict[str, list[float]] = {}
     for number, row in read_numbered_rows(path):
         if row.get("passed", 0) is None and row.get("reason"):
@@ -156,7 +153,6 @@ def read_passed(path: Path) -> dict[str, list[float]]:
 
 def compare_run_losses(given: Sequence[str]) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
-
     work = prepare(ReportRequest(given))
     score_holdout(work)
     measure = loss_measure(work.evaluations)
@@ -189,7 +185,6 @@ def comparison_lines(compared: ComparedModels) -> list[str]:
 
 
 def _estimate_lines(estimates: Mapping[str, Interval]) -> list[str]:
-
     width = max(len(name) for name in estimates)
     lines = []
     for name, e in estimates.items():
@@ -200,7 +195,6 @@ def _estimate_lines(estimates: Mapping[str, Interval]) -> list[str]:
 
 def _pair_line(pair: PairedDifference) -> str:
     """One pair in a line: effect, interval, corrected p values, and what was shown or could have been."""
-
     who = f"  {pair.second} minus {pair.first}:"
     if pair.effect is None:
         return f"{who} not compared: {pair.reason}"

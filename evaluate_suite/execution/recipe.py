@@ -257,7 +257,6 @@ def _summary(
 
 def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
     """The 95% interval of pass@k over tasks: they are what was drawn, their samples are not independent."""
-
     values = [pass_at_k(n, c, k) for n, c in counts if n >= k]
     if set(values) <= {0.0, 1.0}:
         found = share_with_interval(int(sum(values)), len(values))

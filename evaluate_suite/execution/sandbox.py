@@ -61,7 +61,6 @@ class Job:
 @cache
 def _compile_cell() -> None:
     """Write the byte code of the inside once: the sandbox cannot write it and would make it each time."""
-
     compileall.compile_dir(Path(__file__).resolve().parent / "cell", quiet=2)
 
 

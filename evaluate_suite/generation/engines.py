@@ -41,7 +41,6 @@ def build_tasks(
     references: Mapping[str, str | None] | None = None,
 ) -> list[GenerationTask]:
     """The tasks for (prompt_id, prompt) pairs, one per sample, with ids as in training (see `curate.tokens`)."""
-
     tasks = []
     for prompt_id, prompt in prompts:
         ids = encode_prompt(tokenizer, template, prompt)
@@ -77,7 +76,6 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 def checked_engine(engine: str) -> str:
     """`engine`, where there is such a one and it is installed."""
-
     if engine not in (*ENGINES, VLLM):
         raise UsageError(f'Unknown engine "{engine}".', did_you_mean(engine, (*ENGINES, VLLM)))
     if engine == VLLM and importlib.util.find_spec("vllm") is None:
@@ -104,7 +102,6 @@ def generate(
     (see `evaluate_suite.decoding`), `plain` is transformers' `generate` in batches sorted by length; `auto` takes
     `plain` only for architectures that `slots` does not serve (recurrent state, attention windows).
     """
-
     settings.check()
     checked_engine(engine)
     _check_room(model, tasks, settings)
@@ -151,7 +148,6 @@ def generate_to_file(
     appended and synced as soon as it exists; when all do, the file is put into the tasks' order. `made_with` is a
     digest of what decides the text (model, adapter, template, settings); a file made with another one is an error.
     """
-
     target = Path(path)
     found = _read_finished(target, made_with)
 
@@ -179,7 +175,6 @@ def generate_to_file(
 
 def _read_finished(target: Path, made_with: str) -> list[Generation]:
     """What an earlier, perhaps killed, call left; a torn last line is cut off so that appending is safe."""
-
     if not target.exists():
         return []
     rows = read_jsonl(target, allow_torn_end=True)

@@ -18,7 +18,6 @@ CUDA_BATCH = 64
 @contextmanager
 def _own_config_aside(model: Any) -> Iterator[None]:
     """Replace the model's `generation_config` for a while: `generate` fills unset values from it."""
-
     holder = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = holder.generation_config
     holder.generation_config = GenerationConfig()
@@ -39,7 +38,6 @@ def decode_plainly(
 
     A sampled task runs alone, because a batch shares one random stream and its text would depend on its neighbours.
     """
-
     size = settings.batch_size or (CUDA_BATCH if model.device.type == "cuda" else CPU_BATCH)
     size = 1 if settings.do_sample else size
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}

@@ -30,7 +30,6 @@ def load_raw_prompts(path: str | Path | None = None) -> list[RawPrompt]:
 
     None gives the packaged set. A line without `prompt_id` gets `prompt-<its line number>`.
     """
-
     source = Path(__file__).parent / PACKAGED if path is None else Path(path)
     numbered = read_numbered_rows(source)
     prompts = [_prompt(row, f"{source}:{number}", number) for number, row in numbered]
@@ -48,7 +47,6 @@ def load_raw_prompts(path: str | Path | None = None) -> list[RawPrompt]:
 
 
 def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
-
     for name in row:
         if name not in FIELDS:
             raise UserError(f'{where}: unknown field "{name}".', did_you_mean(name, FIELDS))

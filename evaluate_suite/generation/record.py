@@ -89,7 +89,6 @@ class DecodingSettings:
 
 def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
     """The seed of one sample of one prompt: a digest, so that it depends on no order and no batch."""
-
     return int(digest_text(f"{seed}\0{prompt_id}\0{sample}")[:8], 16)
 
 

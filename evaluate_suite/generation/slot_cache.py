@@ -36,7 +36,6 @@ class SlotCache:
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store a layer's new keys and values; all it may attend to comes back."""
-
         while layer >= len(self.keys):
             shape = (self.rows, keys.shape[1], self.capacity)
             self.keys.append(torch.zeros((*shape, keys.shape[3]), dtype=keys.dtype, device=keys.device))
@@ -59,7 +58,6 @@ class SlotCache:
 
     def keep(self, rows: Sequence[int], capacity: int, total: int) -> None:
         """Keep `rows`, in this order, in a cache of `total` rows and `capacity` columns."""
-
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
                 width = min(capacity, self.capacity)
@@ -73,7 +71,6 @@ class SlotCache:
 
 def cache_cells(model: Any) -> int:
     """How many token positions fit into the memory given to the cache."""
-
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -24,7 +24,6 @@ COLUMNS = 64  # of the cache in one round of the loop
 
 def can_attend(model: Any) -> bool:
     """Whether these kernels may take the place of the model's own attention."""
-
     config = model.config.get_text_config()
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return (

@@ -67,7 +67,6 @@ def decode_in_slots(
 
     Prompts enter shortest first. The last prompt token is fed by the first step, so that prefill needs no logits.
     """
-
     waiting = deque(sorted(range(len(tasks)), key=lambda i: (len(tasks[i].prompt_ids), i)))
     cells = cache_cells(model)
     decoder = _Decoder(model, list(stop), tasks, settings, cells)
@@ -148,7 +147,6 @@ class _Decoder:
         self.slots = [self.slots[index] for index in kept] + [None] * (rows - len(kept))
 
     def _prefill(self, chosen: list[int]) -> None:
-
         free = [index for index, slot in enumerate(self.slots) if slot is None]
         places = free[: len(chosen)]
         heads = [list(self.tasks[index].prompt_ids[:-1]) for index in chosen]
@@ -184,7 +182,6 @@ class _Decoder:
 
     def step(self) -> list[tuple[int, list[int], bool]]:
         """Feed every row its next token; the rows that finish come back and their slots are freed."""
-
         finished = []
         ids = torch.tensor([[slot.next_id if slot else 0] for slot in self.slots], device=self.device)
         positions = torch.tensor([slot.length if slot else 0 for slot in self.slots], device=self.device)
@@ -223,7 +220,6 @@ class _Decoder:
         return _step_forward(self, ids, positions)
 
     def _choose(self, logits: torch.Tensor) -> list[int]:
-
         settings = self.settings
         held = [i for i, slot in enumerate(self.slots) if slot and len(slot.new_ids) < settings.min_new_tokens]
         if held:
@@ -246,7 +242,6 @@ def _kernels(model: Any) -> Any:
 
 def _uniforms(seed: int, count: int) -> Any:
     """The draws of one sample, all made at once, so that they depend on nothing but its seed."""
-
     return np.random.default_rng(seed).random(count)
 
 
@@ -256,7 +251,6 @@ def sample_top_p(logits: torch.Tensor, uniform: torch.Tensor, temperature: float
     `logits` (rows, vocabulary); `uniform` (rows,) in [0, 1). The smallest set of most likely ids that holds `top_p`
     of the probability is kept.
     """
-
     probabilities, order = torch.softmax(logits.double() / temperature, dim=-1).sort(
         dim=-1, descending=True, stable=True
     )
@@ -270,7 +264,6 @@ def sample_top_p(logits: torch.Tensor, uniform: torch.Tensor, temperature: float
 
 
 def _step_forward(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-
     cache, dtype = decoder.cache, decoder.model.dtype
     cache.positions = positions
     if cache.kernels is not None:
@@ -300,7 +293,6 @@ class _Graph:
 
 def _capture(decoder: _Decoder, ids: torch.Tensor, positions: torch.Tensor) -> _Graph | None:
     """The graph of a step, or None where this model cannot be captured (then steps run as they are)."""
-
     ids, positions = ids.clone(), positions.clone()
     stream = torch.cuda.Stream(decoder.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(decoder.device))

@@ -22,7 +22,6 @@ ADDRESS = "127.0.0.1"
 
 def find_run(given: str) -> Path:
     """The folder of a run, finished or not: a path, or a name below the home of runs."""
-
     for folder in (Path(given), home() / "runs" / given):
         if folder.is_dir():
             return folder
@@ -31,7 +30,6 @@ def find_run(given: str) -> Path:
 
 def watched_run(folder: Path) -> RunResult:
     """What is known of a run so far: its history, and the verdict on it."""
-
     path = folder / "history.jsonl"
     lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
     nothing = Estimate(None, reason="measured when the run is finished")
@@ -56,7 +54,6 @@ def watched_run(folder: Path) -> RunResult:
 
 def planned_steps(folder: Path) -> int | None:
     """How many steps the run was told to take; None where it was told epochs, or nothing can be read."""
-
     try:
         found = read_settings(folder)["config"].get("max_steps")
     except (UserError, KeyError, AttributeError):
@@ -66,7 +63,6 @@ def planned_steps(folder: Path) -> int | None:
 
 def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
     """Time, speed and memory as logged, and the time left where the number of steps is known."""
-
     path = folder / "timings.jsonl"
     lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
     if not lines:
@@ -86,7 +82,6 @@ def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
 
 def render_live_page(folder: Path) -> str:
     """The page as it stands now; it asks for itself again every few seconds until the run is finished."""
-
     run, steps = watched_run(folder), planned_steps(folder)
     return render_document(
         "live.html",

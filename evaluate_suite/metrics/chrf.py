@@ -15,7 +15,6 @@ MAX_CHARS = 50_000
 
 @lru_cache(maxsize=1)
 def _chrf() -> Any:
-
     return CHRF()
 
 

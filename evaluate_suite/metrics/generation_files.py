@@ -61,7 +61,6 @@ def score_file(
     A line has `completion` and `prompt` or `task_id` (both may stand there); optional are `prompt_id`, `sample`,
     `reference`, `language`, `stop_reason` and `new_tokens`. Other fields are left alone.
     """
-
     if out is not None and Path(out).resolve() == Path(path).resolve():
         raise UsageError(f"--out {out} is the file of the generations.", "Name another file for the scores.")
     result = score_generations(read_generations(path), metrics, intervals=intervals)
@@ -88,7 +87,6 @@ def _lines(result: ScoredFile) -> list[dict[str, Any]]:
 
 def read_generations(path: str | Path) -> list[Generation]:
     """The generations of a JSONL file, ours or somebody else's; what is wrong is a `UserError` with file and line."""
-
     rows = read_numbered_rows(path)
     if not rows:
         raise UserError(f"{path} holds no generations.", 'A line looks like {"prompt": "...", "completion": "..."}.')

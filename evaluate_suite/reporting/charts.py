@@ -60,7 +60,6 @@ def _is_overfit(run: RunResult) -> bool:
 
 
 def _loss_layers(runs: Sequence[RunResult], values: list[dict[str, Any]], overfit: Sequence[RunResult]) -> Any:
-
     names = [run.name for run in runs]
     colour = alt.Color(
         "run:N",
@@ -105,7 +104,6 @@ def _sentence(run: RunResult) -> str:
 
 
 def _marks(runs: Sequence[RunResult], colour: Any) -> list[Any]:
-
     best = []
     for run in runs:
         at = {point.step: point.eval_loss for point in run.history}
@@ -120,7 +118,6 @@ def _marks(runs: Sequence[RunResult], colour: Any) -> list[Any]:
 
 def _overfit_layers(overfit: Sequence[RunResult], colour: Any) -> list[Any]:
     """From the earliest onset to the last step a band; along each overfit run's eval loss, from its onset, a halo."""
-
     if not overfit:
         return []
     onsets = [run.verdict.onset_step or 0 for run in overfit]
@@ -168,7 +165,6 @@ def gain_chart(runs: Sequence[RunResult]) -> Chart | None:
 
 
 def _gain_layers(scored: Sequence[RunResult]) -> Any:
-
     values = [{"run": run.name, "gain": run.gain.value, "low": run.gain.low, "high": run.gain.high} for run in scored]
     base = alt.Chart(alt.InlineData(values=values)).encode(
         y=alt.Y("run:N", sort=None, title=None, axis=alt.Axis(labelLimit=240, domain=False, ticks=False, grid=True))

@@ -26,7 +26,6 @@ BETWEEN_ALL = (EVAL_LOSS, "clean_answer", "passes_tests")  # on the others, each
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
     """The verdict on the lines of a run's history."""
-
     points = [HistoryPoint(int(line["step"]), line.get("train_loss"), line.get("eval_loss")) for line in history]
     found = judge(points)
     evidence = ", ".join(
@@ -91,7 +90,6 @@ def strategy_results(
 
     `measures` begin with the eval loss. p values are corrected over the pairs of one measure, as those of runs are.
     """
-
     groups = group_runs(evaluations)
     worth = random_equivalents(evaluations, groups)
     notes = [equivalent_sentence(name, found) for name, found in worth.items()]

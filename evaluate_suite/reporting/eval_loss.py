@@ -64,7 +64,6 @@ def score_rows(
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[RowEval]:
     """The loss of `rows` under `model` as it is (adapter on or off), in order, summed in double precision."""
-
     examples = encode_examples(tokenizer, template, [(row.instruction, row.output) for row in rows])
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     losses = row_losses(model, examples, pad, advance)

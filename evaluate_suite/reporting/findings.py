@@ -45,7 +45,6 @@ SHOWN_PACKAGES = ("rowpick", "torch", "transformers", "peft", "bitsandbytes", "t
 
 def build_report_data(work: Work, name: str) -> ReportData:
     """The whole report as data."""
-
     scored, executed = score_all(work), score_executed(work)
     metrics, executed_metrics = shown_metrics(scored), shown_metrics(executed)
     base_metrics, *run_metrics = [estimates(file, metrics) for file in scored.files]
@@ -83,7 +82,6 @@ def build_report_data(work: Work, name: str) -> ReportData:
 
 def score_all(work: Work) -> Scored:
     """Text metrics of every model; memorisation against the rows a run was trained on (base: those of the first)."""
-
     corpora: dict[str, TrainingCorpus] = {}
 
     def context(evaluation: Evaluation) -> MetricContext:
@@ -100,7 +98,6 @@ def score_all(work: Work) -> Scored:
 
 def shown_metrics(scored: Scored | None) -> list[MetricInfo]:
     """The metrics with at least one score, in the table's order."""
-
     return [
         MetricInfo(name, metric.title[:1].upper() + metric.title[1:], metric.better, metric.kind != POINTS)
         for name, metric in METRICS.items()
@@ -123,7 +120,6 @@ def _estimate(summary: MetricSummary) -> Estimate:
 
 def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResult:
     """Everything the run table and the training section say about one run."""
-
     run, made = evaluation.run, evaluation.selection.manifest
     seconds, memory = read_timings(run)
     base, tuned = token_mean(evaluation.base_losses), token_mean(evaluation.tuned_losses)
@@ -157,7 +153,6 @@ def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResul
 
 def commands_of(evaluation: Evaluation) -> list[str]:
     """The commands that make a run's selection and the run, as they can be typed again, with the selection named."""
-
     selection, run = evaluation.selection, evaluation.run
     select, train = selection.manifest.command[1:], run.manifest.command[1:]
     if train and "--selection" not in train:
@@ -169,7 +164,6 @@ def commands_of(evaluation: Evaluation) -> list[str]:
 
 def report_command(work: Work) -> str:
     """The command that makes this report again from its runs."""
-
     request = work.request
     words = ["evalsuite", "report", *(request.runs or [evaluation.name for evaluation in work.evaluations])]
     if request.prompts is not None:
@@ -183,7 +177,6 @@ def report_command(work: Work) -> str:
 
 def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
     """The strip of figures under the answer."""
-
     best = min(
         (r for r in runs if r.tuned_perplexity is not None), key=lambda r: r.tuned_perplexity or 0.0, default=None
     )
@@ -201,7 +194,6 @@ def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
 
 def notes(work: Work) -> list[str]:
     """What a reader must know before believing the numbers."""
-
     found = []
     if work.rows.unscored:
         n, asked = len(work.rows.unscored), len(work.rows.unscored) + len(work.rows.scored)
@@ -218,7 +210,6 @@ def notes(work: Work) -> list[str]:
 
 def curations(evaluations: Sequence[Evaluation]) -> list[CurationView]:
     """One view per selection, in the order in which the runs first use them."""
-
     selections = {e.selection.digest: e.selection for e in reversed(evaluations)}
     ordered = [selections[digest] for digest in dict.fromkeys(e.selection.digest for e in evaluations)]
     shown = max(200, MAP_POINTS * 4 // (3 + len(ordered)))
@@ -261,7 +252,6 @@ def prompt_outputs(work: Work, scored: Scored, metrics: Sequence[MetricInfo]) ->
 
 
 def _output(name: str, generation: Generation, scores: dict[str, float | None]) -> Output:
-
     answer = answer_of(generation)
     end = answer.end if answer.trailing else None
     return Output(name, generation.completion, end, generation.stop_reason, generation.new_tokens, scores)
@@ -282,7 +272,6 @@ def settings(work: Work) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages the numbers depend on; those that are not installed are left out."""
-
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in SHOWN_PACKAGES:
         try:

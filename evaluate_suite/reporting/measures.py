@@ -48,7 +48,6 @@ def loss_measure(evaluations: Sequence[Evaluation]) -> Measure:
 
 def metric_measures(scored: Scored | None, metrics: Sequence[str]) -> list[Measure]:
     """Each of `metrics` by prompt (or task), of every model that was scored."""
-
     if scored is None:
         return []
     return [

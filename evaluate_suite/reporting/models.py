@@ -57,7 +57,6 @@ class ReportModels:
         self, run: Run, selection: Selection, prompts: Sequence[RawPrompt], settings: DecodingSettings, tuned: bool
     ) -> list[Generation]:
         """One greedy generation a prompt, of the run's base model or of the run; kept as soon as it exists."""
-
         texts = [(prompt.prompt_id, prompt.prompt) for prompt in prompts]
         other = [] if self.engine == "auto" else [self.engine]
         made_with = digest_json([model_identity(run, selection, tuned), settings.as_record(), texts, *other])
@@ -89,7 +88,6 @@ class ReportModels:
 
     def _vllm(self, run: Run) -> Any:
         """vLLM with the run's base model, loaded once; what was loaded for the losses is let go first."""
-
         base = digest_json(base_settings(run))
         if self._base != f"vllm {base}":
             self._model = self._run = None
@@ -101,14 +99,12 @@ class ReportModels:
 
     def context(self, run: Run) -> int | None:
         """The longest sequence the run's base model was made for, where its config says so."""
-
         if run.config.model == SMOLLM2:
             return 2048
         return getattr(AutoConfig.from_pretrained(run.config.model), "max_position_embeddings", None)
 
     def tokenizer(self, selection: Selection) -> Any:
         """The tokenizer the selection was counted with, with a pad token."""
-
         config = selection.manifest.config
         key = config["tokenizer_digest"]
         if key not in self._tokenizers:
@@ -121,7 +117,6 @@ class ReportModels:
     @contextlib.contextmanager
     def _ready(self, run: Run, tuned: bool) -> Iterator[Any]:
         """The run's model, its adapter switched on or off."""
-
         base = digest_json(base_settings(run))
         if self._base != base:
             self._model = self._run = None
@@ -159,7 +154,6 @@ def training_rows(selection: Selection) -> list[tuple[str, str]]:
 
 def read_decisions(selection: Selection) -> dict[str, list[Any]]:
     """The columns of a selection's `decisions.parquet`."""
-
     columns: dict[str, list[Any]] = pyarrow.parquet.read_table(selection.path / DECISIONS).to_pydict()
     return columns
 

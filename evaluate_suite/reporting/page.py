@@ -177,7 +177,6 @@ def reproduce_block(data: ReportData) -> str:
 
 def render_report_page(data: ReportData) -> str:
     """The report as one HTML document that needs no network. Same data, same bytes."""
-
     losses, curations = report_charts(data)
     charts = [*losses, *(chart for _, some in curations for chart in some)]
     return render_document(

@@ -208,7 +208,6 @@ def write_report_json(folder: Path, data: ReportData) -> None:
 
 def read_report_json(folder: Path) -> dict[str, Any]:
     """The record of a report, as a mapping; a `UserError` where it is not one."""
-
     try:
         record: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

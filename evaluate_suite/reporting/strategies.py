@@ -97,7 +97,6 @@ def _label(recipe: Mapping[str, Any], varied: Sequence[str]) -> str:
 
 def _seeds_tried(evaluations: Sequence[Evaluation]) -> dict[str, set[Any]]:
     """By digest, the seeds that drew this selection: the run's own, and those of finished selections beside it."""
-
     tried = {e.selection.digest: {e.selection.manifest.seed} for e in evaluations}
     asked = {e.selection.digest: {n: e.selection.manifest.config.get(n) for n in ASKED} for e in evaluations}
     for folder in finished(selections_dir(), KIND):
@@ -112,7 +111,6 @@ def compare_groups(
     evaluations: Sequence[Evaluation], groups: StrategyGroups, measures: Sequence[Measure]
 ) -> dict[str, LevelledComparison]:
     """Every group against every other by measure; empty with fewer than two groups, or none of two runs."""
-
     names = set(groups.group.values())
     if len(names) < 2 or len(names) == len(evaluations):
         return {}
@@ -142,7 +140,6 @@ def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups
 
     The curve is that of the random groups of the same family, by the tokens they selected on average.
     """
-
     scores: dict[str, dict[str, list[float]]] = {}
     for e in evaluations:
         loss = token_mean(e.tuned_losses)
@@ -168,7 +165,6 @@ def _mean_tokens(draws: Collection[str], n_tokens: Mapping[str, int]) -> float:
 
 def equivalent_sentence(name: str, found: RandomEquivalent) -> str:
     """One group's worth in random tokens as a sentence."""
-
     if found.tokens is None:
         return f"The worth of {name} in random tokens is not known: {found.reason}."
     low = "fewer than were tried" if found.low is None else format_count(round(found.low))

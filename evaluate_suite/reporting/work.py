@@ -83,12 +83,10 @@ class Execution:
 
     @property
     def prompts(self) -> list[RawPrompt]:
-
         return [RawPrompt(task.task_id, task.prompt, "python") for task in self.tasks.values()]
 
     @property
     def digest(self) -> str:
-
         return digest_json([[asdict(task) for task in self.tasks.values()], asdict(DEFAULT_LIMITS)])
 
 

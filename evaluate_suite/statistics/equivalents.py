@@ -51,7 +51,6 @@ def random_equivalent(
     all budgets are pooled, widened for their few degrees of freedom, and drawn anew for every budget and, where there
     are two draws or more, for the scores.
     """
-
     budgets = sorted(curve)
     n_draws = sum(len(curve[budget]) for budget in budgets)
     if not scores:
@@ -98,7 +97,6 @@ def _bootstrap(
     rng: np.random.Generator,
 ) -> tuple[float | None, float | None]:
     """The 2.5% and 97.5% points of the tokens over resamples; None where they lie beyond the budgets."""
-
     residuals = np.concatenate(
         [(group - group.mean()) * math.sqrt(len(group) / (len(group) - 1)) for group in groups if len(group) > 1]
     )
@@ -120,7 +118,6 @@ def _pooled_sd(groups: Sequence[NDArray[np.float64]], df: int) -> float:
 
 def _invert(x: NDArray[np.float64], means: NDArray[np.float64], counts: NDArray[np.int64], target: float) -> float:
     """The log tokens at which the rising fit first reaches `target`; minus or plus infinity beyond the budgets."""
-
     fit = isotonic_regression(means, weights=counts).x
     if target < fit[0]:
         return -math.inf

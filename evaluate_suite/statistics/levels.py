@@ -121,7 +121,6 @@ def _shared_rows(runs: Sequence[MeasuredRun]) -> list[Hashable]:
 def _side(
     runs: Sequence[MeasuredRun], rows: Sequence[Hashable], weights: Mapping[Hashable, float] | None, fixed: bool
 ) -> _Side:
-
     w = np.array([1.0 if weights is None else weights[row] for row in rows])
     draws: dict[str, list[NDArray[np.float64]]] = {}
     for run in runs:
@@ -140,7 +139,6 @@ def _spreads(
     draws: Sequence[Sequence[NDArray[np.float64]]], w: NDArray[np.float64], n_seeds: int
 ) -> tuple[float | None, float | None]:
     """Standard deviations (between training seeds of one draw, between draws); None where there is but one."""
-
     if not len(w):
         return None, None
     means = [[float(v.sum() / w.sum()) for v in seeds] for seeds in draws]
@@ -164,7 +162,6 @@ def _linear(values: NDArray[np.float64], w: NDArray[np.float64]) -> Any:
 
 def _unit_variance(units: NDArray[np.float64], w: NDArray[np.float64]) -> tuple[float, float]:
     """(variance of the mean over units, what of it is the rows' chance inside single units); zeros for one unit."""
-
     n, n_rows = units.shape
     if n < 2:
         return 0.0, 0.0
@@ -178,7 +175,6 @@ def _combine(
     sides: Sequence[_Side], difference: NDArray[np.float64], w: NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """(standard error, degrees of freedom) of a mean or difference whose values by row are `difference`."""
-
     n_rows = len(w)
     if n_rows < 2:
         return None
@@ -200,7 +196,6 @@ def _combine(
 
 
 def _interval(value: float, error: float, df: float) -> tuple[float, float]:
-
     half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
     return value - half, value + half
 
@@ -221,7 +216,6 @@ def _estimate(side: _Side, bounds: tuple[float, float]) -> Interval:
 
 
 def _pair(first: str, second: str, a: _Side, b: _Side) -> PairedDifference:
-
     w = a.w
     difference = b.units.mean(axis=0) - a.units.mean(axis=0)
     combined = _combine([a, b], difference, w)

@@ -66,7 +66,6 @@ class PairedDifference:
 
 def mean_with_interval(values: Sequence[float]) -> Interval:
     """The mean with Student's t interval; None with a reason for no value, no interval for one."""
-
     x = np.asarray(values, dtype=np.float64)
     if not len(x):
         return Interval(None, None, None, 0, "nothing was scored")
@@ -82,7 +81,6 @@ def mean_with_interval(values: Sequence[float]) -> Interval:
 
 def share_with_interval(count: int, n: int) -> Interval:
     """The share `count / n` with Wilson's interval (1927); None with a reason for n = 0."""
-
     if n == 0:
         return Interval(None, None, None, 0, "nothing was scored")
     low, high = proportion_confint(count, n, alpha=1 - CONFIDENCE, method="wilson")
@@ -95,7 +93,6 @@ def ratio_with_interval(sums: Sequence[float], weights: Sequence[float]) -> Inte
     Rows are the unit that was drawn, so the standard error is that of a ratio estimator by linearisation (Cochran,
     Sampling Techniques, 1977, chapter 6), with Student's t on n - 1 degrees of freedom.
     """
-
     x, w = np.asarray(sums, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     if not len(x) or w.sum() == 0:
         return Interval(None, None, None, 0, "no token was scored")
@@ -112,7 +109,6 @@ def bootstrap_interval(sums: Sequence[float], weights: Sequence[float] | None = 
 
     For figures whose spread is lopsided, beside Student's t; both are off below 20 items or so, this one more.
     """
-
     x = np.asarray(sums, dtype=np.float64)
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     if not len(x) or w.sum() == 0:
@@ -165,7 +161,6 @@ def paired_difference(
     differences (Fisher, 1935): exactly where that is at most 9,999 flips, else with as many random ones. `unit` is
     what an item is called.
     """
-
     items = [item for item in values[first] if item in values[second]]
     groups: dict[Hashable, list[float]] = {}
     for item in items:
@@ -209,7 +204,6 @@ def _binary(values: Mapping[str, Mapping[Hashable, float]], first: str, second: 
 
 
 def _sign_flip(differences: NDArray[np.float64], seed: int) -> float:
-
     if not differences.any():
         return 1.0
     result = stats.permutation_test(
@@ -234,7 +228,6 @@ def detectable_effect(error: float, df: float) -> float | None:
 
     The sum of the two quantiles of t: within 6% of the exact figure (noncentral t) from 2 degrees of freedom on.
     """
-
     if error == 0 or df <= 0:
         return None
     return float(error * (stats.t.ppf((1 + CONFIDENCE) / 2, df) + stats.t.ppf(POWER, df)))
@@ -261,7 +254,6 @@ def compare_runs(
 
 def correct(pairs: Sequence[PairedDifference], higher_is_better: bool) -> list[PairedDifference]:
     """The pairs with corrected p values and, where a difference is shown, the winner."""
-
     tested = [pair for pair in pairs if pair.p is not None]
     if not tested:
         return list(pairs)
@@ -281,7 +273,6 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
 
     By hand, because statsmodels collects garbage at every call: seconds each in a process that holds a model.
     """
-
     raw = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(raw)
     stepped = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))

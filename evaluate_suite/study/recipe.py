@@ -68,7 +68,6 @@ def base_and_recipe(
     chosen: Mapping[str, Any], preset: str | None, config: Path | None, overrides: Sequence[str]
 ) -> tuple[SelectConfig, RunConfig]:
     """What every selection and every run of a study share; `chosen` are selection settings, None where not given."""
-
     given = {name: value for name, value in chosen.items() if value is not None}
     if {"k", "token_budget"} <= set(given):
         raise UsageError("--k and --token-budget are both given.", "Give one of them.")
@@ -118,7 +117,6 @@ class StudyPlan:
 
 def study(request: StudyRequest, command: Sequence[str] = ()) -> Report:
     """The finished report on every run of the study, made or, where it exists already, reused."""
-
     plan = plan_study(request)
     selections = make_selections(plan, command)
     runs = train_all(request, plan, selections, command)
@@ -129,7 +127,6 @@ def study(request: StudyRequest, command: Sequence[str] = ()) -> Report:
 
 def plan_study(request: StudyRequest) -> StudyPlan:
     """What there is to do, and what of it is done. Reads manifests only: nothing is loaded, selected or trained."""
-
     request.check()
     notes = []
     names = list(request.strategies)
@@ -175,14 +172,12 @@ def is_fixed(digests: Sequence[str]) -> bool:
 
 
 def _identity(config: SelectConfig) -> str:
-
     record = config.as_record()
     # The manifest records what a template resolved to; plans go by the rest, `select` itself by everything.
     return digest_json({name: value for name, value in record.items() if name != "prompt_template"})
 
 
 def _finished_selections() -> dict[str, Path]:
-
     known = {}
     for folder in finished(selections_dir(), KIND):
         config = read_manifest(folder, KIND).config
@@ -192,14 +187,12 @@ def _finished_selections() -> dict[str, Path]:
 
 
 def _is_finished(request: StudyRequest, selection: Selection, seed: int) -> bool:
-
     config = request.recipe.model_copy(update={"seed": seed})
     return (run_folder(config, selection, None) / MANIFEST).is_file()
 
 
 def _seconds_a_run(request: StudyRequest) -> float | None:
     """Seconds that the newest finished run of the same model took, here, by its own manifest."""
-
     for run in readable_runs():
         if run.config.model == request.recipe.model:
             return float(sum(run.manifest.seconds.values()))
@@ -229,7 +222,6 @@ def plan_lines(plan: StudyPlan) -> list[str]:
 
 def make_selections(plan: StudyPlan, command: Sequence[str] = ()) -> list[Selection]:
     """Every selection of the plan, made or reused, in its order."""
-
     made = []
     for number, planned in enumerate(plan.selections, start=1):
         say(f"Selection {number} of {len(plan.selections)}: {planned.label}, draw {planned.config.seed}")
@@ -241,7 +233,6 @@ def train_all(
     request: StudyRequest, plan: StudyPlan, selections: Sequence[Selection], command: Sequence[str] = ()
 ) -> list[Path]:
     """The folders of all runs, trained, taken up or reused."""
-
     jobs = _jobs(plan, selections, request.seeds)
     started, trained = time.perf_counter(), 0
     runs = []
@@ -274,6 +265,5 @@ def _jobs(plan: StudyPlan, selections: Sequence[Selection], seeds: int) -> list[
 
 def _is_begun(config: RunConfig, selection: Selection) -> bool:
     """Whether the run's folder holds this run, unfinished."""
-
     folder = run_folder(config, selection, None)
     return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()

@@ -58,7 +58,6 @@ class Measured:
 
 def measure(train: Points, evals: Points, spike_factor: float) -> Measured:
     """Everything of a history's finite losses, in order; a spike is `spike_factor` times its neighbours' median."""
-
     trained = [(step, loss) for step, loss in evals if step > 0]
     losses = np.array([loss for _, loss in trained])
     valley, onset, noise = unimodal_valley(losses) if len(losses) else (math.nan, len(losses), 0.0)
@@ -92,7 +91,6 @@ def unimodal_valley(losses: Any) -> tuple[float, int, float]:
     that fit or about straight lines through neighbours, whichever is less on few points (the second is too large where
     the curve bends), whichever is more from 10 on.
     """
-
     n = len(losses)
     best: tuple[float, Any] = (math.inf, losses)
     for split in range(1, n + 1):
@@ -114,14 +112,12 @@ def unimodal_valley(losses: Any) -> tuple[float, int, float]:
 
 def _scatter(values: Any) -> float:
     """Standard deviation of a curve about its own trend, from second differences (Gasser, Sroka and Jennen, 1986)."""
-
     bends = np.abs(np.diff(values, n=2)) / math.sqrt(6)
     return float(1.4826 * np.median(bends)) if len(bends) else 0.0
 
 
 def _running_median(values: Any) -> Any:
     """The median of every value with up to two neighbours on either side."""
-
     return np.array([np.median(values[max(0, i - 2) : i + 3]) for i in range(len(values))])
 
 
@@ -131,7 +127,6 @@ def predicted_fall(trained: Points) -> float:
     The smaller of two guesses: a straight line through the last third (Theil and Sen's slope, which single points do
     not move) and an exponential fall to a floor, fitted to the second half by least squares.
     """
-
     if len(trained) < 3:
         return 0.0
     steps = np.array([step for step, _ in trained], dtype=np.float64)

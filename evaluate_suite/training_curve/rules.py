@@ -195,7 +195,6 @@ def _overfit(m: Measured) -> Found:
 
 
 def _trends_up(losses: Sequence[float]) -> bool:
-
     return bool(stats.kendalltau(range(len(losses)), losses, alternative="greater").pvalue < TREND_LEVEL)
 
 

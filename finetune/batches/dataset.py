@@ -39,7 +39,6 @@ def join_and_cut(examples: Sequence[EncodedExample], length: int) -> list[Encode
 
 def build_plan(examples: list[EncodedExample], config: RunConfig) -> Plan:
     """Bins for every epoch, shuffled anew in each by the run's seed, up to `max_steps`."""
-
     if not examples:
         raise UserError("The selection holds no rows to train on.", "Select at least one row.")
     if config.packing == "joined":

@@ -45,7 +45,6 @@ def build_packed_batch(
     borders that attention does not cross, in every implementation. The first token of a sample is never a target.
     Padding at the end of a bin counts as one more sample, without targets: `sample_ids` is -1 there. Bins may be empty.
     """
-
     width = max(1, *(sum(len(example.input_ids) for example in examples) for examples in bins))
     shape = (len(bins), width)
     input_ids = torch.full(shape, pad_token_id, dtype=torch.long)

@@ -31,7 +31,6 @@ def token_nll(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor,
     The vocabulary product, which is most of a small model's work, is done for labelled positions only where the model
     can be told to (`logits_to_keep`) and the batch is one bin.
     """
-
     labels = batch["labels"][:, 1:]
     wanted = labels != IGNORED
     inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
@@ -69,7 +68,6 @@ def row_losses(
 
     Rows are packed without seeing each other, as in training, one bin a forward pass; several processes share the bins.
     """
-
     lengths = [len(example.input_ids) for example in examples]
     was_training = model.training
     model.eval()

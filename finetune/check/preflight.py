@@ -52,7 +52,6 @@ def check(config: RunConfig, selection: Selection) -> Findings:
 
 def gather_facts(config: RunConfig, selection: Selection) -> Facts:
     """What can be known without a download: rows, tokenizer, shape, machine."""
-
     gpu = torch.cuda.is_available()
     unknown: dict[str, str] = {}
     known: dict[str, Any] = {}
@@ -79,7 +78,6 @@ def gather_facts(config: RunConfig, selection: Selection) -> Facts:
 
 
 def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
-
     made = selection.manifest.config
     tokenizer = load_tokenizer(config.model, made["tokenizer"])
     examples = encode_rows(tokenizer, selection, selection.selected)
@@ -115,7 +113,6 @@ def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
 
 
 def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
-
     shape = load_shape(config.model)
     folder = Path(config.model)
     facts: dict[str, Any] = {
@@ -136,7 +133,6 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
 
 
 def _can_exist(model: str) -> bool:
-
     if Path(model).exists():
         return (Path(model) / "config.json").is_file()
     try:
@@ -158,7 +154,6 @@ def _memory(config: RunConfig, gpu: bool) -> int | None:
 
 
 def _free_disk() -> int:
-
     place = home().absolute()
     while not place.exists():
         place = place.parent

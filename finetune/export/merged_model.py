@@ -46,7 +46,6 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
     A 4-bit base is dequantised first and the adapter added to those very weights, the ones it was trained on: adding it
     to the unrounded weights would give another model. Rounding to `dtype` comes last.
     """
-
     target = out or run.path / "merged"
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} already exists.", "Name another --out, or remove it.")
@@ -90,7 +89,6 @@ def _whole(target: Path) -> Any:
 
 def greedy_texts(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[str]:
     """What the model writes after each prompt: greedy, up to TOKENS_COMPARED tokens, the prompt left out."""
-
     texts = []
     with progress("Generating", len(prompts)) as advance, torch.inference_mode():
         for prompt in prompts:
@@ -109,7 +107,6 @@ def push(run: Run, repository: str, private: bool = True) -> str:
 
     Refused for a base model that others could not load by its name: a local folder or the embedded one.
     """
-
     base = run.config.model
     if base == SMOLLM2 or Path(base).exists():
         raise UserError(

@@ -51,7 +51,6 @@ class SegmentFinder:
 
 def find_segments(positions: torch.Tensor | None, batch: int, length: int) -> Segments:
     """A sample starts wherever a row does and wherever the position is not one more than the one before."""
-
     if positions is None or length == 1:
         starts = list(range(0, batch * length + 1, length))
         device = None if positions is None else positions.device
@@ -96,12 +95,10 @@ def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> 
 
 def _repeatable() -> bool:
     """Whether results must repeat to the bit."""
-
     return torch.are_deterministic_algorithms_enabled()
 
 
 def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
-
     known = inspect.signature(varlen_attn).parameters
     extra: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
     if "scale" in known:
@@ -123,7 +120,6 @@ def register() -> str:
 
     Only what training needs goes through it: with a cache or a mask, transformers' SDPA computes as it always does.
     """
-
     finder = SegmentFinder()
 
     def forward(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any) -> Any:

@@ -132,7 +132,6 @@ def _norm(
 
 def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
     """Rotate q and k inside `stacked` and attend; a graph of its own reaches back to q, k and v where one is wanted."""
-
     shape = (around.batch, around.length, layer.heads + 2 * layer.kv_heads, layer.head_width)
     heads = stacked.view(shape)
     ops.on(stacked).rotate(heads, around.cos, around.sin, layer.heads + layer.kv_heads)
@@ -158,7 +157,6 @@ def compute_gradients(
     `weights` are those of the last product. Uses up `made`: its matrices are written over and let go where their last
     reader is done.
     """
-
     run, tokens = ops.on(grad), len(grad)
     wide = layer.down.wide(tokens, output=True)
     run.copy_and_project(grad, weights.up, wide)

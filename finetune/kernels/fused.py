@@ -33,7 +33,6 @@ def _finish_tail_kernel(
 
 def _new_shares(wide: torch.Tensor, shares: int, tail: int) -> torch.Tensor:
     """Where the programs leave their parts of the tail."""
-
     return wide.new_empty((shares, len(wide), tail) if tail else (0,), dtype=torch.float32)
 
 
@@ -108,7 +107,6 @@ def rms_norm(
     x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor, residual: torch.Tensor | None = None
 ) -> torch.Tensor:
     """See `plain.rms_norm`."""
-
     inverse = torch.empty(len(x), dtype=torch.float32, device=x.device)
     other = x if residual is None else residual
     _norm_kernel[(len(x),)](

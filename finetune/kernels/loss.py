@@ -29,7 +29,6 @@ def final_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tenso
 
 def _compute(hidden: Any, head: Any, rows: Any, targets: Any, gradient: bool) -> Any:
     """(losses, gradient of the hidden states for a gradient of 1 a loss, or None)."""
-
     run = ops.on(hidden)
     high = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     nll = hidden.new_empty(len(rows), dtype=high)

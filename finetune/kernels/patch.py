@@ -62,7 +62,6 @@ def accelerate_model(model: Any, config: RunConfig, dtype: torch.dtype) -> str |
 
 def _obstacle(model: Any, base: Any, config: RunConfig, dtype: torch.dtype) -> str | None:
     """Why the kernels cannot compute this model, in a few words; None when they can."""
-
     shape, device = base.config, next(model.parameters()).device
     window = getattr(shape, "sliding_window", None)
     if device.type == "cuda" and (torch.cuda.get_device_capability(device) < OLDEST_CARD or not ops.can_fuse()):
@@ -136,7 +135,6 @@ def plan_memory(layers: Sequence[Layer], config: RunConfig, free: int, vocabular
 
 def _free_bytes(model: Any) -> int:
     """Memory that tensors can still take on the model's device."""
-
     device = next(model.parameters()).device
     if device.type != "cuda":
         return 2**62
@@ -150,7 +148,6 @@ def _patch_layer(module: Any, layer: Layer, finder: attention.SegmentFinder) -> 
     original: Callable[..., Any] = module.forward
 
     def forward(self: Any, hidden_states: Any, **kwargs: Any) -> Any:
-
         other = kwargs.get("past_key_values") is not None or kwargs.get("attention_mask") is not None
         if other or any(
             m.disable_adapters or m.merged or m.active_adapters != n for m, n in zip(adapted, names, strict=True)

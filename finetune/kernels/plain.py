@@ -12,7 +12,6 @@ import torch.nn.functional as F
 
 
 def _up(x: torch.Tensor) -> torch.Tensor:
-
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -35,7 +34,6 @@ def rms_norm(
 
     `residual`, if given, is first added to x in place.
     """
-
     if residual is not None:
         x += residual
     high = _up(x)
@@ -74,7 +72,6 @@ def rotate_back_and_project(
 
     The tail is filled as `copy_and_project` would.
     """
-
     parts = []
     for x in (q, k):
         turned = x.clone()
@@ -85,7 +82,6 @@ def rotate_back_and_project(
 
 def swiglu_and_project(gate_up: torch.Tensor, weight: torch.Tensor, wide: torch.Tensor) -> None:
     """Write `silu(gate) * up` into the body of `wide`, where gate_up is both side by side; fill its tail."""
-
     width = gate_up.shape[1] // 2
     body = (F.silu(_up(gate_up[:, :width])) * _up(gate_up[:, width:])).to(wide.dtype)
     copy_and_project(body, weight, wide)
@@ -95,7 +91,6 @@ def swiglu_backward_and_project(
     grad: torch.Tensor, gate_up: torch.Tensor, weight: torch.Tensor, wide: torch.Tensor
 ) -> None:
     """Gradients of gate and up side by side in `wide`, which may be the wide matrix that `gate_up` is the body of."""
-
     width = gate_up.shape[1] // 2
     high, gate, up = _up(grad), _up(gate_up[:, :width]), _up(gate_up[:, width:])
     sigmoid = torch.sigmoid(gate)
@@ -106,7 +101,6 @@ def swiglu_backward_and_project(
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, nll: torch.Tensor, gradient: bool) -> None:
     """Write each row's negative log-likelihood into `nll` and, if asked, its gradient over the logits themselves."""
-
     high = _up(logits)
     probabilities = high.log_softmax(-1)
     nll.copy_(-probabilities.gather(1, targets[:, None])[:, 0])

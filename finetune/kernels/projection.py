@@ -115,7 +115,6 @@ class Projection:
         self._kept: Weights | None = None
 
     def _stack_bias(self) -> torch.Tensor | None:
-
         if all(module.bias is None for module in self.modules):
             return None
         weight = self.modules[0].weight
@@ -136,14 +135,12 @@ class Projection:
 
     def keep(self) -> None:
         """Dequantise now and hold on to the matrix."""
-
         shape = (self.height + self.tail, self.width + self.tail)
         whole = torch.zeros(shape, dtype=self.dtype, device=self.modules[0].weight.device)
         self._fill(whole)
         self._kept = Weights(whole, self.height, self.width)
 
     def _fill(self, whole: torch.Tensor) -> None:
-
         row = 0
         for module in self.modules:
             dequantize_into(module, whole[row : row + module.out_features, : self.width])
@@ -154,7 +151,6 @@ class Projection:
 
         `changed` False says that the adapters are those of the last call.
         """
-
         weights = self._kept
         if weights is None:
             changed = True
@@ -181,7 +177,6 @@ class Projection:
         self, x: torch.Tensor, weights: Weights, drops: Sequence[torch.Tensor], out: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The stacked output (tokens x n) for a wide x; `drops` holds the dropout mask of each adapter, if any."""
-
         if out is not None and self.bias is None:
             torch.mm(x, weights.forward.t(), out=out)
         elif out is not None and self.bias is not None:
@@ -196,7 +191,6 @@ class Projection:
 
     def draw_drops(self, x: torch.Tensor, training: bool) -> list[torch.Tensor]:
         """A mask (True: kept) over the input for each adapter with dropout; empty where nothing is dropped."""
-
         if not training or not any(adapter.dropout for adapter in self.adapters):
             return []
         shape = (len(x), self.width)
@@ -210,7 +204,6 @@ class Projection:
 
         `out`, if given, takes the input's gradient; it may be the body of `x`, which is read before.
         """
-
         parameters: list[torch.Tensor] = []
         if self.folded:
             body, tail = grad[:, : self.height], grad[:, self.height :]
@@ -250,7 +243,6 @@ def _scale(adapter: Adapter, drops: Sequence[torch.Tensor]) -> float:
 
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a @ b with the result not rounded below float32: adapters' gradients."""
-
     if a.dtype in (torch.float32, torch.float64):
         return a @ b
     if a.is_cuda:

@@ -68,7 +68,6 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
 
     `seconds` goes by the newest finished run of the same model here; `seconds_at_least` by this machine's own products.
     """
-
     shape = load_shape(config.model)
     result = forecast(config, shape).as_dict()
     result["peak_gib_with_checkpointing"] = forecast(config, shape, checkpointing=True).peak_gib
@@ -90,13 +89,11 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
 
 
 def _has_gpu() -> bool:
-
     return torch.cuda.is_available()
 
 
 def measured_speed(model: str) -> float | None:
     """Median tokens per second of the newest finished run of `model` here; None when there is none."""
-
     for run in readable_runs():
         rates = [line["tokens_per_second"] for line in run.timings if line["tokens_per_second"]]
         if run.config.model == model and rates:
@@ -106,7 +103,6 @@ def measured_speed(model: str) -> float | None:
 
 def arithmetic_rate(device: str, dtype: str) -> float:
     """FLOP/s of a square product on this machine, best of five: no training step can be faster than its products."""
-
     size = 8192 if device == "cuda" else 1024
     a = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
     best = float("inf")
@@ -127,7 +123,6 @@ def packed_bytes(weights: int, double_quant: bool) -> int:
 def match_targets(model: Any, target_modules: str | Sequence[str]) -> list[str]:
     """Names of the linear layers an adapter would stand on, by PEFT's rules; the output layer is never one of
     `all-linear`."""
-
     names = [name for name, module in model.named_modules() if _is_linear(module)]
     if target_modules == "all-linear":
         head = model.get_output_embeddings()
@@ -146,7 +141,6 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
 
     `checkpointing` None takes the config's, and for "auto" False: what the run needs when nothing is recomputed.
     """
-
     if checkpointing is None:
         checkpointing = config.gradient_checkpointing is True
     margin = MARGIN
@@ -182,7 +176,6 @@ def forecast(config: RunConfig, shape: Any, checkpointing: bool | None = None) -
 
 def _measure(config: RunConfig, shape: Any, layers: int, checkpointing: bool) -> dict[str, float]:
     """Bytes of each part for a model of `layers` layers."""
-
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16  # float16 has bfloat16's size
     with FakeTensorMode(allow_non_fake_inputs=True):
         try:
@@ -216,7 +209,6 @@ def _stand_in(attention: str) -> str:
 
 def _peak_bytes(work: Callable[[], None]) -> int:
     """The most bytes that storages made during `work` hold at once; what was there before does not count."""
-
     alive: dict[int, int] = {}
     total = peak = 0
 
@@ -249,7 +241,6 @@ def _peak_bytes(work: Callable[[], None]) -> int:
 
 def _step(model: Any, config: RunConfig, dtype: Any) -> None:
     """Forward and backward of one full batch with every token a target, as the run's own loss does it."""
-
     rows, length = config.per_device_train_batch_size, config.max_length
     ids = torch.zeros(rows, length, dtype=torch.long)
     kind = dtype if config.attn_implementation == "eager" else torch.bool
@@ -262,7 +253,6 @@ def _step(model: Any, config: RunConfig, dtype: Any) -> None:
 
 def _token_losses(model: Any, ids: Any, mask: Any) -> Any:
     """A function of its own, as in the run: its logits are let go before the backward pass."""
-
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].flatten(0, 1)
     return F.cross_entropy(logits.float(), ids[:, 1:].flatten(), reduction="none")
 
@@ -304,7 +294,6 @@ def _optimizer_bytes(weights: int, config: RunConfig) -> float:
 
 def _build_linear(old: Any, config: RunConfig, four_bit: bool, lora: bool) -> Any:
     """A layer that allocates what Linear4bit with LoRA allocates, in forward and backward."""
-
     conv = type(old).__name__ == "Conv1D"
     rows, columns = tuple(old.weight.shape)[::-1] if conv else tuple(old.weight.shape)
     dtype = old.weight.dtype

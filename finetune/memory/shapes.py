@@ -56,7 +56,6 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
 
 def load_shape(model: str) -> Any:
     """transformers' config of `model`: a local folder's, a known one, or one in the cache; nothing is downloaded."""
-
     if not Path(model).is_dir() and model in KNOWN:
         kind, differs = KNOWN[model]
         return AutoConfig.for_model(kind, **differs)
@@ -82,7 +81,6 @@ def layer_count(shape: Any) -> int:
 
 def with_layers(shape: Any, layers: int) -> Any:
     """The same shape with another number of layers."""
-
     changed = copy.deepcopy(shape)
     changed.num_hidden_layers = layers
     if getattr(changed, "layer_types", None):
@@ -92,6 +90,5 @@ def with_layers(shape: Any, layers: int) -> Any:
 
 def build_empty_model(shape: Any, attn_implementation: str = "eager") -> Any:
     """The model on the meta device: names and shapes, no memory."""
-
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(shape, attn_implementation=attn_implementation)

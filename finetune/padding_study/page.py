@@ -30,7 +30,6 @@ def write_report(
     command: Sequence[str],
 ) -> Path:
     """Write the study's folder and the list of reports beside it; the folder comes back."""
-
     digest = study_digest(config, selection, rows)
     folder = out or Path("reports") / f"padding-study-{digest[:8]}"
     if (folder / MANIFEST).is_file() and read_manifest(folder, KIND).config["study_digest"] == digest:
@@ -63,7 +62,6 @@ def render_page(
     name: str, arms: Sequence[Arm], config: RunConfig, selection: Selection, rows: int, headline: str, second: str
 ) -> str:
     """The page as one HTML document that needs no network. Same figures, same bytes."""
-
     charts = [_time_chart(arms), _loss_chart(arms)]
     return render_document(
         "padding-study.html",
@@ -88,7 +86,6 @@ def _held_out(config: RunConfig, selection: Selection) -> str:
 
 
 def _cells(arm: Arm) -> list[str]:
-
     difference = "–"
     if arm.interval is not None:
         low, high = (format_number(value, 4) for value in arm.interval)
@@ -113,7 +110,6 @@ def _values(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def _time_chart(arms: Sequence[Arm]) -> Chart:
-
     with unchecked():
         chart = (
             alt.Chart(alt.InlineData(values=_values(arms)))
@@ -135,7 +131,6 @@ def _time_chart(arms: Sequence[Arm]) -> Chart:
 
 
 def _loss_chart(arms: Sequence[Arm]) -> Chart:
-
     compared = [arm for arm in arms if arm.interval is not None]
     with unchecked():
         base = alt.Chart(alt.InlineData(values=_values(compared))).encode(

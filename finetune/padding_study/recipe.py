@@ -40,7 +40,6 @@ class Arm:
 
 def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
     """What the study's results depend on."""
-
     return digest_json([config.model_dump(), selection.digest, rows])
 
 
@@ -53,7 +52,6 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
     second pad token is one of the vocabulary that no row uses: a token added to the vocabulary would widen the softmax,
     which is a change of the model, not of the padding.
     """
-
     out = home() / "padding-study" / study_digest(config, selection, rows)[:8]
     if not selection.holdout:
         raise UserError("The selection has no held-out rows to compare on.", "Select again with --holdout 200.")
@@ -91,7 +89,6 @@ def pad_tokens(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
 
 def compare_arms(measured: Sequence[tuple[str, str, Any]], tokenizer: Any, selection: Selection) -> list[Arm]:
     """Eval loss of every arm on the whole holdout, and its difference from the first arm's."""
-
     config = measured[0][2].config
     held_out = encode_rows(tokenizer, selection, selection.holdout[: config.report_eval_rows])
     rng = np.random.default_rng(config.seed)

@@ -34,7 +34,6 @@ class Processes:
         return self.rank == 0
 
     def _gather(self, value: Any) -> list[Any]:
-
         gathered: list[Any] = [None] * self.size
         dist.all_gather_object(gathered, value)
         return gathered
@@ -60,7 +59,6 @@ class Processes:
 
     def use_own_gpu(self) -> None:
         """Let "cuda" mean this process's GPU."""
-
         if self.size > 1 and torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
@@ -109,7 +107,6 @@ def own_bins(bins: Sequence[list[int]], config: RunConfig, processes: Processes)
 
 def require_gpus(count: int, device: str) -> None:
     """Refuse more processes than there are GPUs. With device=cpu they share the CPU, which is for trying things out."""
-
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device != "cpu" and count > there:
         raise UserError(f"--gpus is {count} and torch can use {there}.", f"Use --gpus {max(1, there)}.")

@@ -22,7 +22,6 @@ def loading_lines(folder: str, config: RunConfig) -> list[str]:
 
 def render_card(name: str, config: RunConfig, selection: Selection, results: dict[str, Any]) -> str:
     """Markdown with the hub's front matter; every number was computed by the run."""
-
     made = selection.manifest.config
     front = {"library_name": "peft", "base_model": config.model, "tags": ["rowpick", "lora", "qlora"]}
     best = (

@@ -140,7 +140,6 @@ class History:
 
 def peak_memory_gib() -> float:
     """Peak memory so far in GiB: that of the GPU where one is in use, else the process's resident size."""
-
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**30)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

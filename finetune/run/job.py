@@ -46,7 +46,6 @@ class Job:
 
 def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
     """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
-
     made = selection.manifest.config
     tokenizer = load_tokenizer(config.model, made["tokenizer"])
     if tokenizer_digest(tokenizer) != made["tokenizer_digest"]:

@@ -16,7 +16,6 @@ class Live:
     """A bar on a terminal, and, terminal or not, one sentence a logged step. Open it with `with`."""
 
     def __init__(self, steps: int, done: int = 0) -> None:
-
         out = console()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)

@@ -105,7 +105,6 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
 
     `config.yaml` is written first: it says which run an unfinished folder holds. Another run there is an error.
     """
-
     digest = run_digest(config, selection)
     if (folder / MANIFEST).is_file():
         if read_manifest(folder, KIND).config["run_digest"] == digest:
@@ -142,7 +141,6 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """The content of a run's `config.yaml`."""
-
     settings = read_yaml(folder / CONFIG)
     if not {"run_digest", SELECTION_KEY, "config"} <= set(settings):
         raise UserError(f"{folder / CONFIG} is not the config of a run.", "Start the run again.")
@@ -160,7 +158,6 @@ def finish_run(
     device: str,
 ) -> None:
     """Write the model card and, last, the manifest."""
-
     write_text(folder / README, render_card(folder.name, config, selection, results))
     adapter_files = sorted(p.relative_to(folder).as_posix() for p in (folder / ADAPTER).iterdir() if p.is_file())
     write_manifest(
@@ -188,7 +185,6 @@ def finish_run(
 
 def read_run(given: str | Path | None = None) -> Run:
     """The finished run at a path, of a name, or the newest one for None."""
-
     folder = find_artifact(given, runs_dir(), KIND)
     if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")

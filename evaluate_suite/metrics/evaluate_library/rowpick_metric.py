@@ -28,7 +28,6 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
     config_name: str
 
     def _info(self) -> evaluate.MetricInfo:
-
         if self.config_name == "default":
             self.config_name = DEFAULT_METRIC
         if self.config_name not in METRICS:
@@ -53,7 +52,6 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
         outcomes: Sequence[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """{metric name: mean or None, interval, n_scored, n_unscored, scores, reasons}; one a prediction."""
-
         count = len(predictions)
         columns: list[Sequence[Any]] = []
         for name, column in (

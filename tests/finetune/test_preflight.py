@@ -37,6 +37,7 @@ def good(made_selection: Path, tiny_model: Path) -> Facts:
 def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading the tokenizer takes most of a check's time; it is the same one throughout."""
     import curate.tokens.tokenizers
+    import finetune.run.tokenizer
 
     read = curate.tokens.tokenizers.load_tokenizer
 
@@ -47,7 +48,7 @@ def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
             KEPT[key] = read(model, tokenizer)
         return KEPT[key]
 
-    monkeypatch.setattr(curate.tokens, "load_tokenizer", load)
+    monkeypatch.setattr(finetune.run.tokenizer, "load_tokenizer", load)
 
 
 def config(**changes: Any) -> Callable[[Facts], Facts]:

@@ -12,6 +12,7 @@ import typer
 from curate.config import SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
+from curate.extensions import Table, package_of
 
 app = typer.Typer(
     add_completion=False,
@@ -169,11 +170,18 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         }  # fmt: skip
         print_result(listed)
         return
-    for name, entry in STRATEGIES.items():
+    for name, entry in STRATEGIES.own.items():
         needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
         print(f"{name:<20} {entry.help}{needs} ({entry.source})")
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
+    print_added(STRATEGIES)
+
+
+def print_added(table: Table[Any]) -> None:
+    """List what other packages add to a table, by name alone: nothing of theirs is loaded."""
+    for name, point in table.added.items():
+        print(f"{name:<20} from the package {package_of(point)}")
 
 
 @app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")
@@ -186,8 +194,9 @@ def checks(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     if as_json:
         print_result({name: {k: v for k, v in asdict(check).items() if k != "load"} for name, check in CHECKS.items()})
         return
-    for name, check in CHECKS.items():
+    for name, check in CHECKS.own.items():
         print(f"{name:<20} {check.reason:<18} {check.help}{'' if check.on else ' (off by default)'}")
+    print_added(CHECKS)
 
 
 @app.command(epilog="Examples:\n\n  curate inspect\n\n  curate inspect kmeans-k1000-0a1b2c3d --row 12")

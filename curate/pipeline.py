@@ -86,7 +86,7 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(tokenizer, digest, template, loaded.rows, loaded.digest)
     return Pool(
-        config=replace(config, encoder=resolve_encoder(config.encoder, len(loaded.rows))),
+        config=config.model_copy(update={"encoder": resolve_encoder(config.encoder, len(loaded.rows))}),
         loaded=loaded,
         template=template,
         tokenizer_digest=digest,

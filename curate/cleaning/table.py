@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curate.errors import UsageError, did_you_mean
+from curate.extensions import Table
 from curate.pool.rows import Finding, Row
 
 Find = Callable[[Sequence[Row], Sequence[Row]], list[Finding]]
@@ -35,7 +36,7 @@ def _from(module: str, function: str = "find") -> Callable[[], Find]:
 
 
 # In the order they run: a row that several would exclude has the reason of the first.
-CHECKS: dict[str, Check] = {
+_OWN: dict[str, Check] = {
     "empty": Check(_from("cleaning.empty_output"), "empty_output", "the output is empty or white space"),
     "duplicates": Check(
         _from("cleaning.exact_duplicates", "find_exact_duplicates"),
@@ -53,9 +54,12 @@ CHECKS: dict[str, Check] = {
         _from("cleaning.near_duplicates"), "near_duplicate", "MinHash: another row has nearly the same tokens"
     ),
 }
+CHECKS = Table("rowpick.checks", Check, _OWN)
 # These two decide what the holdout is drawn from, so the pipeline looks at them first; the rest runs within the bounds.
 BEFORE_HOLDOUT = ("empty", "duplicates")
-DEFAULT_CHECKS = tuple(name for name, check in CHECKS.items() if check.on)
+DEFAULT_CHECKS = tuple(
+    name for name, check in _OWN.items() if check.on
+)  # those of other packages are asked for by name
 
 
 def parse_checks(given: str) -> tuple[str, ...]:

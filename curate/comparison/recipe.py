@@ -54,14 +54,18 @@ def compare(
 ) -> Comparison:
     """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
     exists, reused."""
-    configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
+    configs = [
+        config.model_copy(update={"strategy": name, "strategy_options": dict(options)})
+        for name, options in strategies.items()
+    ]
     for each in configs:
         each.check()
     inputs_exist(config)
     watch = Stopwatch()
     # Missing scores are an error before anything is embedded: here only where no strategy could do without.
     pool = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]), watch)
-    configs = [replace(each, encoder=pool.config.encoder) for each in configs]  # the one that "auto" stands for
+    used = {"encoder": pool.config.encoder}  # the one that "auto" stands for
+    configs = [each.model_copy(update=used) for each in configs]
     digest = digest_json([config_digest(replace(pool, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
     if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):

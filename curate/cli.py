@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.config import SelectConfig
+from curate.config import CompareConfig, SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
 from curate.extensions import Table, package_of
@@ -128,9 +128,13 @@ def compare(
     from curate.comparison.recipe import comparison_table, parse_strategies
     from curate.strategies.table import parse_options
 
-    options = parse_options(parse_strategies(strategies), strategy_option or [])
+    names = parse_strategies(strategies)
+    options = {
+        name: value for own in parse_options(names, strategy_option or []).values() for name, value in own.items()
+    }
     pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
-    compared = run_compare(SelectConfig(**pool), options, out, typed_command("curate"))
+    config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
+    compared = run_compare(config, out, typed_command("curate"))
     say(compared.config["headline"])
     columns_table(*comparison_table(compared))
     for result in compared.results:

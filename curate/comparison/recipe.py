@@ -22,7 +22,7 @@ from curate.comparison.record import (
     StrategyResult,
     read_comparison,
 )
-from curate.config import SelectConfig, inputs_exist
+from curate.config import CompareConfig, SelectConfig, inputs_exist
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.page import format_count, format_number, write_index
 from curate.pipeline import build_candidates, choose, complete, load, prepare
@@ -46,21 +46,19 @@ def parse_strategies(given: str) -> list[str]:
     return names
 
 
-def compare(
-    config: SelectConfig,
-    strategies: Mapping[str, Mapping[str, Any]],
-    out: Path | None = None,
-    command: Sequence[str] = (),
-) -> Comparison:
-    """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
-    exists, reused."""
+def compare(config: CompareConfig, out: Path | None = None, command: Sequence[str] = ()) -> Comparison:
+    """Return the finished comparison of the strategies, made or, where the same one exists already, reused.
+
+    A strategy takes those of the options that it has.
+    """
+    strategies = {name: own_options(name, config.options) for name in config.strategies}
     configs = [
-        config.model_copy(update={"strategy": name, "strategy_options": dict(options)})
+        config.pool.model_copy(update={"strategy": name, "strategy_options": options})
         for name, options in strategies.items()
     ]
     for each in configs:
         each.check()
-    inputs_exist(config)
+    inputs_exist(config.pool)
     watch = Stopwatch()
     # Missing scores are an error before anything is embedded: here only where no strategy could do without.
     pool = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]), watch)
@@ -79,6 +77,11 @@ def compare(
     results = measure_all(prepared, candidates, picked)
     _write(prepared, candidates, picked, results, folder, digest, command, strategies, watch)
     return read_comparison(folder)
+
+
+def own_options(strategy: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that a strategy has."""
+    return {name: value for name, value in options.items() if name in STRATEGIES[strategy].options}
 
 
 def _try(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Picks | str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from curate.console import progress
 from curate.defaults import SMOLLM2
@@ -97,7 +98,7 @@ def _whole(target: Path) -> Any:
     return scope()
 
 
-def greedy_texts(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[str]:
+def greedy_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]) -> list[str]:
     """What the model writes after each prompt: greedy, up to TOKENS_COMPARED tokens, the prompt left out."""
     texts = []
     with progress("Generating", len(prompts)) as advance, torch.inference_mode():

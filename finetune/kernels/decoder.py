@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from finetune.attention import Segments, attend
 from finetune.kernels import ops
-from finetune.kernels.attention import Segments, attend
 from finetune.kernels.projection import Projection, Weights
 
 
@@ -227,7 +227,9 @@ def _function() -> Any:
             """`compute_activations`, the last product and the residual; `compute_gradients`."""
 
             @staticmethod
-            def forward(ctx: Any, x: Any, layer: Layer, around: Surroundings, *parameters: Any) -> Any:
+            def forward(
+                ctx: Any, x: torch.Tensor, layer: Layer, around: Surroundings, *parameters: torch.Tensor
+            ) -> Any:
                 with torch.autocast(x.device.type, enabled=False):
                     flat = x.reshape(-1, x.shape[-1])
                     drops = [projection.draw_drops(flat, around.dropping) for projection in layer.projections]
@@ -242,7 +244,7 @@ def _function() -> Any:
 
             @staticmethod
             @torch.autograd.function.once_differentiable
-            def backward(ctx: Any, grad: Any) -> Any:
+            def backward(ctx: Any, grad: torch.Tensor) -> Any:
                 (x,), layer = ctx.saved_tensors, ctx.layer
                 made, ctx.made = ctx.made, None
                 with torch.autocast(x.device.type, enabled=False):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from curate.artifact import digest_json
 from curate.console import say
@@ -28,7 +29,7 @@ class Job:
     config: RunConfig
     selection: Selection
     folder: Path
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     pad_token_id: int
     plan: Plan
     eval_examples: list[EncodedExample]
@@ -63,7 +64,7 @@ def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Pr
     return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, history, processes)
 
 
-def pad_token(tokenizer: Any, config: RunConfig) -> int:
+def pad_token(tokenizer: PreTrainedTokenizerBase, config: RunConfig) -> int:
     """The id that fills up batches. It never carries loss, so it matters only where a config names one."""
     if config.pad_token is not None:
         found = tokenizer.convert_tokens_to_ids(config.pad_token)

@@ -66,7 +66,7 @@ def load(config: SelectConfig) -> Work:
     from curate.decontamination import load_benchmarks
     from curate.sources import load_rows
     from curate.tokens.prompt import chat_template, load_prompt_template
-    from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, tokenizer_digest
+    from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, text_notes, tokenizer_digest
     from curate.vectors.encoders import resolve_encoder
 
     started = time.perf_counter()
@@ -80,7 +80,10 @@ def load(config: SelectConfig) -> Work:
     config = replace(config, encoder=resolve_encoder(config.encoder, len(pool.rows)))
     digest = tokenizer_digest(tokenizer)
     counts = count_pool_tokens(tokenizer, digest, template, pool.rows, pool.digest)
+    n_spelled, notes = text_notes(tokenizer, ((row.instruction, row.output) for row in pool.rows))
     work = Work(config, pool, Fates(len(pool.rows)), digest, template, counts, list(pool.notes))
+    work.notes += [*template.notes, *notes]
+    work.spelled_controls = n_spelled
     work.benchmarks, work.inputs = benchmarks, [*pool.inputs, *benchmark_files]
     if target is not None:
         work.target_rows = sorted(target.rows, key=lambda row: (row.row_id, row.row_index))

@@ -30,6 +30,7 @@ class Work:
     tokenizer_digest: str
     template: PromptTemplate
     token_counts: NDArray[np.int32]
+    spelled_controls: int = 0  # rows whose text spells a control token of the tokenizer
     notes: list[str] = field(default_factory=list)
     benchmarks: list[BenchmarkTask] = field(default_factory=list)
     inputs: list[FileRecord] = field(default_factory=list)  # the pool's files, the benchmarks', the target's

@@ -17,6 +17,7 @@ from curate.selection.card import render_card
 from curate.selection.page import SelectionPageData, render_selection_page
 from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
 from curate.strategies.table import STRATEGIES
+from curate.tokens.text_rule import TEXT_RULE
 from curate.vectors.encoders import encoder_identity
 from curate.vectors.map_layout import lay_out
 
@@ -43,6 +44,7 @@ def config_digest(work: Work) -> str:
         work.tokenizer_digest,
         work.template.text,
         encoder_identity(work.config.encoder),
+        *([TEXT_RULE] if work.spelled_controls else []),  # the ids of such rows are not those of earlier rules
     ]
     return digest_json([settings, contents])
 

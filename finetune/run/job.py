@@ -10,7 +10,7 @@ from curate.artifact import digest_json
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
-from curate.tokens.tokenizers import EncodedExample, load_tokenizer, tokenizer_digest
+from curate.tokens.tokenizers import EncodedExample, load_tokenizer, refuse_earlier_rule, tokenizer_digest
 from finetune.batches.dataset import Plan, build_plan, encode_rows
 from finetune.config import RunConfig
 from finetune.parallel.processes import ALONE, Processes
@@ -48,6 +48,7 @@ def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Pr
     """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
     made = selection.manifest.config
     tokenizer = load_tokenizer(config.model, made["tokenizer"])
+    refuse_earlier_rule(tokenizer, made["tokenizer_digest"], selection.path.name)
     if tokenizer_digest(tokenizer) != made["tokenizer_digest"]:
         raise UserError(
             f"The selection was counted with the tokenizer of {made['tokenizer'] or made['model']}, "

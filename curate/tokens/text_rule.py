@@ -24,7 +24,8 @@ TEXT_RULE = 2
 _BEGINNINGS = ("a", "a b", " a", "  a")
 _PROMPTS = ("Sort it.\n", " x\n", "é\n\n", "a \n")
 _OUTPUTS = (
-    "a", "def f(x):\n    return x\n", " a", "    x = 1\n", "\ta", "\na", "\n\n  a", " \n", "A", "1.", "```", "é", "日本", "😀",
+    "a", "def f(x):\n    return x\n", " a", "    x = 1\n", "\ta", "\na", "\n\n  a", " \n", "A", "1.", "```", "é",
+    "日本", "😀",
 )  # fmt: skip
 # What a tokenizer may not be able to write back: case, white space, accents, letters NFKC or NFC replaces, emoji.
 _WRITTEN = ("a b", "A", "a\n", "a  b", "\ta", "é", "日本", "😀", "\ufb01", "e\u0301")
@@ -47,8 +48,10 @@ class TextRule:
         self.controls = _Controls(tokenizer)
         self.lead = self._find_lead()
         self.leaky = any(id in ids for text, id in self.controls.ids.items() for ids in self._probe(text))
-        self.exact = self._seam_is_exact()
         self.lost = next(((text, back) for text in _WRITTEN if (back := self._read_back(text)) != text), None)
+        if self.lost is not None:
+            self.lead = ""
+        self.exact = self._seam_is_exact()
         self.moved = bool(self.lead) or self.codec.has_prefix or not self.exact
 
     def begin(self, texts: Sequence[str]) -> list[list[int]]:

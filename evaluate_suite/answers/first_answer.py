@@ -15,7 +15,8 @@ from curate.code.languages import (
     language_asked,
 )
 from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
-from evaluate_suite.answers.code_parts import ANSWER, TESTS, UNRELATED, Part, code_parts, parsed_prefix, python_parts
+from curate.code.parts import ANSWER, TESTS, UNRELATED, Part, code_parts, python_parts
+from curate.code.python_text import parsed_prefix
 from evaluate_suite.generation.record import Generation
 
 EMPTY, PROSE, FENCED, BARE, CONTINUATION = "empty", "prose", "fenced", "bare", "continuation"

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from bisect import bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
 
-from curate.code.languages import MAX_CHARS, can_parse, parse_tree, python_tree
+from curate.code.languages import MAX_CHARS, can_parse, parse_tree
+from curate.code.python_text import line_starts, parsed_prefix
 
 ANSWER = "answer"
 TESTS = "tests"
 UNRELATED = "unrelated"
-_ATTEMPTS = 20
 _PROGRAM = re.compile(r"\b(app|application|script|program|server|cli|tool|game|bot)\b", re.IGNORECASE)
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_CONTINUES = re.compile(r"(else|elif|except|finally)\b|[)\]}]")
 _DEFINITIONS = {
     "function_declaration", "class_declaration", "method_declaration", "function_definition", "function_item",
     "struct_item", "impl_item", "enum_item", "interface_declaration", "class_specifier", "lexical_declaration",
@@ -36,36 +32,6 @@ class Part:
     end: int
     kind: str
     why: str = ""
-
-
-def line_starts(text: str) -> list[int]:
-    """The offset at which each line starts, lines counted as Python's parser counts them."""
-    return [0, *(match.end() for match in _LINE_END.finditer(text))]
-
-
-@lru_cache(maxsize=8)
-def parsed_prefix(code: str) -> tuple[ast.Module | None, int]:
-    """The longest run of whole top-level Python statements we find at the start of `code`, and where it ends.
-
-    Parses, and on an error cuts before the top-level statement that holds it, at most 20 times.
-    """
-    starts = line_starts(code)
-    end = len(code)
-    for _ in range(_ATTEMPTS):
-        tree = python_tree(code[:end])
-        if isinstance(tree, ast.Module):
-            return tree, end
-        line = int(str(tree).split(":", 1)[0].removeprefix("line "))
-        line = min(line, bisect_right(starts, max(end - 1, 0)))
-        while line > 1:
-            head = code[starts[line - 1] : starts[line - 1] + 10]
-            if head and not head[0].isspace() and not _CONTINUES.match(head) and starts[line - 1] < end:
-                break
-            line -= 1
-        if starts[line - 1] == 0:
-            return None, 0
-        end = starts[line - 1]
-    return None, 0
 
 
 def python_parts(code: str, prompt: str = "", already: int = 0) -> tuple[list[Part], int]:

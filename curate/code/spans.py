@@ -40,3 +40,8 @@ def answer_span(text: str) -> tuple[int, int]:
             continue
         return start, match.start()
     return start, len(text)
+
+
+def only_tokens(text: str) -> bool:
+    """Return whether `text` is nothing but end tokens and white space."""
+    return not _TOKEN.sub("", text).replace("<s>", "").strip()

@@ -136,4 +136,3 @@ def test_a_byte_order_mark_windows_line_ends_gzip_and_fields_of_null_are_read_pa
     (tmp_path / "cut").write_bytes(gzip.compress(data)[:-20])
     with pytest.raises(UserError, match="cut cannot be read"):
         read_tasks(tmp_path / "cut")
-

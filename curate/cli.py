@@ -63,7 +63,7 @@ def select(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
-    from curate.cleaning import parse_checks
+    from curate.cleaning.table import parse_checks
     from curate.pipeline import select as run_select
     from curate.strategies.table import STRATEGIES, parse_options
 
@@ -122,7 +122,7 @@ def compare(
     **pool: Any,
 ) -> None:  # fmt: skip
     """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
-    from curate.cleaning import parse_checks
+    from curate.cleaning.table import parse_checks
     from curate.comparison.recipe import compare as run_compare
     from curate.comparison.recipe import comparison_table, parse_strategies
     from curate.strategies.table import parse_options
@@ -181,7 +181,7 @@ def checks(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     """List the cleaning checks that `curate select --clean` takes: what each drops, and under which reason code."""
     from dataclasses import asdict
 
-    from curate.cleaning import CHECKS
+    from curate.cleaning.table import CHECKS
 
     if as_json:
         print_result({name: {k: v for k, v in asdict(check).items() if k != "load"} for name, check in CHECKS.items()})

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.cleaning import CHECKS, DEFAULT_CHECKS
+from curate.cleaning.table import CHECKS, DEFAULT_CHECKS
 from curate.defaults import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_DATASET,
@@ -18,7 +18,8 @@ from curate.defaults import (
     EMBED_CHOICES,
     TFIDF,
 )
-from curate.errors import UsageError, did_you_mean
+from curate.errors import UsageError, UserError, did_you_mean
+from curate.strategies.table import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,6 @@ class SelectConfig:
 
     def check(self) -> None:
         """Raise a `UsageError` for a value that is wrong whatever the pool holds."""
-        from curate.strategies.table import STRATEGIES
-
         if self.strategy not in STRATEGIES:
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
         if self.embed not in EMBED_CHOICES:
@@ -82,8 +81,6 @@ class SelectConfig:
 
     def check_needs(self) -> None:
         """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
-        from curate.strategies.table import STRATEGIES
-
         needs = STRATEGIES[self.strategy].needs
         if "target" in needs and self.target is None:
             raise UsageError(
@@ -123,8 +120,6 @@ class SelectConfig:
 
 def inputs_exist(config: SelectConfig) -> None:
     """Fail before any work when a file the config names is absent, or is a folder."""
-    from curate.errors import UserError
-
     templates = () if config.prompt_template in (None, "chat") else (str(config.prompt_template),)
     for option, paths in (("prompt-template", templates), ("decontaminate", config.decontaminate)):
         for path in paths:

@@ -10,7 +10,7 @@ from curate.artifact import digest_json
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
-from curate.tokens.tokenizers import EncodedExample
+from curate.tokens.tokenizers import EncodedExample, refuse_earlier_rule
 from finetune.batches.dataset import Plan, build_plan, encode_rows
 from finetune.config import RunConfig
 from finetune.parallel.processes import ALONE, Processes
@@ -48,6 +48,7 @@ class Job:
 def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
     """Encode the rows with the model's tokenizer and the selection's template, and plan every batch."""
     tokenizer = load_training_tokenizer(config.model, selection)
+    refuse_earlier_rule(tokenizer, selection.manifest.config["tokenizer_digest"], selection.path.name)
     require_selections_tokenizer(tokenizer, config.model, selection)
     if config.packing == "joined":
         say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")

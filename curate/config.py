@@ -19,6 +19,7 @@ from curate.defaults import (
     TFIDF,
 )
 from curate.errors import UsageError, did_you_mean
+from curate.pool.read_options import ReadOptions
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class SelectConfig:
     tokenizer: str | None = None
     prompt_template: str | None = None
     columns: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    first: int | None = None
+    system: str = ReadOptions().system
+    keep_where: tuple[str, ...] = ()
     strategy: str = DEFAULT_STRATEGY
     strategy_options: dict[str, Any] = field(default_factory=dict)
     target: str | None = None
@@ -56,6 +62,7 @@ class SelectConfig:
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
         if self.embed not in EMBED_CHOICES:
             raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
+        self.read_options().check()
         for check in self.clean:
             if check not in CHECKS:
                 raise UsageError(f'Unknown check "{check}" in --clean.', did_you_mean(check, CHECKS))
@@ -100,6 +107,10 @@ class SelectConfig:
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 
+    def read_options(self) -> ReadOptions:
+        """How the records of the dataset become rows."""
+        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first)
+
     def as_record(self) -> dict[str, Any]:
         """The config as the manifest records it; local paths keep the name the user gave."""
         return asdict(self)
@@ -107,15 +118,16 @@ class SelectConfig:
     def as_command(self) -> list[str]:
         """The command line that makes this selection, with the options that differ from the defaults."""
         given = asdict(self)
-        options, benchmarks = given.pop("strategy_options"), given.pop("decontaminate")
+        options = given.pop("strategy_options")
+        repeated = {name: given.pop(name) for name in ("keep_where", "decontaminate")}
         given["clean"] = ",".join(self.clean) or "none"
         defaults = asdict(SelectConfig()) | {"clean": ",".join(DEFAULT_CHECKS)}
         words = ["curate", "select"]
         for name, value in given.items():
             if value != defaults[name] or name in ("dataset", "k"):
                 words += [f"--{name.replace('_', '-')}", str(value)]
-        for path in benchmarks:
-            words += ["--decontaminate", path]
+        for name, values in repeated.items():
+            words += [word for value in values for word in (f"--{name.replace('_', '-')}", value)]
         for name, value in options.items():
             words += ["--strategy-option", f"{name}={value}"]
         return words

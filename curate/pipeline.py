@@ -74,7 +74,7 @@ def load(config: SelectConfig) -> Work:
     given = config.prompt_template
     template = chat_template(tokenizer) if given == "chat" else load_prompt_template(given)
     benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
-    pool = load_rows(config.dataset, config.columns)
+    pool = load_rows(config.dataset, config.columns, config.read_options())
     target = load_rows(config.target) if config.target is not None else None
     loaded = time.perf_counter()
     config = replace(config, encoder=resolve_encoder(config.encoder, len(pool.rows)))

@@ -14,6 +14,7 @@ from curate.artifact import atomic_file, digest_json, record_file, write_manifes
 from curate.pool.work import Work
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
+from curate.selection.mix import measure_mix, travelling_columns
 from curate.selection.page import SelectionPageData, render_selection_page
 from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
 from curate.strategies.table import STRATEGIES
@@ -60,7 +61,7 @@ def write(work: Work, folder: Path, command: Sequence[str]) -> None:
     """Write every file of the artifact; the manifest, which declares it finished, comes last."""
     started = time.perf_counter()
     selected, held_out = _selected_rows(work, work.picked), _selected_rows(work, work.held_out)
-    config = recorded_config(work)
+    config = {**recorded_config(work), "mix": measure_mix(selected)}
     counts = {**work.fates.counts(), "selected_tokens": sum(row.token_count for row in selected)}
     write_rows(folder / SELECTED, selected)
     write_rows(folder / HOLDOUT, held_out)
@@ -118,10 +119,17 @@ def recorded_config(work: Work) -> dict[str, Any]:
 
 
 def _selected_rows(work: Work, indices: Sequence[int]) -> list[SelectedRow]:
-    rows = [work.rows[i] for i in indices]
+    travelling = travelling_columns(work.rows)
     return [
-        SelectedRow(row.row_id, row.instruction, row.output, row.source, int(work.token_counts[row.row_index]))
-        for row in rows
+        SelectedRow(
+            row_id=row.row_id,
+            instruction=row.instruction,
+            output=row.output,
+            source=row.source,
+            token_count=int(work.token_counts[row.row_index]),
+            extra={name: row.extra.get(name) for name in travelling},
+        )
+        for row in (work.rows[i] for i in indices)
     ]
 
 
@@ -145,23 +153,26 @@ def decision_columns(work: Work) -> dict[str, list[Any]]:
         "cluster": cluster,
         "x": x,
         "y": y,
+        "source": [row.source for row in work.rows],
+        **{name: [row.extra.get(name) for row in work.rows] for name in travelling_columns(work.rows)},
     }
 
 
 def _write_decisions(path: Path, columns: dict[str, list[Any]]) -> None:
     text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
-    schema = pyarrow.schema(
-        [
-            pyarrow.field("row_index", pyarrow.int64(), nullable=False),
-            pyarrow.field("row_id", text, nullable=False),
-            pyarrow.field("fate", text, nullable=False),
-            pyarrow.field("reason", text, nullable=False),
-            pyarrow.field("detail", text),
-            pyarrow.field("token_count", whole, nullable=False),
-            pyarrow.field("cluster", whole),
-            pyarrow.field("x", real),
-            pyarrow.field("y", real),
-        ]
-    )
+    own = [
+        pyarrow.field("row_index", pyarrow.int64(), nullable=False),
+        pyarrow.field("row_id", text, nullable=False),
+        pyarrow.field("fate", text, nullable=False),
+        pyarrow.field("reason", text, nullable=False),
+        pyarrow.field("detail", text),
+        pyarrow.field("token_count", whole, nullable=False),
+        pyarrow.field("cluster", whole),
+        pyarrow.field("x", real),
+        pyarrow.field("y", real),
+        pyarrow.field("source", text),
+    ]
+    names = {field.name for field in own}
+    schema = pyarrow.schema([*own, *(pyarrow.field(name, text) for name in columns if name not in names)])
     with atomic_file(path) as file:
         pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), file)

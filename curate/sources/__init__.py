@@ -6,9 +6,9 @@ from pathlib import Path
 
 from curate.defaults import STDLIB
 from curate.errors import UsageError, UserError
+from curate.pool.read_options import ReadOptions
 from curate.sources.files import load_files, looks_local
 from curate.sources.hub import load_hub
-from curate.sources.options import ReadOptions
 from curate.sources.shapes import parse_columns
 from curate.sources.stdlib import load_stdlib
 from curate.sources.types import LoadedPool

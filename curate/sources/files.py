@@ -12,9 +12,9 @@ import pyarrow.parquet
 from curate.artifact import digest_file
 from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError
+from curate.pool.read_options import ReadOptions
 from curate.sources.csv_rows import csv_records
 from curate.sources.json_rows import json_document, json_lines
-from curate.sources.options import ReadOptions
 from curate.sources.reader import RowReader
 from curate.sources.types import LoadedPool, pool_digest
 

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants
 from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error
-from curate.sources.options import ReadOptions
+from curate.pool.read_options import ReadOptions
 from curate.sources.reader import RowReader, travelling
 from curate.sources.shapes import recognise
 from curate.sources.types import LoadedPool, pool_digest

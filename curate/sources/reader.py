@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.errors import UserError
+from curate.pool.read_options import ReadOptions, parse_conditions
 from curate.pool.rows import Row, build_row
 from curate.sources.fields import Path, Record, UnusableRow, field_at, is_missing, text_at
-from curate.sources.options import ReadOptions, parse_conditions
 from curate.sources.shapes import Columns, recognise, resolve
 from curate.sources.turns import ASSISTANT, NOT_SINGLE_TURN, USER, Turn, has_turns, read_turns, single_turn
 

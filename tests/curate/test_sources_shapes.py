@@ -15,8 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from curate.errors import UsageError, UserError
+from curate.pool.read_options import ReadOptions
 from curate.sources import load_rows
-from curate.sources.options import ReadOptions
 from curate.sources.types import LoadedPool
 
 Q, A = "Add two numbers.", "a + b"

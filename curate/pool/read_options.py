@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from curate.errors import UsageError, did_you_mean
 
@@ -23,6 +24,12 @@ class ReadOptions:
     subset: str | None = None
     split: str | None = None
     first: int | None = None
+
+    @staticmethod
+    def of(record: Mapping[str, Any]) -> ReadOptions:
+        """The options in a recorded config; those that it does not know have their default."""
+        known = {field.name: record[field.name] for field in fields(ReadOptions) if field.name in record}
+        return ReadOptions(**known | {"keep_where": tuple(known.get("keep_where", ()))})
 
     def check(self) -> None:
         """Raise a `UsageError` for a value that is wrong whatever the source holds."""

@@ -80,7 +80,7 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         name = config.prompt_template
         template = chat_template(tokenizer) if name == "chat" else load_prompt_template(name)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
-        loaded = load_rows(config.dataset, config.columns)
+        loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_rows(config.target)
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)

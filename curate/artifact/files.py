@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from curate.artifact.json_text import parse_json
 from curate.errors import UserError
 
 
@@ -124,17 +125,21 @@ def parse_jsonl(data: bytes, source: str | Path) -> list[tuple[int, dict[str, An
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8"))
+            parsed = parse_json(line.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{source}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
             ) from None
         except (ValueError, RecursionError) as error:
             raise UserError(f"{source}:{number}: not a line of JSON ({error}).", "Mend or remove that line.") from None
+        row = parsed.value
         if not isinstance(row, dict):
             raise UserError(
                 f"{source}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove that line."
             )
+        if parsed.repeated:
+            key = parsed.repeated[0][0]
+            raise UserError(f'{source}:{number}: the key "{key}" has two values.', "Correct or remove that line.")
         rows.append((number, row))
     return rows
 

@@ -23,6 +23,7 @@ from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error, require_on_hub
 from curate.loading import quiet
+from curate.pool.read_options import ReadOptions
 from curate.pool.rows import Row
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.prompt import RAW
@@ -211,7 +212,8 @@ def _load_model(model: str) -> Any:
 def score_command(settings: Mapping[str, Any]) -> list[str]:
     """The command line that makes the scores a selection with these settings needs."""
     words = ["curate", "score"]
-    for name in ("dataset", "columns", "score_model"):
-        if settings[name] is not None:
+    usual = {"system": ReadOptions().system}
+    for name in ("dataset", "columns", "subset", "split", "first", "system", "score_model"):
+        if settings.get(name, usual.get(name)) not in (None, usual.get(name)):
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return words

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from curate.artifact import digest_file, digest_json, find_artifact, home, read_jsonl, read_manifest, write_jsonl
 from curate.artifact.manifest_schema import Manifest
@@ -21,13 +22,31 @@ DECISIONS = "decisions.parquet"
 
 @dataclass(frozen=True, slots=True)
 class SelectedRow:
-    """One line of `selected.jsonl` or `holdout.jsonl`; `token_count` is that of the whole rendered example."""
+    """One line of `selected.jsonl` or `holdout.jsonl`; `token_count` is that of the whole rendered example.
+
+    `extra` are the columns that travelled with the row, such as `license`; every row of a selection has the same.
+    """
 
     row_id: str
     instruction: str
     output: str
     source: str
     token_count: int
+    extra: Mapping[str, str | None] = field(default_factory=dict)
+
+    def as_line(self) -> dict[str, Any]:
+        """The row as it stands in the file: the columns that travelled behind our own."""
+        own = {name: getattr(self, name) for name in _OWN_COLUMNS}
+        return {**own, **self.extra}
+
+    @staticmethod
+    def from_line(line: Mapping[str, Any]) -> SelectedRow:
+        """The row of a line of the file; a `TypeError` where one of our columns is missing."""
+        own = {name: line[name] for name in _OWN_COLUMNS if name in line}
+        return SelectedRow(**own, extra={name: value for name, value in line.items() if name not in own})
+
+
+_OWN_COLUMNS = ("row_id", "instruction", "output", "source", "token_count")
 
 
 @dataclass(frozen=True)
@@ -67,13 +86,13 @@ def selections_dir() -> Path:
 
 def write_rows(path: Path, rows: Iterable[SelectedRow]) -> int:
     """Write `rows` as JSONL; the number of rows comes back."""
-    return write_jsonl(path, (asdict(row) for row in rows))
+    return write_jsonl(path, (row.as_line() for row in rows))
 
 
 def read_rows(path: Path) -> list[SelectedRow]:
     """The rows of a `selected.jsonl` or `holdout.jsonl`."""
     try:
-        return [SelectedRow(**row) for row in read_jsonl(path)]
+        return [SelectedRow.from_line(line) for line in read_jsonl(path)]
     except TypeError as error:
         raise UserError(
             f"{path} does not have the fields of a selection ({error}).", "Remove the folder and make it again."

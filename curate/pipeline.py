@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
     """The finished selection for `config`, made or, where the same one exists already, reused."""
-    from curate.artifact import is_made
+    from curate.artifact import is_made, one_writer
     from curate.selection.write import OURS, config_digest, selection_folder, write
 
     config.check()
@@ -32,12 +32,12 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     inputs_exist(config)
     work = load(config)
     folder = selection_folder(work, out)
-    if is_made(folder, KIND, "config_digest", config_digest(work), OURS):
-        return read_selection(folder)
-    find_candidates(work)
-    with work.timed("pick"):
-        pick(work)
-    write(work, folder, command)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "config_digest", config_digest(work), OURS):
+            find_candidates(work)
+            with work.timed("pick"):
+                pick(work)
+            write(work, folder, command)
     return read_selection(folder)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.artifact import digest_json, is_made, record_file, write_json, write_manifest, write_text
+from curate.artifact import digest_json, is_made, one_writer, record_file, write_json, write_manifest, write_text
 from curate.comparison.page import build_page_data, render_comparison_page
 from curate.comparison.record import (
     CLOSE_COSINE,
@@ -64,17 +64,17 @@ def compare(
     configs = [replace(each, encoder=work.config.encoder) for each in configs]  # the one that "auto" stands for
     digest = digest_json([config_digest(replace(work, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
-    if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
-        return read_comparison(folder)
-    find_candidates(work)
-    candidates = build_candidates(work)
-    picked: dict[str, Picks | str] = {}
-    for each in configs:
-        started = time.perf_counter()
-        picked[each.strategy] = _try(work, each, candidates)
-        work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
-    results = measure_all(work, candidates, picked)
-    _write(work, candidates, picked, results, folder, digest, command, strategies)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
+            find_candidates(work)
+            candidates = build_candidates(work)
+            picked: dict[str, Picks | str] = {}
+            for each in configs:
+                started = time.perf_counter()
+                picked[each.strategy] = _try(work, each, candidates)
+                work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
+            results = measure_all(work, candidates, picked)
+            _write(work, candidates, picked, results, folder, digest, command, strategies)
     return read_comparison(folder)
 
 
@@ -172,7 +172,7 @@ def _write(
     facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), size]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
             **work.config.as_record(),

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from curate.artifact import MANIFEST
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
-from curate.selection.record import Selection
+from curate.selection.record import Selection, require_whole_selection
 
 _MAY_WRITE = "Make a token that may write at {endpoint}/settings/tokens, then run `hf auth login`."
 
@@ -35,6 +35,7 @@ def push_selection(selection: Selection, repository: str, private: bool = True) 
     Others get it with `datasets.load_dataset(repository)`: splits train and test, as here. An existing repository gets
     one more commit. Without a token, without the right to write or without the hub: a `UserError`.
     """
+    require_whole_selection(selection)
     step = _MAY_WRITE.format(endpoint=constants.ENDPOINT)
     if not get_token():
         raise UserError("There is no token for the hub on this machine.", step)

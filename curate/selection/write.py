@@ -15,7 +15,7 @@ from curate.pool.work import Work
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
 from curate.selection.page import SelectionPageData, render_selection_page
-from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
+from curate.selection.record import DECISIONS, HOLDOUT, KIND, SELECTED, SelectedRow, selections_dir, write_rows
 from curate.strategies.table import STRATEGIES
 from curate.vectors.encoders import encoder_identity
 from curate.vectors.map_layout import lay_out
@@ -88,7 +88,7 @@ def write(work: Work, folder: Path, command: Sequence[str]) -> None:
     work.seconds["write"] = time.perf_counter() - started
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config=config,
         seed=work.config.seed,

@@ -31,7 +31,6 @@ from finetune.run.card import render_card
 from finetune.run.history import HISTORY, TIMINGS
 
 KIND = "finetune.run"
-SCHEMA = f"{KIND}/1"
 CONFIG = "config.yaml"
 ADAPTER = "adapter"
 CHECKPOINTS = "checkpoints"
@@ -162,7 +161,7 @@ def finish_run(
     adapter_files = sorted(p.relative_to(folder).as_posix() for p in (folder / ADAPTER).iterdir() if p.is_file())
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
             **config.model_dump(),

@@ -57,6 +57,7 @@ def file_lock(path: str | Path) -> Iterator[None]:
         _sign(target)
         yield
     finally:
+        target.unlink(missing_ok=True)
         lock.release()
 
 

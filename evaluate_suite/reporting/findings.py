@@ -26,7 +26,7 @@ from evaluate_suite.reporting.estimates import (
 from evaluate_suite.reporting.eval_loss import perplexity, token_mean
 from evaluate_suite.reporting.executed import score_executed
 from evaluate_suite.reporting.measures import loss_measure, metric_measures
-from evaluate_suite.reporting.models import base_settings, read_decisions, read_timings, training_rows
+from evaluate_suite.reporting.models import base_settings, decision_columns, read_timings, training_rows
 from evaluate_suite.reporting.record import (
     BASE,
     Estimate,
@@ -213,7 +213,7 @@ def curations(evaluations: Sequence[Evaluation]) -> list[CurationView]:
         views.append(
             build_curation(
                 selection.path.name,
-                read_decisions(selection),
+                decision_columns(selection),
                 texts,
                 _numbers(coverage),
                 shown_pool=2 * shown // 3,

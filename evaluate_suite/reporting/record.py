@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import write_json
+from curate.artifact import read_manifest, read_output, write_json
 from curate.errors import UserError
 from curate.page import CurationView
 
@@ -207,11 +207,13 @@ def write_report_json(folder: Path, data: ReportData) -> None:
 
 
 def read_report_json(folder: Path) -> dict[str, Any]:
-    """The record of a report, as a mapping; a `UserError` where it is not one."""
+    """The record of a finished report, as a mapping; it must be the one that its manifest describes."""
+    again = "Make the report again."
+    data = read_output(folder, read_manifest(folder, KIND), REPORT, again)
     try:
-        record: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / REPORT} is not a report ({error}).", "Make the report again.") from None
+        record: dict[str, Any] = json.loads(data)
+    except ValueError as error:
+        raise UserError(f"{folder / REPORT} is not a report ({error}).", again) from None
     return record
 
 

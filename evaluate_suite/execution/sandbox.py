@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.errors import UserError
-from evaluate_suite.execution.cell import wire
+from evaluate_suite.execution.cell.line import wire
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-from evaluate_suite.execution.wanted_names import names_of_test
+from evaluate_suite.execution.rewriting import patched_names, raise_lines, rewrite, seeded_modules
+from evaluate_suite.execution.wanted_names import looks_like_class, names_of_test, shadowed_builtins
 
 HOME = "/home/sandbox"
 KEEP_OUTPUT_BYTES = 4096
@@ -49,13 +50,19 @@ class ProgramResult:
 
 @dataclass(frozen=True)
 class Job:
-    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`)."""
+    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`), or
+    run both in one (`together`).
+
+    `classes` and `functions` are the names that the task itself (its prompt, its solution) defines as such.
+    """
 
     program: str
-    kind: Literal["run", "test"] = "run"
+    kind: Literal["run", "test", "together"] = "run"
     prelude: str = ""
     test: str = ""
     entry_point: str = ""
+    classes: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
 
 @cache
@@ -70,14 +77,11 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
     interpreter = os.path.realpath(sys.executable)
     folder = Path(__file__).resolve().parent / "cell"
     paths = [str(folder)]
-    if sys.base_prefix == "/usr":
-        paths += [interpreter, "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
-    else:
-        paths += [os.path.realpath(sys.base_prefix), "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
-    paths += ["/lib", "/lib64", "/etc/ld.so.cache"]
+    paths += [interpreter] if sys.base_prefix == "/usr" else [os.path.realpath(sys.base_prefix)]
+    paths += [*_shared_libraries(), "/usr/share/zoneinfo", "/lib", "/lib64", "/etc/ld.so.cache"]
     libraries = []
-    for name in ("purelib", "platlib"):
-        path = sysconfig.get_path(name)
+    installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    for path in [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *installed]:
         if path not in libraries and Path(path).is_dir():
             libraries.append(path)
     paths += libraries
@@ -90,6 +94,12 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
         elif entry.exists() and not any(Path(path).is_relative_to(p) for p in found):
             found.append(path)
     return found, links, libraries, interpreter
+
+
+def _shared_libraries() -> list[str]:
+    """Return the folders of shared libraries and of the system's Python, not all that else lies in /usr/lib."""
+    named = [str(path) for pattern in ("*-linux-gnu*", "python3*") for path in sorted(Path("/usr/lib").glob(pattern))]
+    return [*(named if any("linux" in path for path in named) else ["/usr/lib"]), "/usr/lib64"]
 
 
 def refuse_visible(path: str | Path) -> None:
@@ -158,12 +168,7 @@ def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
         "count_processes": _kernel_version() >= (5, 14),
         "limits": {**asdict(limits), "stall_seconds": limits.stall_seconds},
     }  # fmt: skip
-    names, modules = names_of_test(job.test)
-    task = {
-        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test, "names": names,
-        "modules": modules, "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
-    }  # fmt: skip
-    data: bytes | None = b"".join(_frame(wire.encode(part)) for part in (config, task))
+    data: bytes | None = b"".join(_frame(wire.encode(part)) for part in (config, _task_of(job)))
     process = subprocess.Popen(
         _command(mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd="/"
     )
@@ -188,6 +193,22 @@ def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
             if pipe is not None:
                 pipe.close()
     return _result(answer, problem)
+
+
+def _task_of(job: Job) -> dict[str, Any]:
+    """Return what the judge is told."""
+    names = names_of_test(job.test)
+    wanted = [*names.names, job.entry_point]
+    test = rewrite(job.test) if job.kind == "test" else job.test
+    classes = {*job.classes, *(name for name in wanted if looks_like_class(name) and name not in job.functions)}
+    return {
+        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": test, "names": names.names,
+        "modules": names.modules, "module_attributes": names.attributes, "called": names.called,
+        "builtins": shadowed_builtins(names, job.entry_point, (*job.functions, *job.classes)),
+        "raise_lines": raise_lines(test), "patched": patched_names(job.test), "seeded": seeded_modules(job.test),
+        "classes": sorted(classes), "entry_point": job.entry_point,
+        "module": "__main__" if job.kind == "run" else "solution",
+    }  # fmt: skip
 
 
 def _frame(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +45,10 @@ class Task:
 
     def _job(self, program: str) -> Job:
         prelude = self.prompt if self.continues_prompt else ""
-        return Job(program, "test", _compilable(prelude), self.test, self.entry_point)
+        known = _defined_names(_compilable(prelude)), _defined_names(self.reference)
+        classes = tuple(sorted({name for found in known for name in found[0]}))
+        functions = tuple(sorted({name for found in known for name in found[1]}))
+        return Job(program, "test", _compilable(prelude), self.test, self.entry_point, classes, functions)
 
     def _preamble(self) -> str:
         try:
@@ -53,6 +57,20 @@ class Task:
             return ""
         kept = [n for n in body if not (isinstance(n, ast.FunctionDef) and n.name == self.entry_point)]
         return "".join(ast.unparse(node) + "\n\n" for node in kept)
+
+
+@lru_cache(maxsize=4096)
+def _defined_names(code: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the classes and of the functions that `code` defines; none where it is no whole program."""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError):
+        return frozenset(), frozenset()
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return (
+        frozenset(node.name for node in body if isinstance(node, ast.ClassDef)),
+        frozenset(node.name for node in body if isinstance(node, functions)),
+    )
 
 
 def _compilable(prompt: str) -> str:

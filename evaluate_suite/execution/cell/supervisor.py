@@ -14,15 +14,18 @@ import struct
 import sys
 import time
 
-from . import candidate, guards, judge, kernel, namespaces, wire
+from . import guards, kernel, namespaces
+from .judging import judge
+from .line import wire
 from .syscalls import ALLOWED
+from .tested import candidate
 
 TYPE_CHECKING = False  # the modules typing and signal cost more to import than all of this one
 if TYPE_CHECKING:
     from typing import Any
 
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
-_EAGAIN = 11
+_EAGAIN, _EROFS = 11, 30
 POLL_MILLISECONDS = 20
 # Comes before the result, once nothing but the tested program can be at fault when no result follows.
 STARTED = b"started"
@@ -78,6 +81,7 @@ class Cell:
         self.output = bytearray()
         self.output_bytes = 0
         self.created = {"processes": 0, "threads": 0}
+        self.syncs = [ALLOWED[os.uname().machine][name] for name in ("fsync", "fdatasync")] if self.guarded else []
         self.refused = ""
         self.status: int | None = None
         self.landlock = 0
@@ -140,9 +144,9 @@ class Cell:
             if listener >= 0:
                 os.close(listener)
             fd = line.detach()
-            libraries = self.config["libraries"]
+            libraries, home = self.config["libraries"], self.config["home"]
             self.__dict__.clear()
-            candidate.main(fd, libraries)
+            candidate.main(fd, libraries, home)
         except BaseException as error:
             try:
                 control.send(f"{type(error).__name__}: {error}".encode()[:300])
@@ -177,7 +181,7 @@ class Cell:
                 elif fd == self.verdict_fd:
                     reason, detail = self._read_verdict()
                 elif fd == self.listener and events & select.POLLIN:
-                    self._answer_clone()
+                    self._answer_call()
                 elif fd == self.output_fd and events & select.POLLIN:
                     self._take_output()
                 elif fd != self.verdict_fd:
@@ -204,21 +208,40 @@ class Cell:
         if len(self.output) < self.config["keep_output_bytes"]:
             self.output += data[: self.config["keep_output_bytes"] - len(self.output)]
 
-    def _answer_clone(self) -> None:
+    def _answer_call(self) -> None:
         request = bytearray(80)
         try:
             fcntl.ioctl(self.listener, _RECEIVE, request)
         except OSError:
             return
-        number, _, _, call = struct.unpack_from("<QIIi", request)
-        flags = struct.unpack_from("<Q", request, 32)[0]
+        number, process, _, call = struct.unpack_from("<QIIi", request)
+        first = struct.unpack_from("<Q", request, 32)[0]
+        if call in self.syncs:
+            self._answer(number, 0 if self._is_private(process, first & 0xFFFFFFFF) else -_EROFS, 0)
+        else:
+            self._answer_clone(number, call, first)
+
+    def _is_private(self, process: int, descriptor: int) -> bool:
+        """Return whether a descriptor of a process is of a file in one of the private places."""
+        try:
+            target = os.readlink(f"{process}/fd/{descriptor}", dir_fd=self.proc)
+        except OSError:
+            return False
+        return any(target.startswith(place + "/") for place in ("/tmp", self.config["home"], "/dev/shm"))
+
+    def _answer_clone(self, number: int, call: int, flags: int) -> None:
         table = ALLOWED[os.uname().machine]
         kind = "threads" if call == table["clone"] and flags & 0x10000 else "processes"
         self.created[kind] += 1
-        allowed = self.created[kind] <= self.limits[kind]
+        # Threads end and others begin; of processes, which could use up time unseen between two looks, all count.
+        count = self._threads() + 1 if kind == "threads" else self.created[kind]
+        allowed = count <= self.limits[kind]
         if not allowed:
             self.refused = kind
-        answer = struct.pack("<QqiI", number, 0, 0 if allowed else -_EAGAIN, _CONTINUE if allowed else 0)
+        self._answer(number, 0 if allowed else -_EAGAIN, _CONTINUE if allowed else 0)
+
+    def _answer(self, number: int, error: int, flags: int) -> None:
+        answer = struct.pack("<QqiI", number, 0, error, flags)
         try:
             fcntl.ioctl(self.listener, _SEND, answer)
         except OSError:
@@ -236,6 +259,16 @@ class Cell:
             except OSError:
                 continue
         return found
+
+    def _threads(self) -> int:
+        """Return how many threads there are beside the first one of each process."""
+        count = 0
+        for process in self._processes():
+            try:
+                count += int(self._read(f"{process}/stat").rsplit(b")", 1)[1].split()[17]) - 1
+            except (OSError, IndexError, ValueError):
+                continue
+        return count
 
     def _read(self, name: str) -> bytes:
         fd = os.open(name, os.O_RDONLY, dir_fd=self.proc)

@@ -6,6 +6,7 @@ import ast
 import sys
 from functools import lru_cache
 
+from evaluate_suite.execution.cell.judging.libraries import LOOKING
 from evaluate_suite.execution.cell.judging.twice import COMPARE, MARK
 
 _SEEDED = ("random", "numpy.random")
@@ -87,6 +88,18 @@ def seeded_modules(test: str) -> list[str]:
             first, *rest = ast.unparse(node.value).split(".")
             found.add(".".join([aliases.get(first, first), *rest]))
     return sorted(found & set(_SEEDED))
+
+
+@lru_cache(maxsize=4096)
+def modules_that_look(test: str) -> list[str]:
+    """Return the modules that the test imports whose functions look into an object."""
+    found = set()
+    for node in ast.walk(ast.parse(test)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return sorted(found & set(LOOKING))
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:

@@ -14,6 +14,7 @@ from evaluate_suite.execution.sandbox import Job
 from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
 Style = Literal["completion", "raw"]
+_OPENERS = ("def ", "async def ", "class ")
 STYLES: tuple[Style, ...] = ("completion", "raw")
 
 
@@ -73,8 +74,21 @@ def _defined_names(code: str) -> tuple[frozenset[str], frozenset[str]]:
     )
 
 
+def _is_prose(prompt: str) -> bool:
+    """Whether a prompt is a text in quotes, as MBPP+ has it, with no code behind it for the answer to go on with."""
+    if not prompt.lstrip().startswith('"""'):
+        return False
+    try:
+        return all(isinstance(node, ast.Expr) for node in ast.parse(_compilable(prompt) or "x = 1").body)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+
+
 def _compilable(prompt: str) -> str:
-    for ending in ("", "\n    pass\n"):
+    """Return the prompt, with a body for the function or method that it leaves open; "" where it is no Python."""
+    last = next((line for line in reversed(prompt.splitlines()) if line.lstrip().startswith(_OPENERS)), "")
+    indent = " " * (len(last) - len(last.lstrip()) + 4)
+    for ending in ("", "\n    pass\n", f"\n{indent}pass\n"):
         try:
             ast.parse(prompt + ending)
         except (SyntaxError, ValueError, RecursionError):
@@ -110,7 +124,7 @@ def _task(row: dict[str, Any], where: str) -> Task:
         if "check" in _defined(test, where):
             test += f"\ncheck({row['entry_point']})\n"
         reference = str(row.get("canonical_solution", ""))
-        continues = "assertion" not in row and not row["prompt"].lstrip().startswith('"""')
+        continues = "assertion" not in row and not _is_prose(row["prompt"])
         task = Task(str(row["task_id"]), row["prompt"], row["entry_point"], test, reference, continues)
     elif "test_list" in row:
         task = _mbpp_task(row, where)

@@ -112,8 +112,11 @@ _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read file, read directory
 _FILE_ONLY = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 
 
-def install_landlock(readable: list[str], writable: list[str]) -> int:
-    """Allow reading below `readable`, all below `writable`, nothing else; the version used comes back, 0 for none."""
+def install_landlock(readable: list[str], writable: list[str], unlisted: list[str]) -> int:
+    """Allow reading below `readable`, all below `writable`, opening a file by its name below `unlisted`, nothing else.
+
+    Return the version of Landlock, 0 where the kernel has none.
+    """
     abi = kernel.landlock_abi()
     if not abi:
         return 0
@@ -126,7 +129,8 @@ def install_landlock(readable: list[str], writable: list[str]) -> int:
     )
     # Devices below /dev, sockets and pipes are not made by tested programs; only plain files and folders are.
     every = handled & ~(1 << 6 | 1 << 11 | 1 << 15)
-    for paths, rights in ((readable, _READ), (writable, every)):
+    by_name = (1 << 1 | 1 << 2 | (1 << 14 if abi >= 3 else 0)) & every  # write file, read file, truncate
+    for paths, rights in ((readable, _READ), (writable, every), (unlisted, by_name)):
         for path in paths:
             try:
                 at = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from ..line import wire
-from . import remote, twice
+from . import libraries, remote, twice
 from .lending import TEST_MODULE
 from .session import TEST_FILE, CandidateGone, Session
 
@@ -87,6 +87,7 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
     try:
         session.raise_lines = set(job["raise_lines"])
         session.mirror.prepare(job["patched"], job["seeded"])
+        libraries.forward(job["looks_with"])
         space: dict[str, Any] = {"__name__": TEST_MODULE, twice.MARK: twice.mark, twice.COMPARE: twice.compare}
         if job["prelude"]:
             exec(compile(job["prelude"], "<prompt>", "exec", dont_inherit=True), space)
@@ -115,7 +116,9 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
 def _together(job: dict[str, Any], session: Session) -> tuple[str, str]:
     """Have program and test run in the program's own process, which then says what it likes."""
     try:
-        reason, detail = session.ask("together", job["program"], job["test"], job["entry_point"])
+        reason, detail = session.ask(
+            "together", job["program"], job["test"], job["entry_point"], tuple(job["modules"].items())
+        )
     except CandidateGone:
         return session.broken, session.why
     except BaseException as error:

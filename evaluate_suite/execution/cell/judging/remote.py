@@ -118,7 +118,7 @@ class Remote:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in operators.READABLE:
-            if name == "__signature__" and hasattr(type(self), "__call__"):
+            if name == "__signature__" and callable(self):
                 return HERE.session.signature(self)
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         return HERE.session.ask("getattr", self, name)
@@ -243,21 +243,26 @@ def is_exception(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, BaseException)
 
 
-def exception_of(cls: Any, arguments: tuple[Any, ...], text: str) -> BaseException:
-    """Return an exception of a class of the judge's own or of a local one, none that would end an iteration."""
+def exception_of(cls: Any, told: tuple[Any, ...]) -> BaseException:
+    """Return an exception of a class of the judge's own or of a local one, none that would end an iteration.
+
+    `told` is its arguments, its text, what its type is made of, and its cause.
+    """
+    arguments, text, parts, cause = told
     if not is_exception(cls) or issubclass(cls, _ENDS_ITERATION):
-        return RuntimeError(text)
+        return RuntimeError(str(text))
     error: BaseException
     if isinstance(cls, RemoteType):
         error = cls.__new__(cls)
         _ARGUMENTS.__set__(error, arguments)
-        return error
-    try:
-        error = cls(*arguments)
-    except Exception:
-        error = cls.__new__(cls)
-        if error.args != arguments:
+    else:
+        try:
+            error = cls(*(parts or arguments))
+        except Exception:
+            error = cls.__new__(cls)
             _ARGUMENTS.__set__(error, arguments)
+    if isinstance(cause, BaseException):
+        error.__cause__ = cause
     return error
 
 

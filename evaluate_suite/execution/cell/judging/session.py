@@ -191,7 +191,7 @@ class Session:
         if reference.number in self.kept:
             return self.kept[reference.number]
         if remote.is_exception(cls):
-            made: Any = remote.exception_of(cls, plain[0], str(plain[1]))
+            made: Any = remote.exception_of(cls, plain)
         else:
             base: Any = remote.plain_base(cls)
             if base is not type(plain):

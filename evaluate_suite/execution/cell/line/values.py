@@ -29,8 +29,8 @@ _GLOBALS |= {("types", "NoneType"): type(None), ("types", "EllipsisType"): type(
 _NAMES = {id(value): name for name, value in _GLOBALS.items()}
 # Types of the standard library that a program may name and whose modules are loaded when it does.
 STANDARD_TYPES = {
-    ("collections", "Counter"), ("collections", "OrderedDict"), ("collections", "deque"), ("collections", "defaultdict"),
-    ("collections", "ChainMap"), ("collections", "UserList"), ("collections", "UserDict"), ("collections", "UserString"),
+    *(("collections", name) for name in ("Counter", "OrderedDict", "deque", "defaultdict", "ChainMap", "UserList",
+      "UserDict", "UserString")),
     ("decimal", "Decimal"), ("fractions", "Fraction"), ("datetime", "date"), ("datetime", "datetime"),
     ("datetime", "timedelta"), ("datetime", "time"), ("datetime", "timezone"), ("uuid", "UUID"), ("array", "array"),
     ("pathlib", "Path"), ("pathlib", "PosixPath"), ("pathlib", "PurePosixPath"), ("types", "SimpleNamespace"),

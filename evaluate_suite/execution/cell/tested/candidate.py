@@ -37,8 +37,11 @@ class Server:
             self._take_over(changes)
             data = self.ends.pack(("ok", getattr(self, "do_" + operation)(*arguments)))
         except BaseException as error:
+            self.ends.reserve = b""
             data = self.ends.error(error)
+            error.__traceback__ = None
         wire.send(self.ends.fd, data)
+        self.ends.refill()
 
     def _take_over(self, changes: Any) -> None:
         """Make the surroundings what the test has made of them."""
@@ -81,8 +84,15 @@ class Server:
                 found.append((name, ("module", getattr(value, "__name__", "")) if module else ("value", value)))
         return tuple(found)
 
-    def do_together(self, source: str, test: str, entry_point: str) -> tuple[str, str]:
+    def do_together(self, source: str, test: str, entry_point: str, modules: Any) -> tuple[str, str]:
         self._run(source, "solution")
+        for name, module in modules:
+            if name not in self.space:
+                try:
+                    __import__(module)
+                except ImportError:
+                    continue
+                self.space[name] = sys.modules[module]
         if entry_point and entry_point not in self.space:
             return "missing_entry_point", f"{entry_point} is not defined"
         try:
@@ -168,6 +178,10 @@ class Server:
         import copy
 
         return copy.deepcopy(value)
+
+    def do_library(self, value: Any, module: str, name: str, arguments: Any, keywords: Any) -> Any:
+        __import__(module)
+        return getattr(sys.modules[module], name)(value, *arguments, **keywords)
 
     def do_signature(self, value: Any) -> Any:
         import inspect

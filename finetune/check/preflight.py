@@ -18,7 +18,7 @@ from curate.errors import UserError
 from curate.errors.hub import no_downloads
 from curate.selection.record import Selection
 from curate.tokens.prompt import start_ids
-from curate.tokens.tokenizers import load_tokenizer, text_notes, tokenizer_digest
+from curate.tokens.tokenizers import text_notes
 from finetune.batches.dataset import build_plan, encode_rows
 from finetune.batches.packing import build_packed_batch
 from finetune.check.traps import TRAPS, Facts
@@ -26,6 +26,7 @@ from finetune.config import RunConfig
 from finetune.memory.forecast import forecast, match_targets
 from finetune.memory.shapes import build_empty_model, context_length, load_shape
 from finetune.run.job import pad_token
+from finetune.run.tokenizer import load_training_tokenizer, matches_selection
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,12 @@ def gather_facts(config: RunConfig, selection: Selection) -> Facts:
 
 
 def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
-    made = selection.manifest.config
-    tokenizer = load_tokenizer(config.model, made["tokenizer"])
+    tokenizer = load_training_tokenizer(config.model, selection)
     examples = encode_rows(tokenizer, selection, selection.selected)
     facts: dict[str, Any] = {
         "start_ids": start_ids(tokenizer),
         "end_id": tokenizer.eos_token_id,
-        "tokenizer_matches": tokenizer_digest(tokenizer) == made["tokenizer_digest"],
+        "tokenizer_matches": matches_selection(tokenizer, selection),
         "examples": examples,
         "largest_id": max((max(example.input_ids) for example in examples), default=None),
         "pad_known": True,

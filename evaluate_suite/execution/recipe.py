@@ -17,7 +17,8 @@ from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
 from evaluate_suite.execution.samples import Sample, notes_of, read_generations, read_references
 from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
-from evaluate_suite.statistics.pairs import mean_with_interval, share_with_interval
+from evaluate_suite.statistics.bounded import bounded_mean_interval
+from evaluate_suite.statistics.pairs import share_with_interval
 from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
 
 KS = (1, 10, 100)
@@ -246,8 +247,8 @@ def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
     if set(values) <= {0.0, 1.0}:
         found = share_with_interval(int(sum(values)), len(values))
     else:
-        found = mean_with_interval(values)
-    return None if found.low is None or found.high is None else [max(found.low, 0.0), min(found.high, 1.0)]
+        found = bounded_mean_interval(values, (0.0, 1.0))
+    return None if found.low is None or found.high is None else [found.low, found.high]
 
 
 def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:

@@ -18,10 +18,15 @@ from evaluate_suite.reporting.record import (
 )
 from evaluate_suite.reporting.strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
 from evaluate_suite.reporting.work import Evaluation
+from evaluate_suite.statistics.bounded import within_bounds
 from evaluate_suite.statistics.pairs import Interval, PairedDifference, compare_runs, paired_gain, ratio_with_interval
 from evaluate_suite.training_curve.rules import HistoryPoint, judge
 
-BETWEEN_ALL = (EVAL_LOSS, "clean_answer", "passes_tests")  # on the others, each run is compared with the base alone
+BETWEEN_ALL = (
+    EVAL_LOSS,
+    "well_formed_answer",
+    "passes_tests",
+)  # on the others, each run is compared with the base alone
 
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
@@ -50,7 +55,7 @@ def _estimate(interval: Interval, unscored: int = 0) -> Estimate:
 
 
 def model_pairs(measures: Sequence[Measure]) -> list[PairResult]:
-    """Every pair of models on eval loss, clean answers and passed tests, and base against each run on the others.
+    """Every pair of models on eval loss, well-formed answers and passed tests, and base against each run on the others.
 
     p values are corrected over the pairs of one measure.
     """
@@ -59,7 +64,7 @@ def model_pairs(measures: Sequence[Measure]) -> list[PairResult]:
         pairs = compare_runs(measure.values, higher_is_better=measure.higher_is_better, weights=measure.weights)
         if measure.name not in BETWEEN_ALL:
             pairs = [pair for pair in pairs if pair.first == BASE]
-        found += [_pair(measure.title, pair) for pair in pairs]
+        found += [_pair(measure.title, within_bounds(pair, measure.bounds)) for pair in pairs]
     return found
 
 
@@ -119,7 +124,7 @@ def strategy_results(
         for name, estimate in compared.estimates.items()
     ]
     pairs = [
-        _pair(f"{measure.title}, {by_measure[measure.name].scope}", pair)
+        _pair(f"{measure.title}, {by_measure[measure.name].scope}", within_bounds(pair, measure.bounds))
         for measure in measures
         for pair in by_measure[measure.name].pairs
     ]

@@ -81,11 +81,11 @@ def execute(
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}.", "Give at least 1.")
     tasks = read_tasks(tasks_file)
-    settings: dict[str, Any] = {"limits": asdict(limits)} | ({"cut_at_function": True} if cut_at_function else {})
+    settings = {"limits": asdict(limits)}
     samples = [
         Sample(task, index, answer, kind, digest_json([asdict(task), answer, {**settings, "style": kind}]))
         for task, index, answer, kind in (
-            read_generations(generations_file, tasks, chosen)
+            read_generations(generations_file, tasks, chosen, cut_at_function=cut_at_function)
             if generations_file is not None
             else read_references(tasks)
         )
@@ -106,12 +106,11 @@ def execute(
             append_whole(target, row)
             done[sample.digest + str(sample.index)] = row
 
-        def run(sample: Sample) -> ProgramResult:
-            return run_answer(sample.task, sample.answer, sample.style, limits, mode, cut_at_function=cut_at_function)
-
-        run_pool(todo, run, keep, workers or default_workers())
+        run_pool(
+            todo, lambda s: run_answer(s.task, s.answer, s.style, limits, mode), keep, workers or default_workers()
+        )
         write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
-    return _summary(tasks, samples, done, mode, cut_at_function=cut_at_function)
+    return _summary(tasks, samples, done, mode)
 
 
 def _read_done(target: Path, samples: list[Sample]) -> dict[str, dict[str, Any]]:
@@ -158,14 +157,12 @@ def run_pool(
             raise
 
 
-def run_answer(
-    task: Task, answer: str, style: Style, limits: Limits, mode: Mode, *, cut_at_function: bool = False
-) -> ProgramResult:
+def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:
     """Whether `answer` passes the tests of `task`."""
-    job = task.job(answer, style, cut_at_function=cut_at_function)
+    job = task.job(answer, style)
     if job is None:
         return ProgramResult(False, "no_code", "the answer holds no code")
-    if style == "completion" and task.continues_prompt and indentation_lost(task.prompt, answer):
+    if style != "raw" and task.continues_prompt and indentation_lost(task.prompt, answer):
         return ProgramResult(
             False,
             "indentation_lost",
@@ -205,12 +202,7 @@ def append_whole(target: Path, row: dict[str, Any]) -> None:
 
 
 def _summary(
-    tasks: dict[str, Task],
-    samples: list[Sample],
-    done: dict[str, dict[str, Any]],
-    mode: str,
-    *,
-    cut_at_function: bool = False,
+    tasks: dict[str, Task], samples: list[Sample], done: dict[str, dict[str, Any]], mode: str
 ) -> ExecutionSummary:
     counts: dict[str, tuple[int, int]] = {}
     reasons: dict[str, int] = {}
@@ -237,7 +229,7 @@ def _summary(
         tasks_scored_at_k={str(k): sum(n >= k for n, _ in values) for k in ks},
         intervals={str(k): _interval(values, k) for k in ks},
         reasons=dict(sorted(reasons.items())),
-        notes=[] if cut_at_function else notes_of(samples, done),
+        notes=notes_of(samples, done),
     )
 
 

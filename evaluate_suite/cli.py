@@ -147,10 +147,13 @@ def score(
 ) -> None:
     """Text metrics of anybody's generations."""
     from evaluate_suite.metrics.generation_files import score_file
+    from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 
     result = score_file(generations, out)
     record = result.as_record()
-    summary_table(str(generations), [(name, _summary_text(s)) for name, s in record["metrics"].items()])
+    for name, part in record.get("models", {str(generations): record}).items():
+        summary_table(name, [(metric, _summary_text(s)) for metric, s in part["metrics"].items()])
+    say(f"well_formed_answer is about {CANNOT_SEE}.")
     print_result(record if as_json or out is None else out)
 
 

@@ -14,11 +14,12 @@ from curate.code.languages import (
     MAX_CHARS,
     NOT_CODE,
     language_asked,
+    mark_hits,
 )
 from curate.code.parts import ANSWER, TESTS, UNRELATED, Part, code_parts, python_parts
 from curate.code.python_text import parsed_prefix
 from curate.code.spans import answer_span, only_tokens
-from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
+from curate.code.unfenced import code_start, language_of, looks_like_prose, mostly_code, prose_start
 from evaluate_suite.generation.record import Generation
 
 EMPTY, PROSE, FENCED, BARE, CONTINUATION = "empty", "prose", "fenced", "bare", "continuation"
@@ -283,11 +284,11 @@ def _is_inline_code(text: str) -> bool:
 
 def _new_task(text: str, prompt: str, closed: list[tuple[int, int]]) -> int:
     """Where a new task or turn begins after the answer began, outside the `closed` stretches; else the text's end."""
-    asked = asked_line(prompt)
+    asked = asked_lines(prompt)
     places = [match.start() for match in _NEW_TASK.finditer(text)]
     begun, at = 0, 0
     for line in text.splitlines(keepends=True):
-        if asked and squeeze(line.strip().strip("#/*-\"' ")) == asked:
+        if asked and squeeze(line.strip().strip("#/*-\"' ")) in asked:
             places.append(at)
             begun = at + len(line) if not text[begun:at].strip() else begun
         at += len(line)
@@ -303,10 +304,20 @@ def _new_task(text: str, prompt: str, closed: list[tuple[int, int]]) -> int:
     return len(text)
 
 
-def asked_line(prompt: str) -> str:
-    """The prompt's first line in words, folded; empty when it has fewer than three words, too few to recognise."""
-    line = squeeze(next((line for line in prompt.splitlines() if line.strip()), ""))
-    return line if len(line.split()) >= 3 else ""
+@lru_cache(maxsize=64)
+def asked_lines(prompt: str) -> tuple[str, ...]:
+    """Return the first and the last line of the prompt where they are prose, folded; once where they are the same.
+
+    Lines of fewer than three words are too few to recognise, and a line of code may well be repeated by an answer.
+    """
+    lines = [line for line in prompt.splitlines() if line.strip()]
+    ends = [lines[0], lines[-1]] if lines else []
+    folded = [squeeze(line) for line in ends if not _is_code(line)]
+    return tuple(dict.fromkeys(line for line in folded if len(line.split()) >= 3))
+
+
+def _is_code(line: str) -> bool:
+    return line[:1].isspace() or (not looks_like_prose(line) and bool(mark_hits(line)))
 
 
 def squeeze(text: str) -> str:

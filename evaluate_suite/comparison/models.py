@@ -18,13 +18,13 @@ from evaluate_suite.reporting.strategies import (
     group_runs,
     random_equivalents,
 )
+from evaluate_suite.statistics.bounded import bounded_mean_interval, within_bounds
 from evaluate_suite.statistics.equivalents import RandomEquivalent
 from evaluate_suite.statistics.levels import LevelledComparison, MeasuredRun, compare_strategies
 from evaluate_suite.statistics.pairs import (
     Interval,
     PairedDifference,
     compare_runs,
-    mean_with_interval,
     overall_winner,
     ratio_with_interval,
     share_with_interval,
@@ -114,7 +114,7 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedMo
     estimates = {
         name: share_with_interval(int(sum(shares.values())), len(common))
         if single
-        else mean_with_interval(list(shares.values()))
+        else bounded_mean_interval(list(shares.values()), (0.0, 1.0))
         for name, shares in values.items()
     }
     notes = [
@@ -122,7 +122,7 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedMo
         for name, tasks in read.items()
         if len(tasks) > len(common)
     ]
-    pairs = compare_runs(values, higher_is_better=True, unit="tasks")
+    pairs = [within_bounds(p, (0.0, 1.0)) for p in compare_runs(values, higher_is_better=True, unit="tasks")]
     if len(strategies) == len(read) or len(strategies) < 2:
         return ComparedModels(PASSED, True, estimates, pairs, notes=notes)
     runs = [MeasuredRun(path, strategy_of[path], path, None, shares) for path, shares in values.items()]

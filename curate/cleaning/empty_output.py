@@ -6,8 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from curate.cleaning import Finding
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 # What pandas, Excel and sets made by self-instruct write for nothing. "None" and "null" stay: they answer questions.
 _NOTHING = re.compile(r"nan|n/a|#n/a|<na>|<\s*(?:no\s*output|no\s*input|empty)\s*>", re.IGNORECASE)

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 
 from curate.artifact import digest_text
-from curate.cleaning import Finding
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from curate.artifact import digest_text
 
+Finding = tuple[int, str, str | None]  # row index, reason code, detail
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

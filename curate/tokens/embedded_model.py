@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.artifact import cache_dir, digest_file, file_lock
-from curate.console import quiet
 from curate.defaults import SMOLLM2
+from curate.loading import quiet
 from curate.tokens.tokenizers import smollm2_folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.cleaning import CHECKS
+from curate.cleaning.table import CHECKS
 from curate.errors import UserError
 from curate.sources import load_rows
 

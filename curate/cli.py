@@ -139,8 +139,10 @@ def compare(
     options = {
         name: value for own in parse_options(names, strategy_option or []).values() for name, value in own.items()
     }
-    pool["clean"] = parse_checks(pool["clean"])
-    pool |= {name: tuple(pool[name] or ()) for name in ("decontaminate", "keep_where")}
+    pool |= {
+        "clean": parse_checks(pool["clean"]),
+        **{name: tuple(pool[name] or ()) for name in ("decontaminate", "keep_where")},
+    }
     config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
     compared = run_compare(config, out, typed_command("curate"))
     say(compared.config["headline"])

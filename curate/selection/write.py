@@ -18,6 +18,7 @@ from curate.selection.page import SelectionPageData, render_selection_page
 from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
 from curate.selection.steps import Picked, Pool, Prepared, Stopwatch
 from curate.strategies.table import STRATEGIES
+from curate.tokens.text_rule import TEXT_RULE
 from curate.vectors.encoders import encoder_identity
 from curate.vectors.map_layout import lay_out
 
@@ -45,6 +46,7 @@ def config_digest(pool: Pool) -> str:
         pool.tokenizer_digest,
         pool.template.text,
         encoder_identity(config.encoder),
+        *([TEXT_RULE] if pool.spelled_controls else []),  # the ids of such rows are not those of earlier rules
     ]
     return digest_json([settings, contents])
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from curate.code.program import Program, cut_completion, find_program
 from curate.errors import UserError
 from curate.sources.task_files import read_task_records, task_file
-from evaluate_suite.answers.extraction import extract_code
 from evaluate_suite.execution.sandbox import Job
+from evaluate_suite.execution.wanted_names import names_of_test
 
 Style = Literal["completion", "raw"]
 STYLES: tuple[Style, ...] = ("completion", "raw")
@@ -27,32 +28,33 @@ class Task:
     reference: str
     continues_prompt: bool
 
-    def job(self, answer: str, style: Style) -> Job | None:
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The names that an answer has to define: the entry point, and what the tests read and do not define."""
+        return frozenset(names_of_test(self.test)[0]) | ({self.entry_point} - {""})
+
+    def program(self, answer: str) -> Program | None:
+        """The program in a whole answer, with what it needs of the prompt's imports and helpers; None without code."""
+        prompt = self.prompt if self.continues_prompt else ""
+        return find_program(answer, self.wanted, prompt, continues=self.continues_prompt)
+
+    def job(self, answer: str, style: Style, *, cut_at_function: bool = False) -> Job | None:
         """The program that `answer` makes and its test; None when a raw answer holds no code.
 
-        `completion`: the text continues the prompt. `raw`: a whole answer, from which the code is extracted; imports
-        and helper functions of the prompt are put before it.
+        `completion`: the text continues the prompt, character for character, or with `cut_at_function` up to where the
+        wanted function and what it needs end. `raw`: a whole answer, whose program is found in it.
         """
-        if style == "completion":
-            return self._job(self.prompt + answer if self.continues_prompt else answer)
-        code = extract_code(answer, self.entry_point)
-        return None if code is None else self.job_of_code(code)
+        if style == "raw":
+            program = self.program(answer)
+            return None if program is None else self.job_of_code(program.code)
+        prompt = self.prompt if self.continues_prompt else ""
+        cut = cut_completion(prompt, answer, self.wanted) if cut_at_function else None
+        return self.job_of_code(prompt + answer if cut is None else cut)
 
-    def job_of_code(self, code: str) -> Job:
-        """The program that a whole answer's code makes, behind the imports and helpers of the prompt."""
-        return self._job(self._preamble() + code if self.continues_prompt else code)
-
-    def _job(self, program: str) -> Job:
+    def job_of_code(self, program: str) -> Job:
+        """A program with the test of this task."""
         prelude = self.prompt if self.continues_prompt else ""
         return Job(program, "test", _compilable(prelude), self.test, self.entry_point)
-
-    def _preamble(self) -> str:
-        try:
-            body = ast.parse(_compilable(self.prompt)).body
-        except SyntaxError:
-            return ""
-        kept = [n for n in body if not (isinstance(n, ast.FunctionDef) and n.name == self.entry_point)]
-        return "".join(ast.unparse(node) + "\n\n" for node in kept)
 
 
 def _compilable(prompt: str) -> str:

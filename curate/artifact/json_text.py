@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ class ParsedJson:
     repeated: list[tuple[str, dict[str, Any]]]
 
 
-def parse_json(text: str, *, strict: bool = True) -> ParsedJson:
-    """Parse one JSON text; `strict=False` takes raw control characters inside a text as they are.
+def parse_json(text: str, *, strict: bool = True, constant: Callable[[str], Any] | None = None) -> ParsedJson:
+    """Parse one JSON text; `strict=False` takes raw control characters inside a text as they are,
+    and `constant` is called for NaN and Infinity, which are no JSON.
 
     Of a key with several values the last is kept, as everywhere, and listed in `repeated` where they differ.
     """
@@ -30,7 +31,7 @@ def parse_json(text: str, *, strict: bool = True) -> ParsedJson:
             repeated.extend((name, built) for name in dict.fromkeys(lost))
         return built
 
-    return ParsedJson(json.loads(text, strict=strict, object_pairs_hook=build), repeated)
+    return ParsedJson(json.loads(text, strict=strict, object_pairs_hook=build, parse_constant=constant), repeated)
 
 
 def objects_in(value: Any) -> Iterator[dict[str, Any]]:

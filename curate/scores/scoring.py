@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, file_lock, json_line
-from curate.console import progress
+from curate.artifact.sealed import read_sealed, sealed
+from curate.console import progress, say
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error, require_on_hub
@@ -63,18 +64,17 @@ def model_identity(model: str) -> str:
 
 
 def read_scores(model: str) -> dict[str, RowScore]:
-    """Scores by row_id, as far as there are any; a line cut short, or one that is no score, counts as not there."""
-    found: dict[str, RowScore] = {}
+    """Scores by row_id, as far as there are any; a line whose seal does not fit counts as absent, which is said."""
     path = scores_path(model)
-    if not path.is_file():
-        return found
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            score = RowScore(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        found[score.row_id] = score
-    return found
+    rows, damaged = read_sealed(path, path.stem)
+    if damaged:
+        _say_damaged(path, damaged)
+    return {row["row_id"]: RowScore(**row) for row in rows}
+
+
+@functools.cache
+def _say_damaged(path: Path, lines: int) -> None:
+    say(f"{lines} lines of the cached scores {path} are not as they were written, or of an older version: not used.")
 
 
 def digest_scores(rows: Sequence[Row], model: str) -> str:
@@ -132,7 +132,7 @@ def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_
             for start in range(0, len(todo), _SAVED_TOGETHER):
                 made = score(todo[start : start + _SAVED_TOGETHER], advance)
                 with path.open("ab") as file:
-                    file.writelines(json_line(asdict(each)).encode() for each in made)
+                    file.writelines(json_line(sealed(asdict(each), path.stem)).encode() for each in made)
                 counts["scored"] += sum(each.nll_given is not None for each in made)
                 counts["too_long"] += sum(each.nll_given is None for each in made)
     return counts

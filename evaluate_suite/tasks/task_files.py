@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from evaluate_suite.execution.sandbox import Job
 from evaluate_suite.execution.wanted_names import names_of_test
 
 Style = Literal["completion", "raw"]
+_OPENERS = ("def ", "async def ", "class ")
 STYLES: tuple[Style, ...] = ("completion", "raw")
 
 
@@ -31,7 +33,7 @@ class Task:
     @property
     def wanted(self) -> frozenset[str]:
         """The names that an answer has to define: the entry point, and what the tests read and do not define."""
-        return frozenset(names_of_test(self.test)[0]) | ({self.entry_point} - {""})
+        return frozenset(names_of_test(self.test).names) | ({self.entry_point} - {""})
 
     def program(self, answer: str) -> Program | None:
         """The program in a whole answer, with what it needs of the prompt's imports and helpers; None without code."""
@@ -54,11 +56,41 @@ class Task:
     def job_of_code(self, program: str) -> Job:
         """A program with the test of this task."""
         prelude = self.prompt if self.continues_prompt else ""
-        return Job(program, "test", _compilable(prelude), self.test, self.entry_point)
+        known = _defined_names(_compilable(prelude)), _defined_names(self.reference)
+        classes = tuple(sorted({name for found in known for name in found[0]}))
+        functions = tuple(sorted({name for found in known for name in found[1]}))
+        return Job(program, "test", _compilable(prelude), self.test, self.entry_point, classes, functions)
+
+
+@lru_cache(maxsize=4096)
+def _defined_names(code: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the classes and of the functions that `code` defines; none where it is no whole program."""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError):
+        return frozenset(), frozenset()
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return (
+        frozenset(node.name for node in body if isinstance(node, ast.ClassDef)),
+        frozenset(node.name for node in body if isinstance(node, functions)),
+    )
+
+
+def _is_prose(prompt: str) -> bool:
+    """Whether a prompt is a text in quotes, as MBPP+ has it, with no code behind it for the answer to go on with."""
+    if not prompt.lstrip().startswith('"""'):
+        return False
+    try:
+        return all(isinstance(node, ast.Expr) for node in ast.parse(_compilable(prompt) or "x = 1").body)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
 
 
 def _compilable(prompt: str) -> str:
-    for ending in ("", "\n    pass\n"):
+    """Return the prompt, with a body for the function or method that it leaves open; "" where it is no Python."""
+    last = next((line for line in reversed(prompt.splitlines()) if line.lstrip().startswith(_OPENERS)), "")
+    indent = " " * (len(last) - len(last.lstrip()) + 4)
+    for ending in ("", "\n    pass\n", f"\n{indent}pass\n"):
         try:
             ast.parse(prompt + ending)
         except (SyntaxError, ValueError, RecursionError):
@@ -97,7 +129,7 @@ def _task(row: dict[str, Any], where: str) -> Task:
         if "check" in _defined(test, where):
             test += f"\ncheck({row['entry_point']})\n"
         reference = str(row.get("canonical_solution", ""))
-        continues = "assertion" not in row and not row["prompt"].lstrip().startswith('"""')
+        continues = "assertion" not in row and not _is_prose(row["prompt"])
         task = Task(str(row["task_id"]), row["prompt"], row["entry_point"], test, reference, continues)
     elif "test_list" in row:
         task = _mbpp_task(row, where)

@@ -107,6 +107,7 @@ def push(run: Run, repository: str, private: bool = True) -> str:
 
     Refused for a base model that others could not load by its name: a local folder or the embedded one.
     """
+    run.require_whole()
     base = run.config.model
     if base == SMOLLM2 or Path(base).exists():
         raise UserError(

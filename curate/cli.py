@@ -63,7 +63,7 @@ def select(
     holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
     near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
     clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
-    decontaminate: Annotated[list[str] | None, typer.Option(help="File of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
+    decontaminate: Annotated[list[str] | None, typer.Option(help="humaneval, or a file of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,

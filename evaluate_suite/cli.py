@@ -71,7 +71,9 @@ def report(
     execute: Annotated[
         bool, typer.Option("--execute", help="Have every model solve --tasks and run its code in the sandbox.")
     ] = False,
-    tasks: Annotated[Path | None, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL, for --execute.")] = None,
+    tasks: Annotated[
+        Path | None, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks, for --execute.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
@@ -170,7 +172,7 @@ def _summary_text(summary: dict[str, object]) -> str:
 
 @app.command(epilog=EXECUTE_EXAMPLES)
 def execute(
-    tasks: Annotated[Path, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL.")],
+    tasks: Annotated[Path, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks.")],
     generations: Annotated[Path | None, typer.Option(help="JSONL with task_id (or prompt) and completion.")] = None,
     out: Annotated[
         Path | None,

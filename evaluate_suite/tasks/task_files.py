@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from curate.code.program import Program, cut_completion, find_program
 from curate.errors import UserError
+from curate.sources.task_files import read_task_records, task_file
 from evaluate_suite.execution.sandbox import Job
 from evaluate_suite.execution.wanted_names import names_of_test
-from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
 Style = Literal["completion", "raw", "cut"]  # cut: a completion up to where its function ends
 _OPENERS = ("def ", "async def ", "class ")
@@ -100,12 +100,15 @@ def _compilable(prompt: str) -> str:
 
 
 def read_tasks(path: str | Path) -> dict[str, Task]:
-    """The tasks of a JSONL file by `task_id`, in file order; any line that is not a usable task is a `UserError`."""
+    """The tasks of a file, or of a benchmark by its name (humaneval), by `task_id`, in file order.
+
+    Anything that is not a usable task is a `UserError`.
+    """
     tasks: dict[str, Task] = {}
-    for number, row in read_numbered_rows(path):
-        task = _task(row, f"{path}:{number}")
+    for place, row in read_task_records(task_file(path)):
+        task = _task(row, place)
         if task.task_id in tasks:
-            raise UserError(f'{path}:{number}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
+            raise UserError(f'{place}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
         tasks[task.task_id] = task
     if not tasks:
         raise UserError(f"{path} holds no tasks.", "Give a HumanEval or MBPP file, one JSON object a line.")

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.config import SelectConfig
+from curate.config import CompareConfig, SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
+from curate.extensions import Table, package_of
 
 app = typer.Typer(
     add_completion=False,
@@ -63,7 +64,7 @@ def select(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
-    from curate.cleaning import parse_checks
+    from curate.cleaning.table import parse_checks
     from curate.pipeline import select as run_select
     from curate.strategies.table import STRATEGIES, parse_options
 
@@ -122,14 +123,18 @@ def compare(
     **pool: Any,
 ) -> None:  # fmt: skip
     """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
-    from curate.cleaning import parse_checks
+    from curate.cleaning.table import parse_checks
     from curate.comparison.recipe import compare as run_compare
     from curate.comparison.recipe import comparison_table, parse_strategies
     from curate.strategies.table import parse_options
 
-    options = parse_options(parse_strategies(strategies), strategy_option or [])
+    names = parse_strategies(strategies)
+    options = {
+        name: value for own in parse_options(names, strategy_option or []).values() for name, value in own.items()
+    }
     pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
-    compared = run_compare(SelectConfig(**pool), options, out, typed_command("curate"))
+    config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
+    compared = run_compare(config, out, typed_command("curate"))
     say(compared.config["headline"])
     columns_table(*comparison_table(compared))
     for result in compared.results:
@@ -169,11 +174,18 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         }  # fmt: skip
         print_result(listed)
         return
-    for name, entry in STRATEGIES.items():
+    for name, entry in STRATEGIES.own.items():
         needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
         print(f"{name:<20} {entry.help}{needs} ({entry.source})")
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
+    print_added(STRATEGIES)
+
+
+def print_added(table: Table[Any]) -> None:
+    """List what other packages add to a table, by name alone: nothing of theirs is loaded."""
+    for name, point in table.added.items():
+        print(f"{name:<20} from the package {package_of(point)}")
 
 
 @app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")
@@ -181,13 +193,14 @@ def checks(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     """List the cleaning checks that `curate select --clean` takes: what each drops, and under which reason code."""
     from dataclasses import asdict
 
-    from curate.cleaning import CHECKS
+    from curate.cleaning.table import CHECKS
 
     if as_json:
         print_result({name: {k: v for k, v in asdict(check).items() if k != "load"} for name, check in CHECKS.items()})
         return
-    for name, check in CHECKS.items():
+    for name, check in CHECKS.own.items():
         print(f"{name:<20} {check.reason:<18} {check.help}{'' if check.on else ' (off by default)'}")
+    print_added(CHECKS)
 
 
 @app.command(epilog="Examples:\n\n  curate inspect\n\n  curate inspect kmeans-k1000-0a1b2c3d --row 12")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from evaluate_suite.defaults import DRAWS, SEEDS
+from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
@@ -81,7 +81,6 @@ def report(
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
     from evaluate_suite.reporting.recipe import GATES, check_gates
     from evaluate_suite.reporting.recipe import report as make_report
-    from evaluate_suite.reporting.work import ReportRequest
 
     if watch is not None:
         from evaluate_suite.live.page import serve
@@ -89,9 +88,15 @@ def report(
         serve(watch, port)
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
-    made = make_report(
-        ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute, engine), typed_command("evalsuite")
+    config = ReportConfig(
+        runs=tuple(runs or ()),
+        prompts=prompts,
+        max_new_tokens=max_new_tokens,
+        tasks=tasks,
+        execute=execute,
+        engine=engine,
     )
+    made = make_report(config, out, typed_command("evalsuite"))
     _show(made, as_json)
     check_gates(made.record, gates)
 

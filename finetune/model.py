@@ -11,10 +11,10 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from curate.console import quiet
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.loading import quiet
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.tokenizers import load_tokenizer
 from finetune.config import RunConfig

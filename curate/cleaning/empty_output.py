@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curate.cleaning import Finding
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 
 def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curate.artifact import digest_text
-from curate.cleaning import Finding
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 
 def normalise(text: str) -> str:

@@ -6,11 +6,10 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from curate.cleaning import Finding
 from curate.code.languages import MAX_CHARS, can_parse, detect_language, parses
 from curate.code.pieces import Piece, code_pieces, language_claimed
 from curate.code.unfenced import looks_like_prose
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 # Grammars that take fragments and dialects as people write them; the others report errors in code that is fine.
 TRUSTED = frozenset(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from curate.artifact import digest_text
 
+Finding = tuple[int, str, str | None]  # row index, reason code, detail
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -19,10 +19,11 @@ from transformers import AutoModelForCausalLM
 
 from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, file_lock, json_line
 from curate.artifact.sealed import read_sealed, sealed
-from curate.console import progress, quiet, say
+from curate.console import progress, say
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.loading import quiet
 from curate.pool.rows import Row
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.prompt import RAW

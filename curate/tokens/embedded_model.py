@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM
 
 from curate.artifact import cache_dir, digest_file, file_lock
 from curate.artifact.sealed import read_folder_seal, seal_folder
-from curate.console import quiet, say
+from curate.console import say
 from curate.defaults import SMOLLM2
+from curate.loading import quiet
 from curate.tokens.tokenizers import smollm2_folder
 
 FINISHED = "finished"  # says that the folder is complete, and which digests its files have

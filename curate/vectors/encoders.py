@@ -26,10 +26,11 @@ from threadpoolctl import threadpool_limits
 
 from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, digest_text, file_lock
 from curate.artifact.sealed import read_folder_seal, seal_folder
-from curate.console import quiet, say
+from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.loading import quiet
 
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
 # gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.

@@ -9,6 +9,7 @@ from typing import Any
 
 from curate.errors import UsageError, UserError
 from curate.page import format_number
+from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.measures import EVAL_LOSS, loss_measure
 from evaluate_suite.reporting.recipe import prepare, score_holdout
 from evaluate_suite.reporting.strategies import (
@@ -17,7 +18,6 @@ from evaluate_suite.reporting.strategies import (
     group_runs,
     random_equivalents,
 )
-from evaluate_suite.reporting.work import ReportRequest
 from evaluate_suite.statistics.equivalents import RandomEquivalent
 from evaluate_suite.statistics.levels import LevelledComparison, MeasuredRun, compare_strategies
 from evaluate_suite.statistics.pairs import (
@@ -153,7 +153,7 @@ def read_passed(path: Path) -> dict[str, list[float]]:
 
 def compare_run_losses(given: Sequence[str]) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
-    work = prepare(ReportRequest(given))
+    work = prepare(ReportConfig(runs=tuple(given)))
     score_holdout(work)
     measure = loss_measure(work.evaluations)
     values = {e.name: measure.values[e.name] for e in work.evaluations}

@@ -163,16 +163,9 @@ def commands_of(evaluation: Evaluation) -> list[str]:
 
 
 def report_command(work: Work) -> str:
-    """The command that makes this report again from its runs."""
-    request = work.request
-    words = ["evalsuite", "report", *(request.runs or [evaluation.name for evaluation in work.evaluations])]
-    if request.prompts is not None:
-        words += ["--prompts", str(request.prompts)]
-    if request.max_new_tokens is not None:
-        words += ["--max-new-tokens", str(request.max_new_tokens)]
-    if request.tasks is not None:
-        words += ["--execute", "--tasks", str(request.tasks)]
-    return shlex.join(words)
+    """Return the command that makes this report again from its runs."""
+    named = work.config.runs or tuple(evaluation.name for evaluation in work.evaluations)
+    return shlex.join(work.config.model_copy(update={"runs": named}).as_command())
 
 
 def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
@@ -264,7 +257,7 @@ def settings(work: Work) -> dict[str, Any]:
         **work.settings.as_record(),
         "eval_rows": len(work.rows.scored),
         "holdout_digest": work.evaluations[0].selection.holdout_digest,
-        "prompts": str(work.request.prompts or "packaged"),
+        "prompts": str(work.config.prompts or "packaged"),
         "prompt_template": made["prompt_template"],
         "tokenizer_digest": made["tokenizer_digest"],
     }

@@ -6,9 +6,10 @@ import random
 
 import pytest
 
-from curate.cleaning import CHECKS, DEFAULT_CHECKS, near_duplicates, parse_checks
+from curate.cleaning import near_duplicates
 from curate.cleaning.exact_duplicates import find_exact_duplicates
 from curate.cleaning.near_duplicates import jaccard, shingles
+from curate.cleaning.table import CHECKS, DEFAULT_CHECKS, parse_checks
 from curate.code.pieces import code_pieces, language_claimed
 from curate.errors import UsageError
 from curate.pool.rows import Row, build_row

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planted_leaks import KINDS, plant, reformat, rename
-from curate.cleaning import Finding
 from curate.decontamination import BenchmarkTask, find_leaks, load_benchmarks
 from curate.decontamination.streams import code_streams, windows
 from curate.errors import UserError
-from curate.pool.rows import build_row
+from curate.pool.rows import Finding, build_row
 
 SOLUTIONS = {
     "weigh": (

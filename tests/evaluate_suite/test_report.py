@@ -84,7 +84,9 @@ def test_a_second_call_reuses_the_report_and_loads_no_model(
     home: Path, finished_report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (finished_report / "manifest.json").read_bytes()
-    monkeypatch.setattr("finetune.model.load_base_model", lambda config: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(
+        "evaluate_suite.reporting.models.load_base_model", lambda config: pytest.fail("a model was loaded")
+    )
     assert report(home, "--out", str(finished_report)) == 0
     assert (finished_report / "manifest.json").read_bytes() == before
 

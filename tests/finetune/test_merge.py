@@ -114,9 +114,7 @@ def test_push_uploads_the_adapter_and_the_card_and_nothing_else(hub_run: Path) -
 def test_push_without_a_token_says_how_to_get_one(
     hub_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    monkeypatch.setattr("finetune.export.merged_model.get_token", lambda: None)
     assert main(["push", "me/adapter", "--run", str(hub_run)]) == 1
     assert "There is no token for the hub. Run `hf auth login`" in capsys.readouterr().err
 

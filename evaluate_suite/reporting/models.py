@@ -100,7 +100,7 @@ class ReportModels:
         """The longest sequence the run's base model was made for, where its config says so."""
         if run.config.model == SMOLLM2:
             return 2048
-        return getattr(AutoConfig.from_pretrained(run.config.model), "max_position_embeddings", None)
+        return getattr(load_pretrained(AutoConfig, run.config.model, "model"), "max_position_embeddings", None)
 
     def tokenizer(self, selection: Selection) -> Any:
         """The tokenizer the selection was counted with, with a pad token."""

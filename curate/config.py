@@ -21,6 +21,7 @@ from curate.defaults import (
     TFIDF,
 )
 from curate.errors import UsageError, UserError, did_you_mean
+from curate.pool.read_options import ReadOptions
 from curate.strategies.table import STRATEGIES
 
 
@@ -35,6 +36,11 @@ class SelectConfig(CommandConfig):
     tokenizer: str | None = None
     prompt_template: str | None = None
     columns: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    first: int | None = None
+    system: str = ReadOptions().system
+    keep_where: tuple[str, ...] = ()
     strategy: str = DEFAULT_STRATEGY
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     target: str | None = None
@@ -59,6 +65,7 @@ class SelectConfig(CommandConfig):
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
         if self.embed not in EMBED_CHOICES:
             raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
+        self.read_options().check()
         for check in self.clean:
             if check not in CHECKS:
                 raise UsageError(f'Unknown check "{check}" in --clean.', did_you_mean(check, CHECKS))
@@ -100,6 +107,10 @@ class SelectConfig(CommandConfig):
             raise UsageError(f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy rds.")
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
+
+    def read_options(self) -> ReadOptions:
+        """How the records of the dataset become rows."""
+        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first)
 
     def as_record(self) -> dict[str, Any]:
         """Return the config as the manifest records it; local paths keep the name the user gave."""

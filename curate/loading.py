@@ -1,4 +1,4 @@
-"""How tokenizers, configs, models and encoders of somebody else's are loaded: quietly, and never with code of theirs."""
+"""How tokenizers, configs, models and encoders of others are loaded: quietly, and never with code of theirs."""
 
 from __future__ import annotations
 

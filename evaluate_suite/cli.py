@@ -177,13 +177,26 @@ def execute(
         bool, typer.Option("--execute", help="Run the code in the sandbox. Without it, the files are only checked.")
     ] = False,
     style: Annotated[
-        str, typer.Option(help="completion: it continues the prompt. raw: it is a whole answer, code and prose.")
-    ] = "completion",
+        str | None,
+        typer.Option(
+            help="completion: it continues the prompt. raw: it is a whole answer, code and prose. "
+            "Default: completion, and raw for files of whole programs (solution, lists of lists)."
+        ),
+    ] = None,
+    cut_at_function: Annotated[
+        bool, typer.Option("--cut-at-function", help="End a completion where the wanted function ends, as others do.")
+    ] = False,
     reference: Annotated[
         bool, typer.Option("--reference", help="Run the tasks' own solutions in place of generations.")
     ] = False,
     cpu_seconds: Annotated[float | None, typer.Option(help="Of CPU time, for each program. Default: 3.")] = None,
     workers: Annotated[int | None, typer.Option(help="Programs at a time. Default: one for each CPU.")] = None,
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="apart: no program can fake a pass. together: tests and program in one process, as plain Python."
+        ),
+    ] = "apart",
     unsafe_local: Annotated[
         bool, typer.Option("--unsafe-local", help="Run the code with NO sandbox, as you, on this machine.")
     ] = False,
@@ -201,9 +214,12 @@ def execute(
         raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
     limits = DEFAULT_LIMITS if cpu_seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=cpu_seconds)
     found = run_all(
-        tasks, generations, out, workers=workers, limits=limits, style=style, unsafe_local=unsafe_local, execute=run
+        tasks, generations, out, workers=workers, limits=limits, style=style, judge=judge, unsafe_local=unsafe_local,
+        execute=run, cut_at_function=cut_at_function,
     )  # fmt: skip
     summary_table(str(generations or tasks), summary_rows(found))
+    for note in found.notes:
+        say(note)
     if as_json:
         print_result(found.as_dict())
         return

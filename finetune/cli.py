@@ -90,7 +90,7 @@ def run(
             ),
         ],
     )
-    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), chosen)) + "\n")
+    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), found.template)) + "\n")
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 
@@ -170,6 +170,8 @@ def check(
         say(f"{name.replace('_', ' ')}: {sentence}")
     for name, reason in found.not_checked.items():
         say(f"not checked, what needs the {name}: {reason}")
+    for note in found.notes:
+        say(f"note: {note}")
     unseen = f"; not looked at: {', '.join(found.not_checked)}" if found.not_checked else ""
     print_result(found.as_dict() if as_json else f"{len(found.problems)} of {found.traps} traps sprung{unseen}")
     if found.problems:

@@ -15,13 +15,8 @@ from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
 from finetune.parallel.launch import launch
 from finetune.parallel.processes import ALONE, Processes, batch_shape, require_gpus
-from finetune.run.checkpoints import (
-    complete_checkpoint,
-    hand_out_adapter,
-    latest_checkpoint,
-    read_meter_state,
-    step_of,
-)
+from finetune.run.base_loss import require_reading
+from finetune.run.checkpoints import complete_checkpoint, hand_out_adapter, latest_checkpoint, read_meter_state, step_of
 from finetune.run.history import History, peak_memory_gib
 from finetune.run.job import Job, open_tracker, prepare
 from finetune.run.progress import Live
@@ -145,7 +140,10 @@ def build_callback(job: Job, live: Live, tracker: Tracker) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             if not history.lines:
-                write(0, None, evaluate(job, model, live))
+                loss = evaluate(job, model, live)
+                vocabulary = model.config.get_text_config().vocab_size
+                require_reading(model, config.model, loss, vocabulary, job.eval_examples, job.pad_token_id)
+                write(0, None, loss)
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             step, last = state.global_step, state.global_step >= state.max_steps

@@ -299,7 +299,7 @@ def test_a_gated_tokenizer_says_how_to_get_access_and_what_works_meanwhile(sessi
     expected = (
         f"The tokenizer {LLAMA} is gated: the hub gives it only to people who were granted access. "
         f"Ask for access at HUB/{LLAMA}, then run `hf auth login`. "
-        "Meanwhile: --model smollm2-135m needs no hub, and --tokenizer PATH takes a local one."
+        "Meanwhile: curate select --model smollm2-135m needs no hub; its --tokenizer PATH takes a local one."
     )
     assert refusal(session, f"tokenizer {LLAMA}") == expected
     assert refusal(session, f"tokenizer+token {LLAMA}") == expected

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from curate.artifact.digest import digest_file, file_signature
+from curate.artifact.json_text import parse_json
 from curate.errors import UserError
 
 _written: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> how it looked when this process wrote it, its digest
@@ -185,16 +186,20 @@ def parse_jsonl(data: bytes, source: str | Path, *, ours: bool = False) -> list[
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8"), parse_constant=refuse_constant if ours else None)
+            parsed = parse_json(line.decode("utf-8"), constant=refuse_constant if ours else None)
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{source}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
             ) from None
         except (ValueError, RecursionError) as error:
             raise UserError(f"{source}:{number}: not a line of JSON ({error}).", "Mend or remove that line.") from None
+        row = parsed.value
         if not isinstance(row, dict):
             raise UserError(
                 f"{source}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove that line."
             )
+        if parsed.repeated:
+            key = parsed.repeated[0][0]
+            raise UserError(f'{source}:{number}: the key "{key}" has two values.', "Correct or remove that line.")
         rows.append((number, row))
     return rows

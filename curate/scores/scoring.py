@@ -23,9 +23,11 @@ from curate.console import progress, say
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
 from curate.errors import UserError
 from curate.loading import load_pretrained
+from curate.pool.read_options import ReadOptions
 from curate.pool.rows import Row
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.prompt import RAW
+from curate.tokens.text_rule import TEXT_RULE
 from curate.tokens.tokenizers import encode_examples, load_tokenizer, smollm2_folder
 
 _SAVED_TOGETHER = 64  # rows between two writes: what a killed run loses
@@ -45,9 +47,11 @@ class RowScore:
 
 
 def scores_path(model: str) -> Path:
-    """Where the scores of this model, by its content, are kept. The prompt is the raw instruction, whatever prompt a
-    model is trained with later."""
-    return cache_dir("scores") / f"{digest_json([model_identity(model), RAW.digest])[:32]}.jsonl"
+    """Where the scores of this model, by its content and the text rule, are kept.
+
+    The prompt is the raw instruction, whatever prompt a model is trained with later.
+    """
+    return cache_dir("scores") / f"{digest_json([model_identity(model), RAW.digest, TEXT_RULE])[:32]}.jsonl"
 
 
 def model_identity(model: str) -> str:
@@ -199,7 +203,8 @@ def _load_model(model: str) -> Any:
 def score_command(settings: Mapping[str, Any]) -> list[str]:
     """The command line that makes the scores a selection with these settings needs."""
     words = ["curate", "score"]
-    for name in ("dataset", "columns", "score_model"):
-        if settings[name] is not None:
+    usual = {"system": ReadOptions().system}
+    for name in ("dataset", "columns", "subset", "split", "first", "system", "score_model"):
+        if settings.get(name, usual.get(name)) not in (None, usual.get(name)):
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return words

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from curate.selection.mix import mix_lines
 from curate.selection.record import HOLDOUT, SELECTED
 
 
@@ -42,6 +43,7 @@ def render_card(name: str, config: Mapping[str, Any], counts: Mapping[str, int],
         f"| not picked | {counts.get('not_picked', 0)} |",
         *(f"| excluded: {reason} | {n} |" for reason, n in sorted(excluded.items())),
         "",
+        *mix_lines(config.get("mix", {})),
         *(f"- {note}" for note in notes),
         *([""] if notes else []),
         "`decisions.parquet` has one line for every pool row with its fate and the reason. "

@@ -11,6 +11,7 @@ import numpy as np
 from curate.defaults import TFIDF
 from curate.errors import UserError
 from curate.page.curation import short_label
+from curate.pool.read_options import ReadOptions
 from curate.pool.rows import Row
 from curate.selection.record import Selection, read_decisions
 from curate.sources import load_rows
@@ -88,7 +89,7 @@ def _pool_row(selection: Selection, decision: dict[str, Any]) -> Row | None:
     """The row itself, read from the pool again; None where the pool is gone, or has another row in its place."""
     config = selection.manifest.config
     try:
-        rows = load_rows(config["dataset"], config["columns"]).rows
+        rows = load_rows(config["dataset"], config["columns"], ReadOptions.of(config)).rows
     except UserError:
         return None
     row = rows[decision["row_index"]] if decision["row_index"] < len(rows) else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,31 @@ DECISIONS = "decisions.parquet"
 
 @dataclass(frozen=True, slots=True)
 class SelectedRow:
-    """One line of `selected.jsonl` or `holdout.jsonl`; `token_count` is that of the whole rendered example."""
+    """One line of `selected.jsonl` or `holdout.jsonl`; `token_count` is that of the whole rendered example.
+
+    `extra` are the columns that travelled with the row, such as `license`; every row of a selection has the same.
+    """
 
     row_id: str
     instruction: str
     output: str
     source: str
     token_count: int
+    extra: Mapping[str, str | None] = field(default_factory=dict)
+
+    def as_line(self) -> dict[str, Any]:
+        """The row as it stands in the file: the columns that travelled behind our own."""
+        own = {name: getattr(self, name) for name in _OWN_COLUMNS}
+        return {**own, **self.extra}
+
+    @staticmethod
+    def from_line(line: Mapping[str, Any]) -> SelectedRow:
+        """The row of a line of the file; a `TypeError` where one of our columns is missing."""
+        own = {name: line[name] for name in _OWN_COLUMNS if name in line}
+        return SelectedRow(**own, extra={name: value for name, value in line.items() if name not in own})
+
+
+_OWN_COLUMNS = ("row_id", "instruction", "output", "source", "token_count")
 
 
 @dataclass(frozen=True)
@@ -80,13 +98,13 @@ def selections_dir() -> Path:
 
 def write_rows(path: Path, rows: Iterable[SelectedRow]) -> int:
     """Write `rows` as JSONL; the number of rows comes back."""
-    return write_jsonl(path, (asdict(row) for row in rows))
+    return write_jsonl(path, (row.as_line() for row in rows))
 
 
 def read_rows(data: bytes, source: Path) -> list[SelectedRow]:
     """The rows in the bytes of a `selected.jsonl` or `holdout.jsonl`; `source` is named in errors."""
     try:
-        return [SelectedRow(**row) for _, row in parse_jsonl(data, source, ours=True)]
+        return [SelectedRow.from_line(line) for _, line in parse_jsonl(data, source, ours=True)]
     except TypeError as error:
         raise UserError(
             f"{source} does not have the fields of a selection ({error}).", "Remove the folder and make it again."

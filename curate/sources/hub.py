@@ -11,13 +11,15 @@ from huggingface_hub import HfApi, constants
 from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error
-from curate.sources.columns import MESSAGES, RowReader, recognise
+from curate.pool.read_options import ReadOptions
+from curate.sources.reader import RowReader, travelling
+from curate.sources.shapes import recognise
 from curate.sources.types import LoadedPool, pool_digest
 
 SPLIT = "train"
 
 
-def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
+def load_hub(dataset: str, columns: Mapping[str, str] | None, options: ReadOptions) -> LoadedPool:
     """The `train` split, or the only one, of a hub dataset `OWNER/NAME[@REVISION]`; the commit's id is recorded.
 
     The rows are those of that commit, whatever happens to the branch meanwhile. No code of the dataset is run.
@@ -30,7 +32,7 @@ def load_hub(dataset: str, columns: Mapping[str, str] | None) -> LoadedPool:
     except Exception as error:  # the libraries raise dozens of classes, those of three HTTP clients among them
         raise explain_hub_error(error, repo_id, "dataset", wanted or None) from error
     split, not_read = _only_split(splits, repo_id)
-    reader = RowReader(columns)
+    reader = RowReader(columns, options)
     reader.read(_records(split, columns, repo_id), repo_id)
     notes += not_read + reader.finish(repo_id)
     digest = pool_digest(reader.rows)
@@ -71,7 +73,8 @@ def _only_split(loaded: Mapping[str, Any], repo_id: str) -> tuple[Any, list[str]
 
 
 def _records(split: Any, columns: Mapping[str, str] | None, repo_id: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    mapping = recognise(tuple(split.column_names), columns, repo_id)
-    needed = list(dict.fromkeys(mapping.values())) or [MESSAGES]  # other columns may hold images and the like
+    names = tuple(split.column_names)
+    needed = recognise(names, columns, repo_id, {}).top_names  # other columns may hold images and the like
+    needed += [path[0] for path in travelling(names, ()).values() if path[0] not in needed]
     for number, record in enumerate(split.select_columns(needed), start=1):
         yield f"{repo_id} row {number}", record

@@ -9,8 +9,6 @@ from pathlib import Path
 from curate.artifact import digest_json, file_lock
 from curate.artifact.sealed import read_sealed, sealed, write_sealed
 from curate.console import say
-from evaluate_suite.answers.extraction import extract_code
-from evaluate_suite.answers.first_answer import BARE, CONTINUATION, FENCED, answer_of
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.recipe import UNSCORED_REASONS, append_whole, default_workers, run_pool
 from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, run_job
@@ -37,20 +35,14 @@ class Programs:
 def programs_of(task: Task, generation: Generation) -> Programs:
     """The programs of an answer to the raw prompt of `task`.
 
-    An answer that goes on with the function of the prompt is joined to it, whole or up to where the function ends. Of
-    another one, as written is the fenced block that defines the function, or all of the text where nothing is fenced;
-    cut is the code of the first complete answer (`evaluate_suite.answers`).
+    An answer that goes on with the function of the prompt is joined to it. As written is all of that text, or all of
+    the fenced blocks that hold what the tests want, or all of the text where nothing is fenced; cut is that function
+    with what it needs, and nothing else. Reasoning drafts and what follows an end token belong to neither.
     """
-    answer, text = answer_of(generation), generation.completion
-    if answer.form == CONTINUATION and task.continues_prompt:
-        joint = "" if task.prompt.endswith("\n") else "\n"
-        return Programs(task.job(joint + text, "completion"), task.job(joint + text[: answer.end], "completion"))
-    found = extract_code(text, task.entry_point)
-    written = found if answer.form == FENCED else text if answer.form == BARE or found is not None else None
-    cut = found if answer.code is None else answer.code
-    return Programs(
-        None if written is None else task.job_of_code(written), None if cut is None else task.job_of_code(cut)
-    )
+    program = task.program(generation.completion)
+    if program is None:
+        return Programs(None, None)
+    return Programs(task.job_of_code(program.written), task.job_of_code(program.code))
 
 
 def run_answers(

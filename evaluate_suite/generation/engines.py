@@ -13,7 +13,7 @@ from curate.artifact.sealed import append_sealed, read_sealed, write_sealed
 from curate.console import say
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.tokens.prompt import PromptTemplate
-from curate.tokens.tokenizers import encode_prompt
+from curate.tokens.tokenizers import decode_completion, encode_prompt
 from evaluate_suite.generation.plain import decode_plainly
 from evaluate_suite.generation.record import (
     END_TOKEN,
@@ -55,7 +55,7 @@ def build_tasks(
 
 def finish(task: GenerationTask, tokenizer: Any, new_ids: Sequence[int], ended: bool) -> Generation:
     """The `Generation` of a task from the ids the model produced (the end token, if any, is not among them)."""
-    text = tokenizer.decode(list(new_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text = decode_completion(tokenizer, task.prompt_ids, new_ids)
     return Generation(
         task.prompt_id,
         task.prompt,

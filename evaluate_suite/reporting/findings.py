@@ -29,7 +29,6 @@ from evaluate_suite.reporting.measures import loss_measure, metric_measures
 from evaluate_suite.reporting.models import base_settings, decision_columns, read_timings, training_rows
 from evaluate_suite.reporting.record import (
     BASE,
-    Estimate,
     LossPoint,
     MetricInfo,
     Output,
@@ -38,6 +37,7 @@ from evaluate_suite.reporting.record import (
     RunResult,
 )
 from evaluate_suite.reporting.work import Evaluation, Scored, Work
+from evaluate_suite.statistics.types import Estimate
 
 MAP_POINTS = 2900  # of the map of a report's only selection; about 900 of each of ten, which keeps the page below 3 MB
 SHOWN_PACKAGES = ("rowpick", "torch", "transformers", "peft", "bitsandbytes", "trl", "datasets")

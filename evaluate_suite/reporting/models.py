@@ -14,8 +14,10 @@ from transformers import AutoConfig
 from curate.artifact import cache_dir, digest_file, digest_json
 from curate.console import progress
 from curate.defaults import SMOLLM2
+from curate.loading import load_pretrained
 from curate.selection.record import SelectedRow, Selection, read_decisions
-from curate.tokens.tokenizers import load_tokenizer
+from curate.tokens.text_rule import TEXT_RULE
+from curate.tokens.tokenizers import load_tokenizer, refuse_earlier_rule
 from evaluate_suite.generation.engines import VLLM, build_tasks, generate, generate_to_file
 from evaluate_suite.generation.raw_prompts import RawPrompt
 from evaluate_suite.generation.record import DecodingSettings, Generation
@@ -108,6 +110,7 @@ class ReportModels:
         key = config["tokenizer_digest"]
         if key not in self._tokenizers:
             tokenizer = load_tokenizer(config["model"], config.get("tokenizer"))
+            refuse_earlier_rule(tokenizer, key, selection.path.name)
             if tokenizer.pad_token_id is None:
                 tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
             self._tokenizers[key] = tokenizer
@@ -142,7 +145,7 @@ def adapter_digest(run: Run) -> str:
 def model_identity(run: Run, selection: Selection, tuned: bool) -> list[Any]:
     """Everything that decides what a model answers: base model and how it is loaded, tokenizer, template, adapter."""
     config = selection.manifest.config
-    shared = [base_settings(run), config["tokenizer_digest"], config["prompt_template_text"]]
+    shared = [base_settings(run), config["tokenizer_digest"], TEXT_RULE, config["prompt_template_text"]]
     return [*shared, adapter_digest(run) if tuned else None]
 
 

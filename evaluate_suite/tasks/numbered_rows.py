@@ -19,10 +19,11 @@ def read_numbered_rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
     A byte order mark is read past, and what is compressed with gzip, as HumanEval is published, is unpacked.
     """
-    return parse_jsonl(_bytes_of(Path(path)).removeprefix(codecs.BOM_UTF8), path)
+    return parse_jsonl(read_file_bytes(Path(path)).removeprefix(codecs.BOM_UTF8), path)
 
 
-def _bytes_of(source: Path) -> bytes:
+def read_file_bytes(source: Path) -> bytes:
+    """Return what is in a file, unpacked where gzip compressed it; what cannot be read is a `UserError`."""
     try:
         data = source.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP) else data

@@ -123,7 +123,7 @@ def test_the_closing_lines_work_when_they_are_pasted(trained: Path, tmp_path: Pa
     """In another folder, in a fresh interpreter, exactly as they were printed."""
     from finetune.run.card import loading_lines
 
-    lines = loading_lines(str(trained), read_run(trained).config)
+    lines = loading_lines(str(trained), read_run(trained).read_selection().template)
     assert len(lines) == 3
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -280,6 +280,26 @@ def push(
     print_result(pushed.as_record() if as_json else pushed.address)
 
 
+@app.command(
+    epilog="Examples:\n\n  curate verify\n\n  curate verify kmeans-k1000-0a1b2c3d reports/compare-0a1b2c3d --json"
+)
+def verify(
+    artifacts: Annotated[list[str] | None, typer.Argument(metavar="[ARTIFACT]...", help="Names or folders. Default: every selection and comparison.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Hold every file of an artifact against its manifest; name each bad one and exit 1 where there is one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from curate.comparison.record import KIND as COMPARISON
+    from curate.selection.record import KIND, selections_dir
+
+    verified = look(artifacts or [], [(selections_dir(), KIND), (Path("reports"), COMPARISON)])
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
+
+
 @app.command("clean-cache", epilog="Examples:\n\n  curate clean-cache\n\n  curate clean-cache --yes")
 def clean_cache(
     yes: Annotated[bool, typer.Option("--yes", help="Free it; without this, only show it.")] = False,

@@ -315,6 +315,23 @@ def study(
     _show(run_study(request, typed_command("evalsuite")), as_json)
 
 
+@app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")
+def verify(
+    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:  # fmt: skip
+    """Hold every file of a report against its manifest; name each bad one and exit 1 where there is one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from evaluate_suite.reporting.record import KIND
+
+    verified = look(reports or [], [(Path("reports"), KIND)])
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
     return run_command(app, argv)

@@ -273,6 +273,28 @@ def push(
     print_result(upload(read_run(run_name), repository, private=not public))
 
 
+@app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")
+def verify(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from finetune.padding_study.page import KIND as STUDY
+    from finetune.run.record import KIND, runs_dir
+    from finetune.run.verify import verify_run
+
+    verified = look(runs or [], [(runs_dir(), KIND), (Path("reports"), STUDY)], verify_run)
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
     return run_command(app, argv)

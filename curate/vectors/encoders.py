@@ -29,8 +29,7 @@ from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
-from curate.loading import quiet
+from curate.loading import loading, quiet
 
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
 # gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
@@ -174,17 +173,8 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
 
 
 def _load_sentence_transformer(source: str) -> Any:
-    if not Path(source).exists():
-        require_on_hub(source, "encoder")
-    try:
-        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
-            return SentenceTransformer(source).eval()
-    except (OSError, ValueError) as error:
-        if Path(source).exists():
-            raise UserError(
-                f"{source} holds no encoder that sentence-transformers can load ({error}).", "Check the folder."
-            ) from None
-        raise explain_hub_error(error, source, "encoder") from error
+    with loading(source, "encoder"):
+        return SentenceTransformer(source, trust_remote_code=False).eval()
 
 
 def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable[[int], None]) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import yaml
+from huggingface_hub import ModelCardData
 
 from curate.selection.record import Selection
 from curate.tokens.prompt import PromptTemplate
@@ -31,7 +31,7 @@ def loading_lines(folder: str, template: PromptTemplate) -> list[str]:
 def render_card(name: str, config: RunConfig, selection: Selection, results: dict[str, Any]) -> str:
     """Markdown with the hub's front matter; every number was computed by the run."""
     made = selection.manifest.config
-    front = {"library_name": "peft", "base_model": config.model, "tags": ["rowpick", "lora", "qlora"]}
+    front = ModelCardData(base_model=config.model, library_name="peft", tags=["rowpick", "lora", "qlora"])
     best = (
         f"step {results['best_step']}, eval loss {results['best_eval_loss']:.4f}"
         if results["best_step"]
@@ -39,7 +39,7 @@ def render_card(name: str, config: RunConfig, selection: Selection, results: dic
     )
     return "\n".join(
         [
-            f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+            f"---\n{front.to_yaml()}\n---",
             "",
             f"# {name}",
             "",

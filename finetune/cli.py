@@ -74,7 +74,7 @@ def run(
         _show_plan(chosen, found)
         return
     from finetune.recipe import train
-    from finetune.run.card import loading_lines
+    from finetune.run.card import best_line, loading_lines, training_line
 
     finished = train(chosen, found, folder, resume is not None, wandb, typed_command("finetune"), gpus)
     made = finished.manifest.config
@@ -82,8 +82,8 @@ def run(
         finished.path.name,
         [
             ("base model", chosen.model),
-            ("steps", f"{made['steps']}, {made['tokens_seen']} tokens"),
-            ("best", f"step {made['best_step']}, eval loss {made['best_eval_loss']}"),
+            ("trained on", training_line(made)),
+            ("best", best_line(made)),
             (
                 "seconds",
                 f"{finished.manifest.seconds.get('train', 0):.0f} training, {finished.manifest.seconds.get('load', 0):.0f} loading",
@@ -98,10 +98,11 @@ def _show_plan(config: object, selection: object) -> None:
     from curate.selection.record import Selection
     from finetune.config import RunConfig
     from finetune.run.job import prepare
+    from finetune.run.record import selected_tokens
 
     assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())
-    tokens = sum(len(job.plan.examples[i].input_ids) for places in job.plan.bins for i in places)
+    tokens = job.plan.tokens
     width = config.max_length * len(job.plan.bins)
     print_result(
         {
@@ -112,6 +113,7 @@ def _show_plan(config: object, selection: object) -> None:
                 "bins": len(job.plan.bins),
                 "steps": job.plan.max_steps,
                 "tokens": tokens,
+                "selected_tokens": selected_tokens(selection),
                 "tokens_per_bin_limit_share": tokens / width,
                 "eval_rows": len(job.eval_examples),
             },

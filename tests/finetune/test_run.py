@@ -205,7 +205,7 @@ def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_n
     settings = dict(setting.split("=") for setting in QUICK)
     config = RunConfig(model=str(tiny_model), gradient_checkpointing=asked, **settings)  # type: ignore[arg-type]
     job = prepare(config, read_selection(selection), tmp_path / "r")
-    job.kernels = kernels
+    job.kernels_refused = kernels
     assert training_arguments(job, "cpu", "float32", None).gradient_checkpointing is given
 
 

@@ -19,6 +19,7 @@ from curate.errors import UserError
 from evaluate_suite.execution.cell.line import wire
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.rewriting import (
+    looks_at_its_process,
     modules_that_look,
     patched_names,
     raise_lines,
@@ -238,7 +239,7 @@ def _task_of(job: Job) -> dict[str, Any]:
         "modules": names.modules, "module_attributes": names.attributes, "called": names.called,
         "builtins": shadowed_builtins(names, job.entry_point, (*job.functions, *job.classes)),
         "raise_lines": raise_lines(test), "patched": patched_names(job.test), "seeded": seeded_modules(job.test),
-        "looks_with": modules_that_look(job.test),
+        "looks_with": modules_that_look(job.test), "one_process": looks_at_its_process(job.test),
         "classes": sorted(classes), "entry_point": job.entry_point,
         "module": "__main__" if job.kind == "run" else "solution",
     }  # fmt: skip

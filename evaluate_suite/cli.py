@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.extensions import print_added
 from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 
 if TYPE_CHECKING:
@@ -139,6 +140,21 @@ def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[
         if name not in allowed:
             raise UsageError(f'{option} does not know "{name}".', did_you_mean(name, allowed))
     return names
+
+
+@app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
+def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """List the metrics of a report: the question each answers, and what it needs."""
+    from evaluate_suite.metrics import METRICS
+
+    if as_json:
+        print_result(
+            {name: {"question": m.question, "needs": m.needs, "better": m.better} for name, m in METRICS.items()}
+        )
+        return
+    for name, metric in METRICS.own.items():
+        print(f"{name:<20} {metric.question} [needs {metric.needs.replace('_', ' ')}; {metric.better} is better]")
+    print_added(METRICS)
 
 
 @app.command(epilog=SCORE_EXAMPLES)

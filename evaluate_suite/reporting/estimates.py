@@ -24,12 +24,6 @@ from evaluate_suite.statistics.pairs import compare_runs, paired_gain, ratio_wit
 from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 from evaluate_suite.training_curve.rules import HistoryPoint, judge
 
-BETWEEN_ALL = (
-    EVAL_LOSS,
-    "well_formed_answer",
-    "passes_tests",
-)  # on the others, each run is compared with the base alone
-
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
     """The verdict on the lines of a run's history."""
@@ -53,7 +47,7 @@ def gain_estimate(base: Sequence[RowEval], tuned: Sequence[RowEval]) -> Estimate
 
 
 def model_pairs(measures: Sequence[Measure]) -> list[PairedDifference]:
-    """Every pair of models on eval loss, well-formed answers and passed tests, and base against each run on the others.
+    """Every pair of models on the headline measures, and base against each run on the others.
 
     p values are corrected over the pairs of one measure.
     """
@@ -65,7 +59,7 @@ def model_pairs(measures: Sequence[Measure]) -> list[PairedDifference]:
             higher_is_better=measure.higher_is_better,
             weights=measure.weights,
             measure=measure.name,
-            baseline=None if measure.name in BETWEEN_ALL else BASE,
+            baseline=None if measure.headline else BASE,
         )
     ]
 

@@ -11,8 +11,8 @@ from typing import Any
 from curate.page import CurationView, build_curation, format_count, format_number
 from evaluate_suite.answers.first_answer import answer_of
 from evaluate_suite.generation.record import Generation
-from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary
-from evaluate_suite.metrics.generation_files import TEXT_METRICS, ScoredFile, score_generations
+from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary, metrics_that_need
+from evaluate_suite.metrics.generation_files import TEXT_NEEDS, ScoredFile, score_generations
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.metrics.types import POINTS
 from evaluate_suite.reporting.estimates import (
@@ -90,7 +90,7 @@ def score_all(work: Work) -> Scored:
             corpora[digest] = TrainingCorpus(training_rows(evaluation.selection))
         return MetricContext(training=corpora[digest])
 
-    wanted = [*TEXT_METRICS, "memorisation"]
+    wanted = metrics_that_need(*TEXT_NEEDS, "training_rows")
     files = [score_generations(work.base_generations, wanted, context(work.evaluations[0]))]
     files += [score_generations(e.generations, wanted, context(e)) for e in work.evaluations]
     return Scored([BASE, *(e.name for e in work.evaluations)], files)

@@ -41,7 +41,7 @@ def larger_p(means: Array, variances: Array, n: NDArray[np.int64]) -> Array:
 
 
 def moderated(means: Array, variances: Array, n: NDArray[np.int64]) -> Array:
-    """Variances shrunk as far as they look alike: Smyth's moderated t (2004), its prior estimated from six variances."""
+    """Variances shrunk as far as they look alike: Smyth's moderated t (2004), its prior estimated from the six."""
     df = n - 1
     logs = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
     excess = float(logs.var(ddof=1) - special.polygamma(1, df / 2).mean())

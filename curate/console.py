@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import rich.console
-    import typer
+import typer
+import typer.main
+from rich.console import Console
+from rich.measure import Measurement
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from curate.errors import UserError
 
 EXIT_INTERRUPTED = 130
+SECONDS_BETWEEN_LINES = 10  # of progress, where stderr is no terminal
 
 
-def console() -> rich.console.Console:
+def console() -> Console:
     """A rich console on stderr. Made anew each time, because tests swap `sys.stderr`."""
-    from rich.console import Console
-
     return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -42,41 +50,38 @@ def print_result(result: str | Path | Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep libraries' own progress bars and notices off the terminal while a local model loads."""
-    import logging
-
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-    before = logging.root.manager.disable
-    transformers_logging.disable_progress_bar()
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-@contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr (nothing where stderr is no terminal); calling what comes back advances it by n."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Show on stderr how far a piece of work is: a bar, or, where stderr is no terminal, a line now and then.
 
+    Yield the function that is told how many more items are done.
+    """
     out = console()
+    if not out.is_terminal:
+        yield _line_by_line(description, total)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+    with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda n: bar.update(task, advance=n)
 
 
+def _line_by_line(description: str, total: int | None) -> Callable[[int], None]:
+    started = last = time.monotonic()
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal last, done
+        done += n
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            say(f"{description}: {done:,}{f' of {total:,}' if total else ''} after {now - started:.0f} s")
+
+    return advance
+
+
 def summary_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """The one table at the end of a command: name and value, on stderr."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(title=title, show_header=False, title_justify="left", box=None, padding=(0, 2))
     for name, value in rows:
         table.add_row(Text(name, style="bold"), Text(value))
@@ -85,10 +90,6 @@ def summary_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 def columns_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table with a head, on stderr: the first column is the name of each row, the others stand right."""
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True, vertical="bottom")
@@ -110,13 +111,6 @@ def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
 
     0 done, 1 expected failure, 2 usage, 3 a gate failed, 130 interrupted. Bugs show their traceback.
     """
-    import logging
-    import warnings
-
-    import typer.main
-
-    from curate.errors import UserError
-
     if not sys.warnoptions:  # notices to developers of other libraries are no use to the people who run this
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -1,300 +1,287 @@
-"""THE RECIPE of `curate select`: load, hold out, bound, clean, embed, cluster, pick, write."""
+"""THE RECIPE of `curate select`: load, hold out, bound, clean, embed, cluster, pick, write.
+
+Each step takes what the one before it returned and returns a frozen result of its own (`curate.selection.steps`).
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.artifact import is_made, one_writer
+from curate.cleaning.exact_duplicates import exact_key
+from curate.cleaning.table import BEFORE_HOLDOUT, CHECKS
 from curate.config import SelectConfig, inputs_exist
+from curate.decontamination import find_leaks, load_benchmarks
 from curate.errors import UserError
 from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
-from curate.pool.work import Work
+from curate.pool.holdout import reserve_holdout
+from curate.pool.rows import Finding
+from curate.scores.scoring import load_scores, score_command
 from curate.selection.record import KIND, Selection, read_selection
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curate.cleaning import Finding
-    from curate.strategies.types import Candidates, Picks
+from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
+from curate.selection.write import OURS, config_digest, selection_folder, write
+from curate.sources import load_rows
+from curate.strategies.budget import pick_rows, pick_tokens
+from curate.strategies.table import STRATEGIES
+from curate.strategies.types import Candidates, Picks
+from curate.tokens.prompt import chat_template, load_prompt_template
+from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, text_notes, tokenizer_digest
+from curate.vectors.clustering import assign, build_clusters, default_n_clusters
+from curate.vectors.coverage import measure_coverage
+from curate.vectors.embedding import embed_rows
+from curate.vectors.encoders import resolve_encoder
+from curate.vectors.neighbours import ROUNDING, nearest, one_thread_a_product
 
 
 def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
-    """The finished selection for `config`, made or, where the same one exists already, reused."""
-    from curate.artifact import is_made
-    from curate.selection.write import OURS, config_digest, selection_folder, write
-
+    """Return the finished selection for `config`, made or, where the same one exists already, reused."""
     config.check()
     config.check_needs()
     inputs_exist(config)
-    work = load(config)
-    folder = selection_folder(work, out)
-    if is_made(folder, KIND, "config_digest", config_digest(work), OURS):
-        return read_selection(folder)
-    find_candidates(work)
-    with work.timed("pick"):
-        pick(work)
-    write(work, folder, command)
+    watch = Stopwatch()
+    pool = load(config, watch)
+    folder = selection_folder(pool, out)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "config_digest", config_digest(pool), OURS):
+            prepared = prepare(pool, watch)
+            with watch.timed("pick"):
+                picked = pick(prepared)
+            write(prepared, picked, folder, command, watch)
     return read_selection(folder)
 
 
-def find_candidates(work: Work) -> None:
-    """Every step between loading and picking: what is left, embedded and clustered, is what a strategy chooses from."""
-    with work.timed("hold_out"):
-        hold_out(work)
-    with work.timed("bound"):
-        bound(work)
-    clean(work)
-    read_scores(work, work.config, work.fates.open_rows())
-    with work.timed("embed"):
-        embed(work)
-    with work.timed("near_duplicates"):
-        drop_near_holdout(work)
-    require_enough(work)
-    with work.timed("cluster"):
-        cluster(work)
+def prepare(pool: Pool, watch: Stopwatch) -> Prepared:
+    """Return what is left of a pool, embedded and clustered: every step between loading and picking."""
+    with watch.timed("hold_out"):
+        split = hold_out(pool)
+    with watch.timed("bound"):
+        split = bound(pool, split)
+    split = clean(pool, split, watch)
+    read_scores(pool, pool.config, split.fates.open_rows())  # missing ones are an error before anything is embedded
+    with watch.timed("embed"):
+        vectors = embed(pool, split)
+    with watch.timed("near_duplicates"):
+        split = drop_near_holdout(pool, split, vectors)
+    require_enough(pool, split)
+    with watch.timed("cluster"):
+        return cluster(pool, split, vectors)
 
 
-def load(config: SelectConfig) -> Work:
-    """Read the pool and count the tokens of every row with the model's tokenizer and the prompt template.
-
-    The work's config names the encoder that `auto` stands for, so that a selection records what was used.
-    """
-    from curate.decontamination import load_benchmarks
-    from curate.sources import load_rows
-    from curate.tokens.prompt import chat_template, load_prompt_template
-    from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, tokenizer_digest
-    from curate.vectors.encoders import resolve_encoder
-
-    started = time.perf_counter()
-    tokenizer = load_tokenizer(config.model, config.tokenizer)
-    given = config.prompt_template
-    template = chat_template(tokenizer) if given == "chat" else load_prompt_template(given)
-    benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
-    pool = load_rows(config.dataset, config.columns)
-    target = load_rows(config.target) if config.target is not None else None
-    loaded = time.perf_counter()
-    config = replace(config, encoder=resolve_encoder(config.encoder, len(pool.rows)))
-    digest = tokenizer_digest(tokenizer)
-    counts = count_pool_tokens(tokenizer, digest, template, pool.rows, pool.digest)
-    work = Work(config, pool, Fates(len(pool.rows)), digest, template, counts, list(pool.notes))
-    work.benchmarks, work.inputs = benchmarks, [*pool.inputs, *benchmark_files]
-    if target is not None:
-        work.target_rows = sorted(target.rows, key=lambda row: (row.row_id, row.row_index))
-        work.inputs += target.inputs
-    work.fates.exclude((index, reason, detail) for index, (reason, detail) in sorted(pool.excluded.items()))
-    work.seconds = {"load": loaded - started, "count_tokens": time.perf_counter() - loaded}
-    return work
+def load(config: SelectConfig, watch: Stopwatch) -> Pool:
+    """Return the pool with the tokens of every row counted by the model's tokenizer in the prompt template."""
+    with watch.timed("load"):
+        tokenizer = load_tokenizer(config.model, config.tokenizer)
+        name = config.prompt_template
+        template = chat_template(tokenizer) if name == "chat" else load_prompt_template(name)
+        benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
+        loaded = load_rows(config.dataset, config.columns, config.read_options())
+        target = None if config.target is None else load_rows(config.target)
+    with watch.timed("count_tokens"):
+        digest = tokenizer_digest(tokenizer)
+        counts = count_pool_tokens(tokenizer, digest, template, loaded.rows, loaded.digest)
+        n_spelled, notes = text_notes(tokenizer, ((row.instruction, row.output) for row in loaded.rows))
+    return Pool(
+        config=config.model_copy(update={"encoder": resolve_encoder(config.encoder, len(loaded.rows))}),
+        loaded=loaded,
+        template=template,
+        tokenizer_digest=digest,
+        token_counts=counts,
+        spelled_controls=n_spelled,
+        notes=(*loaded.notes, *template.notes, *notes),
+        benchmarks=benchmarks,
+        target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
+        inputs=[*loaded.inputs, *benchmark_files, *(target.inputs if target else ())],
+    )
 
 
-def hold_out(work: Work) -> None:
+def hold_out(pool: Pool) -> Split:
     """Exclude empty outputs and duplicates, then reserve the holdout by content: nothing a user varies plays a part.
 
     With those two checks off the holdout is the same; such rows stay candidates, duplicates of a held-out row apart.
     """
-    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
-    from curate.cleaning.exact_duplicates import exact_key
-    from curate.pool.holdout import reserve_holdout
-
-    barred: list[Finding] = []
-    for name in BEFORE_HOLDOUT:
-        gone = {i for i, _, _ in barred}
-        found = CHECKS[name].load()([work.rows[i] for i in work.fates.open_rows() if i not in gone], [])
-        barred += found
-        work.fates.exclude(found if name in work.config.clean else [])
-    gone = {i for i, _, _ in barred}
-    distinct = {work.rows[i].row_id: i for i in work.fates.open_rows() if i not in gone}
-    taken, note = reserve_holdout(list(distinct), work.config.holdout)
-    work.notes += [note] if note else []
-    work.held_out = [distinct[row_id] for row_id in sorted(taken)]
-    for i in work.held_out:
-        work.fates.decide(i, HELD_OUT, "holdout")
-    if not set(BEFORE_HOLDOUT) <= set(work.config.clean):
-        held_out = {exact_key(work.rows[i]) for i in work.held_out}
-        repeats = [i for i in work.fates.open_rows() if exact_key(work.rows[i]) in held_out]
-        work.fates.exclude((i, "duplicate", "of a held-out row") for i in repeats)
-
-
-def bound(work: Work) -> None:
-    """Exclude rows outside the token bounds; nothing is cut to fit."""
-    low, high = work.config.min_tokens, work.config.max_tokens
-    for i in work.fates.open_rows():
-        n = int(work.token_counts[i])
-        if n > high:
-            work.fates.exclude([(i, "too_long", f"{n} tokens, bound {high}")])
-        elif n < low:
-            work.fates.exclude([(i, "too_short", f"{n} tokens, bound {low}")])
-
-
-def clean(work: Work) -> None:
-    """Exclude candidates that leak a benchmark, then those the checks of `--clean` find; held-out rows stay."""
-    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
-
-    held_out = [work.rows[i] for i in work.held_out]
-    if work.benchmarks:
-        from curate.decontamination import find_leaks
-
-        with work.timed("decontaminate"):
-            work.fates.exclude(find_leaks([work.rows[i] for i in work.fates.open_rows()], work.benchmarks))
-            leaky = len(find_leaks(held_out, work.benchmarks))
-        work.notes += [f"{leaky} held-out rows leak a benchmark as well; they stay held out."] if leaky else []
-    for name in work.config.clean:
-        if name not in BEFORE_HOLDOUT:
-            with work.timed(f"clean_{name.replace('-', '_')}"):
-                work.fates.exclude(CHECKS[name].load()([work.rows[i] for i in work.fates.open_rows()], held_out))
-
-
-def embed(work: Work) -> None:
-    """Vectors for every row with an output, once each, whatever excluded it since: other settings find them cached."""
-    from curate.cleaning import BEFORE_HOLDOUT, CHECKS
-    from curate.vectors.embedding import embed_rows
-
-    without = {CHECKS[name].reason for name in BEFORE_HOLDOUT} | {reason for reason, _ in work.pool.excluded.values()}
-    rows = [i for i in range(work.fates.n_rows) if work.fates.reason[i] not in without]
-    work.embedded = sorted(rows, key=lambda i: (work.rows[i].row_id, i))
-    config = work.config
-    if not work.embedded:
-        raise UserError("No row of the pool has an output.", "Check --columns.")
-    work.embeddings, work.encoder_digest = embed_rows(
-        [work.rows[i] for i in work.embedded], config.encoder, config.embed, config.batch_size
+    fates = Fates.undecided(len(pool.rows)).exclude(
+        (index, reason, detail) for index, (reason, detail) in sorted(pool.loaded.excluded.items())
     )
+    barred: set[int] = set()
+    for name in BEFORE_HOLDOUT:
+        findings = run_check(pool, name, (i for i in fates.open_rows() if i not in barred))
+        barred.update(index for index, _, _ in findings)
+        if name in pool.config.clean:
+            fates = fates.exclude(findings)
+    distinct = {pool.rows[i].row_id: i for i in fates.open_rows() if i not in barred}
+    row_ids, note = reserve_holdout(list(distinct), pool.config.holdout)
+    held_out = tuple(distinct[row_id] for row_id in sorted(row_ids))
+    fates = fates.decide((i, HELD_OUT, "holdout", None) for i in held_out)
+    if not set(BEFORE_HOLDOUT) <= set(pool.config.clean):
+        keys = {exact_key(pool.rows[i]) for i in held_out}
+        repeats = [i for i in fates.open_rows() if exact_key(pool.rows[i]) in keys]
+        fates = fates.exclude((i, "duplicate", "of a held-out row") for i in repeats)
+    return Split(held_out, fates, (*pool.notes, *((note,) if note else ())))
 
 
-def read_scores(work: Work, config: SelectConfig, rows: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """Scores of some rows, in order, where the strategy needs them. They are first asked for before anything is
-    embedded, so that missing ones are an error at once."""
-    from curate.scores.scoring import load_scores, score_command
-    from curate.strategies.table import STRATEGIES
+def run_check(pool: Pool, name: str, rows: Iterable[int], held_out: Sequence[int] = ()) -> list[Finding]:
+    """Return what a cleaning check finds among some rows of the pool."""
+    return CHECKS[name].load()([pool.rows[i] for i in rows], [pool.rows[i] for i in held_out])
 
+
+def bound(pool: Pool, split: Split) -> Split:
+    """Exclude rows outside the token bounds; nothing is cut to fit."""
+    low, high = pool.config.min_tokens, pool.config.max_tokens
+    findings: list[Finding] = []
+    for i in split.fates.open_rows():
+        n = int(pool.token_counts[i])
+        if n > high:
+            findings.append((i, "too_long", f"{n} tokens, bound {high}"))
+        elif n < low:
+            findings.append((i, "too_short", f"{n} tokens, bound {low}"))
+    return replace(split, fates=split.fates.exclude(findings))
+
+
+def clean(pool: Pool, split: Split, watch: Stopwatch) -> Split:
+    """Exclude candidates that leak a benchmark, then those the checks of `--clean` find; held-out rows stay."""
+    fates, notes = split.fates, split.notes
+    if pool.benchmarks:
+        with watch.timed("decontaminate"):
+            fates = fates.exclude(find_leaks([pool.rows[i] for i in fates.open_rows()], pool.benchmarks))
+            leaky = len(find_leaks([pool.rows[i] for i in split.held_out], pool.benchmarks))
+        if leaky:
+            notes = (*notes, f"{leaky} held-out rows leak a benchmark as well; they stay held out.")
+    for name in pool.config.clean:
+        if name not in BEFORE_HOLDOUT:
+            with watch.timed(f"clean_{name.replace('-', '_')}"):
+                fates = fates.exclude(run_check(pool, name, fates.open_rows(), split.held_out))
+    return replace(split, fates=fates, notes=notes)
+
+
+def embed(pool: Pool, split: Split) -> Vectors:
+    """Return vectors of every row with an output, whatever excluded it since: other settings find them cached."""
+    without = {CHECKS[name].reason for name in BEFORE_HOLDOUT} | {why for why, _ in pool.loaded.excluded.values()}
+    rows = [i for i in range(len(pool.rows)) if split.fates.kind_of(i)[1] not in without]
+    if not rows:
+        raise UserError("No row of the pool has an output.", "Check --columns.")
+    rows.sort(key=lambda i: (pool.rows[i].row_id, i))
+    config = pool.config
+    matrix, digest = embed_rows([pool.rows[i] for i in rows], config.encoder, config.embed, config.batch_size)
+    return Vectors(tuple(rows), matrix, digest)
+
+
+def read_scores(pool: Pool, config: SelectConfig, rows: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Return the scores of some rows, in order, where the strategy of `config` needs them."""
     if "scores" not in STRATEGIES[config.strategy].needs:
         return {}
     command = score_command(config.as_record())
-    return load_scores([work.rows[i] for i in rows], config.score_model, command)
+    return load_scores([pool.rows[i] for i in rows], config.score_model, command)
 
 
-def read_target(work: Work, config: SelectConfig) -> NDArray[np.float32] | None:
-    """Vectors of the target rows (t x d), where the strategy needs them."""
-    from curate.strategies.table import STRATEGIES
-    from curate.vectors.embedding import embed_rows
-
+def read_target(pool: Pool, config: SelectConfig) -> NDArray[np.float32] | None:
+    """Return the vectors of the target rows (t x d), where the strategy of `config` needs them."""
     if "target" not in STRATEGIES[config.strategy].needs:
         return None
     config.check_needs()
-    used = work.config  # the space the pool was embedded in
-    return embed_rows(work.target_rows, used.encoder, used.embed, used.batch_size)[0]
+    space = pool.config  # the one the pool was embedded in
+    return embed_rows(pool.target_rows, space.encoder, space.embed, space.batch_size)[0]
 
 
-def drop_near_holdout(work: Work) -> None:
+def drop_near_holdout(pool: Pool, split: Split, vectors: Vectors) -> Split:
     """Exclude candidates whose cosine to a held-out row reaches the bound: they would leak the holdout."""
-    import numpy as np
-
-    from curate.vectors.neighbours import ROUNDING, nearest, one_thread_a_product
-
-    place = {row: position for position, row in enumerate(work.embedded)}
-    open_rows = sorted(work.fates.open_rows(), key=place.__getitem__)
-    held = work.held_out
+    rows = candidate_rows(split, vectors)
+    places, held_places = vectors.places(rows), vectors.places(split.held_out)
     with one_thread_a_product():
-        place_held, cosine = nearest(
-            work.embeddings[[place[i] for i in open_rows]], work.embeddings[[place[i] for i in held]]
-        )
-    hits = np.flatnonzero(cosine >= work.config.near_duplicate - ROUNDING).tolist()
-    for position in hits:
-        detail = f"{work.rows[held[place_held[position]]].row_id} cosine {cosine[position]:.4f}"
-        work.fates.exclude([(open_rows[position], "near_duplicate_of_holdout", detail)])
-    gone = {open_rows[position] for position in hits}
-    work.candidates = [i for i in open_rows if i not in gone]
+        nearest_held, cosine = nearest(vectors.matrix[places], vectors.matrix[held_places])
+    findings: list[Finding] = []
+    for position in np.flatnonzero(cosine >= pool.config.near_duplicate - ROUNDING).tolist():
+        held = pool.rows[split.held_out[nearest_held[position]]]
+        detail = f"{held.row_id} cosine {cosine[position]:.4f}"
+        findings.append((rows[position], "near_duplicate_of_holdout", detail))
+    return replace(split, fates=split.fates.exclude(findings))
 
 
-def require_enough(work: Work) -> None:
+def candidate_rows(split: Split, vectors: Vectors) -> list[int]:
+    """Return the rows that are still open, in row_id order."""
+    return [i for i in vectors.rows if split.fates.codes[i] == 0]
+
+
+def require_enough(pool: Pool, split: Split) -> None:
     """Fail with both numbers, and what removed how many, when fewer candidates remain than asked for."""
-    left, budget = len(work.candidates), work.config.token_budget
-    if left >= (work.config.k if budget is None else 1):
+    left, budget = len(split.fates.open_rows()), pool.config.token_budget
+    if left >= (pool.config.k if budget is None else 1):
         return
-    asked = f"--k {work.config.k} is more than" if budget is None else f"--token-budget {budget} cannot be spent on"
+    asked = f"--k {pool.config.k} is more than" if budget is None else f"--token-budget {budget} cannot be spent on"
     raise UserError(
-        f"{asked} the {left} candidates left of {len(work.rows)} rows "
-        f"({len(work.held_out)} held out; excluded: {work.fates.excluded_sentence()}).",
+        f"{asked} the {left} candidates left of {len(pool.rows)} rows "
+        f"({len(split.held_out)} held out; excluded: {split.fates.excluded_sentence()}).",
         f"Take --k {left} or less, widen the bounds, or raise --near-duplicate."
         if left
         else "Widen the bounds, raise --near-duplicate, or name a larger --dataset.",
     )
 
 
-def cluster(work: Work) -> None:
+def cluster(pool: Pool, split: Split, vectors: Vectors) -> Prepared:
     """Cluster the candidates; every other embedded row is given the cluster of its nearest centre, for the map."""
-    import numpy as np
-
-    from curate.vectors.clustering import assign, build_clusters, default_n_clusters
-
-    position = {row: place for place, row in enumerate(work.embedded)}
-    vectors = work.embeddings[[position[i] for i in work.candidates]]
-    n_clusters = work.config.clusters or default_n_clusters(len(vectors), work.config.k)
-    rng = np.random.default_rng([work.config.seed, 1])
-    labels, work.centres = build_clusters(vectors, n_clusters, rng)
-    work.clusters = assign(work.embeddings, work.centres)
-    work.clusters[[position[i] for i in work.candidates]] = labels
+    rows = candidate_rows(split, vectors)
+    places = vectors.places(rows)
+    n_clusters = pool.config.clusters or default_n_clusters(len(rows), pool.config.k)
+    rng = np.random.default_rng([pool.config.seed, 1])
+    candidate_labels, centres = build_clusters(vectors.matrix[places], n_clusters, rng)
+    labels = assign(vectors.matrix, centres)
+    labels[places] = candidate_labels
+    return Prepared(pool, split, vectors, tuple(rows), labels, centres)
 
 
-def build_candidates(work: Work) -> Candidates:
-    """The arrays a strategy chooses from, in row_id order."""
-    import numpy as np
-
-    from curate.strategies.types import Candidates
-
-    position = {row: place for place, row in enumerate(work.embedded)}
-    places = [position[i] for i in work.candidates]
+def build_candidates(prepared: Prepared) -> Candidates:
+    """Return the arrays that every strategy chooses from, in row_id order."""
+    pool, rows = prepared.pool, prepared.candidates
+    places = prepared.vectors.places(rows)
     return Candidates(
-        embeddings=work.embeddings[places],
-        labels=work.clusters[places],
-        centres=work.centres,
-        token_counts=work.token_counts[work.candidates],
-        prompt_chars=np.array([len(work.rows[i].instruction) for i in work.candidates], dtype=np.int32),
-        output_chars=np.array([len(work.rows[i].output) for i in work.candidates], dtype=np.int32),
-        row_index=np.array(work.candidates, dtype=np.int64),
+        embeddings=prepared.vectors.matrix[places],
+        labels=prepared.labels[places],
+        centres=prepared.centres,
+        token_counts=pool.token_counts[list(rows)],
+        prompt_chars=np.array([len(pool.rows[i].instruction) for i in rows], dtype=np.int32),
+        output_chars=np.array([len(pool.rows[i].output) for i in rows], dtype=np.int32),
+        row_index=np.array(rows, dtype=np.int64),
     )
 
 
-def pick(work: Work) -> None:
-    """Let the strategy choose, keep near-duplicates of picks out, and write down every candidate's fate."""
-    from curate.vectors.coverage import measure_coverage
-
-    candidates = build_candidates(work)
-    picks = choose(work.config, complete(work, work.config, candidates))
-    work.notes += picks.notes
-    work.picked = [work.candidates[i] for i in picks.indices.tolist()]
-    work.coverage = measure_coverage(candidates.embeddings, picks.indices, candidates.labels)
-    for i, reason in zip(work.picked, picks.reasons, strict=True):
-        work.fates.decide(i, SELECTED, work.config.strategy, reason)
-    for position, (pick_index, cosine) in picks.near_duplicates.items():
-        detail = f"{work.rows[work.candidates[pick_index]].row_id} cosine {cosine:.4f}"
-        work.fates.exclude([(work.candidates[position], "near_duplicate", detail)])
-    for i in work.fates.open_rows():
-        work.fates.decide(i, NOT_PICKED, "not_picked", None)
+def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Candidates:
+    """Return the candidates with the scores and the target that the strategy of `config` needs."""
+    pool = prepared.pool
+    scores = read_scores(pool, config, prepared.candidates)
+    return replace(candidates, scores=scores, target=read_target(pool, config))
 
 
-def complete(work: Work, config: SelectConfig, candidates: Candidates) -> Candidates:
-    """The candidates with the scores and the target that the strategy of `config` needs."""
-    return replace(candidates, scores=read_scores(work, config, work.candidates), target=read_target(work, config))
+def pick(prepared: Prepared) -> Picked:
+    """Let the strategy choose, keep near-duplicates of picks out, and decide every candidate's fate."""
+    pool, rows = prepared.pool, prepared.candidates
+    candidates = build_candidates(prepared)
+    picks = choose(pool.config, complete(prepared, pool.config, candidates))
+    indices = picks.indices.tolist()
+    strategy = pool.config.strategy
+    fates = prepared.split.fates.decide(
+        (rows[i], SELECTED, strategy, reason) for i, reason in zip(indices, picks.reasons, strict=True)
+    )
+    fates = fates.exclude(
+        (rows[position], "near_duplicate", f"{pool.rows[rows[repeated]].row_id} cosine {cosine:.4f}")
+        for position, (repeated, cosine) in picks.near_duplicates.items()
+    )
+    fates = fates.decide((i, NOT_PICKED, "not_picked", None) for i in fates.open_rows())
+    coverage = measure_coverage(candidates.embeddings, picks.indices, candidates.labels)
+    return Picked(tuple(rows[i] for i in indices), fates, coverage, (*prepared.split.notes, *picks.notes))
 
 
 def choose(config: SelectConfig, candidates: Candidates) -> Picks:
-    """Exactly k picks, or picks within the token budget, no two of them near-duplicates.
+    """Return exactly k picks, or picks within the token budget, no two of them near-duplicates.
 
     Each strategy draws from a stream of its own: with one stream for all, `random` and `kmeans` of one seed would share
     most of their picks, and draws that comparisons take for independent would not be.
     """
-    import zlib
-
-    import numpy as np
-
-    from curate.strategies.budget import pick_rows, pick_tokens
-    from curate.strategies.table import STRATEGIES
-
-    strategy = STRATEGIES[config.strategy]
-    bound_select = strategy.bind(config.strategy_options)
+    bound_select = STRATEGIES[config.strategy].bind(config.strategy_options)
     rng = np.random.default_rng([config.seed, 2, zlib.crc32(config.strategy.encode())])
     if config.token_budget is None:
         return pick_rows(bound_select, candidates, config.k, rng, config.near_duplicate)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from evaluate_suite.defaults import DRAWS, SEEDS
+from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
@@ -71,7 +71,9 @@ def report(
     execute: Annotated[
         bool, typer.Option("--execute", help="Have every model solve --tasks and run its code in the sandbox.")
     ] = False,
-    tasks: Annotated[Path | None, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL, for --execute.")] = None,
+    tasks: Annotated[
+        Path | None, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks, for --execute.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
@@ -81,7 +83,6 @@ def report(
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
     from evaluate_suite.reporting.recipe import GATES, check_gates
     from evaluate_suite.reporting.recipe import report as make_report
-    from evaluate_suite.reporting.work import ReportRequest
 
     if watch is not None:
         from evaluate_suite.live.page import serve
@@ -89,9 +90,15 @@ def report(
         serve(watch, port)
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
-    made = make_report(
-        ReportRequest(runs or [], out, prompts, max_new_tokens, tasks, execute, engine), typed_command("evalsuite")
+    config = ReportConfig(
+        runs=tuple(runs or ()),
+        prompts=prompts,
+        max_new_tokens=max_new_tokens,
+        tasks=tasks,
+        execute=execute,
+        engine=engine,
     )
+    made = make_report(config, out, typed_command("evalsuite"))
     _show(made, as_json)
     check_gates(made.record, gates)
 
@@ -142,10 +149,13 @@ def score(
 ) -> None:
     """Text metrics of anybody's generations."""
     from evaluate_suite.metrics.generation_files import score_file
+    from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 
     result = score_file(generations, out)
     record = result.as_record()
-    summary_table(str(generations), [(name, _summary_text(s)) for name, s in record["metrics"].items()])
+    for name, part in record.get("models", {str(generations): record}).items():
+        summary_table(name, [(metric, _summary_text(s)) for metric, s in part["metrics"].items()])
+    say(f"well_formed_answer is about {CANNOT_SEE}.")
     print_result(record if as_json or out is None else out)
 
 
@@ -162,7 +172,7 @@ def _summary_text(summary: dict[str, object]) -> str:
 
 @app.command(epilog=EXECUTE_EXAMPLES)
 def execute(
-    tasks: Annotated[Path, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL.")],
+    tasks: Annotated[Path, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks.")],
     generations: Annotated[Path | None, typer.Option(help="JSONL with task_id (or prompt) and completion.")] = None,
     out: Annotated[
         Path | None,
@@ -172,13 +182,26 @@ def execute(
         bool, typer.Option("--execute", help="Run the code in the sandbox. Without it, the files are only checked.")
     ] = False,
     style: Annotated[
-        str, typer.Option(help="completion: it continues the prompt. raw: it is a whole answer, code and prose.")
-    ] = "completion",
+        str | None,
+        typer.Option(
+            help="completion: it continues the prompt. raw: it is a whole answer, code and prose. "
+            "Default: completion, and raw for files of whole programs (solution, lists of lists)."
+        ),
+    ] = None,
+    cut_at_function: Annotated[
+        bool, typer.Option("--cut-at-function", help="End a completion where the wanted function ends, as others do.")
+    ] = False,
     reference: Annotated[
         bool, typer.Option("--reference", help="Run the tasks' own solutions in place of generations.")
     ] = False,
     cpu_seconds: Annotated[float | None, typer.Option(help="Of CPU time, for each program. Default: 3.")] = None,
     workers: Annotated[int | None, typer.Option(help="Programs at a time. Default: one for each CPU.")] = None,
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="apart: no program can fake a pass. together: tests and program in one process, as plain Python."
+        ),
+    ] = "apart",
     unsafe_local: Annotated[
         bool, typer.Option("--unsafe-local", help="Run the code with NO sandbox, as you, on this machine.")
     ] = False,
@@ -196,9 +219,12 @@ def execute(
         raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
     limits = DEFAULT_LIMITS if cpu_seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=cpu_seconds)
     found = run_all(
-        tasks, generations, out, workers=workers, limits=limits, style=style, unsafe_local=unsafe_local, execute=run
+        tasks, generations, out, workers=workers, limits=limits, style=style, judge=judge, unsafe_local=unsafe_local,
+        execute=run, cut_at_function=cut_at_function,
     )  # fmt: skip
     summary_table(str(generations or tasks), summary_rows(found))
+    for note in found.notes:
+        say(note)
     if as_json:
         print_result(found.as_dict())
         return
@@ -291,6 +317,23 @@ def study(
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
     _show(run_study(request, typed_command("evalsuite")), as_json)
+
+
+@app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")
+def verify(
+    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:  # fmt: skip
+    """Hold every file of a report against its manifest; name each bad one and exit 1 where there is one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from evaluate_suite.reporting.record import KIND
+
+    verified = look(reports or [], [(Path("reports"), KIND)])
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.artifact import one_writer
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
 from finetune.parallel.launch import launch
 from finetune.parallel.processes import ALONE, Processes, batch_shape, require_gpus
-from finetune.run.checkpoints import best_adapter, complete_checkpoint, latest_checkpoint, read_meter_state, step_of
+from finetune.run.base_loss import require_reading
+from finetune.run.checkpoints import complete_checkpoint, hand_out_adapter, latest_checkpoint, read_meter_state, step_of
 from finetune.run.history import History, peak_memory_gib
 from finetune.run.job import Job, open_tracker, prepare
 from finetune.run.progress import Live
@@ -41,13 +42,14 @@ def train(
         require_gpus(gpus, config.device)
         batch_shape(config, gpus)
     folder = run_folder(config, selection, out)
-    if start_run(folder, config, selection, resume, gpus):
-        return read_run(folder)
-    if gpus > 1:
-        work = (config.model_dump(), str(selection.path), str(folder), resume, wandb_mode, list(command))
-        launch(train_worker, gpus, folder.name, work)
-    else:
-        train_in(config, selection, folder, resume, wandb_mode, command)
+    with one_writer(folder):
+        if start_run(folder, config, selection, resume, gpus):
+            return read_run(folder)
+        if gpus > 1:
+            work = (config.model_dump(), str(selection.path), str(folder), resume, wandb_mode, list(command))
+            launch(train_worker, gpus, folder.name, work)
+        else:
+            train_in(config, selection, folder, resume, wandb_mode, command)
     return read_run(folder)
 
 
@@ -111,12 +113,12 @@ def go_on_from(job: Job, resume: bool) -> Path | None:
     job.processes.wait()
     checkpoint = latest_checkpoint(job.checkpoints)
     if checkpoint is not None:
-        job.history.continue_from(step_of(checkpoint))
+        job.history.continue_from(checkpoint)
         state = read_meter_state(checkpoint)
         job.meter.restore(state if job.processes.first else {"tokens_seen": state["tokens_seen"]})
         say(f"Going on from step {step_of(checkpoint)}.")
     elif resume:
-        job.history.continue_from(-1)
+        job.history.continue_from(None)
         say("No whole checkpoint was written yet; starting at step 0.")
     return checkpoint
 
@@ -138,7 +140,10 @@ def build_callback(job: Job, live: Live, tracker: Tracker) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             if not history.lines:
-                write(0, None, evaluate(job, model, live))
+                loss = evaluate(job, model, live)
+                vocabulary = model.config.get_text_config().vocab_size
+                require_reading(model, config.model, loss, vocabulary, job.eval_examples, job.pad_token_id)
+                write(0, None, loss)
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             step, last = state.global_step, state.global_step >= state.max_steps
@@ -200,8 +205,8 @@ def out_of_patience(history: History, config: RunConfig) -> bool:
 
 def finish(job: Job, command: Sequence[str], device: str) -> None:
     """Put the best adapter in its place and write card and manifest."""
-    shutil.rmtree(job.folder / ADAPTER, ignore_errors=True)
-    shutil.copytree(best_adapter(job.checkpoints, job.history), job.folder / ADAPTER)
+    job.history.write(job.folder)
+    hand_out_adapter(job.checkpoints, job.history, job.folder / ADAPTER)
     best = job.history.best()
     results = {
         "steps": job.history.lines[-1]["step"],

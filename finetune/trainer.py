@@ -15,8 +15,8 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import align_special_tokens
 from trl import SFTConfig, SFTTrainer
 
-from curate.console import quiet
 from curate.errors import UserError
+from curate.loading import quiet
 from finetune.batches.packing import build_packed_batch
 from finetune.batches.token_loss import token_nll
 from finetune.config import RunConfig

@@ -10,8 +10,7 @@ import numpy as np
 from datasketch import MinHash
 from numpy.typing import NDArray
 
-from curate.cleaning import Finding
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 JACCARD = 0.8
 SHINGLE_TOKENS = 3

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from curate.cleaning import Finding
 from curate.code.fences import find_blocks
 from curate.code.unfenced import code_start
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 _SORRY = r"(?:(?:i'?m|i am) (?:\w+ ){0,2}?sorry|sorry|(?:my )?apologies|i apologi[sz]e|unfortunately)\b"
 _MACHINE = r"as an? (?:\w+ ){0,3}?(?:ai|language model|assistant|chatbot)\b[^.!?\n]{0,40}?"

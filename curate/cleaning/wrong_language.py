@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curate.cleaning import Finding
 from curate.code.languages import MAX_CHARS, SIBLINGS, detect_language, parses
 from curate.code.pieces import Piece, code_pieces, language_claimed
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 # Languages a program is asked for in. Data, markup, queries and shell lines stand beside any of them.
 PROGRAMMING = frozenset(

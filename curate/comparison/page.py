@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import numpy as np
 
 from curate.comparison.record import CLOSE_COSINE, StrategyResult
-from curate.config import SelectConfig
+from curate.config import CompareConfig
 from curate.page import Chart, ChartTable, format_number, format_share, render_document
 from curate.page.chart import build_spec, unchecked
 from curate.page.curation import short_label
 from curate.page.palette import light
-from curate.pool.work import Work
+from curate.selection.steps import Prepared
 from curate.strategies.types import Candidates
 from curate.vectors.map_layout import lay_out
 
@@ -54,56 +54,52 @@ class ComparisonPageData:
 
 
 def build_page_data(
-    work: Work,
+    prepared: Prepared,
     candidates: Candidates,
     places: Mapping[str, Sequence[int]],
     results: Sequence[StrategyResult],
+    seconds: Mapping[str, float],
     name: str,
     answer: tuple[str, str],
     options: Mapping[str, Mapping[str, Any]],
 ) -> ComparisonPageData:
     """The page's data from finished work; `places` are each strategy's picks as positions among the candidates,
     `options` each strategy's options that were given."""
+    pool, config = prepared.pool, prepared.pool.config
     n = len(candidates)
     sizes = np.bincount(candidates.labels, minlength=len(candidates.centres))
     first = {int(label): place for place, label in reversed(list(enumerate(candidates.labels.tolist())))}
     clusters = [
-        ClusterRow(c, size / n, short_label(work.rows[work.candidates[first[c]]].instruction, 100))
+        ClusterRow(c, size / n, short_label(pool.rows[prepared.candidates[first[c]]].instruction, 100))
         for c, size in enumerate(sizes.tolist())
         if size
     ]
-    words = replace(work.config, strategy=SelectConfig().strategy, strategy_options={}).as_command()[2:]
-    given = dict.fromkeys(f"{option}={value}" for of_one in options.values() for option, value in of_one.items())
-    words += [word for pair in given for word in ("--strategy-option", pair)]
-    strategies = ",".join(result.strategy for result in results)
+    given = {name: value for of_one in options.values() for name, value in of_one.items()}
+    asked = CompareConfig(strategies=tuple(result.strategy for result in results), options=given, pool=config)
     return ComparisonPageData(
         name=name,
         headline=answer[0],
         second=answer[1],
         results=results,
-        seconds={r.strategy: work.seconds[f"pick {r.strategy}"] for r in results},
+        seconds={r.strategy: seconds[f"pick {r.strategy}"] for r in results},
         facts=[
-            ("Pool", f"{len(work.rows):,} rows"),
+            ("Pool", f"{len(pool.rows):,} rows"),
             ("Candidates", f"{n:,}"),
-            ("Asked for", f"{work.config.k:,} rows" if work.config.token_budget is None else _budget(work)),
-            ("Encoder", work.config.encoder),
-            ("Held out", f"{len(work.held_out):,} rows"),
+            ("Asked for", f"{config.k:,} rows" if config.token_budget is None else f"{config.token_budget:,} tokens"),
+            ("Encoder", config.encoder),
+            ("Held out", f"{len(prepared.split.held_out):,} rows"),
         ],
-        points=_points(work, candidates, places),
+        points=_points(prepared, candidates, places),
         n_candidates=n,
         clusters=clusters,
-        notes=work.notes,
-        config={k: v for k, v in work.config.as_record().items() if k not in ("strategy", "strategy_options")},
-        command=shlex.join(["curate", "compare", "--strategies", strategies, *words]),
+        notes=prepared.split.notes,
+        config={k: v for k, v in config.as_record().items() if k not in ("strategy", "strategy_options")},
+        command=shlex.join(asked.as_command()),
     )
 
 
-def _budget(work: Work) -> str:
-    return f"{work.config.token_budget:,} tokens"
-
-
 def _points(
-    work: Work, candidates: Candidates, places: Mapping[str, Sequence[int]]
+    prepared: Prepared, candidates: Candidates, places: Mapping[str, Sequence[int]]
 ) -> list[tuple[float, float, int, str, tuple[str, ...]]]:
     """A sample: the first rows by row_id (a digest, so nothing to do with content), and of every strategy's picks."""
     shown = set(range(min(SHOWN_POOL, len(candidates))))
@@ -119,7 +115,7 @@ def _points(
             round(float(xy[i, 0]), 3),
             round(float(xy[i, 1]), 3),
             int(candidates.labels[place]),
-            short_label(work.rows[work.candidates[place]].instruction),
+            short_label(prepared.pool.rows[prepared.candidates[place]].instruction),
             tuple(picked_by.get(place, ())),
         )
         for i, place in enumerate(order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.artifact import digest_json, is_made, record_file, write_json, write_manifest, write_text
+from curate.artifact import digest_json, is_made, one_writer, record_file, write_json, write_manifest, write_text
 from curate.comparison.page import build_page_data, render_comparison_page
 from curate.comparison.record import (
     CLOSE_COSINE,
@@ -23,12 +22,12 @@ from curate.comparison.record import (
     StrategyResult,
     read_comparison,
 )
-from curate.config import SelectConfig, inputs_exist
+from curate.config import CompareConfig, SelectConfig, inputs_exist
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.page import format_count, format_number, write_index
-from curate.pipeline import build_candidates, choose, complete, find_candidates, load
-from curate.pool.work import Work
+from curate.pipeline import build_candidates, choose, complete, load, prepare
 from curate.selection.language_mix import language_mix
+from curate.selection.steps import Prepared, Stopwatch
 from curate.selection.write import config_digest
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
@@ -47,46 +46,53 @@ def parse_strategies(given: str) -> list[str]:
     return names
 
 
-def compare(
-    config: SelectConfig,
-    strategies: Mapping[str, Mapping[str, Any]],
-    out: Path | None = None,
-    command: Sequence[str] = (),
-) -> Comparison:
-    """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
-    exists, reused."""
-    configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
+def compare(config: CompareConfig, out: Path | None = None, command: Sequence[str] = ()) -> Comparison:
+    """Return the finished comparison of the strategies, made or, where the same one exists already, reused.
+
+    A strategy takes those of the options that it has.
+    """
+    strategies = {name: own_options(name, config.options) for name in config.strategies}
+    configs = [
+        config.pool.model_copy(update={"strategy": name, "strategy_options": options})
+        for name, options in strategies.items()
+    ]
     for each in configs:
         each.check()
-    inputs_exist(config)
+    inputs_exist(config.pool)
+    watch = Stopwatch()
     # Missing scores are an error before anything is embedded: here only where no strategy could do without.
-    work = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]))
-    configs = [replace(each, encoder=work.config.encoder) for each in configs]  # the one that "auto" stands for
-    digest = digest_json([config_digest(replace(work, config=each)) for each in configs])
+    pool = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]), watch)
+    used = {"encoder": pool.config.encoder}  # the one that "auto" stands for
+    configs = [each.model_copy(update=used) for each in configs]
+    digest = digest_json([config_digest(replace(pool, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
-    if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
-        return read_comparison(folder)
-    find_candidates(work)
-    candidates = build_candidates(work)
-    picked: dict[str, Picks | str] = {}
-    for each in configs:
-        started = time.perf_counter()
-        picked[each.strategy] = _try(work, each, candidates)
-        work.seconds[f"pick {each.strategy}"] = time.perf_counter() - started
-    results = measure_all(work, candidates, picked)
-    _write(work, candidates, picked, results, folder, digest, command, strategies)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
+            prepared = prepare(pool, watch)
+            candidates = build_candidates(prepared)
+            picked: dict[str, Picks | str] = {}
+            for each in configs:
+                with watch.timed(f"pick {each.strategy}"):
+                    picked[each.strategy] = _try(prepared, each, candidates)
+            results = measure_all(prepared, candidates, picked)
+            _write(prepared, candidates, picked, results, folder, digest, command, strategies, watch)
     return read_comparison(folder)
 
 
-def _try(work: Work, config: SelectConfig, candidates: Candidates) -> Picks | str:
-    """The picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
+def own_options(strategy: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that a strategy has."""
+    return {name: value for name, value in options.items() if name in STRATEGIES[strategy].options}
+
+
+def _try(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Picks | str:
+    """Return the picks of a strategy, or the sentence that says why it cannot pick from these candidates."""
     try:
-        return choose(config, complete(work, config, candidates))
+        return choose(config, complete(prepared, config, candidates))
     except UserError as error:
         return str(error)
 
 
-def measure_all(work: Work, candidates: Candidates, picked: dict[str, Picks | str]) -> list[StrategyResult]:
+def measure_all(prepared: Prepared, candidates: Candidates, picked: dict[str, Picks | str]) -> list[StrategyResult]:
     """One result a strategy, in the order given; every one failing is an error."""
     done = {name: set(p.indices.tolist()) for name, p in picked.items() if not isinstance(p, str)}
     if not done:
@@ -98,18 +104,20 @@ def measure_all(work: Work, candidates: Candidates, picked: dict[str, Picks | st
             continue
         mine = done[name]
         shared = {other: round(len(mine & theirs) / len(mine), 4) for other, theirs in done.items() if other != name}
-        results.append(measure(work, candidates, name, picks, shared))
+        results.append(measure(prepared, candidates, name, picks, shared))
     return results
 
 
-def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared: dict[str, float]) -> StrategyResult:
+def measure(
+    prepared: Prepared, candidates: Candidates, name: str, picks: Picks, shared: dict[str, float]
+) -> StrategyResult:
     """Coverage, spread, lengths and mix of one strategy's picks."""
     vectors = candidates.embeddings[picks.indices]
     nearest = nearest_cosines(candidates.embeddings, picks.indices)
     labels, tokens = candidates.labels[picks.indices], candidates.token_counts[picks.indices]
     n_clusters = len(candidates.centres)
     spread = evenness(labels, n_clusters)
-    rows = [work.rows[work.candidates[i]] for i in picks.indices.tolist()]
+    rows = [prepared.pool.rows[prepared.candidates[i]] for i in picks.indices.tolist()]
     sources = Counter(row.source for row in rows)
     low, middle, high = (int(n) for n in np.percentile(tokens, [5, 50, 95], method="nearest"))
     return StrategyResult(
@@ -122,7 +130,7 @@ def measure(work: Work, candidates: Candidates, name: str, picks: Picks, shared:
         vendi_score=round(vendi_score(vectors), 1),
         clusters_with_a_pick=len(np.unique(labels)),
         evenness=None if spread is None else round(spread, 4),
-        near_duplicate_pairs=close_pairs(vectors, work.config.near_duplicate),
+        near_duplicate_pairs=close_pairs(vectors, prepared.pool.config.near_duplicate),
         close_pairs=close_pairs(vectors, CLOSE_COSINE),
         lengths=(low, middle, high),
         cluster_shares=tuple(round(n / len(rows), 5) for n in np.bincount(labels, minlength=n_clusters).tolist()),
@@ -151,7 +159,7 @@ def headline(results: Sequence[StrategyResult], n_candidates: int) -> tuple[str,
 
 
 def _write(
-    work: Work,
+    prepared: Prepared,
     candidates: Candidates,
     picked: dict[str, Picks | str],
     results: list[StrategyResult],
@@ -159,23 +167,25 @@ def _write(
     digest: str,
     command: Sequence[str],
     options: Mapping[str, Mapping[str, Any]],
+    watch: Stopwatch,
 ) -> None:
-    """Record, page, manifest, and the index that lists it."""
+    """Write record, page and manifest, and the index that lists it."""
+    pool = prepared.pool
     folder.mkdir(parents=True, exist_ok=True)
     told, second = headline(results, len(candidates))
     places = {name: picks.indices.tolist() for name, picks in picked.items() if not isinstance(picks, str)}
-    data = build_page_data(work, candidates, places, results, folder.name, (told, second), options)
+    data = build_page_data(prepared, candidates, places, results, watch.seconds, folder.name, (told, second), options)
     write_json(folder / RECORD, {"schema": SCHEMA, "headline": told, "results": [asdict(r) for r in results]})
     write_text(folder / PAGE, render_comparison_page(data))
-    budget = work.config.token_budget
-    size = ("k", f"{work.config.k:,}") if budget is None else ("Token budget", f"{budget:,}")
+    budget = pool.config.token_budget
+    size = ("k", f"{pool.config.k:,}") if budget is None else ("Token budget", f"{budget:,}")
     facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), size]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
-            **work.config.as_record(),
+            **pool.config.as_record(),
             "strategy": [r.strategy for r in results],
             "strategy_options": {name: dict(given) for name, given in options.items() if given},
             "comparison_digest": digest,
@@ -183,11 +193,11 @@ def _write(
             "second": second,
             "facts": facts,
         },
-        seed=work.config.seed,
-        inputs=work.inputs,
+        seed=pool.config.seed,
+        inputs=pool.inputs,
         outputs=[record_file(folder, RECORD), record_file(folder, PAGE)],
-        counts={"pool": len(work.rows), "candidates": len(candidates)},
-        seconds=work.seconds,
+        counts={"pool": len(pool.rows), "candidates": len(candidates)},
+        seconds=watch.seconds,
     )
     write_index(folder.parent)
 

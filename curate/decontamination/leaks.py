@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from curate.cleaning import Finding
 from curate.code.languages import python_tree
 from curate.decontamination.coverage import Index
 from curate.decontamination.streams import Streams, code_streams, word_streams
 from curate.decontamination.tasks import BenchmarkTask
-from curate.pool.rows import Row
+from curate.pool.rows import Finding, Row
 
 REASON = "leaks_benchmark"
 _CHUNK_ROWS = 4_000

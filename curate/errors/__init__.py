@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -30,8 +31,6 @@ class GateError(UserError):
 
 def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     """The next step for a misspelt `value`: the closest allowed name, and all of them."""
-    import difflib
-
     names = sorted(allowed)
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
     guess = f'Did you mean "{close[0]}"? ' if close else ""

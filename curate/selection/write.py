@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,15 @@ import pyarrow
 import pyarrow.parquet
 
 from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
-from curate.pool.work import Work
+from curate.pool.fates import Fates
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
+from curate.selection.mix import measure_mix, travelling_columns
 from curate.selection.page import SelectionPageData, render_selection_page
-from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
+from curate.selection.record import DECISIONS, HOLDOUT, KIND, SELECTED, SelectedRow, selections_dir, write_rows
+from curate.selection.steps import Picked, Pool, Prepared, Stopwatch
 from curate.strategies.table import STRATEGIES
+from curate.tokens.text_rule import TEXT_RULE
 from curate.vectors.encoders import encoder_identity
 from curate.vectors.map_layout import lay_out
 
@@ -27,141 +29,156 @@ OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 _PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target")
 
 
-def config_digest(work: Work) -> str:
-    """Digest of the config and of every input by content: what a selection's name and its reuse depend on.
+def config_digest(pool: Pool) -> str:
+    """Return the digest of the config and of every input by content: what a selection's name and its reuse depend on.
 
     The order of the pool counts: `decisions.parquet` tells rows by their place in it, and `first` picks by it.
     """
-    needs = STRATEGIES[work.config.strategy].needs
-    scores = [digest_scores(work.rows, work.config.score_model)] if "scores" in needs else []
-    settings = {name: value for name, value in work.config.as_record().items() if name not in _PLACES}
-    others = [record.sha256 for record in work.inputs[len(work.pool.inputs) :]]  # benchmarks, target
+    config = pool.config
+    needs = STRATEGIES[config.strategy].needs
+    scores = [digest_scores(pool.rows, config.score_model)] if "scores" in needs else []
+    settings = {name: value for name, value in config.as_record().items() if name not in _PLACES}
+    others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target
     contents = [
         *others,
         *scores,
-        [row.row_id for row in work.rows],
-        work.tokenizer_digest,
-        work.template.text,
-        encoder_identity(work.config.encoder),
+        [row.row_id for row in pool.rows],
+        pool.tokenizer_digest,
+        pool.template.text,
+        encoder_identity(config.encoder),
+        *([TEXT_RULE] if pool.spelled_controls else []),  # the ids of such rows are not those of earlier rules
     ]
     return digest_json([settings, contents])
 
 
-def selection_folder(work: Work, out: Path | None) -> Path:
-    """`out`, or `selections/<strategy>-k<k>-<digest>` below the home of artifacts."""
+def selection_folder(pool: Pool, out: Path | None) -> Path:
+    """Return `out`, or `selections/<strategy>-k<k>-<digest>` below the home of artifacts."""
     if out is not None:
         return out
-    config = work.config
+    config = pool.config
     size = f"k{config.k}" if config.token_budget is None else f"t{config.token_budget}"
-    return selections_dir() / f"{config.strategy}-{size}-{config_digest(work)[:8]}"
+    return selections_dir() / f"{config.strategy}-{size}-{config_digest(pool)[:8]}"
 
 
-def write(work: Work, folder: Path, command: Sequence[str]) -> None:
+def write(prepared: Prepared, picked: Picked, folder: Path, command: Sequence[str], watch: Stopwatch) -> None:
     """Write every file of the artifact; the manifest, which declares it finished, comes last."""
-    started = time.perf_counter()
-    selected, held_out = _selected_rows(work, work.picked), _selected_rows(work, work.held_out)
-    config = recorded_config(work)
-    counts = {**work.fates.counts(), "selected_tokens": sum(row.token_count for row in selected)}
-    write_rows(folder / SELECTED, selected)
-    write_rows(folder / HOLDOUT, held_out)
-    decisions = decision_columns(work)
-    _write_decisions(folder / DECISIONS, decisions)
-    write_text(folder / README, render_card(folder.name, config, counts, work.notes))
-    page = SelectionPageData(
-        name=folder.name,
-        config=config,
-        counts=counts,
-        decisions=decisions,
-        texts={row.row_id: row.instruction for row in work.rows},
-        coverage=config["coverage"],
-        notes=work.notes,
-        command=work.config.as_command(),
-    )
-    write_text(folder / REPORT, render_selection_page(page))
-    outputs = [
-        record_file(folder, SELECTED, len(selected)),
-        record_file(folder, HOLDOUT, len(held_out)),
-        record_file(folder, DECISIONS, len(work.rows)),
-        record_file(folder, README),
-        record_file(folder, REPORT),
-    ]
-    work.seconds["write"] = time.perf_counter() - started
+    pool = prepared.pool
+    with watch.timed("write"):
+        selected, held_out = _selected_rows(pool, picked.rows), _selected_rows(pool, prepared.split.held_out)
+        config = {**recorded_config(prepared, picked), "mix": measure_mix(selected)}
+        counts = {**picked.fates.counts(), "selected_tokens": sum(row.token_count for row in selected)}
+        write_rows(folder / SELECTED, selected)
+        write_rows(folder / HOLDOUT, held_out)
+        decisions = decision_columns(prepared, picked.fates)
+        _write_decisions(folder / DECISIONS, decisions)
+        write_text(folder / README, render_card(folder.name, config, counts, picked.notes))
+        page = SelectionPageData(
+            name=folder.name,
+            config=config,
+            counts=counts,
+            decisions=decisions,
+            texts={row.row_id: row.instruction for row in pool.rows},
+            coverage=picked.coverage,
+            notes=picked.notes,
+            command=pool.config.as_command(),
+        )
+        write_text(folder / REPORT, render_selection_page(page))
+        outputs = [
+            record_file(folder, SELECTED, len(selected)),
+            record_file(folder, HOLDOUT, len(held_out)),
+            record_file(folder, DECISIONS, len(pool.rows)),
+            record_file(folder, README),
+            record_file(folder, REPORT),
+        ]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config=config,
-        seed=work.config.seed,
-        inputs=work.inputs,
+        seed=pool.config.seed,
+        inputs=pool.inputs,
         outputs=outputs,
         counts=counts,
-        seconds=work.seconds,
+        seconds=watch.seconds,
     )
 
 
-def recorded_config(work: Work) -> dict[str, Any]:
-    """The config with everything that was resolved on the way: revision, digests, template text, notes."""
+def recorded_config(prepared: Prepared, picked: Picked) -> dict[str, Any]:
+    """Return the config with everything that was resolved on the way: revision, digests, template text, notes."""
+    pool = prepared.pool
     return {
-        **work.config.as_record(),
-        "prompt_template": work.template.name,
-        "prompt_template_text": work.template.text,
-        "tokenizer_digest": work.tokenizer_digest,
-        "encoder_digest": work.encoder_digest,
-        "pool_digest": work.pool.digest,
-        "source": work.pool.source,
-        "revision": work.pool.revision,
-        "n_clusters": len(work.centres),
-        "coverage": work.coverage,
-        "config_digest": config_digest(work),
-        "notes": work.notes,
+        **pool.config.as_record(),
+        "prompt_template": pool.template.name,
+        "prompt_template_text": pool.template.text,
+        "tokenizer_digest": pool.tokenizer_digest,
+        "encoder_digest": prepared.vectors.digest,
+        "pool_digest": pool.loaded.digest,
+        "source": pool.loaded.source,
+        "revision": pool.loaded.revision,
+        "n_clusters": len(prepared.centres),
+        "coverage": picked.coverage,
+        "config_digest": config_digest(pool),
+        "notes": list(picked.notes),
     }
 
 
-def _selected_rows(work: Work, indices: Sequence[int]) -> list[SelectedRow]:
-    rows = [work.rows[i] for i in indices]
+def _selected_rows(pool: Pool, indices: Sequence[int]) -> list[SelectedRow]:
+    travelling = travelling_columns(pool.rows)
     return [
-        SelectedRow(row.row_id, row.instruction, row.output, row.source, int(work.token_counts[row.row_index]))
-        for row in rows
+        SelectedRow(
+            row_id=row.row_id,
+            instruction=row.instruction,
+            output=row.output,
+            source=row.source,
+            token_count=int(pool.token_counts[row.row_index]),
+            extra={name: row.extra.get(name) for name in travelling},
+        )
+        for row in (pool.rows[i] for i in indices)
     ]
 
 
-def decision_columns(work: Work) -> dict[str, list[Any]]:
-    """The columns of `decisions.parquet`, one entry a pool row; cluster and map place are null where not embedded."""
-    n = len(work.rows)
+def decision_columns(prepared: Prepared, fates: Fates) -> dict[str, list[Any]]:
+    """Return the columns of `decisions.parquet`, one entry a row; cluster and map place are null if not embedded."""
+    pool, vectors = prepared.pool, prepared.vectors
+    n = len(pool.rows)
     cluster: list[int | None] = [None] * n
     x: list[float | None] = [None] * n
     y: list[float | None] = [None] * n
-    places = lay_out(work.embeddings, work.centres)
-    for position, row_index in enumerate(work.embedded):
-        cluster[row_index] = int(work.clusters[position])
+    places = lay_out(vectors.matrix, prepared.centres)
+    for position, row_index in enumerate(vectors.rows):
+        cluster[row_index] = int(prepared.labels[position])
         x[row_index], y[row_index] = float(places[position, 0]), float(places[position, 1])
+    kinds = [fates.kind_of(i) for i in range(n)]
     return {
         "row_index": list(range(n)),
-        "row_id": [row.row_id for row in work.rows],
-        "fate": list(work.fates.fate),
-        "reason": list(work.fates.reason),
-        "detail": list(work.fates.detail),
-        "token_count": work.token_counts.tolist(),
+        "row_id": [row.row_id for row in pool.rows],
+        "fate": [fate for fate, _ in kinds],
+        "reason": [reason for _, reason in kinds],
+        "detail": [fates.details.get(i) for i in range(n)],
+        "token_count": pool.token_counts.tolist(),
         "cluster": cluster,
         "x": x,
         "y": y,
+        "source": [row.source for row in pool.rows],
+        **{name: [row.extra.get(name) for row in pool.rows] for name in travelling_columns(pool.rows)},
     }
 
 
 def _write_decisions(path: Path, columns: dict[str, list[Any]]) -> None:
     text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
-    schema = pyarrow.schema(
-        [
-            pyarrow.field("row_index", pyarrow.int64(), nullable=False),
-            pyarrow.field("row_id", text, nullable=False),
-            pyarrow.field("fate", text, nullable=False),
-            pyarrow.field("reason", text, nullable=False),
-            pyarrow.field("detail", text),
-            pyarrow.field("token_count", whole, nullable=False),
-            pyarrow.field("cluster", whole),
-            pyarrow.field("x", real),
-            pyarrow.field("y", real),
-        ]
-    )
+    own = [
+        pyarrow.field("row_index", pyarrow.int64(), nullable=False),
+        pyarrow.field("row_id", text, nullable=False),
+        pyarrow.field("fate", text, nullable=False),
+        pyarrow.field("reason", text, nullable=False),
+        pyarrow.field("detail", text),
+        pyarrow.field("token_count", whole, nullable=False),
+        pyarrow.field("cluster", whole),
+        pyarrow.field("x", real),
+        pyarrow.field("y", real),
+        pyarrow.field("source", text),
+    ]
+    names = {field.name for field in own}
+    schema = pyarrow.schema([*own, *(pyarrow.field(name, text) for name in columns if name not in names)])
     with atomic_file(path) as file:
         pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), file)

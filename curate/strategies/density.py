@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.strategies.shares import take_shares
 from curate.strategies.types import Candidates, Picks
-from curate.vectors.clustering import take_shares
 from curate.vectors.neighbours import each_block
 
 _SAMPLE = 1024  # rows of a cluster that its density is estimated from

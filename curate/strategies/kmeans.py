@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from curate.strategies.shares import take_turns
 from curate.strategies.types import Candidates, Picks
-from curate.vectors.clustering import take_turns
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from curate.strategies.shares import take_turns
 from curate.strategies.types import Candidates, Picks
-from curate.vectors.clustering import cosine_to_centre, take_turns
+from curate.vectors.clustering import cosine_to_centre
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from curate.strategies.ifd import describe_ifd
+from curate.strategies.shares import take_shares
 from curate.strategies.types import Candidates, Picks
-from curate.vectors.clustering import take_shares
 
 
 def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:

@@ -10,8 +10,6 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from curate.strategies.types import Candidates
-
 FULL_KMEANS_ROWS = 20_000  # above this, mini-batches
 _BLOCK = 16_384
 
@@ -84,30 +82,3 @@ def place_in_cluster(labels: NDArray[np.int32], n_clusters: int) -> tuple[NDArra
     place = np.empty(len(labels), dtype=np.int64)
     place[by_cluster] = np.arange(len(labels)) - starts[labels[by_cluster]]
     return place, sizes
-
-
-def take_shares(candidates: Candidates, order: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The first k rows when every cluster gives the same part of its rows, as they come in `order`.
-
-    A cluster's t-th row is due when its share of all picks reaches t - 1/2, so that shares are right at every k.
-    Standing picks count.
-    """
-    labels = candidates.labels
-    sizes = np.bincount(labels, minlength=len(candidates.centres))
-    taken = np.bincount(labels[candidates.picked], minlength=len(sizes))
-    place, _ = place_in_cluster(labels[order], len(sizes))
-    due = (place + taken[labels[order]] + 0.5) / sizes[labels[order]]
-    return np.asarray(order[np.lexsort((labels[order], due))[:k]])
-
-
-def take_turns(candidates: Candidates, order: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first k rows when clusters take turns, each giving its rows as they come in `order`; and their turns, from 1.
-
-    Turns that standing picks took count: a cluster that has given fewer goes first. In a turn larger clusters go first.
-    """
-    labels, n_clusters = candidates.labels, len(candidates.centres)
-    taken = np.bincount(labels[candidates.picked], minlength=n_clusters)
-    place, _ = place_in_cluster(labels[order], n_clusters)
-    turn = place + taken[labels[order]]
-    first = np.lexsort((labels[order], turn))[:k]
-    return order[first], turn[first] + 1

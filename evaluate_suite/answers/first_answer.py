@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -13,9 +14,12 @@ from curate.code.languages import (
     MAX_CHARS,
     NOT_CODE,
     language_asked,
+    mark_hits,
 )
-from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
-from evaluate_suite.answers.code_parts import ANSWER, TESTS, UNRELATED, Part, code_parts, parsed_prefix, python_parts
+from curate.code.parts import ANSWER, TESTS, UNRELATED, Part, code_parts, python_parts
+from curate.code.python_text import parsed_prefix
+from curate.code.spans import answer_span, only_tokens
+from curate.code.unfenced import code_start, language_of, looks_like_prose, mostly_code, prose_start
 from evaluate_suite.generation.record import Generation
 
 EMPTY, PROSE, FENCED, BARE, CONTINUATION = "empty", "prose", "fenced", "bare", "continuation"
@@ -77,17 +81,30 @@ def split_answer(completion: str, prompt: str = "", language: str | None = None)
 
     Time is linear in the text; only the first 200,000 characters are looked at, the rest counts as unrelated.
     """
-    text = completion[:MAX_CHARS]
-    if not text.strip():
-        return Answer(EMPTY, None, None, (), 0, ())
-    hint = language or language_asked(prompt)
-    answer = (
-        _continuation(text, prompt) or _fenced(text, prompt, hint) or _bare(text, prompt, hint) or _prose(text, prompt)
-    )
+    start, stop = answer_span(completion[:MAX_CHARS])
+    text = completion[start:stop]
+    answer = Answer(EMPTY, None, None, (), 0, ())
+    if text.strip():
+        hint = language or language_asked(prompt)
+        answer = (
+            _continuation(text, prompt)
+            or _fenced(text, prompt, hint)
+            or _bare(text, prompt, hint)
+            or _prose(text, prompt)
+        )
+    after = [Part(stop, min(len(completion), MAX_CHARS), UNRELATED, "after the end token")]
+    if only_tokens(completion[stop:MAX_CHARS]):
+        after = []
     if len(completion) > MAX_CHARS:
-        rest = Part(MAX_CHARS, len(completion), UNRELATED, "beyond what is looked at")
-        answer = Answer(answer.form, answer.language, answer.code, answer.codes, answer.end, (*answer.trailing, rest))
-    return answer
+        after.append(Part(MAX_CHARS, len(completion), UNRELATED, "beyond what is looked at"))
+    return _shifted(answer, start, after)
+
+
+def _shifted(answer: Answer, by: int, after: Sequence[Part]) -> Answer:
+    """The answer of a text that begins `by` characters into the completion, with what stands behind that text."""
+    codes = tuple(replace(code, start=code.start + by, end=code.end + by) for code in answer.codes)
+    trailing = tuple(replace(part, start=part.start + by, end=part.end + by) for part in answer.trailing)
+    return replace(answer, codes=codes, end=answer.end + by, trailing=(*trailing, *after))
 
 
 def _continuation(text: str, prompt: str) -> Answer | None:
@@ -97,6 +114,13 @@ def _continuation(text: str, prompt: str) -> Answer | None:
     begun = re.search(r"^\s*(async )?def \w+", prompt, re.MULTILINE)
     if not begun or not first[:1].isspace() or not head.endswith((":", '"""', "'''")):
         return None
+    closing = next(iter(find_blocks(text)), None) if "```" in text or "~~~" in text else None
+    if closing is not None and closing.outer_start == closing.start:
+        # A lone fence closes what the prompt opened: behind it stands no code of the function.
+        answer = _continuation(text[: closing.end] + "\n", prompt)
+        cut = _new_task(text, prompt, [(0, closing.outer_end)])
+        after = [Part(cut, len(text), UNRELATED, "a new task")] if cut < len(text) else []
+        return None if answer is None else _shifted(answer, 0, after)
     joined = prompt if prompt.endswith("\n") else prompt + "\n"
     parts, end = python_parts(joined + text, prompt, already=len(joined))
     if not parts or end <= len(joined):
@@ -260,11 +284,11 @@ def _is_inline_code(text: str) -> bool:
 
 def _new_task(text: str, prompt: str, closed: list[tuple[int, int]]) -> int:
     """Where a new task or turn begins after the answer began, outside the `closed` stretches; else the text's end."""
-    asked = asked_line(prompt)
+    asked = asked_lines(prompt)
     places = [match.start() for match in _NEW_TASK.finditer(text)]
     begun, at = 0, 0
     for line in text.splitlines(keepends=True):
-        if asked and squeeze(line.strip().strip("#/*-\"' ")) == asked:
+        if asked and squeeze(line.strip().strip("#/*-\"' ")) in asked:
             places.append(at)
             begun = at + len(line) if not text[begun:at].strip() else begun
         at += len(line)
@@ -280,10 +304,20 @@ def _new_task(text: str, prompt: str, closed: list[tuple[int, int]]) -> int:
     return len(text)
 
 
-def asked_line(prompt: str) -> str:
-    """The prompt's first line in words, folded; empty when it has fewer than three words, too few to recognise."""
-    line = squeeze(next((line for line in prompt.splitlines() if line.strip()), ""))
-    return line if len(line.split()) >= 3 else ""
+@lru_cache(maxsize=64)
+def asked_lines(prompt: str) -> tuple[str, ...]:
+    """Return the first and the last line of the prompt where they are prose, folded; once where they are the same.
+
+    Lines of fewer than three words are too few to recognise, and a line of code may well be repeated by an answer.
+    """
+    lines = [line for line in prompt.splitlines() if line.strip()]
+    ends = [lines[0], lines[-1]] if lines else []
+    folded = [squeeze(line) for line in ends if not _is_code(line)]
+    return tuple(dict.fromkeys(line for line in folded if len(line.split()) >= 3))
+
+
+def _is_code(line: str) -> bool:
+    return line[:1].isspace() or (not looks_like_prose(line) and bool(mark_hits(line)))
 
 
 def squeeze(text: str) -> str:

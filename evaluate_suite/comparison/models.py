@@ -9,6 +9,7 @@ from typing import Any
 
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.comparison.result_files import read_passed
+from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.measures import EVAL_LOSS, loss_measure
 from evaluate_suite.reporting.recipe import prepare, score_holdout
 from evaluate_suite.reporting.strategies import (
@@ -17,12 +18,11 @@ from evaluate_suite.reporting.strategies import (
     group_runs,
     random_equivalents,
 )
-from evaluate_suite.reporting.work import ReportRequest
+from evaluate_suite.statistics.bounded import bounded_mean_interval, within_bounds
 from evaluate_suite.statistics.equivalents import RandomEquivalent
 from evaluate_suite.statistics.levels import DRAWS, SCOPES, LevelledComparison, MeasuredRun, compare_strategies
 from evaluate_suite.statistics.pairs import (
     compare_runs,
-    mean_with_interval,
     overall_winner,
     ratio_with_interval,
     share_with_interval,
@@ -147,7 +147,7 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
     estimates = {
         name: share_with_interval(int(sum(shares.values())), len(common))
         if single
-        else mean_with_interval(list(shares.values()))
+        else bounded_mean_interval(list(shares.values()), (0.0, 1.0))
         for name, shares in values.items()
     }
     notes = [
@@ -160,6 +160,7 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
         if baseline is not None and base_model is None
         else compare_runs(values, higher_is_better=True, unit="tasks", measure=PASSED, baseline=base_model)
     )
+    pairs = [within_bounds(pair, (0.0, 1.0)) for pair in pairs]
     if not several_draws:
         return ComparedModels(PASSED, True, estimates, pairs, notes=notes, baseline=baseline)
     runs = [MeasuredRun(path, strategy_of[path], path, None, shares) for path, shares in values.items()]
@@ -169,7 +170,7 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
 
 def compare_run_losses(given: Sequence[str], baseline: str | None = None) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
-    work = prepare(ReportRequest(given))
+    work = prepare(ReportConfig(runs=tuple(given)))
     groups = group_runs(work.evaluations)
     several_draws = 2 <= len(set(groups.group.values())) < len(work.evaluations)
     base_strategy, base_model = _baselines(baseline, groups.group, several_draws)

@@ -19,9 +19,12 @@ def read_passed(path: Path) -> dict[str, list[float]]:
             continue
         if row.get("task_id") is None or not isinstance(row.get("passed"), bool):
             names = ", ".join(row) or "none"
+            answers = {"completion", "solution", "resps", "filtered_resps"} & set(row)
             raise UserError(
                 f"{path}:{number}: no task_id with passed true or false (fields: {names}).",
-                'A line looks like {"task_id": "HumanEval/0", "passed": true}.',
+                f"These are answers: run them first, evalsuite execute --tasks TASKS --generations {path} --execute."
+                if answers
+                else 'A line looks like {"task_id": "HumanEval/0", "passed": true}.',
             )
         outcomes.setdefault(str(row["task_id"]), []).append(float(row["passed"]))
     if not outcomes:

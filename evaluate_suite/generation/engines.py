@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import append_jsonl, read_jsonl, write_jsonl
+from curate.artifact import file_lock
+from curate.artifact.sealed import append_sealed, read_sealed, write_sealed
+from curate.console import say
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.tokens.prompt import PromptTemplate
-from curate.tokens.tokenizers import encode_prompt
+from curate.tokens.tokenizers import decode_completion, encode_prompt
 from evaluate_suite.generation.plain import decode_plainly
 from evaluate_suite.generation.record import (
     END_TOKEN,
@@ -53,7 +55,7 @@ def build_tasks(
 
 def finish(task: GenerationTask, tokenizer: Any, new_ids: Sequence[int], ended: bool) -> Generation:
     """The `Generation` of a task from the ids the model produced (the end token, if any, is not among them)."""
-    text = tokenizer.decode(list(new_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text = decode_completion(tokenizer, task.prompt_ids, new_ids)
     return Generation(
         task.prompt_id,
         task.prompt,
@@ -146,9 +148,19 @@ def generate_to_file(
 
     `run(missing_tasks, on_result)` makes the missing ones (a closure over `generate` or over a vLLM engine). Each is
     appended and synced as soon as it exists; when all do, the file is put into the tasks' order. `made_with` is a
-    digest of what decides the text (model, adapter, template, settings); a file made with another one is an error.
+    digest of what decides the text (model, adapter, template, settings); a line that was made with another one, or was
+    changed since, is made again, and said.
     """
-    target = Path(path)
+    with file_lock(Path(path).with_suffix(".lock")):
+        return _generate_to_file(Path(path), run, tasks, made_with)
+
+
+def _generate_to_file(
+    target: Path,
+    run: Callable[[Sequence[GenerationTask], Callable[[Generation], None]], object],
+    tasks: Sequence[GenerationTask],
+    made_with: str,
+) -> list[Generation]:
     found = _read_finished(target, made_with)
 
     def key(item: Generation | GenerationTask) -> tuple[str, int]:
@@ -160,7 +172,7 @@ def generate_to_file(
     done = {key(g): g for g in found if key(g) in wanted and wanted[key(g)].prompt == g.prompt}
 
     def save(generation: Generation) -> None:
-        append_jsonl(target, as_record(generation, made_with))
+        append_sealed(target, as_record(generation), made_with)
         done[key(generation)] = generation
 
     missing = [task for task in tasks if key(task) not in done]
@@ -169,19 +181,15 @@ def generate_to_file(
     ordered = [
         replace(done[key(task)], language=task.language, reference=task.reference, seed=task.seed) for task in tasks
     ]
-    write_jsonl(target, (as_record(g, made_with) for g in ordered))
+    write_sealed(target, (as_record(g) for g in ordered), made_with)
     return ordered
 
 
 def _read_finished(target: Path, made_with: str) -> list[Generation]:
     """What an earlier, perhaps killed, call left; a torn last line is cut off so that appending is safe."""
-    if not target.exists():
-        return []
-    rows = read_jsonl(target, allow_torn_end=True)
-    if any(row.get("made_with") != made_with for row in rows):
-        raise UserError(
-            f"{target} holds generations made with another model, adapter or settings.",
-            "Remove the file, or write to another folder.",
-        )
-    write_jsonl(target, rows)
-    return [read_generation({k: v for k, v in row.items() if k != "made_with"}, str(target)) for row in rows]
+    rows, damaged = read_sealed(target, made_with)
+    if damaged:
+        say(f"{damaged} cached generations in {target} were damaged, or are of another version; making them again.")
+    if target.exists():
+        write_sealed(target, rows, made_with)
+    return [read_generation(row, str(target)) for row in rows]

@@ -3,7 +3,6 @@
 from evaluate_suite.metrics import (
     answered,
     chrf,
-    clean_answer,
     contains_code,
     language_match,
     memorisation,
@@ -15,6 +14,7 @@ from evaluate_suite.metrics import (
     stop_gap,
     stopped_by_itself,
     trailing_share,
+    well_formed_answer,
 )
 from evaluate_suite.metrics.types import (
     ExecutionOutcome,
@@ -27,7 +27,7 @@ from evaluate_suite.metrics.types import (
 )
 
 METRICS: dict[str, Metric] = {
-    "clean_answer": clean_answer.METRIC,
+    "well_formed_answer": well_formed_answer.METRIC,
     "answered": answered.METRIC,
     "stopped_by_itself": stopped_by_itself.METRIC,
     "contains_code": contains_code.METRIC,
@@ -42,9 +42,12 @@ METRICS: dict[str, Metric] = {
     "passes_tests": passes_tests.METRIC,
     "stop_gap": stop_gap.METRIC,
 }
+# Names that metrics had in earlier versions; artifacts and scripts may hold them.
+OLD_NAMES = {"clean_answer": "well_formed_answer"}
 
 __all__ = [
     "METRICS",
+    "OLD_NAMES",
     "ExecutionOutcome",
     "Metric",
     "MetricContext",

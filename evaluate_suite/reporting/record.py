@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import write_json
+from curate.artifact import read_manifest, read_output, write_json
 from curate.errors import UserError
 from curate.page import CurationView
+from evaluate_suite.metrics import OLD_NAMES
 from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 KIND = "evaluate_suite.report"
@@ -172,12 +173,28 @@ def write_report_json(folder: Path, data: ReportData) -> None:
 
 
 def read_report_json(folder: Path) -> dict[str, Any]:
-    """The record of a report, as a mapping; a `UserError` where it is not one."""
+    """The record of a finished report, as a mapping; it must be the one that its manifest describes."""
+    again = "Make the report again."
+    data = read_output(folder, read_manifest(folder, KIND), REPORT, again)
     try:
-        record: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / REPORT} is not a report ({error}).", "Make the report again.") from None
-    return record
+        record = json.loads(data)
+    except ValueError as error:
+        raise UserError(f"{folder / REPORT} is not a report ({error}).", again) from None
+    return dict(_with_new_names(record))
+
+
+def _with_new_names(value: Any) -> Any:
+    """A record in which metrics have their names of today: as keys, as names, and at the head of a measure."""
+    if isinstance(value, dict):
+        return {OLD_NAMES.get(key, key): _with_new_names(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_new_names(item) for item in value]
+    if isinstance(value, str):
+        for old, new in OLD_NAMES.items():
+            head, comma, rest = value.partition(",")
+            if head.lower() in (old, old.replace("_", " ")):
+                return (new if head == old else new.replace("_", " ")) + comma + rest
+    return value
 
 
 def model_names(data: ReportData) -> Sequence[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from curate.console import quiet
+from curate.loading import quiet
 from finetune.kernels import ops
 
 with quiet():  # bitsandbytes greets on import

@@ -163,11 +163,11 @@ def test_options_reach_the_strategies_that_take_them_and_the_command_on_the_page
 
 
 def test_the_map_knows_who_picked_each_row(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from curate.comparison import page as comparison_page
+    from curate.comparison import recipe as comparison_recipe
 
     shown: list[ComparisonPageData] = []
-    render = comparison_page.render_comparison_page
-    monkeypatch.setattr(comparison_page, "render_comparison_page", lambda data: shown.append(data) or render(data))
+    render = comparison_recipe.render_comparison_page
+    monkeypatch.setattr(comparison_recipe, "render_comparison_page", lambda data: shown.append(data) or render(data))
     assert compare(pool, "--k", "20", "--strategies", "shortest,longest", "--out", "c") == 0
     by = [names for *_, names in shown[0].points]
     both = round((read_comparison(Path("c")).results[0].shared or {})["longest"] * 20)
@@ -190,17 +190,17 @@ def test_the_same_again_is_reused_and_another_in_its_place_is_an_error(
 
 
 def test_a_strategy_that_cannot_pick_says_why_and_the_others_stand(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from curate import pipeline
+    from curate.comparison import recipe
     from curate.errors import UserError
 
-    choose = pipeline.choose
+    choose = recipe.choose
 
     def refuse(config: Any, *rest: Any) -> Any:
         if config.strategy == "first":
             raise UserError("It has no scores.", "Make them.")
         return choose(config, *rest)
 
-    monkeypatch.setattr(pipeline, "choose", refuse)
+    monkeypatch.setattr(recipe, "choose", refuse)
     assert compare(pool, "--k", "30", "--strategies", "first,random", "--out", "c") == 0
     first, other = read_comparison(Path("c")).results
     assert (first.reason, first.rows, other.rows) == ("It has no scores. Make them.", 0, 30)

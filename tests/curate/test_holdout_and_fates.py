@@ -34,18 +34,18 @@ def test_at_most_a_tenth_is_held_out_and_that_is_said() -> None:
 
 
 def test_a_row_is_decided_once_and_counts_add_up() -> None:
-    fates = Fates(3)
-    fates.decide(0, "selected", "kmeans", "cluster 1")
-    fates.exclude([(1, "too_long", "9 tokens, bound 8")])
-    assert fates.open_rows() == [2]
+    picked = Fates.undecided(3).decide([(0, "selected", "kmeans", "cluster 1")])
+    fates = picked.exclude([(1, "too_long", "9 tokens, bound 8")])
+    assert (picked.open_rows(), fates.open_rows()) == ([1, 2], [2])
     with pytest.raises(ValueError, match="row 0 is already selected"):
-        fates.decide(0, "not_picked", None)
-    fates.decide(2, "not_picked", "not_picked")
+        fates.decide([(0, "not_picked", "not_picked", None)])
+    fates = fates.decide([(2, "not_picked", "not_picked", None)])
+    assert (fates.kind_of(1), fates.details[1]) == (("excluded", "too_long"), "9 tokens, bound 8")
     assert fates.counts() == {"pool": 3, "excluded": 1, "not_picked": 1, "selected": 1, "excluded.too_long": 1}
 
 
 def test_the_sentence_about_excluded_rows_begins_with_the_most_common_reason() -> None:
-    fates = Fates(4)
+    fates = Fates.undecided(4)
     assert fates.excluded_sentence() == "none"
-    fates.exclude([(0, "duplicate", None), (1, "too_long", None), (2, "too_long", None)])
+    fates = fates.exclude([(0, "duplicate", None), (1, "too_long", None), (2, "too_long", None)])
     assert fates.excluded_sentence() == "too_long 2, duplicate 1"

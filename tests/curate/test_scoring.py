@@ -96,16 +96,14 @@ def test_a_run_that_was_killed_loses_only_what_it_was_writing(
 def test_rows_that_another_process_scored_while_this_one_waited_are_not_scored_again(
     tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from curate import artifact
-
-    real_lock = artifact.file_lock
+    real_lock = scoring.file_lock
 
     def lock_after_the_other(path: Path) -> Any:
-        monkeypatch.setattr(artifact, "file_lock", real_lock)
+        monkeypatch.setattr(scoring, "file_lock", real_lock)
         score_rows(rows(4), tiny)
         return real_lock(path)
 
-    monkeypatch.setattr(artifact, "file_lock", lock_after_the_other)
+    monkeypatch.setattr(scoring, "file_lock", lock_after_the_other)
     assert score_rows(rows(4), tiny) == {"scored": 0, "cached": 4, "too_long": 0}
     assert len(scores_path(tiny).read_bytes().splitlines()) == 4
 

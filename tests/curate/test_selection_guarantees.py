@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ from hypothesis import strategies as st
 from curate.config import SelectConfig
 from curate.errors import UserError
 from curate.pipeline import bound, choose, cluster, drop_near_holdout, hold_out, pick, select
-from curate.pool.fates import Fates
 from curate.pool.rows import Row, build_row
-from curate.pool.work import Work
 from curate.selection.record import read_selection
+from curate.selection.steps import Picked, Pool, Prepared, Vectors
 from curate.sources.types import LoadedPool
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates
@@ -41,24 +39,23 @@ def vector_of(row: Row, kinds: int) -> Any:
     return vector / np.linalg.norm(vector)
 
 
-def run_recipe(config: SelectConfig, pairs: Sequence[tuple[str, str]], kinds: int) -> Work:
+def run_recipe(config: SelectConfig, pairs: Sequence[tuple[str, str]], kinds: int) -> tuple[Prepared, Picked]:
     """Every step of the recipe from the holdout to the picks, with made-up vectors and one token a character."""
     rows = [build_row(i, instruction, output, "made up") for i, (instruction, output) in enumerate(pairs)]
     counts = np.array([len(row.instruction) + len(row.output) for row in rows], dtype=np.int32)
-    pool = LoadedPool(rows, "made up", None, "digest", [])
-    work = Work(config, pool, Fates(len(rows)), "tokenizer", RAW, counts)
-    hold_out(work)
-    bound(work)
-    fates = work.fates
-    kept = [i for i in range(len(rows)) if fates.fate[i] in (None, "held_out") or fates.reason[i] == "too_long"]
-    work.embedded = sorted(kept, key=lambda i: rows[i].row_id)
-    work.embeddings = np.array([vector_of(rows[i], kinds) for i in work.embedded], dtype=np.float32).reshape(-1, 5)
-    drop_near_holdout(work)
-    if not work.candidates:
+    loaded = LoadedPool(rows, "made up", None, "digest", [])
+    pool = Pool(config, loaded, RAW, "tokenizer", counts)
+    split = bound(pool, hold_out(pool))
+    kinds_of = map(split.fates.kind_of, range(len(rows)))
+    kept = [i for i, (fate, reason) in enumerate(kinds_of) if fate in (None, "held_out") or reason == "too_long"]
+    kept.sort(key=lambda i: rows[i].row_id)
+    matrix = np.array([vector_of(rows[i], kinds) for i in kept], dtype=np.float32).reshape(-1, 5)
+    vectors = Vectors(tuple(kept), matrix, "made up")
+    split = drop_near_holdout(pool, split, vectors)
+    if not split.fates.open_rows():
         raise UserError("nothing is left")
-    cluster(work)
-    pick(work)
-    return work
+    prepared = cluster(pool, split, vectors)
+    return prepared, pick(prepared)
 
 
 @pytest.mark.parametrize("strategy", PLAIN)
@@ -87,26 +84,27 @@ def test_every_row_has_one_fate_every_pick_keeps_the_bounds_and_the_order_of_the
     kinds = data.draw(st.integers(1, 12))
     shuffled = [pairs[i] for i in rng.permutation(n)]
     try:
-        work = run_recipe(config, pairs, kinds)
+        prepared, picked = run_recipe(config, pairs, kinds)
     except UserError as error:
         if strategy != "first":
             with pytest.raises(UserError, match=re.escape(str(error))):
                 run_recipe(config, shuffled, kinds)
         return
-    assert len(work.fates.fate) == n and None not in work.fates.fate
-    assert work.fates.fate.count("selected") == len(work.picked)
-    total = int(work.token_counts[work.picked].sum())
-    assert total <= config.token_budget if config.token_budget else len(work.picked) == config.k
-    assert work.token_counts[work.picked].max() <= config.max_tokens
-    place = {row: at for at, row in enumerate(work.embedded)}
-    vectors = work.embeddings.astype(np.float64)
-    kept = vectors[[place[i] for i in [*work.picked, *work.held_out]]]
-    cosine = kept[: len(work.picked)] @ kept.T
+    fates = [picked.fates.kind_of(i)[0] for i in range(n)]
+    assert len(picked.fates.codes) == n and None not in fates
+    assert fates.count("selected") == len(picked.rows)
+    tokens = prepared.pool.token_counts[list(picked.rows)]
+    assert int(tokens.sum()) <= config.token_budget if config.token_budget else len(picked.rows) == config.k
+    assert tokens.max() <= config.max_tokens
+    places = prepared.vectors.places([*picked.rows, *prepared.split.held_out])
+    kept = prepared.vectors.matrix.astype(np.float64)[places]
+    cosine = kept[: len(picked.rows)] @ kept.T
     np.fill_diagonal(cosine, -1)
     assert cosine.max(initial=-1) < config.near_duplicate
     if strategy != "first":
-        again = run_recipe(config, shuffled, kinds)
-        assert [again.rows[i].row_id for i in again.picked] == [work.rows[i].row_id for i in work.picked]
+        again, picked_again = run_recipe(config, shuffled, kinds)
+        ids = [prepared.pool.rows[i].row_id for i in picked.rows]
+        assert [again.pool.rows[i].row_id for i in picked_again.rows] == ids
 
 
 def big_pool() -> Candidates:
@@ -133,7 +131,7 @@ def test_picks_do_not_depend_on_the_number_of_threads(strategy: str, monkeypatch
     for threads, budget in itertools.product((1, 3), (None, 9_000)):
         monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
         with threadpool_limits(threads):
-            picks = choose(replace(config, token_budget=budget), pool)
+            picks = choose(config.model_copy(update={"token_budget": budget}), pool)
         made.append((picks.indices.tolist(), picks.reasons, picks.near_duplicates))
     assert made[0] == made[2]
     assert made[1] == made[3]

@@ -155,10 +155,8 @@ def test_adapters_of_a_float16_model_train_in_float32_under_a_gradient_scaler(
     model = attach_adapter(load_base_model(config), config)
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.float16}
-    import trl
-
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(trl, "SFTConfig", lambda **given: asked.update(given))
+    monkeypatch.setattr(trainer, "SFTConfig", lambda **given: asked.update(given))
     job: Any = SimpleNamespace(
         config=config, kernels="off", checkpoints=tmp_path, plan=SimpleNamespace(max_steps=1),
         processes=SimpleNamespace(size=1),

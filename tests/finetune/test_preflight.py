@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from curate.selection.record import SelectedRow, read_selection
+from curate.tokens import tokenizers
 from curate.tokens.tokenizers import EncodedExample
 from finetune.check.preflight import find_problems, gather_facts
 from finetune.check.traps import TRAPS, Facts
@@ -36,9 +37,7 @@ def good(made_selection: Path, tiny_model: Path) -> Facts:
 @pytest.fixture(autouse=True)
 def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading the tokenizer takes most of a check's time; it is the same one throughout."""
-    import curate.tokens.tokenizers
-
-    read = curate.tokens.tokenizers.load_tokenizer
+    read = tokenizers.load_tokenizer
 
     def load(model: str, tokenizer: str | None = None) -> Any:
         file = Path(model) / "tokenizer.json"
@@ -47,7 +46,7 @@ def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
             KEPT[key] = read(model, tokenizer)
         return KEPT[key]
 
-    monkeypatch.setattr(curate.tokens, "load_tokenizer", load)
+    monkeypatch.setattr("finetune.run.tokenizer.load_tokenizer", load)
 
 
 def config(**changes: Any) -> Callable[[Facts], Facts]:

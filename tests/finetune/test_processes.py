@@ -72,7 +72,6 @@ def test_what_a_process_reports_is_raised_where_it_was_launched(
     from typing import Any
 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-    from torch.distributed.launcher import api
 
     from finetune.recipe import train
 
@@ -84,7 +83,7 @@ def test_what_a_process_reports_is_raised_where_it_was_launched(
 
         return run
 
-    monkeypatch.setattr(api, "elastic_launch", launcher)
+    monkeypatch.setattr("finetune.parallel.launch.elastic_launch", launcher)
     settings = dict(setting.split("=") for setting in QUICK)
     config = RunConfig(model=str(tiny_model), target_modules=["nothing"], **settings)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"target_modules \['nothing'\] do not fit"):

@@ -175,8 +175,8 @@ def test_limits_below_the_promise_are_refused() -> None:
 BAD_GENERATIONS = [
     (b"", "holds no generations"),
     (b"\n\n", "holds no generations"),
-    (b'{"task_id": "T/0"}\n', "g.jsonl:1: completion is missing or not text"),
-    (b'{"task_id": "T/0", "completion": null}\n', "g.jsonl:1: completion is missing or not text"),
+    (b'{"task_id": "T/0"}\n', "g.jsonl:1: no field completion (fields found: task_id)"),
+    (b'{"task_id": "T/0", "completion": null}\n', "g.jsonl:1: the field completion is a NoneType, not text"),
     (b'{"task_id": "T/9", "completion": ""}\n', "g.jsonl:1: T/9 is not in the tasks file"),
     (b'{"completion": "x"}\n', "g.jsonl:1: its prompt is not in the tasks file"),
     (b'{"task_id": "T/0", "completion": "\xff"}\n', "g.jsonl:1: byte 35 is not UTF-8"),

@@ -44,7 +44,7 @@ VERDICT_EXAMPLES = """Examples:
 
 COMPARE_EXAMPLES = """Examples:
 
-  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b
+  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b --baseline random-k1000-4e5f6a7b
 
   evalsuite compare ours=a0.jsonl,a1.jsonl,a2.jsonl theirs=b0.jsonl,b1.jsonl,b2.jsonl --json"""
 
@@ -270,12 +270,16 @@ def compare(
     models: Annotated[
         list[str], typer.Argument(metavar="A B [...]", help="Runs, or files of task_id and passed; NAME=F,F,F: draws.")
     ],
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare the others with this run, file or strategy alone.")
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
-    from evaluate_suite.comparison.models import compare_given, comparison_lines
+    from evaluate_suite.comparison.lines import comparison_lines
+    from evaluate_suite.comparison.models import compare_given
 
-    compared = compare_given(models)
+    compared = compare_given(models, baseline)
     print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
 
 

@@ -85,7 +85,7 @@ def test_a_second_run_executes_only_what_has_no_result(files: Any, monkeypatch: 
     before = files[2].read_bytes()
     ran: list[str] = []
     real = module.run_answer
-    monkeypatch.setattr(module, "run_answer", lambda task, *a: ran.append(task.task_id) or real(task, *a))
+    monkeypatch.setattr(module, "run_answer", lambda task, *a, **k: ran.append(task.task_id) or real(task, *a, **k))
     assert run(files, "--execute") == 0
     assert ran == []
     lines = before.splitlines(keepends=True)
@@ -128,11 +128,14 @@ def test_a_generation_without_task_id_is_found_by_its_prompt(files: Any) -> None
 
 
 def test_an_unscored_result_is_tried_again(files: Any) -> None:
-    broken = {**HUMAN_EVAL, "test": "def check(candidate):\n    assert candidate(open) == 3\n"}
+    broken = {
+        **HUMAN_EVAL,
+        "test": "import threading\ndef check(candidate):\n    assert candidate(threading.Lock()) == 3\n",
+    }
     write(files[0], broken, MBPP)
     assert run(files, "--execute") == 0
     lines = results(files[2])
-    assert [(r["passed"], r["reason"]) for r in lines[:3]] == [(None, "test_error")] * 3
+    assert [(r["passed"], r["reason"]) for r in lines[:3]] == [(None, "needs_together")] * 3
     assert lines[3]["passed"] is False
 
 

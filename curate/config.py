@@ -1,13 +1,16 @@
-"""What `curate select` can be told, with every default in its one home."""
+"""The settings of `curate select` and `curate compare`, with every default in its one home."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from curate.cleaning.table import CHECKS, DEFAULT_CHECKS
+from curate.command_line import CommandConfig, Joined, Named
 from curate.defaults import (
+    BENCHMARK_PACKAGES,
     DEFAULT_BATCH_SIZE,
     DEFAULT_DATASET,
     DEFAULT_EMBED,
@@ -19,20 +22,28 @@ from curate.defaults import (
     TFIDF,
 )
 from curate.errors import UsageError, UserError, did_you_mean
+from curate.pool.read_options import ReadOptions
 from curate.strategies.table import STRATEGIES
 
 
-@dataclass(frozen=True)
-class SelectConfig:
+class SelectConfig(CommandConfig):
     """One selection, fully described. Equal configs on equal inputs give equal bytes."""
+
+    command = ("curate", "select")
+    always = frozenset({"dataset", "k"})
 
     dataset: str = DEFAULT_DATASET
     model: str = DEFAULT_MODEL
     tokenizer: str | None = None
     prompt_template: str | None = None
     columns: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    first: int | None = None
+    system: str = ReadOptions().system
+    keep_where: tuple[str, ...] = ()
     strategy: str = DEFAULT_STRATEGY
-    strategy_options: dict[str, Any] = field(default_factory=dict)
+    strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     target: str | None = None
     score_model: str = DEFAULT_SCORE_MODEL
     encoder: str = DEFAULT_ENCODER
@@ -44,7 +55,7 @@ class SelectConfig:
     max_tokens: int = 512
     holdout: int = 200
     near_duplicate: float = 0.95
-    clean: tuple[str, ...] = DEFAULT_CHECKS
+    clean: Annotated[tuple[str, ...], Joined()] = DEFAULT_CHECKS
     decontaminate: tuple[str, ...] = ()
     clusters: int | None = None
     seed: int = 0
@@ -55,6 +66,7 @@ class SelectConfig:
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
         if self.embed not in EMBED_CHOICES:
             raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
+        self.read_options().check()
         for check in self.clean:
             if check not in CHECKS:
                 raise UsageError(f'Unknown check "{check}" in --clean.', did_you_mean(check, CHECKS))
@@ -93,29 +105,36 @@ class SelectConfig:
                 "Use --encoder static or minilm.",
             )
         if "target" not in needs and self.target is not None:
-            raise UsageError(f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy rds.")
+            raise UsageError(
+                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-classifier."
+            )
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 
+    def read_options(self) -> ReadOptions:
+        """How the records of the dataset become rows."""
+        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first)
+
     def as_record(self) -> dict[str, Any]:
-        """The config as the manifest records it; local paths keep the name the user gave."""
-        return asdict(self)
+        """Return the config as the manifest records it; local paths keep the name the user gave."""
+        return self.model_dump()
+
+
+class CompareConfig(CommandConfig):
+    """One comparison: the strategies, each with its options, and the pool and size they share."""
+
+    command = ("curate", "compare")
+    always = frozenset({"strategies"})
+
+    strategies: Annotated[tuple[str, ...], Joined()]
+    options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
+    pool: SelectConfig = SelectConfig()
 
     def as_command(self) -> list[str]:
-        """The command line that makes this selection, with the options that differ from the defaults."""
-        given = asdict(self)
-        options, benchmarks = given.pop("strategy_options"), given.pop("decontaminate")
-        given["clean"] = ",".join(self.clean) or "none"
-        defaults = asdict(SelectConfig()) | {"clean": ",".join(DEFAULT_CHECKS)}
-        words = ["curate", "select"]
-        for name, value in given.items():
-            if value != defaults[name] or name in ("dataset", "k"):
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        for path in benchmarks:
-            words += ["--decontaminate", path]
-        for name, value in options.items():
-            words += ["--strategy-option", f"{name}={value}"]
-        return words
+        """Return the command line that makes this comparison."""
+        own = [*self.command, "--strategies", ",".join(self.strategies)]
+        shared = self.pool.model_copy(update={"strategy": DEFAULT_STRATEGY, "strategy_options": self.options})
+        return own + shared.as_command()[2:]
 
 
 def inputs_exist(config: SelectConfig) -> None:
@@ -123,6 +142,6 @@ def inputs_exist(config: SelectConfig) -> None:
     templates = () if config.prompt_template in (None, "chat") else (str(config.prompt_template),)
     for option, paths in (("prompt-template", templates), ("decontaminate", config.decontaminate)):
         for path in paths:
-            if not Path(path).is_file():
+            if not Path(path).is_file() and path.lower() not in BENCHMARK_PACKAGES:
                 wrong = "is a folder" if Path(path).is_dir() else "does not exist"
                 raise UserError(f"The file {path} of --{option} {wrong}.", "Check the path.")

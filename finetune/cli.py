@@ -74,7 +74,7 @@ def run(
         _show_plan(chosen, found)
         return
     from finetune.recipe import train
-    from finetune.run.card import loading_lines
+    from finetune.run.card import best_line, loading_lines, training_line
 
     finished = train(chosen, found, folder, resume is not None, wandb, typed_command("finetune"), gpus)
     made = finished.manifest.config
@@ -82,15 +82,15 @@ def run(
         finished.path.name,
         [
             ("base model", chosen.model),
-            ("steps", f"{made['steps']}, {made['tokens_seen']} tokens"),
-            ("best", f"step {made['best_step']}, eval loss {made['best_eval_loss']}"),
+            ("trained on", training_line(made)),
+            ("best", best_line(made)),
             (
                 "seconds",
                 f"{finished.manifest.seconds.get('train', 0):.0f} training, {finished.manifest.seconds.get('load', 0):.0f} loading",
             ),
         ],
     )
-    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), chosen)) + "\n")
+    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), found.template)) + "\n")
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 
@@ -98,10 +98,11 @@ def _show_plan(config: object, selection: object) -> None:
     from curate.selection.record import Selection
     from finetune.config import RunConfig
     from finetune.run.job import prepare
+    from finetune.run.record import selected_tokens
 
     assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())
-    tokens = sum(len(job.plan.examples[i].input_ids) for places in job.plan.bins for i in places)
+    tokens = job.plan.tokens
     width = config.max_length * len(job.plan.bins)
     print_result(
         {
@@ -112,6 +113,7 @@ def _show_plan(config: object, selection: object) -> None:
                 "bins": len(job.plan.bins),
                 "steps": job.plan.max_steps,
                 "tokens": tokens,
+                "selected_tokens": selected_tokens(selection),
                 "tokens_per_bin_limit_share": tokens / width,
                 "eval_rows": len(job.eval_examples),
             },
@@ -170,6 +172,8 @@ def check(
         say(f"{name.replace('_', ' ')}: {sentence}")
     for name, reason in found.not_checked.items():
         say(f"not checked, what needs the {name}: {reason}")
+    for note in found.notes:
+        say(f"note: {note}")
     unseen = f"; not looked at: {', '.join(found.not_checked)}" if found.not_checked else ""
     print_result(found.as_dict() if as_json else f"{len(found.problems)} of {found.traps} traps sprung{unseen}")
     if found.problems:
@@ -269,6 +273,28 @@ def push(
     from finetune.run.record import read_run
 
     print_result(upload(read_run(run_name), repository, private=not public))
+
+
+@app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")
+def verify(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from finetune.padding_study.page import KIND as STUDY
+    from finetune.run.record import KIND, runs_dir
+    from finetune.run.verify import verify_run
+
+    verified = look(runs or [], [(runs_dir(), KIND), (Path("reports"), STUDY)], verify_run)
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curate.errors import UsageError, did_you_mean
+from curate.extensions import Table
 from curate.pool.rows import Finding, Row
 
 Find = Callable[[Sequence[Row], Sequence[Row]], list[Finding]]
@@ -35,12 +36,14 @@ def _from(module: str, function: str = "find") -> Callable[[], Find]:
 
 
 # In the order they run: a row that several would exclude has the reason of the first.
-CHECKS: dict[str, Check] = {
-    "empty": Check(_from("cleaning.empty_output"), "empty_output", "the output is empty or white space"),
+_OWN: dict[str, Check] = {
+    "empty": Check(
+        _from("cleaning.empty_output"), "empty_output", 'the output is blank, "nan", "N/A" or an empty fence'
+    ),
     "duplicates": Check(
         _from("cleaning.exact_duplicates", "find_exact_duplicates"),
         "duplicate",
-        "another row says the same, white space folded",
+        "another row says the same to the letter, white space at the ends of lines apart",
     ),
     "refusals": Check(_from("cleaning.refusals"), "refusal", "the output declines or asks back instead of answering"),
     "language": Check(
@@ -49,13 +52,17 @@ CHECKS: dict[str, Check] = {
     "parse": Check(
         _from("cleaning.unparsable"), "does_not_parse", "the code does not parse in the language it claims to be in"
     ),
+    "secrets": Check(_from("cleaning.secrets"), "secret", "a key or token stands in the row", on=False),
     "near-duplicates": Check(
         _from("cleaning.near_duplicates"), "near_duplicate", "MinHash: another row has nearly the same tokens"
     ),
 }
+CHECKS = Table("rowpick.checks", Check, _OWN)
 # These two decide what the holdout is drawn from, so the pipeline looks at them first; the rest runs within the bounds.
 BEFORE_HOLDOUT = ("empty", "duplicates")
-DEFAULT_CHECKS = tuple(name for name, check in CHECKS.items() if check.on)
+DEFAULT_CHECKS = tuple(
+    name for name, check in _OWN.items() if check.on
+)  # those of other packages are asked for by name
 
 
 def parse_checks(given: str) -> tuple[str, ...]:

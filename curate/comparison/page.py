@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import numpy as np
 
 from curate.comparison.record import CLOSE_COSINE, StrategyResult
-from curate.config import SelectConfig
+from curate.config import CompareConfig
 from curate.page import Chart, ChartTable, format_number, format_share, render_document
 from curate.page.chart import build_spec, unchecked
 from curate.page.curation import short_label
@@ -74,10 +74,8 @@ def build_page_data(
         for c, size in enumerate(sizes.tolist())
         if size
     ]
-    words = replace(config, strategy=SelectConfig().strategy, strategy_options={}).as_command()[2:]
-    given = dict.fromkeys(f"{option}={value}" for of_one in options.values() for option, value in of_one.items())
-    words += [word for pair in given for word in ("--strategy-option", pair)]
-    strategies = ",".join(result.strategy for result in results)
+    given = {name: value for of_one in options.values() for name, value in of_one.items()}
+    asked = CompareConfig(strategies=tuple(result.strategy for result in results), options=given, pool=config)
     return ComparisonPageData(
         name=name,
         headline=answer[0],
@@ -96,7 +94,7 @@ def build_page_data(
         clusters=clusters,
         notes=prepared.split.notes,
         config={k: v for k, v in config.as_record().items() if k not in ("strategy", "strategy_options")},
-        command=shlex.join(["curate", "compare", "--strategies", strategies, *words]),
+        command=shlex.join(asked.as_command()),
     )
 
 

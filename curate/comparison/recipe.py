@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.artifact import digest_json, is_made, record_file, write_json, write_manifest, write_text
+from curate.artifact import digest_json, is_made, one_writer, record_file, write_json, write_manifest, write_text
 from curate.comparison.page import build_page_data, render_comparison_page
 from curate.comparison.record import (
     CLOSE_COSINE,
@@ -22,7 +22,7 @@ from curate.comparison.record import (
     StrategyResult,
     read_comparison,
 )
-from curate.config import SelectConfig, inputs_exist
+from curate.config import CompareConfig, SelectConfig, inputs_exist
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.page import format_count, format_number, write_index
 from curate.pipeline import build_candidates, choose, complete, load, prepare
@@ -46,35 +46,42 @@ def parse_strategies(given: str) -> list[str]:
     return names
 
 
-def compare(
-    config: SelectConfig,
-    strategies: Mapping[str, Mapping[str, Any]],
-    out: Path | None = None,
-    command: Sequence[str] = (),
-) -> Comparison:
-    """The finished comparison of `strategies`, each with its options, on the pool of `config`, made or, where the same
-    exists, reused."""
-    configs = [replace(config, strategy=name, strategy_options=dict(given)) for name, given in strategies.items()]
+def compare(config: CompareConfig, out: Path | None = None, command: Sequence[str] = ()) -> Comparison:
+    """Return the finished comparison of the strategies, made or, where the same one exists already, reused.
+
+    A strategy takes those of the options that it has.
+    """
+    strategies = {name: own_options(name, config.options) for name in config.strategies}
+    configs = [
+        config.pool.model_copy(update={"strategy": name, "strategy_options": options})
+        for name, options in strategies.items()
+    ]
     for each in configs:
         each.check()
-    inputs_exist(config)
+    inputs_exist(config.pool)
     watch = Stopwatch()
     # Missing scores are an error before anything is embedded: here only where no strategy could do without.
     pool = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]), watch)
-    configs = [replace(each, encoder=pool.config.encoder) for each in configs]  # the one that "auto" stands for
+    used = {"encoder": pool.config.encoder}  # the one that "auto" stands for
+    configs = [each.model_copy(update=used) for each in configs]
     digest = digest_json([config_digest(replace(pool, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
-    if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
-        return read_comparison(folder)
-    prepared = prepare(pool, watch)
-    candidates = build_candidates(prepared)
-    picked: dict[str, Picks | str] = {}
-    for each in configs:
-        with watch.timed(f"pick {each.strategy}"):
-            picked[each.strategy] = _try(prepared, each, candidates)
-    results = measure_all(prepared, candidates, picked)
-    _write(prepared, candidates, picked, results, folder, digest, command, strategies, watch)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
+            prepared = prepare(pool, watch)
+            candidates = build_candidates(prepared)
+            picked: dict[str, Picks | str] = {}
+            for each in configs:
+                with watch.timed(f"pick {each.strategy}"):
+                    picked[each.strategy] = _try(prepared, each, candidates)
+            results = measure_all(prepared, candidates, picked)
+            _write(prepared, candidates, picked, results, folder, digest, command, strategies, watch)
     return read_comparison(folder)
+
+
+def own_options(strategy: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that a strategy has."""
+    return {name: value for name, value in options.items() if name in STRATEGIES[strategy].options}
 
 
 def _try(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Picks | str:
@@ -175,7 +182,7 @@ def _write(
     facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), size]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
             **pool.config.as_record(),

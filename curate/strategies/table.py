@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import UsageError, did_you_mean
+from curate.extensions import Table
 
 if TYPE_CHECKING:
     from curate.strategies.types import Picks, Select
@@ -26,7 +27,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Strategy:
-    """One line of the table. `load` imports the strategy's file only when it is used."""
+    """One line of the table: `load` returns the function that picks, and imports its file only when it is called.
+
+    Another package adds one with an entry point of the group `rowpick.strategies`.
+    """
 
     load: Callable[[], Callable[..., Picks]]
     help: str
@@ -54,7 +58,7 @@ COVER_OPTIONS = {
 }
 
 
-STRATEGIES: dict[str, Strategy] = {
+_OWN: dict[str, Strategy] = {
     "random": Strategy(_from("uniform"), "uniformly at random: the bar for all others", "Fisher and Yates, 1938"),
     "length-matched": Strategy(
         _from("length_matched"), "at random, with the pool's length profile", "proportional allocation: Cochran, 1977"
@@ -160,7 +164,14 @@ STRATEGIES: dict[str, Strategy] = {
         "round robin of RDS+: arXiv 2503.01807",
         frozenset({"embeddings", "target"}),
     ),
+    "target-classifier": Strategy(
+        _from("target_classifier"),
+        "what a linear classifier takes for a row of --target",
+        "Brown et al., 2020, appendix A: arXiv 2005.14165",
+        frozenset({"embeddings", "target"}),
+    ),
 }
+STRATEGIES = Table("rowpick.strategies", Strategy, _OWN)
 
 
 def parse_options(strategies: Sequence[str], given: Sequence[str]) -> dict[str, dict[str, float | int]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
 from curate.code.program import indentation_lost
@@ -23,8 +23,11 @@ from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
 
 KS = (1, 10, 100)
 Item = TypeVar("Item")
+Known = TypeVar("Known", bound=str)
 # Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
-UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing")
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing", "needs_together")
+Judge = Literal["apart", "together"]
+JUDGES: tuple[Judge, ...] = ("apart", "together")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class ExecutionSummary:
 
     executed: bool
     mode: str
+    judge: str
     tasks: int
     tasks_without_generation: int
     samples: int
@@ -63,6 +67,7 @@ def execute(
     workers: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     style: str | None = None,
+    judge: str = "apart",
     unsafe_local: bool = False,
     execute: bool = False,
     cut_at_function: bool = False,
@@ -75,13 +80,12 @@ def execute(
     A line is appended as soon as its result exists, and a rerun goes on with the samples that have none. At the end
     the lines are put in the order of the generations, so that the same inputs give the same bytes.
     """
-    chosen = next((known for known in STYLES if known == style), None)
-    if style is not None and chosen is None:
-        raise UsageError(f'style "{style}" is not known.', did_you_mean(style, STYLES))
+    chosen = None if style is None else _one_of("style", style, STYLES)
+    judged = _one_of("judge", judge, JUDGES)
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}.", "Give at least 1.")
     tasks = read_tasks(tasks_file)
-    settings = {"limits": asdict(limits)}
+    settings: dict[str, Any] = {"limits": asdict(limits), "judge": judged}
     samples = [
         Sample(task, index, answer, kind, digest_json([asdict(task), answer, {**settings, "style": kind}]))
         for task, index, answer, kind in (
@@ -91,7 +95,7 @@ def execute(
         )
     ]
     if not execute:
-        return _summary(tasks, samples, {}, "")
+        return _summary(tasks, samples, {}, "", judged)
     if out_file is None:
         raise UsageError("--out is missing.", "Name the file for the results, for example: --out results.jsonl")
     refuse_visible(tasks_file)
@@ -102,15 +106,23 @@ def execute(
         todo = [sample for sample in samples if sample.digest + str(sample.index) not in done]
 
         def keep(sample: Sample, result: ProgramResult) -> None:
-            row = _line(sample, result)
+            row = _line(sample, result, judged)
             append_whole(target, row)
             done[sample.digest + str(sample.index)] = row
 
-        run_pool(
-            todo, lambda s: run_answer(s.task, s.answer, s.style, limits, mode), keep, workers or default_workers()
-        )
+        def run(sample: Sample) -> ProgramResult:
+            return run_answer(sample.task, sample.answer, sample.style, limits, mode, judged)
+
+        run_pool(todo, run, keep, workers or default_workers())
         write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
-    return _summary(tasks, samples, done, mode)
+    return _summary(tasks, samples, done, mode, judged)
+
+
+def _one_of(name: str, value: str, known: tuple[Known, ...]) -> Known:
+    found = next((one for one in known if one == value), None)
+    if found is None:
+        raise UsageError(f'{name} "{value}" is not known.', did_you_mean(value, known))
+    return found
 
 
 def _read_done(target: Path, samples: list[Sample]) -> dict[str, dict[str, Any]]:
@@ -157,8 +169,15 @@ def run_pool(
             raise
 
 
-def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:
-    """Whether `answer` passes the tests of `task`."""
+def run_answer(
+    task: Task,
+    answer: str,
+    style: Style,
+    limits: Limits,
+    mode: Mode,
+    judge: Judge = "apart",
+) -> ProgramResult:
+    """Return whether `answer` passes the tests of `task`, in a process of their own or together with them in one."""
     job = task.job(answer, style)
     if job is None:
         return ProgramResult(False, "no_code", "the answer holds no code")
@@ -169,7 +188,7 @@ def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode
             "IndentationError: the completion came without the blanks its first line begins with (a server or a "
             "client stripped it); --style raw puts them back",
         )
-    return run_job(job, limits, mode)
+    return run_job(replace(job, kind="together") if judge == "together" else job, limits, mode)
 
 
 def passes_tests(
@@ -179,13 +198,14 @@ def passes_tests(
     return run_answer(task, answer, style, limits, "none" if unsafe_local else choose_mode())
 
 
-def _line(sample: Sample, result: ProgramResult) -> dict[str, Any]:
+def _line(sample: Sample, result: ProgramResult, judge: Judge) -> dict[str, Any]:
     return {
         "task_id": sample.task.task_id,
         "sample": sample.index,
         "passed": None if result.reason in UNSCORED_REASONS else result.passed,
         "reason": result.reason,
         "detail": result.detail,
+        "judge": judge,
         "program_digest": sample.digest,
     }
 
@@ -202,7 +222,11 @@ def append_whole(target: Path, row: dict[str, Any]) -> None:
 
 
 def _summary(
-    tasks: dict[str, Task], samples: list[Sample], done: dict[str, dict[str, Any]], mode: str
+    tasks: dict[str, Task],
+    samples: list[Sample],
+    done: dict[str, dict[str, Any]],
+    mode: str,
+    judge: Judge,
 ) -> ExecutionSummary:
     counts: dict[str, tuple[int, int]] = {}
     reasons: dict[str, int] = {}
@@ -218,6 +242,7 @@ def _summary(
     return ExecutionSummary(
         executed=bool(mode),
         mode=mode,
+        judge=judge,
         tasks=len(tasks),
         tasks_without_generation=len(tasks) - len({sample.task.task_id for sample in samples}),
         samples=len(samples),
@@ -252,6 +277,8 @@ def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:
         return [*rows, ("executed", "nothing: add --execute")]
     if found.mode == "none":
         rows.append(("sandbox", "NONE (--unsafe-local)"))
+    if found.judge == "together":
+        rows.append(("judge", "together with the program, which can fake a pass"))
     rows += [("scored", str(found.scored)), ("unscored", str(found.unscored))]
     return rows + [(reason.replace("_", " "), str(n)) for reason, n in found.reasons.items()]
 

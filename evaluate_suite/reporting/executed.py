@@ -8,28 +8,27 @@ from typing import Any
 
 from curate.artifact import cache_dir
 from curate.errors import UsageError
+from evaluate_suite.config import ReportConfig
 from evaluate_suite.execution.outcomes import run_answers
 from evaluate_suite.execution.sandbox import choose_mode, refuse_visible
-from evaluate_suite.metrics import MetricContext
+from evaluate_suite.metrics import MetricContext, metrics_that_need
 from evaluate_suite.metrics.generation_files import score_generations
 from evaluate_suite.reporting.record import BASE
-from evaluate_suite.reporting.work import Execution, ReportRequest, Scored, Work
+from evaluate_suite.reporting.work import Execution, Scored, Work
 from evaluate_suite.tasks.task_files import read_tasks
 
-METRICS = ("runs", "passes_tests", "stop_gap")
 
-
-def prepare_execution(request: ReportRequest) -> Execution | None:
+def prepare_execution(config: ReportConfig) -> Execution | None:
     """The tasks to execute and the sandbox for it, or None when none was asked for; refuses before any work is done."""
-    if request.tasks is None and not request.execute:
+    if config.tasks is None and not config.execute:
         return None
-    if request.tasks is None:
+    if config.tasks is None:
         raise UsageError("--execute needs the tasks.", "Add --tasks HumanEval.jsonl.")
-    if not request.execute:
+    if not config.execute:
         raise UsageError("--tasks runs code that models wrote, which is off.", "Add --execute to run it in a sandbox.")
 
-    tasks = read_tasks(request.tasks)
-    refuse_visible(request.tasks)
+    tasks = read_tasks(config.tasks)
+    refuse_visible(config.tasks)
     return Execution(tasks, choose_mode())
 
 
@@ -64,7 +63,7 @@ def score_executed(work: Work) -> Scored | None:
         return None
 
     files = [
-        score_generations(generations, METRICS, MetricContext(outcomes=execution.outcomes[name]))
+        score_generations(generations, metrics_that_need("execution"), MetricContext(outcomes=execution.outcomes[name]))
         for name, generations in execution.generations.items()
     ]
     return Scored(list(execution.generations), files)

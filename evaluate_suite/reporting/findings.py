@@ -11,8 +11,8 @@ from typing import Any
 from curate.page import CurationView, build_curation, format_count, format_number
 from evaluate_suite.answers.first_answer import answer_of
 from evaluate_suite.generation.record import Generation
-from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary
-from evaluate_suite.metrics.generation_files import TEXT_METRICS, ScoredFile, score_generations
+from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary, metrics_that_need
+from evaluate_suite.metrics.generation_files import TEXT_NEEDS, ScoredFile, score_generations
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.metrics.types import POINTS
 from evaluate_suite.reporting.estimates import (
@@ -26,10 +26,9 @@ from evaluate_suite.reporting.estimates import (
 from evaluate_suite.reporting.eval_loss import perplexity, token_mean
 from evaluate_suite.reporting.executed import score_executed
 from evaluate_suite.reporting.measures import loss_measure, metric_measures
-from evaluate_suite.reporting.models import base_settings, read_decisions, read_timings, training_rows
+from evaluate_suite.reporting.models import base_settings, decision_columns, read_timings, training_rows
 from evaluate_suite.reporting.record import (
     BASE,
-    Estimate,
     LossPoint,
     MetricInfo,
     Output,
@@ -38,6 +37,7 @@ from evaluate_suite.reporting.record import (
     RunResult,
 )
 from evaluate_suite.reporting.work import Evaluation, Scored, Work
+from evaluate_suite.statistics.types import Estimate
 
 MAP_POINTS = 2900  # of the map of a report's only selection; about 900 of each of ten, which keeps the page below 3 MB
 SHOWN_PACKAGES = ("rowpick", "torch", "transformers", "peft", "bitsandbytes", "trl", "datasets")
@@ -90,7 +90,7 @@ def score_all(work: Work) -> Scored:
             corpora[digest] = TrainingCorpus(training_rows(evaluation.selection))
         return MetricContext(training=corpora[digest])
 
-    wanted = [*TEXT_METRICS, "memorisation"]
+    wanted = metrics_that_need(*TEXT_NEEDS, "training_rows")
     files = [score_generations(work.base_generations, wanted, context(work.evaluations[0]))]
     files += [score_generations(e.generations, wanted, context(e)) for e in work.evaluations]
     return Scored([BASE, *(e.name for e in work.evaluations)], files)
@@ -163,16 +163,9 @@ def commands_of(evaluation: Evaluation) -> list[str]:
 
 
 def report_command(work: Work) -> str:
-    """The command that makes this report again from its runs."""
-    request = work.request
-    words = ["evalsuite", "report", *(request.runs or [evaluation.name for evaluation in work.evaluations])]
-    if request.prompts is not None:
-        words += ["--prompts", str(request.prompts)]
-    if request.max_new_tokens is not None:
-        words += ["--max-new-tokens", str(request.max_new_tokens)]
-    if request.tasks is not None:
-        words += ["--execute", "--tasks", str(request.tasks)]
-    return shlex.join(words)
+    """Return the command that makes this report again from its runs."""
+    named = work.config.runs or tuple(evaluation.name for evaluation in work.evaluations)
+    return shlex.join(work.config.model_copy(update={"runs": named}).as_command())
 
 
 def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
@@ -220,7 +213,7 @@ def curations(evaluations: Sequence[Evaluation]) -> list[CurationView]:
         views.append(
             build_curation(
                 selection.path.name,
-                read_decisions(selection),
+                decision_columns(selection),
                 texts,
                 _numbers(coverage),
                 shown_pool=2 * shown // 3,
@@ -264,7 +257,7 @@ def settings(work: Work) -> dict[str, Any]:
         **work.settings.as_record(),
         "eval_rows": len(work.rows.scored),
         "holdout_digest": work.evaluations[0].selection.holdout_digest,
-        "prompts": str(work.request.prompts or "packaged"),
+        "prompts": str(work.config.prompts or "packaged"),
         "prompt_template": made["prompt_template"],
         "tokenizer_digest": made["tokenizer_digest"],
     }

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.artifact import MANIFEST, digest_json, finished, is_made, record_file, write_jsonl, write_manifest
+from curate.artifact import (
+    MANIFEST,
+    digest_json,
+    finished,
+    is_made,
+    one_writer,
+    record_file,
+    write_jsonl,
+    write_manifest,
+)
 from curate.errors import GateError, UserError
+from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.executed import answer_tasks, execution_lines, prepare_execution, run_tasks
 from evaluate_suite.reporting.record import (
     EXECUTIONS,
@@ -16,13 +26,12 @@ from evaluate_suite.reporting.record import (
     KIND,
     PAGE,
     REPORT,
-    SCHEMA,
     PromptOutputs,
     ReportData,
     read_report_json,
     write_report_json,
 )
-from evaluate_suite.reporting.work import Evaluation, ReportRequest, Work
+from evaluate_suite.reporting.work import Evaluation, Work
 
 if TYPE_CHECKING:
     from finetune.run.record import Run
@@ -45,12 +54,18 @@ class Report:
     record: dict[str, Any]
 
 
-def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
-    """The finished report on the runs asked for, made or, where the same one exists already, reused."""
-    work = prepare(request)
-    folder = report_folder(work)
-    if is_made(folder, KIND, "report_digest", report_digest(work), (PAGE, REPORT, GENERATIONS, EXECUTIONS)):
-        return Report(folder, read_report_json(folder))
+def report(config: ReportConfig, out: Path | None = None, command: Sequence[str] = ()) -> Report:
+    """Return the finished report on the runs asked for, made or, where the same one exists already, reused."""
+    work = prepare(config)
+    folder = report_folder(work) if out is None else out
+    with one_writer(folder):
+        if not is_made(folder, KIND, "report_digest", report_digest(work), (PAGE, REPORT, GENERATIONS, EXECUTIONS)):
+            make(work, folder, command)
+    return Report(folder, read_report_json(folder))
+
+
+def make(work: Work, folder: Path, command: Sequence[str]) -> None:
+    """Measure what is not in the cache, judge, compare, and write the report."""
     with work.timed("eval_loss"):
         score_holdout(work)
     with work.timed("generate"):
@@ -62,10 +77,9 @@ def report(request: ReportRequest, command: Sequence[str] = ()) -> Report:
         data = compare(work, folder.name)
     with work.timed("write"):
         write(work, data, folder, command)
-    return Report(folder, read_report_json(folder))
 
 
-def prepare(request: ReportRequest) -> Work:
+def prepare(config: ReportConfig) -> Work:
     """Read runs and selections, refuse an unfair comparison, and decide on rows and prompts. Loads no model."""
     from evaluate_suite.generation.engines import checked_engine
     from evaluate_suite.generation.raw_prompts import load_raw_prompts
@@ -74,21 +88,21 @@ def prepare(request: ReportRequest) -> Work:
     from evaluate_suite.reporting.models import ReportModels
     from finetune.run.record import read_run
 
-    runs = [read_run(given) for given in request.runs or finished_run_paths()]
+    runs = [read_run(given) for given in config.runs or finished_run_paths()]
     evaluations = [Evaluation(run, run.read_selection()) for run in runs]
     refuse_unfair(runs)
     for run in runs:
         run.check_adapter()
-    models = ReportModels(checked_engine(request.engine))
+    models = ReportModels(checked_engine(config.engine))
     limits = [run.config.report_eval_rows for run in runs if run.config.report_eval_rows is not None]
     rows = choose_rows(evaluations[0].selection.holdout, min(limits) if limits else None, models.context(runs[0]))
     if not rows.scored:
         raise UserError("The holdout has no row that can be scored.", "Select again with --holdout 200.")
     usual = min(run.config.report_max_new_tokens for run in runs)
-    settings = DecodingSettings(max_new_tokens=usual if request.max_new_tokens is None else request.max_new_tokens)
+    settings = DecodingSettings(max_new_tokens=usual if config.max_new_tokens is None else config.max_new_tokens)
     settings.check()
-    execution = prepare_execution(request)
-    return Work(request, evaluations, settings, load_raw_prompts(request.prompts), rows, models, execution)
+    execution = prepare_execution(config)
+    return Work(config, evaluations, settings, load_raw_prompts(config.prompts), rows, models, execution)
 
 
 def finished_run_paths() -> list[Path]:
@@ -144,15 +158,13 @@ def report_digest(work: Work) -> str:
             [asdict(prompt) for prompt in work.prompts],
             work.settings.as_record(),
             *([] if work.execution is None else [work.execution.digest]),
-            *([] if work.request.engine == "auto" else [work.request.engine]),
+            *([] if work.config.engine == "auto" else [work.config.engine]),
         ]
     )
 
 
 def report_folder(work: Work) -> Path:
-    """`--out`, or `reports/<run, or number of runs>-<first 8 of the digest>`."""
-    if work.request.out is not None:
-        return work.request.out
+    """Return `reports/<run, or number of runs>-<first 8 of the digest>`."""
     first = work.evaluations[0].name if len(work.evaluations) == 1 else f"{len(work.evaluations)}-runs"
     return Path("reports") / f"{first}-{report_digest(work)[:8]}"
 
@@ -202,7 +214,7 @@ def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) ->
     ]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
             "report_digest": report_digest(work),
@@ -211,7 +223,7 @@ def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) ->
             "second": data.second,
             "facts": data.facts,
             **work.settings.as_record(),
-            "engine": work.request.engine,
+            "engine": work.config.engine,
         },
         seed=None,
         inputs=inputs,

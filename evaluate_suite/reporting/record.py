@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import write_json
+from curate.artifact import read_manifest, read_output, write_json
 from curate.errors import UserError
 from curate.page import CurationView
 from evaluate_suite.metrics import OLD_NAMES
+from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 KIND = "evaluate_suite.report"
 SCHEMA = f"{KIND}/1"
@@ -20,18 +21,6 @@ PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
 EXECUTIONS = "executions.jsonl"
 BASE = "base"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95% interval; `n` items were scored, `unscored` were not; None has its `reason`."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    unscored: int = 0
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,30 +77,6 @@ class MetricInfo:
     title: str
     better: str
     share: bool = True
-
-
-@dataclass(frozen=True)
-class PairResult:
-    """Two models or strategies on one measure, paired by row or prompt; `effect` is second minus first.
-
-    Over the pairs of the measure, `p_adjusted` is corrected by Holm's method and `p_fdr` for the false discovery rate.
-    """
-
-    measure: str
-    first: str
-    second: str
-    n: int
-    effect: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    p_adjusted: float | None
-    smallest_detectable: float | None
-    winner: str | None = None
-    reason: str | None = None
-    unit: str = "rows"
-    n_units: int = 0
-    p_fdr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +145,7 @@ class ReportData:
     metrics: list[MetricInfo]
     base_metrics: dict[str, Estimate]
     runs: list[RunResult]
-    pairs: list[PairResult]
+    pairs: list[PairedDifference]
     curations: list[CurationView]
     prompts: list[PromptOutputs]
     settings: dict[str, Any]
@@ -208,11 +173,13 @@ def write_report_json(folder: Path, data: ReportData) -> None:
 
 
 def read_report_json(folder: Path) -> dict[str, Any]:
-    """The record of a report, as a mapping; a `UserError` where it is not one."""
+    """The record of a finished report, as a mapping; it must be the one that its manifest describes."""
+    again = "Make the report again."
+    data = read_output(folder, read_manifest(folder, KIND), REPORT, again)
     try:
-        record = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / REPORT} is not a report ({error}).", "Make the report again.") from None
+        record = json.loads(data)
+    except ValueError as error:
+        raise UserError(f"{folder / REPORT} is not a report ({error}).", again) from None
     return dict(_with_new_names(record))
 
 

@@ -19,7 +19,7 @@ RANDOM = "random"
 # What of a selection's manifest says how its rows were asked for; the seed makes a draw of it.
 ASKED = (
     "strategy", "strategy_options", "k", "token_budget", "pool_digest", "encoder", "embed", "min_tokens", "max_tokens",
-    "near_duplicate", "clusters",
+    "near_duplicate", "clusters", "coordinated",
 )  # fmt: skip
 SHORT = {"k": "k", "token_budget": "t"}
 SIZED = ("strategy", "strategy_options", "k", "token_budget")  # what a curve of random selections may differ in
@@ -108,9 +108,13 @@ def _seeds_tried(evaluations: Sequence[Evaluation]) -> dict[str, set[Any]]:
 
 
 def compare_groups(
-    evaluations: Sequence[Evaluation], groups: StrategyGroups, measures: Sequence[Measure]
+    evaluations: Sequence[Evaluation],
+    groups: StrategyGroups,
+    measures: Sequence[Measure],
+    baseline: str | None = None,
 ) -> dict[str, LevelledComparison]:
-    """Every group against every other by measure; empty with fewer than two groups, or none of two runs."""
+    """Every group against every other, or against `baseline`, by measure; empty with fewer than two groups, or none of
+    two runs."""
     names = set(groups.group.values())
     if len(names) < 2 or len(names) == len(evaluations):
         return {}
@@ -123,6 +127,7 @@ def compare_groups(
                     groups.draws[e.name],
                     e.run.manifest.seed,
                     measure.values[e.name],
+                    e.selection.manifest.seed if e.selection.manifest.config.get("coordinated") else None,
                 )
                 for e in evaluations
             ],
@@ -130,6 +135,8 @@ def compare_groups(
             weights=measure.weights,
             fixed=groups.fixed,
             bounds=measure.bounds,
+            measure=measure.name,
+            baseline=baseline,
         )
         for measure in measures
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from curate.artifact import digest_json
 from curate.selection.record import Selection
+from evaluate_suite.config import ReportConfig
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
 from evaluate_suite.execution.sandbox import Mode
 from evaluate_suite.generation.raw_prompts import RawPrompt
@@ -20,19 +20,6 @@ from evaluate_suite.reporting.eval_loss import EvalRows, RowEval
 from evaluate_suite.reporting.models import ReportModels
 from evaluate_suite.tasks.task_files import Task
 from finetune.run.record import Run
-
-
-@dataclass(frozen=True)
-class ReportRequest:
-    """What to report on: runs by name or path (none: every finished run), and with which prompts."""
-
-    runs: Sequence[str] = ()
-    out: Path | None = None
-    prompts: Path | None = None
-    max_new_tokens: int | None = None
-    tasks: Path | None = None
-    execute: bool = False
-    engine: str = "auto"
 
 
 @dataclass
@@ -54,7 +41,7 @@ class Evaluation:
 class Work:
     """What the steps hand on."""
 
-    request: ReportRequest
+    config: ReportConfig
     evaluations: list[Evaluation]
     settings: DecodingSettings
     prompts: list[RawPrompt]

@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from evaluate_suite.statistics.pairs import CONFIDENCE, TOO_FEW, Interval, PairedDifference
+from evaluate_suite.statistics.pairs import CONFIDENCE, TOO_FEW
+from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 UNBOUNDED = "the interval is wider than the measure's range: too few units to say anything"
 
 
 def bounded_mean_interval(
     sums: Sequence[float], bounds: tuple[float, float], weights: Sequence[float] | None = None
-) -> Interval:
+) -> Estimate:
     """Return the mean sum(sums) / sum(weights) over units with a 95% interval that lies within `bounds`.
 
     Wilson's interval (1927) for the share of the range that the mean stands at, with the effective number of units
@@ -26,23 +27,23 @@ def bounded_mean_interval(
     x = np.asarray(sums, dtype=np.float64)
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     if not len(x) or w.sum() == 0:
-        return Interval(None, None, None, 0, "nothing was scored")
+        return Estimate(None, reason="nothing was scored")
     mean = float(x.sum() / w.sum())
     n = len(x)
     if n < 2:
-        return Interval(mean, None, None, n, TOO_FEW)
+        return Estimate(mean, n=n, reason=TOO_FEW)
     low, high = bounds
     share = min(max((mean - low) / (high - low), 0.0), 1.0)
     error = float(((x - mean * w) / w.mean()).std(ddof=1)) / np.sqrt(n) / (high - low)
     spread = share * (1 - share)
     if error == 0 and spread > 0:
-        return Interval(mean, mean, mean, n)
+        return Estimate(mean, mean, mean, n)
     effective = spread / error**2 if error > 0 and spread > 0 else float(n)
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     centre = (share + quantile**2 / (2 * effective)) / (1 + quantile**2 / effective)
     half = quantile * np.sqrt(spread / effective + (quantile / (2 * effective)) ** 2) / (1 + quantile**2 / effective)
     ends = (low + (high - low) * max(0.0, centre - half), low + (high - low) * min(1.0, centre + half))
-    return Interval(mean, float(min(ends[0], mean)), float(max(ends[1], mean)), n)
+    return Estimate(mean, float(min(ends[0], mean)), float(max(ends[1], mean)), n)
 
 
 def within_bounds(pair: PairedDifference, bounds: tuple[float, float]) -> PairedDifference:

@@ -18,9 +18,8 @@ from curate.console import say
 from curate.errors import UsageError
 from curate.pipeline import select
 from curate.selection.record import KIND, Selection, read_selection, selections_dir
-from evaluate_suite.defaults import DRAWS, SEEDS
+from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 from evaluate_suite.reporting.recipe import Report, report
-from evaluate_suite.reporting.work import ReportRequest
 from finetune.config import RunConfig, load_config, preset_for
 from finetune.recipe import train
 from finetune.run.record import CONFIG, readable_runs, run_folder
@@ -47,7 +46,7 @@ class StudyRequest:
     def check(self) -> None:
         """Raise a `UsageError` for what is wrong in itself."""
         for name in self.strategies:
-            replace(self.base, strategy=name).check()
+            self.base.model_copy(update={"strategy": name}).check()
         if len(set(self.strategies)) < len(self.strategies):
             raise UsageError(f"A strategy is named twice ({', '.join(self.strategies)}).", "Name each once.")
         for name, value in (("draws", self.draws), ("seeds", self.seeds)):
@@ -120,9 +119,9 @@ def study(request: StudyRequest, command: Sequence[str] = ()) -> Report:
     plan = plan_study(request)
     selections = make_selections(plan, command)
     runs = train_all(request, plan, selections, command)
-    return report(
-        ReportRequest([str(run) for run in runs], request.out, request.prompts, request.max_new_tokens), command
-    )
+    names = tuple(str(run) for run in runs)
+    config = ReportConfig(runs=names, prompts=request.prompts, max_new_tokens=request.max_new_tokens)
+    return report(config, request.out, command)
 
 
 def plan_study(request: StudyRequest) -> StudyPlan:
@@ -152,16 +151,20 @@ def plan_study(request: StudyRequest) -> StudyPlan:
 
 
 def _configs(request: StudyRequest, names: Sequence[str]) -> list[SelectConfig]:
-    return [replace(request.base, strategy=name, seed=draw) for name in names for draw in range(request.draws)]
+    return [
+        request.base.model_copy(update={"strategy": name, "seed": draw})
+        for name in names
+        for draw in range(request.draws)
+    ]
 
 
 def _random_configs(request: StudyRequest) -> list[SelectConfig]:
     by_rows = request.base.token_budget is None
     usual = request.base.k if by_rows else request.base.token_budget
     return [
-        replace(sized, strategy=RANDOM, strategy_options={}, seed=draw)
+        sized.model_copy(update={"strategy": RANDOM, "strategy_options": {}, "seed": draw})
         for budget in sorted(set(request.random_budgets) - {usual})
-        for sized in [replace(request.base, k=budget) if by_rows else replace(request.base, token_budget=budget)]
+        for sized in [request.base.model_copy(update={"k" if by_rows else "token_budget": budget})]
         for draw in range(request.draws)
     ]
 
@@ -181,7 +184,7 @@ def _finished_selections() -> dict[str, Path]:
     known = {}
     for folder in finished(selections_dir(), KIND):
         config = read_manifest(folder, KIND).config
-        fields = {name: config[name] for name in SelectConfig.__dataclass_fields__ if name in config}
+        fields = {name: config[name] for name in SelectConfig.model_fields if name in config}
         known[_identity(SelectConfig(**fields))] = folder
     return known
 

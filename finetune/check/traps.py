@@ -49,6 +49,7 @@ class Facts:
     attention_problem: str | None = None
     local_files: Sequence[str] | None = None
     model_can_exist: bool | None = None
+    notes: Sequence[str] = ()  # about the rows in the tokenizer's hands
     unknown: dict[str, str] = field(default_factory=dict)
 
 
@@ -264,8 +265,10 @@ def tokenizer_differs(facts: Facts) -> str | None:
     """The selection's counts and the model's ids would not belong together."""
     if facts.tokenizer_matches is not False:
         return None
+    counted_with = facts.selection.manifest.config["tokenizer"] or facts.selection.manifest.config["model"]
     return (
-        f"The tokenizer of {facts.config.model} is not the selection's. Select again with --model {facts.config.model}."
+        f"{facts.config.model} reads other ids than the tokenizer of {counted_with}, which the selection was counted "
+        f"with. Select again with --model {facts.config.model} and without --tokenizer."
     )
 
 

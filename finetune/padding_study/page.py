@@ -42,7 +42,7 @@ def write_report(
     write_text(folder / PAGE, render_page(folder.name, arms, config, selection, rows, headline, second))
     write_manifest(
         folder,
-        schema=f"{KIND}/1",
+        kind=KIND,
         command=command,
         config={
             **config.model_dump(), "study_digest": digest, "rows": rows, "selection": str(selection.path.resolve()),

@@ -11,12 +11,12 @@ import numpy as np
 from curate.artifact import digest_json, home
 from curate.errors import UserError
 from curate.selection.record import Selection
-from curate.tokens.tokenizers import load_tokenizer
 from finetune.batches.dataset import build_plan, encode_rows
 from finetune.batches.token_loss import row_losses
 from finetune.config import RunConfig
 from finetune.model import load_adapter, load_base_model
 from finetune.recipe import train
+from finetune.run.tokenizer import load_training_tokenizer, require_selections_tokenizer
 
 RESAMPLES = 2000
 
@@ -55,8 +55,8 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
     out = home() / "padding-study" / study_digest(config, selection, rows)[:8]
     if not selection.holdout:
         raise UserError("The selection has no held-out rows to compare on.", "Select again with --holdout 200.")
-    made = selection.manifest.config
-    tokenizer = load_tokenizer(config.model, made["tokenizer"])
+    tokenizer = load_training_tokenizer(config.model, selection)
+    require_selections_tokenizer(tokenizer, config.model, selection)
     part = replace(selection, selected=selection.selected[:rows])
     examples = encode_rows(tokenizer, part, part.selected)
     base = config.model_copy(

@@ -10,13 +10,14 @@ from curate.artifact import digest_json
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
-from curate.tokens.tokenizers import EncodedExample, load_tokenizer, tokenizer_digest
+from curate.tokens.tokenizers import EncodedExample, refuse_earlier_rule
 from finetune.batches.dataset import Plan, build_plan, encode_rows
 from finetune.config import RunConfig
 from finetune.parallel.processes import ALONE, Processes
 from finetune.run.history import History, Meter
 from finetune.run.interrupt import Interrupt
 from finetune.run.record import CHECKPOINTS, run_digest
+from finetune.run.tokenizer import load_training_tokenizer, require_selections_tokenizer
 from finetune.tracking.wandb_tracker import Mode, Tracker
 
 
@@ -35,8 +36,13 @@ class Job:
     processes: Processes = ALONE
     meter: Meter = field(default_factory=Meter)
     seconds: dict[str, float] = field(default_factory=dict)
-    kernels: str | None = None  # why the kernels are not used; None where they are
+    kernels_refused: str | None = "no model is loaded yet"  # why the kernels do not compute; None where they do
     interrupt: Interrupt = field(default_factory=Interrupt)
+
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether the model computes with the kernels."""
+        return self.kernels_refused is None
 
     @property
     def checkpoints(self) -> Path:
@@ -45,15 +51,10 @@ class Job:
 
 
 def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
-    """Encode the rows with the selection's own tokenizer and template, and plan every batch."""
-    made = selection.manifest.config
-    tokenizer = load_tokenizer(config.model, made["tokenizer"])
-    if tokenizer_digest(tokenizer) != made["tokenizer_digest"]:
-        raise UserError(
-            f"The selection was counted with the tokenizer of {made['tokenizer'] or made['model']}, "
-            f"which is not that of {config.model}.",
-            f"Select again with --model {config.model}.",
-        )
+    """Encode the rows with the model's tokenizer and the selection's template, and plan every batch."""
+    tokenizer = load_training_tokenizer(config.model, selection)
+    refuse_earlier_rule(tokenizer, selection.manifest.config["tokenizer_digest"], selection.path.name)
+    require_selections_tokenizer(tokenizer, config.model, selection)
     if config.packing == "joined":
         say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
     plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)

@@ -13,18 +13,17 @@ from typing import Any
 from curate.page import CurationView, build_curation
 from evaluate_suite.reporting.record import (
     BASE,
-    Estimate,
     FitVerdict,
     LossPoint,
     MetricInfo,
     Output,
-    PairResult,
     PromptOutputs,
     ReportData,
     RunResult,
     StrategyMetric,
     StrategyResult,
 )
+from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 METRICS = [
     MetricInfo("well_formed_answer", "Well-formed answer", "higher"),
@@ -195,7 +194,7 @@ def make_strategies(runs: list[RunResult]) -> list[StrategyResult]:
     return found if len(names) < len(runs) else []
 
 
-def strategy_pairs(names: list[str]) -> list[PairResult]:
+def strategy_pairs(names: list[str]) -> list[PairedDifference]:
     """Every pair of strategies by measure: the first beats the second on clean answers, nothing else is shown."""
     found = []
     for measure in ("eval loss", *(metric.name.replace("_", " ") for metric in METRICS)):
@@ -203,21 +202,22 @@ def strategy_pairs(names: list[str]) -> list[PairResult]:
             won = a if measure == "well formed answer" and i == 0 else None
             p = 0.012 if won else 0.6
             found.append(
-                PairResult(
-                    f"{measure}, strategies",
+                PairedDifference(
                     a,
                     b,
+                    measure,
+                    "strategies",
                     180,
                     -0.11,
                     -0.17 if won else -0.4,
                     -0.05 if won else 0.18,
                     p,
                     p,
+                    p,
                     0.083,
                     won,
                     unit="draws",
                     n_units=3,
-                    p_fdr=p,
                 )
             )
     return found
@@ -228,9 +228,13 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
     rng = random.Random(seed)
     runs = [make_run(i, rng) for i in range(n_runs)]
     pairs = [
-        PairResult("eval loss", a.name, b.name, 180, 0.03, 0.01, 0.05, 0.002, 0.02 * (j - i), 0.02, a.name)
+        PairedDifference(
+            a.name, b.name, "eval loss", "models", 180, 0.03, 0.01, 0.05, 0.002, 0.02 * (j - i), None, 0.02, a.name
+        )
         if j - i < 2
-        else PairResult("eval loss", a.name, b.name, 180, 0.004, -0.01, 0.018, 0.3, 0.9, 0.02, None)
+        else PairedDifference(
+            a.name, b.name, "eval loss", "models", 180, 0.004, -0.01, 0.018, 0.3, 0.9, None, 0.02, None
+        )
         for i, a in enumerate(runs)
         for j, b in enumerate(runs)
         if i < j

@@ -46,8 +46,7 @@ def one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
             KEPT[key] = read(model, tokenizer)
         return KEPT[key]
 
-    for place in ("finetune.check.preflight", "finetune.memory.forecast", "finetune.run.job"):
-        monkeypatch.setattr(f"{place}.load_tokenizer", load)
+    monkeypatch.setattr("finetune.run.tokenizer.load_tokenizer", load)
 
 
 def config(**changes: Any) -> Callable[[Facts], Facts]:

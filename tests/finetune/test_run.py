@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from curate.artifact import digest_file, read_jsonl
 from finetune.cli import main
 from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
+from tests.manifests import edit_manifest
 
 
 def run(selection: Path, out: Path, *more: str) -> int:
@@ -120,10 +122,10 @@ def test_a_run_that_was_started_says_how_to_go_on_and_takes_no_other_settings(
     with pytest.raises(UserError, match="is an unfinished run. Go on with: finetune run --resume"):
         read_run(started)
     text = (started / "config.yaml").read_text()
-    for changed, code, sentence in (("0.5", 1, "was changed after the run was started"), ("abc", 2, "valid number")):
+    for changed in ("0.5", "abc"):
         (started / "config.yaml").write_text(text.replace("learning_rate: 0.01", f"learning_rate: {changed}"))
-        assert main(["run", "--resume", str(started), "--wandb", "off"]) == code
-        assert sentence in capsys.readouterr().err
+        assert main(["run", "--resume", str(started), "--wandb", "off"]) == 1
+        assert "was changed after the run was started" in capsys.readouterr().err
 
 
 def test_a_forecast_for_another_model_than_the_newest_selections_needs_no_tokenizer(
@@ -151,9 +153,7 @@ def test_a_gpu_that_is_asked_for_and_absent_is_an_error(
 def test_a_selection_counted_with_another_tokenizer_is_refused(
     selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = json.loads((selection / "manifest.json").read_text())
-    manifest["config"]["tokenizer_digest"] = "0" * 64
-    (selection / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(selection, lambda manifest: manifest["config"].update(tokenizer_digest="0" * 64))
     assert run(selection, tmp_path / "r") == 1
     assert "The selection was counted with the tokenizer of" in capsys.readouterr().err
 
@@ -205,7 +205,7 @@ def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_n
     settings = dict(setting.split("=") for setting in QUICK)
     config = RunConfig(model=str(tiny_model), gradient_checkpointing=asked, **settings)  # type: ignore[arg-type]
     job = prepare(config, read_selection(selection), tmp_path / "r")
-    job.kernels = kernels
+    job.kernels_refused = kernels
     assert training_arguments(job, "cpu", "float32", None).gradient_checkpointing is given
 
 
@@ -220,3 +220,82 @@ def test_the_notebooks_faults_are_said_once_and_reproduced(
     made = read_run(tmp_path / "r")
     assert [line["tokens_seen"] for line in made.history] == [0, 200, 400]
     assert [line["padding_share"] for line in made.history[1:]] == [0.0, 0.0]
+
+
+def build_other_tokenizer(folder: Path) -> Path:
+    """Save a byte-level tokenizer whose ids are not those of the tiny model."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({symbol: i for i, symbol in enumerate([*alphabet, "<end>"])}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+def test_rows_counted_with_another_models_tokenizer_are_refused_and_trapped(
+    made_selection: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`curate select --tokenizer OTHER` says what the rows were counted with, not what the model reads."""
+    from curate.cli import main as curate
+
+    rows, other = made_selection.parent / "rows.jsonl", build_other_tokenizer(tmp_path / "other")
+    selected = tmp_path / "s"
+    select = ["select", "--dataset", str(rows), "--model", str(tiny_model), "--encoder", "tfidf", "--strategy", "first"]
+    assert curate([*select, "--tokenizer", str(other), "--k", "20", "--out", str(selected)]) == 0
+    capsys.readouterr()
+    assert run(selected, tmp_path / "r") == 1
+    assert (
+        f"The selection was counted with the tokenizer of {other}, which is not that of {tiny_model}, "
+        "the model to be trained." in capsys.readouterr().err
+    )
+    assert not (tmp_path / "r" / "history.jsonl").exists()
+    assert main(["check", "--selection", str(selected), "--json", *QUICK]) == 1
+    assert "tokenizer_differs" in json.loads(capsys.readouterr().out)["problems"]
+
+
+class Guesser:
+    """A model whose logits are `scale` at one token of `vocabulary` and 0 at all others."""
+
+    training = False
+
+    def __init__(self, scale: float, vocabulary: int = 100) -> None:
+        import torch
+
+        self.logits = torch.zeros(vocabulary)
+        self.logits[7] = scale
+
+    def parameters(self) -> Any:
+        return iter([self.logits])
+
+    def eval(self) -> None: ...
+
+    def train(self, mode: bool) -> None: ...
+
+    def __call__(self, input_ids: Any, **_: Any) -> Any:
+        from types import SimpleNamespace
+
+        return SimpleNamespace(logits=self.logits.expand(*input_ids.shape, -1))
+
+
+@pytest.mark.parametrize(("scale", "loss", "outcome"), [
+    (20.0, 4.55, "refused"), (0.0, 4.55, "said"), (20.0, 3.0, ""), (20.0, None, ""),
+])  # fmt: skip
+def test_a_base_model_that_reads_noise_is_refused_and_an_untrained_one_is_said(
+    scale: float, loss: float | None, outcome: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from curate.errors import UserError
+    from curate.tokens.tokenizers import EncodedExample
+    from finetune.run.base_loss import require_reading
+
+    arguments = (Guesser(scale), "some-model", loss, 100, [EncodedExample([1, 2, 3, 4], 2)], 0)
+    if outcome == "refused":
+        with pytest.raises(
+            UserError, match=r"4\.55 nats a token at step 0, where uniform guessing is ln\(100\) = 4\.61"
+        ):
+            require_reading(*arguments)
+        return
+    require_reading(*arguments)
+    assert ("some-model looks untrained" in capsys.readouterr().err) == (outcome == "said")

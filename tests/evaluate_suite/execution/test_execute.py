@@ -341,7 +341,7 @@ def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Pat
 
 
 def test_compare_takes_the_results_and_leaves_the_unscored_out(tmp_path: Path) -> None:
-    from evaluate_suite.comparison.models import read_passed
+    from evaluate_suite.comparison.result_files import read_passed
 
     rows = [("a", True, "passed"), ("b", None, "test_error"), ("a", False, "cpu_limit")]
     path = write(tmp_path / "r.jsonl", *({"task_id": t, "passed": p, "reason": r} for t, p, r in rows))

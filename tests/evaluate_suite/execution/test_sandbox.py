@@ -71,7 +71,7 @@ def test_landlock_is_used_where_the_kernel_has_it() -> None:
 def test_inside_there_is_nothing_of_the_machine() -> None:
     usable_mode()
     program = "import os\nprint(os.getcwd(), os.listdir(), os.listdir('/tmp'), dict(os.environ), os.uname().nodename, os.getuid())"
-    assert run_program(program).output == "/home/sandbox [] [] {} sandbox 65534\n"
+    assert run_program(program).output == "/home/sandbox [] [] {'HOME': '/home/sandbox'} sandbox 65534\n"
 
 
 def test_the_bigger_calls_are_in_no_list() -> None:

@@ -105,7 +105,9 @@ class SelectConfig(CommandConfig):
                 "Use --encoder static or minilm.",
             )
         if "target" not in needs and self.target is not None:
-            raise UsageError(f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-classifier.")
+            raise UsageError(
+                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-classifier."
+            )
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 

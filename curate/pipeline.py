@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.artifact import is_made
+from curate.artifact import is_made, one_writer
 from curate.cleaning.exact_duplicates import exact_key
 from curate.cleaning.table import BEFORE_HOLDOUT, CHECKS
 from curate.config import SelectConfig, inputs_exist
@@ -31,7 +31,7 @@ from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
 from curate.tokens.prompt import chat_template, load_prompt_template
-from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, tokenizer_digest
+from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, text_notes, tokenizer_digest
 from curate.vectors.clustering import assign, build_clusters, default_n_clusters
 from curate.vectors.coverage import measure_coverage
 from curate.vectors.embedding import embed_rows
@@ -47,12 +47,12 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     watch = Stopwatch()
     pool = load(config, watch)
     folder = selection_folder(pool, out)
-    if is_made(folder, KIND, "config_digest", config_digest(pool), OURS):
-        return read_selection(folder)
-    prepared = prepare(pool, watch)
-    with watch.timed("pick"):
-        picked = pick(prepared)
-    write(prepared, picked, folder, command, watch)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "config_digest", config_digest(pool), OURS):
+            prepared = prepare(pool, watch)
+            with watch.timed("pick"):
+                picked = pick(prepared)
+            write(prepared, picked, folder, command, watch)
     return read_selection(folder)
 
 
@@ -80,17 +80,20 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         name = config.prompt_template
         template = chat_template(tokenizer) if name == "chat" else load_prompt_template(name)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
-        loaded = load_rows(config.dataset, config.columns)
+        loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_rows(config.target)
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(tokenizer, digest, template, loaded.rows, loaded.digest)
+        n_spelled, notes = text_notes(tokenizer, ((row.instruction, row.output) for row in loaded.rows))
     return Pool(
         config=config.model_copy(update={"encoder": resolve_encoder(config.encoder, len(loaded.rows))}),
         loaded=loaded,
         template=template,
         tokenizer_digest=digest,
         token_counts=counts,
+        spelled_controls=n_spelled,
+        notes=(*loaded.notes, *template.notes, *notes),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
         inputs=[*loaded.inputs, *benchmark_files, *(target.inputs if target else ())],
@@ -119,7 +122,7 @@ def hold_out(pool: Pool) -> Split:
         keys = {exact_key(pool.rows[i]) for i in held_out}
         repeats = [i for i in fates.open_rows() if exact_key(pool.rows[i]) in keys]
         fates = fates.exclude((i, "duplicate", "of a held-out row") for i in repeats)
-    return Split(held_out, fates, (*pool.loaded.notes, *((note,) if note else ())))
+    return Split(held_out, fates, (*pool.notes, *((note,) if note else ())))
 
 
 def run_check(pool: Pool, name: str, rows: Iterable[int], held_out: Sequence[int] = ()) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.extensions import print_added
 from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ VERDICT_EXAMPLES = """Examples:
 
 COMPARE_EXAMPLES = """Examples:
 
-  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b
+  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b --baseline random-k1000-4e5f6a7b
 
   evalsuite compare ours=a0.jsonl,a1.jsonl,a2.jsonl theirs=b0.jsonl,b1.jsonl,b2.jsonl --json"""
 
@@ -71,7 +72,9 @@ def report(
     execute: Annotated[
         bool, typer.Option("--execute", help="Have every model solve --tasks and run its code in the sandbox.")
     ] = False,
-    tasks: Annotated[Path | None, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL, for --execute.")] = None,
+    tasks: Annotated[
+        Path | None, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks, for --execute.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
@@ -139,6 +142,21 @@ def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[
     return names
 
 
+@app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
+def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """List the metrics of a report: the question each answers, and what it needs."""
+    from evaluate_suite.metrics import METRICS
+
+    if as_json:
+        print_result(
+            {name: {"question": m.question, "needs": m.needs, "better": m.better} for name, m in METRICS.items()}
+        )
+        return
+    for name, metric in METRICS.own.items():
+        print(f"{name:<20} {metric.question} [needs {metric.needs.replace('_', ' ')}; {metric.better} is better]")
+    print_added(METRICS)
+
+
 @app.command(epilog=SCORE_EXAMPLES)
 def score(
     generations: Annotated[Path, typer.Argument(help="JSONL with prompt or task_id, and completion.")],
@@ -147,10 +165,13 @@ def score(
 ) -> None:
     """Text metrics of anybody's generations."""
     from evaluate_suite.metrics.generation_files import score_file
+    from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 
     result = score_file(generations, out)
     record = result.as_record()
-    summary_table(str(generations), [(name, _summary_text(s)) for name, s in record["metrics"].items()])
+    for name, part in record.get("models", {str(generations): record}).items():
+        summary_table(name, [(metric, _summary_text(s)) for metric, s in part["metrics"].items()])
+    say(f"well_formed_answer is about {CANNOT_SEE}.")
     print_result(record if as_json or out is None else out)
 
 
@@ -167,7 +188,7 @@ def _summary_text(summary: dict[str, object]) -> str:
 
 @app.command(epilog=EXECUTE_EXAMPLES)
 def execute(
-    tasks: Annotated[Path, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL.")],
+    tasks: Annotated[Path, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks.")],
     generations: Annotated[Path | None, typer.Option(help="JSONL with task_id (or prompt) and completion.")] = None,
     out: Annotated[
         Path | None,
@@ -177,13 +198,26 @@ def execute(
         bool, typer.Option("--execute", help="Run the code in the sandbox. Without it, the files are only checked.")
     ] = False,
     style: Annotated[
-        str, typer.Option(help="completion: it continues the prompt. raw: it is a whole answer, code and prose.")
-    ] = "completion",
+        str | None,
+        typer.Option(
+            help="completion: it continues the prompt. raw: it is a whole answer, code and prose. "
+            "Default: completion, and raw for files of whole programs (solution, lists of lists)."
+        ),
+    ] = None,
+    cut_at_function: Annotated[
+        bool, typer.Option("--cut-at-function", help="End a completion where the wanted function ends, as others do.")
+    ] = False,
     reference: Annotated[
         bool, typer.Option("--reference", help="Run the tasks' own solutions in place of generations.")
     ] = False,
     cpu_seconds: Annotated[float | None, typer.Option(help="Of CPU time, for each program. Default: 3.")] = None,
     workers: Annotated[int | None, typer.Option(help="Programs at a time. Default: one for each CPU.")] = None,
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="apart: no program can fake a pass. together: tests and program in one process, as plain Python."
+        ),
+    ] = "apart",
     unsafe_local: Annotated[
         bool, typer.Option("--unsafe-local", help="Run the code with NO sandbox, as you, on this machine.")
     ] = False,
@@ -201,9 +235,12 @@ def execute(
         raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
     limits = DEFAULT_LIMITS if cpu_seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=cpu_seconds)
     found = run_all(
-        tasks, generations, out, workers=workers, limits=limits, style=style, unsafe_local=unsafe_local, execute=run
+        tasks, generations, out, workers=workers, limits=limits, style=style, judge=judge, unsafe_local=unsafe_local,
+        execute=run, cut_at_function=cut_at_function,
     )  # fmt: skip
     summary_table(str(generations or tasks), summary_rows(found))
+    for note in found.notes:
+        say(note)
     if as_json:
         print_result(found.as_dict())
         return
@@ -233,12 +270,16 @@ def compare(
     models: Annotated[
         list[str], typer.Argument(metavar="A B [...]", help="Runs, or files of task_id and passed; NAME=F,F,F: draws.")
     ],
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare the others with this run, file or strategy alone.")
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
-    from evaluate_suite.comparison.models import compare_given, comparison_lines
+    from evaluate_suite.comparison.lines import comparison_lines
+    from evaluate_suite.comparison.models import compare_given
 
-    compared = compare_given(models)
+    compared = compare_given(models, baseline)
     print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
 
 
@@ -292,6 +333,23 @@ def study(
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
     _show(run_study(request, typed_command("evalsuite")), as_json)
+
+
+@app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")
+def verify(
+    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:  # fmt: skip
+    """Hold every file of a report against its manifest; name each bad one and exit 1 where there is one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from evaluate_suite.reporting.record import KIND
+
+    verified = look(reports or [], [(Path("reports"), KIND)])
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

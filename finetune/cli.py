@@ -94,7 +94,7 @@ def run(
             ),
         ],
     )
-    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), settings)) + "\n")
+    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), rows.template)) + "\n")
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 
@@ -176,6 +176,8 @@ def check(
         say(f"{name.replace('_', ' ')}: {sentence}")
     for name, reason in findings.not_checked.items():
         say(f"not checked, what needs the {name}: {reason}")
+    for note in findings.notes:
+        say(f"note: {note}")
     unseen = f"; not looked at: {', '.join(findings.not_checked)}" if findings.not_checked else ""
     print_result(
         findings.as_dict() if as_json else f"{len(findings.problems)} of {findings.traps} traps sprung{unseen}"
@@ -295,6 +297,28 @@ def push(
     from finetune.run.record import read_run
 
     print_result(upload(read_run(run_name), repository, private=not public))
+
+
+@app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")
+def verify(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from finetune.padding_study.page import KIND as STUDY
+    from finetune.run.record import KIND, runs_dir
+    from finetune.run.verify import verify_run
+
+    verified = look(runs or [], [(runs_dir(), KIND), (Path("reports"), STUDY)], verify_run)
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,9 +18,12 @@ PRESETS_DIR = Path(__file__).parent / "presets"
 
 
 class RunConfig(BaseModel):
-    """One training run, fully resolved. Unknown keys are refused; numbers written as text are accepted."""
+    """One training run, fully resolved.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Unknown keys and numbers that are not finite are refused; numbers written as text are accepted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = "meta-llama/Llama-2-7b-hf"
     device: Literal["auto", "cuda", "cpu"] = "auto"

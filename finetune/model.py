@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
-from curate.loading import quiet
+from curate.loading import load_pretrained, quiet
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.tokenizers import load_tokenizer
 from finetune.attention import register
@@ -90,24 +89,10 @@ def load_base_model(config: RunConfig) -> PreTrainedModel:
             bnb_4bit_compute_dtype=dtype,
         )
     source = str(smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
-    model = _from_pretrained(AutoModelForCausalLM, source, arguments)
+    model = load_pretrained(AutoModelForCausalLM, source, "model", **arguments)
     model.config.name_or_path = model.name_or_path = config.model
     _keep_4bit_trainable_on_cpu(model)
     return model.eval()
-
-
-def _from_pretrained(loader: type[AutoModelForCausalLM], source: str, arguments: dict[str, Any]) -> Any:
-    if not Path(source).exists():
-        require_on_hub(source, "model")
-    try:
-        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
-            return loader.from_pretrained(source, **arguments)
-    except (OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise UserError(
-                f"{source} holds no model that transformers can load ({error}).", "Check the folder."
-            ) from None
-        raise explain_hub_error(error, source, "model") from error
 
 
 def _keep_4bit_trainable_on_cpu(model: PreTrainedModel) -> None:

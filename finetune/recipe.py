@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.artifact import one_writer
 from curate.console import say
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
 from finetune.parallel.launch import launch
 from finetune.parallel.processes import ALONE, Processes, batch_shape, require_gpus
 from finetune.run.callback import StepCallback, out_of_patience
-from finetune.run.checkpoints import best_adapter, latest_checkpoint, read_meter_state, step_of
+from finetune.run.checkpoints import hand_out_adapter, latest_checkpoint, read_meter_state, step_of
 from finetune.run.job import Job, open_tracker, prepare
 from finetune.run.progress import Live
 from finetune.run.record import ADAPTER, Run, finish_run, read_run, run_folder, selected_tokens, start_run
@@ -41,13 +41,14 @@ def train(
         require_gpus(gpus, config.device)
         batch_shape(config, gpus)
     folder = run_folder(config, selection, out)
-    if start_run(folder, config, selection, resume, gpus):
-        return read_run(folder)
-    if gpus > 1:
-        work = (config.model_dump(), str(selection.path), str(folder), resume, wandb_mode, list(command))
-        launch(train_worker, gpus, folder.name, work)
-    else:
-        train_in(config, selection, folder, resume, wandb_mode, command)
+    with one_writer(folder):
+        if start_run(folder, config, selection, resume, gpus):
+            return read_run(folder)
+        if gpus > 1:
+            work = (config.model_dump(), str(selection.path), str(folder), resume, wandb_mode, list(command))
+            launch(train_worker, gpus, folder.name, work)
+        else:
+            train_in(config, selection, folder, resume, wandb_mode, command)
     return read_run(folder)
 
 
@@ -128,12 +129,12 @@ def go_on_from(job: Job, resume: bool) -> Path | None:
     job.processes.wait()
     checkpoint = latest_checkpoint(job.checkpoints)
     if checkpoint is not None:
-        job.history.continue_from(step_of(checkpoint))
+        job.history.continue_from(checkpoint)
         state = read_meter_state(checkpoint)
         job.meter.restore(state if job.processes.first else {"tokens_seen": state["tokens_seen"]})
         say(f"Going on from step {step_of(checkpoint)}.")
     elif resume:
-        job.history.continue_from(-1)
+        job.history.continue_from(None)
         say("No whole checkpoint was written yet; starting at step 0.")
     return checkpoint
 
@@ -146,8 +147,8 @@ def is_over(job: Job) -> bool:
 
 def finish(job: Job, command: Sequence[str], device: str) -> None:
     """Put the best adapter in its place and write card and manifest."""
-    shutil.rmtree(job.folder / ADAPTER, ignore_errors=True)
-    shutil.copytree(best_adapter(job.checkpoints, job.history), job.folder / ADAPTER)
+    job.history.write(job.folder)
+    hand_out_adapter(job.checkpoints, job.history, job.folder / ADAPTER)
     best, last = job.history.best(), job.history.lines[-1]
     results = {
         "steps": last["step"],

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,3 +30,28 @@ def test_help_ends_with_two_examples_that_parse(program: str, name: str) -> None
     assert name in [words[0] for words in typed]
     for words in typed:
         commands[words[0]].make_context(words[0], words[1:])
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_help_loads_no_heavy_library(module: str) -> None:
+    heavy = {
+        "torch",
+        "transformers",
+        "numpy",
+        "sklearn",
+        "scipy",
+        "pyarrow",
+        "pandas",
+        "peft",
+        "trl",
+        "altair",
+        "jinja2",
+    }
+    program = (
+        f"import sys, contextlib, io\nfrom {module} import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n    code = main(['--help'])\n"
+        f"print(code, sorted(set(sys.modules) & {heavy!r}))"
+    )
+    root = Path(__file__).parents[1]
+    result = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout == "0 []\n"

@@ -8,6 +8,12 @@ from curate.code.languages import can_parse, canonical_language, detect_language
 
 _STRICT = ("c", "cpp", "csharp", "go", "java", "javascript", "python", "rust", "sql", "typescript")
 _SQL = re.compile(r"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|WITH|FROM|WHERE|GROUP BY|ORDER BY|HAVING)\b")
+# Lines of Python that read like words: signatures with types, imports.
+_PYTHON = re.compile(
+    r"(?:async )?def \w+ *\(|class \w+ *(?:\([^()]*\))? *:|from [\w.]+ import (?:\(|\*|"
+    r"\w+(?: as \w+)?(?: *, *\w+(?: as \w+)?)* *(?:#.*)?$)"
+    r"|import [\w.]+(?: as \w+)?(?: *, *[\w.]+(?: as \w+)?)* *(?:#.*)?$"
+)
 _PLAIN_WORD = re.compile(r"[(\"'`]*[A-Za-z][A-Za-z'’-]*[)\"'`.,:;!?]*")
 
 
@@ -19,17 +25,18 @@ def looks_like_prose(line: str) -> bool:
         return False
     if line.startswith(("#", "//", "/*", "*", "--", "<", "@")):
         return False
-    if _SQL.match(line):
+    if _SQL.match(line) or _PYTHON.match(line.rstrip()):
         return False
     plain = sum(len(word) <= 40 and bool(_PLAIN_WORD.fullmatch(word)) for word in words)
     return plain >= 0.7 * len(words) and not re.search(r"[{};=]\s*$|\w\(.*\)\s*:?$", line)
 
 
 def code_start(text: str) -> int | None:
-    """Offset of the first line that carries a mark of a language and does not read like a sentence."""
+    """Offset of the first line that begins a definition or import of Python, or carries a mark of a language and does
+    not read like a sentence."""
     at = 0
     for line in text[:20_000].splitlines(keepends=True)[:400]:
-        if not looks_like_prose(line) and mark_hits(line.rstrip("\n")):
+        if _PYTHON.match(line.rstrip()) or (not looks_like_prose(line) and mark_hits(line.rstrip("\n"))):
             return at
         at += len(line)
     return None

@@ -41,8 +41,9 @@ class Stopwatch:
 class Pool:
     """The pool as read, with every row's token count (n,) under the model's tokenizer and the prompt template.
 
-    `config` names the encoder that "auto" stands for. `inputs` are the files of the pool, of the benchmarks and of the
-    target, in this order; `target_rows` are in row_id order.
+    `config` names the encoder that "auto" stands for; `spelled_controls` is how many rows spell a control token.
+    `inputs` are the files of the pool, of the benchmarks and of the target, in this order; `target_rows` are in
+    row_id order.
     """
 
     config: SelectConfig
@@ -50,6 +51,8 @@ class Pool:
     template: PromptTemplate
     tokenizer_digest: str
     token_counts: NDArray[np.int32]
+    spelled_controls: int = 0
+    notes: tuple[str, ...] = ()
     benchmarks: Sequence[BenchmarkTask] = ()
     target_rows: Sequence[Row] = ()
     inputs: Sequence[FileRecord] = ()

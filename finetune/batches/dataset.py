@@ -36,6 +36,21 @@ def encode_rows(tokenizer: Any, selection: Selection, rows: Sequence[SelectedRow
     return encode_examples(tokenizer, selection.template, [(row.instruction, row.output) for row in rows])
 
 
+def refuse_other_counts(selection: Selection, examples: Sequence[EncodedExample]) -> None:
+    """Raise a `UserError` if selected rows have other token counts than the selection says.
+
+    With its own tokenizer that can be rows whose text spells a control token, which text rule 1 counted as that token.
+    """
+    pairs = zip(selection.selected, examples, strict=True)
+    differ = sum(row.token_count != len(example.input_ids) for row, example in pairs)
+    if differ:
+        raise UserError(
+            f"{differ} of {len(examples)} rows have other token counts than the selection {selection.path.name} says: "
+            "it was made when control tokens spelled in a row's text became control tokens.",
+            "Select again.",
+        )
+
+
 def join_and_cut(examples: Sequence[EncodedExample], length: int) -> list[EncodedExample]:
     """The notebook's packing, faults included: all rows in one stream, cut every `length` tokens, borders ignored."""
     stream = [token for example in examples for token in example.input_ids]

@@ -41,4 +41,5 @@ class Facts:
     attention_problem: str | None = None
     local_files: Sequence[str] | None = None
     model_can_exist: bool | None = None
+    notes: Sequence[str] = ()  # about the rows in the tokenizer's hands
     unknown: dict[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from curate.artifact import home
 from curate.errors import UserError
 from curate.errors.hub import no_downloads
 from curate.selection.record import Selection
-from curate.tokens.tokenizers import start_ids
+from curate.tokens.prompt import start_ids
+from curate.tokens.tokenizers import text_notes
 from finetune.batches.dataset import build_plan, encode_rows
 from finetune.batches.packing import build_packed_batch
 from finetune.check.facts import Facts
@@ -31,21 +33,28 @@ from finetune.run.tokenizer import load_training_tokenizer, matches_selection
 
 @dataclass(frozen=True)
 class Findings:
-    """`problems` (trap name -> sentence), what could not be looked at and why, and how many traps there are."""
+    """`problems` (trap name -> sentence), what could not be looked at and why, how many traps there are, and `notes`:
+    what is no problem, but nobody should be surprised by."""
 
     problems: dict[str, str]
     not_checked: dict[str, str]
     traps: int
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"problems": self.problems, "not_checked": self.not_checked, "traps": self.traps}
+        return {
+            "problems": self.problems,
+            "not_checked": self.not_checked,
+            "notes": list(self.notes),
+            "traps": self.traps,
+        }
 
 
 def find_problems(facts: Facts) -> Findings:
     """What the traps say about `facts`."""
     found = {trap.__name__: sentence for trap in TRAPS if (sentence := trap(facts)) is not None}
-    return Findings(found, facts.unknown, len(TRAPS))
+    return Findings(found, facts.unknown, len(TRAPS), facts.notes)
 
 
 def check(config: RunConfig, selection: Selection) -> Findings:
@@ -90,6 +99,7 @@ def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
         "examples": examples,
         "largest_id": max((max(example.input_ids) for example in examples), default=None),
         "pad_known": True,
+        "notes": text_notes(tokenizer, ((row.instruction, row.output) for row in selection.selected))[1],
     }
     try:
         pad = pad_token(tokenizer, config)

@@ -19,7 +19,7 @@ from curate.console import progress
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
-from curate.tokens.tokenizers import encode_prompt, load_tokenizer
+from curate.tokens.tokenizers import decode_completion, encode_prompt, load_tokenizer
 from finetune.model import load_base_model, load_merged, load_run, merge_adapter
 from finetune.run.record import Run
 
@@ -108,7 +108,7 @@ def greedy_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pro
                 input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS_COMPARED,
                 eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
             )  # fmt: skip
-            texts.append(tokenizer.decode(made[0, len(prompt) :], skip_special_tokens=True))
+            texts.append(decode_completion(tokenizer, prompt, made[0, len(prompt) :].tolist()))
             advance(1)
     return texts
 
@@ -118,6 +118,7 @@ def push(run: Run, repository: str, private: bool = True) -> str:
 
     Refused for a base model that others could not load by its name: a local folder or the embedded one.
     """
+    run.require_whole()
     base = run.config.model
     if base == SMOLLM2 or Path(base).exists():
         raise UserError(

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from curate.errors import UserError
+from curate.loading import build_from_shape
 from finetune.config import RunConfig
 from finetune.memory.shapes import with_layers
 from finetune.memory.targets import is_linear, module_features, without_numbers
@@ -41,9 +42,10 @@ def step_bytes(
     """Return the bytes of each part of a step on a model of `layers` layers, adapters on every module of `kinds`."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         try:
-            model = AutoModelForCausalLM.from_config(
-                with_layers(shape, layers), dtype=dtype, attn_implementation=_stand_in(config.attn_implementation)
-            )
+            model = build_from_shape(
+                AutoModelForCausalLM, with_layers(shape, layers), config.model, dtype=dtype,
+                attn_implementation=_stand_in(config.attn_implementation),
+            )  # fmt: skip
         except ValueError as error:
             raise UserError(
                 f"{config.model} cannot compute with attn_implementation={config.attn_implementation} "

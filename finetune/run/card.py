@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
+from huggingface_hub import ModelCardData
 
 from curate.selection.record import Selection
+from curate.tokens.prompt import PromptTemplate
 from finetune.config import RunConfig
 
+TRIED = "Write a Python function that reverses a string."
 
-def loading_lines(folder: str, config: RunConfig) -> list[str]:
-    """Three lines of Python that load the adapter on its base model and try it."""
+
+def loading_lines(folder: str, template: PromptTemplate) -> list[str]:
+    """Three lines of Python that load the adapter on its base model and try it, with the prompt it was trained on.
+
+    The prompt is decoded with what follows it, since SentencePiece would strip a blank from what follows.
+    """
+    prompt = json.dumps(template.render(TRIED), ensure_ascii=False)
     return [
         "from finetune.model import load_run",
         f'model, tokenizer = load_run("{folder}")',
-        'print(tokenizer.decode(model.generate(**tokenizer("Write a Python function that reverses a string.\\n", '
-        'return_tensors="pt").to(model.device), max_new_tokens=128)[0], skip_special_tokens=True))',
+        f'print(tokenizer.decode(model.generate(**tokenizer({prompt}, return_tensors="pt").to(model.device), '
+        "max_new_tokens=128)[0], skip_special_tokens=True))",
     ]
 
 
@@ -37,10 +45,10 @@ def best_line(results: Mapping[str, Any]) -> str:
 def render_card(name: str, config: RunConfig, selection: Selection, results: dict[str, Any]) -> str:
     """Markdown with the hub's front matter; every number was computed by the run."""
     made = selection.manifest.config
-    front = {"library_name": "peft", "base_model": config.model, "tags": ["rowpick", "lora", "qlora"]}
+    front = ModelCardData(base_model=config.model, library_name="peft", tags=["rowpick", "lora", "qlora"])
     return "\n".join(
         [
-            f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+            f"---\n{front.to_yaml()}\n---",
             "",
             f"# {name}",
             "",
@@ -51,7 +59,7 @@ def render_card(name: str, config: RunConfig, selection: Selection, results: dic
             f"It was trained on {training_line(results)}. It is the adapter of {best_line(results)}.",
             "",
             "```python",
-            *loading_lines(f"path/to/{name}", config),
+            *loading_lines(f"path/to/{name}", selection.template),
             "```",
             "",
         ]

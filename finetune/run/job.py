@@ -11,8 +11,8 @@ from curate.artifact import digest_json
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
-from curate.tokens.tokenizers import EncodedExample
-from finetune.batches.dataset import Plan, build_plan, encode_rows
+from curate.tokens.tokenizers import EncodedExample, refuse_earlier_rule
+from finetune.batches.dataset import Plan, build_plan, encode_rows, refuse_other_counts
 from finetune.config import RunConfig
 from finetune.parallel.processes import ALONE, Processes
 from finetune.run.history import History, Meter
@@ -54,10 +54,13 @@ class Job:
 def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Processes = ALONE) -> Job:
     """Encode the rows with the model's tokenizer and the selection's template, and plan every batch."""
     tokenizer = load_training_tokenizer(config.model, selection)
+    refuse_earlier_rule(tokenizer, selection.manifest.config["tokenizer_digest"], selection.path.name)
     require_selections_tokenizer(tokenizer, config.model, selection)
     if config.packing == "joined":
         say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
-    plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
+    selected = encode_rows(tokenizer, selection, selection.selected)
+    refuse_other_counts(selection, selected)
+    plan = build_plan(selected, config)
     held_out = selection.holdout[: config.eval_rows]
     examples = encode_rows(tokenizer, selection, held_out)
     history = History(folder, processes.first)

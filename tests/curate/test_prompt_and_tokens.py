@@ -40,7 +40,7 @@ def test_llama_example_has_start_prompt_newline_output_end(shared_data: Path) ->
     tokenizer = load_tokenizer("meta-llama/Llama-2-7b-hf", str(shared_data / "llama2-tokenizer"))
     (example,) = encode_examples(tokenizer, RAW, [("Say hi", "hi\nthere")])
     assert tokenizer.convert_ids_to_tokens(example.input_ids) == [
-        "<s>", "▁Say", "▁hi", "<0x0A>", "▁hi", "<0x0A>", "there", "</s>",
+        "<s>", "▁Say", "▁hi", "<0x0A>", "hi", "<0x0A>", "there", "</s>",
     ]  # fmt: skip
     assert example.prompt_length == 4
     assert encode_prompt(tokenizer, RAW, "Say hi") == example.input_ids[:4]

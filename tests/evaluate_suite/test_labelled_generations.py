@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluate_suite.answers.code_parts import ANSWER, TESTS, UNRELATED
+from curate.code.parts import ANSWER, TESTS, UNRELATED
 from evaluate_suite.answers.first_answer import split_answer
 
 FILE = Path(__file__).with_name("labelled_generations.txt")

@@ -15,6 +15,7 @@ from finetune.cli import main
 from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
 from tests.hub_server import WRITER, Hub, running_hub
+from tests.manifests import edit_manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,9 +82,7 @@ def test_push_is_refused_where_nobody_could_load_the_base_model(
 def hub_run(trained: Path, tmp_path: Path) -> Path:
     """The run as it would be had its base model come from the hub."""
     folder = Path(shutil.copytree(trained, tmp_path / "hub-run"))
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["config"]["model"] = "meta-llama/Llama-2-7b-hf"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(folder, lambda manifest: manifest["config"].update(model="meta-llama/Llama-2-7b-hf"))
     return folder
 
 
@@ -124,7 +123,7 @@ def test_the_closing_lines_work_when_they_are_pasted(trained: Path, tmp_path: Pa
     """In another folder, in a fresh interpreter, exactly as they were printed."""
     from finetune.run.card import loading_lines
 
-    lines = loading_lines(str(trained), read_run(trained).config)
+    lines = loading_lines(str(trained), read_run(trained).read_selection().template)
     assert len(lines) == 3
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -12,6 +12,7 @@ from curate.artifact import digest_file, read_jsonl
 from finetune.cli import main
 from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
+from tests.manifests import edit_manifest
 
 
 def run(selection: Path, out: Path, *more: str) -> int:
@@ -121,10 +122,10 @@ def test_a_run_that_was_started_says_how_to_go_on_and_takes_no_other_settings(
     with pytest.raises(UserError, match="is an unfinished run. Go on with: finetune run --resume"):
         read_run(started)
     text = (started / "config.yaml").read_text()
-    for changed, code, sentence in (("0.5", 1, "was changed after the run was started"), ("abc", 2, "valid number")):
+    for changed in ("0.5", "abc"):
         (started / "config.yaml").write_text(text.replace("learning_rate: 0.01", f"learning_rate: {changed}"))
-        assert main(["run", "--resume", str(started), "--wandb", "off"]) == code
-        assert sentence in capsys.readouterr().err
+        assert main(["run", "--resume", str(started), "--wandb", "off"]) == 1
+        assert "was changed after the run was started" in capsys.readouterr().err
 
 
 def test_a_forecast_for_another_model_than_the_newest_selections_needs_no_tokenizer(
@@ -152,9 +153,7 @@ def test_a_gpu_that_is_asked_for_and_absent_is_an_error(
 def test_a_selection_counted_with_another_tokenizer_is_refused(
     selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = json.loads((selection / "manifest.json").read_text())
-    manifest["config"]["tokenizer_digest"] = "0" * 64
-    (selection / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(selection, lambda manifest: manifest["config"].update(tokenizer_digest="0" * 64))
     assert run(selection, tmp_path / "r") == 1
     assert "The selection was counted with the tokenizer of" in capsys.readouterr().err
 

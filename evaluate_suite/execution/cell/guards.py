@@ -7,19 +7,24 @@ import resource
 import struct
 
 from . import kernel
-from .syscalls import ALLOWED, EXAMINED
+from .syscalls import ALLOWED, EXAMINED, XATTRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
-_EPERM, _EAFNOSUPPORT, _ENOSYS = 1, 97, 38
+_EPERM, _ENOTTY, _EAFNOSUPPORT, _ENOSYS, _ENOTSUP = 1, 25, 97, 38, 95
+_MSG_OOB = 1
 _ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE_NAMESPACES = 0x7E020000
 _CLONE_THREAD = 0x10000
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER, _ARCH, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24
+_NUMBER, _ARCH, _ARGUMENT_0, _ARGUMENT_1, _ARGUMENT_2, _ARGUMENT_3 = 0, 4, 16, 24, 32, 40
+# Whether a descriptor is a terminal, how much can be read, blocking and closing: what files and pipes are asked for.
+_IOCTLS = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# Where the flags of a call stand that may not say MSG_OOB.
+_FLAGS_AT = {"sendto": _ARGUMENT_3, "recvfrom": _ARGUMENT_3, "sendmsg": _ARGUMENT_2, "recvmsg": _ARGUMENT_2}
 
 
 def _code(*instructions: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
@@ -69,8 +74,30 @@ def seccomp_filter(machine: str, *, ask_supervisor: bool) -> bytes:
         (_RETURN, 0, 0, SECCOMP_RET_ALLOW),
         (_RETURN, 0, 0, deny),
     )
+    code += _examined_arguments(table, deny)
+    # Nothing here outlives the run, so that no file of its own needs to reach a disk; the machine's files may not.
+    for name in ("fsync", "fdatasync"):
+        code += _code((_JUMP_EQUAL, 0, 1, table[name]), (_RETURN, 0, 0, ask if ask_supervisor else SECCOMP_RET_ERRNO))
     code += _code((0x35, 0, 1, 450), (_RETURN, 0, 0, unknown), (_RETURN, 0, 0, deny))  # 0x35: at least
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
+
+
+def _examined_arguments(table: dict[str, int], deny: int) -> list[tuple[int, int, int, int]]:
+    """Calls that depend on an argument, and calls that are answered without being made."""
+    allow = (_RETURN, 0, 0, SECCOMP_RET_ALLOW)
+    code = _code((_JUMP_EQUAL, 0, 2 * len(_IOCTLS) + 2, table["ioctl"]), (_LOAD, 0, 0, _ARGUMENT_1))
+    for request in _IOCTLS:
+        code += _code((_JUMP_EQUAL, 0, 1, request), allow)
+    code += _code((_RETURN, 0, 0, SECCOMP_RET_ERRNO | _ENOTTY))
+    for name, place in _FLAGS_AT.items():
+        code += _code((_JUMP_EQUAL, 0, 4, table[name]), (_LOAD, 0, 0, place), (_JUMP_SET, 0, 1, _MSG_OOB))
+        code += _code((_RETURN, 0, 0, deny), allow)
+    code += _code((_JUMP_EQUAL, 0, 6, table["setpriority"]), (_LOAD, 0, 0, _ARGUMENT_0), (_JUMP_EQUAL, 0, 3, 0))
+    code += _code((_LOAD, 0, 0, _ARGUMENT_1), (_JUMP_EQUAL, 0, 1, 0), allow, (_RETURN, 0, 0, deny))  # its own only
+    # A copy of a file takes its extended attributes along where the file system has such; here it has none.
+    for number in XATTRS[os.uname().machine]:
+        code += _code((_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, SECCOMP_RET_ERRNO | _ENOTSUP))
+    return code
 
 
 def install_seccomp(*, ask_supervisor: bool) -> int:
@@ -85,8 +112,11 @@ _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read file, read directory
 _FILE_ONLY = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 
 
-def install_landlock(readable: list[str], writable: list[str]) -> int:
-    """Allow reading below `readable`, all below `writable`, nothing else; the version used comes back, 0 for none."""
+def install_landlock(readable: list[str], writable: list[str], unlisted: list[str]) -> int:
+    """Allow reading below `readable`, all below `writable`, opening a file by its name below `unlisted`, nothing else.
+
+    Return the version of Landlock, 0 where the kernel has none.
+    """
     abi = kernel.landlock_abi()
     if not abi:
         return 0
@@ -99,7 +129,8 @@ def install_landlock(readable: list[str], writable: list[str]) -> int:
     )
     # Devices below /dev, sockets and pipes are not made by tested programs; only plain files and folders are.
     every = handled & ~(1 << 6 | 1 << 11 | 1 << 15)
-    for paths, rights in ((readable, _READ), (writable, every)):
+    by_name = (1 << 1 | 1 << 2 | (1 << 14 if abi >= 3 else 0)) & every  # write file, read file, truncate
+    for paths, rights in ((readable, _READ), (writable, every), (unlisted, by_name)):
         for path in paths:
             try:
                 at = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -125,6 +156,7 @@ def set_limits(limits: dict[str, Any], *, count_processes: bool) -> None:
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_MEMLOCK, 0, 0),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
+        (resource.RLIMIT_SIGPENDING, 256, 256),  # each timer of timer_create takes one
     ]
     if count_processes:
         count = limits["processes"] + limits["threads"] + 8

@@ -65,9 +65,11 @@ def build_root(config: dict[str, Any]) -> None:
         os.makedirs(os.path.dirname(link), exist_ok=True)
         if not os.path.lexists(link):
             os.symlink(source, link)
+    for path in config["hidden"]:
+        kernel.mount("tmpfs", "/new" + path, "tmpfs", _TMPFS_FLAGS | kernel.MS_RDONLY, "mode=755")
     for path in config["devices"]:
         _bind("/old" + path, "/new" + path)
-    for path in ("/proc", "/tmp", config["home"], "/dev/shm"):
+    for path in ("/proc", "/tmp", config["home"], "/dev/shm", config["judge_home"]):
         os.makedirs("/new" + path, exist_ok=True)
     kernel.mount("proc", "/new/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     kernel.unmount("/old")
@@ -113,7 +115,7 @@ def _show_again(place: str, covered: list[tuple[str, int]]) -> None:
 
 def finish_root(config: dict[str, Any], *, as_root: bool) -> int:
     """Mount the private places, take /proc out of sight and give up root; a descriptor of /proc comes back."""
-    for path in ("/tmp", config["home"], "/dev/shm"):
+    for path in ("/tmp", config["home"], "/dev/shm", config["judge_home"]):
         size = f"mode=1777,size={config['limits']['disk_bytes']},nr_inodes={config['limits']['files']}"
         covered = [(p, os.open(p, os.O_PATH)) for p in config["read_only"] if p.startswith(path + "/")]
         kernel.mount("tmpfs", path, "tmpfs", _TMPFS_FLAGS, size)

@@ -14,16 +14,20 @@ import struct
 import sys
 import time
 
-from . import candidate, guards, judge, kernel, namespaces, wire
+from . import guards, kernel, namespaces
+from .judging import judge
+from .line import wire
 from .syscalls import ALLOWED
+from .tested import candidate
 
 TYPE_CHECKING = False  # the modules typing and signal cost more to import than all of this one
 if TYPE_CHECKING:
     from typing import Any
 
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
-_EAGAIN = 11
+_EAGAIN, _EROFS, _ETOOMANYREFS = 11, 30, 109
 POLL_MILLISECONDS = 20
+JUDGE_FACTOR = 2  # of a program's CPU seconds, for its judge, which may have to load what the test imports
 # Comes before the result, once nothing but the tested program can be at fault when no result follows.
 STARTED = b"started"
 
@@ -65,6 +69,19 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(last + 1, 1 << 16)
 
 
+def _send_descriptor(control: Any, note: bytes, rights: Any) -> None:
+    """Send a descriptor; the kernel refuses for a moment where many programs send one at the same time."""
+    for _ in range(500):
+        try:
+            control.sendmsg([note], rights)
+            return
+        except OSError as error:
+            if error.errno != _ETOOMANYREFS:
+                raise
+            time.sleep(0.02)
+    raise OSError(_ETOOMANYREFS, "Too many references")
+
+
 class Cell:
     """One tested program and its judge."""
 
@@ -74,10 +91,13 @@ class Cell:
         self.guarded = config["mode"] != "none"
         self.proc = proc if proc >= 0 else os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         self.cpu: dict[int, float] = {}
+        self.busy: dict[str, float] = {}
+        self.idle = 0.0
         self.peak_bytes = 0
         self.output = bytearray()
         self.output_bytes = 0
         self.created = {"processes": 0, "threads": 0}
+        self.syncs = [ALLOWED[os.uname().machine][name] for name in ("fsync", "fdatasync")] if self.guarded else []
         self.refused = ""
         self.status: int | None = None
         self.landlock = 0
@@ -116,33 +136,35 @@ class Cell:
             kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
             kernel.drop_capabilities()
 
-    def _guard(self) -> int:
-        """Landlock's version; the process has given up all it does not need."""
+    def _guard(self, *, judging: bool) -> int:
+        """Give up all that the process does not need, and return Landlock's version."""
+        limits = {**self.limits, "cpu_seconds": self.limits["cpu_seconds"] * (JUDGE_FACTOR if judging else 1)}
         os.setpgid(0, 0)
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        guards.set_limits(self.limits, count_processes=self.guarded and self.config["count_processes"])
+        guards.set_limits(limits, count_processes=self.guarded and self.config["count_processes"])
         if not self.guarded:
             return 0
         kernel.drop_capabilities()
         return guards.install_landlock(
             [*self.config["read_only"], "/dev/urandom", "/dev/random", "/dev/zero", "/dev/null"],
-            ["/tmp", self.config["home"], "/dev/shm"],
+            ["/tmp", self.config["home"], "/dev/shm", *([judge.TEMPORARY] if judging else [])],
+            [] if judging else [judge.TEMPORARY],
         )
 
     def _become_candidate(self, line: Any, control: Any) -> None:
         try:
             _close_all_but(line.fileno(), control.fileno())
-            landlock = self._guard()
+            landlock = self._guard(judging=False)
             listener = guards.install_seccomp(ask_supervisor=True) if self.guarded else -1
             rights = [(1, 1, struct.pack("i", listener))] if listener >= 0 else []
-            control.sendmsg([b"ready" + bytes([landlock])], rights)
+            _send_descriptor(control, b"ready" + bytes([landlock]), rights)
             control.close()
             if listener >= 0:
                 os.close(listener)
             fd = line.detach()
-            libraries = self.config["libraries"]
+            libraries, home = self.config["libraries"], self.config["home"]
             self.__dict__.clear()
-            candidate.main(fd, libraries)
+            candidate.main(fd, libraries, home)
         except BaseException as error:
             try:
                 control.send(f"{type(error).__name__}: {error}".encode()[:300])
@@ -152,7 +174,7 @@ class Cell:
     def _become_judge(self, line: int, verdict: int) -> None:
         try:
             _close_all_but(line, verdict)
-            self._guard()
+            self._guard(judging=True)
             if self.guarded:
                 guards.install_seccomp(ask_supervisor=False)
             judge.main(0, line, verdict, self.config["libraries"])
@@ -161,7 +183,7 @@ class Cell:
 
     def watch(self) -> dict[str, Any]:
         """What became of the program."""
-        began = time.monotonic()
+        self.looked = time.monotonic()
         poll = select.poll()
         for fd in (self.output_fd, self.verdict_fd, self.listener):
             if fd >= 0:
@@ -177,7 +199,7 @@ class Cell:
                 elif fd == self.verdict_fd:
                     reason, detail = self._read_verdict()
                 elif fd == self.listener and events & select.POLLIN:
-                    self._answer_clone()
+                    self._answer_call()
                 elif fd == self.output_fd and events & select.POLLIN:
                     self._take_output()
                 elif fd != self.verdict_fd:
@@ -185,7 +207,7 @@ class Cell:
             now = time.monotonic()
             if now >= next_sample or reason:
                 next_sample = now + POLL_MILLISECONDS / 1000
-                reason, detail = self._over_limit(now - began) or (reason, detail)
+                reason, detail = self._over_limit(now) or (reason, detail)
         if reason == "exited":
             self._await_end()
         self._reap()
@@ -204,21 +226,40 @@ class Cell:
         if len(self.output) < self.config["keep_output_bytes"]:
             self.output += data[: self.config["keep_output_bytes"] - len(self.output)]
 
-    def _answer_clone(self) -> None:
+    def _answer_call(self) -> None:
         request = bytearray(80)
         try:
             fcntl.ioctl(self.listener, _RECEIVE, request)
         except OSError:
             return
-        number, _, _, call = struct.unpack_from("<QIIi", request)
-        flags = struct.unpack_from("<Q", request, 32)[0]
+        number, process, _, call = struct.unpack_from("<QIIi", request)
+        first = struct.unpack_from("<Q", request, 32)[0]
+        if call in self.syncs:
+            self._answer(number, 0 if self._is_private(process, first & 0xFFFFFFFF) else -_EROFS, 0)
+        else:
+            self._answer_clone(number, call, first)
+
+    def _is_private(self, process: int, descriptor: int) -> bool:
+        """Return whether a descriptor of a process is of a file in one of the private places."""
+        try:
+            target = os.readlink(f"{process}/fd/{descriptor}", dir_fd=self.proc)
+        except OSError:
+            return False
+        return any(target.startswith(place + "/") for place in ("/tmp", self.config["home"], "/dev/shm"))
+
+    def _answer_clone(self, number: int, call: int, flags: int) -> None:
         table = ALLOWED[os.uname().machine]
         kind = "threads" if call == table["clone"] and flags & 0x10000 else "processes"
         self.created[kind] += 1
-        allowed = self.created[kind] <= self.limits[kind]
+        # Threads end and others begin; of processes, which could use up time unseen between two looks, all count.
+        count = self._threads() + 1 if kind == "threads" else self.created[kind]
+        allowed = count <= self.limits[kind]
         if not allowed:
             self.refused = kind
-        answer = struct.pack("<QqiI", number, 0, 0 if allowed else -_EAGAIN, _CONTINUE if allowed else 0)
+        self._answer(number, 0 if allowed else -_EAGAIN, _CONTINUE if allowed else 0)
+
+    def _answer(self, number: int, error: int, flags: int) -> None:
+        answer = struct.pack("<QqiI", number, 0, error, flags)
         try:
             fcntl.ioctl(self.listener, _SEND, answer)
         except OSError:
@@ -237,6 +278,16 @@ class Cell:
                 continue
         return found
 
+    def _threads(self) -> int:
+        """Return how many threads there are beside the first one of each process."""
+        count = 0
+        for process in self._processes():
+            try:
+                count += int(self._read(f"{process}/stat").rsplit(b")", 1)[1].split()[17]) - 1
+            except (OSError, IndexError, ValueError):
+                continue
+        return count
+
     def _read(self, name: str) -> bytes:
         fd = os.open(name, os.O_RDONLY, dir_fd=self.proc)
         try:
@@ -244,7 +295,7 @@ class Cell:
         finally:
             os.close(fd)
 
-    def _over_limit(self, wall_seconds: float) -> tuple[str, str] | None:
+    def _over_limit(self, now: float) -> tuple[str, str] | None:
         resident = 0
         self.alive = self._processes()
         for process in self.alive:
@@ -257,15 +308,45 @@ class Cell:
         judged = self.cpu.get(self.judge, 0.0)
         if sum(self.cpu.values()) - judged > self.limits["cpu_seconds"]:
             return "cpu_limit", ""
-        if judged > self.limits["cpu_seconds"]:
+        if judged > JUDGE_FACTOR * self.limits["cpu_seconds"]:
             return "cpu_limit", "while judging"
         if resident > self.limits["memory_bytes"] and self._proportional() > self.limits["memory_bytes"]:
             return "memory_limit", ""
         if self.output_bytes > self.limits["output_bytes"]:
             return "output_limit", ""
-        if wall_seconds > self.limits["stall_seconds"]:
+        if self._idle_seconds(now) > self.limits["stall_seconds"]:
             return "stalled", ""
         return None
+
+    def _idle_seconds(self, now: float) -> float:
+        """Return how long nothing in the cell has run or waited for a CPU: on a busy machine a program only waits.
+
+        The time that a task waited is known once it runs again, so that it is taken back from what was idle till then.
+        """
+        busy = 0.0
+        for process in [*self.alive, os.getpid()]:
+            busy += self._busy_seconds(process)
+        self.idle = max(0.0, self.idle + (now - self.looked) - busy)
+        self.looked = now
+        return self.idle
+
+    def _busy_seconds(self, process: int) -> float:
+        """Return how long the tasks of a process have run or waited for a CPU since the last look."""
+        new = 0.0
+        try:
+            tasks = os.listdir(fd := os.open(f"{process}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc))
+            os.close(fd)
+        except OSError:
+            return 0.0
+        for task in tasks:
+            try:
+                ran, waited, _ = self._read(f"{process}/task/{task}/schedstat").split()
+            except (OSError, ValueError):
+                continue
+            total = (int(ran) + int(waited)) / 1e9
+            new += total - self.busy.get(task, 0.0)
+            self.busy[task] = total
+        return new
 
     def _proportional(self) -> int:
         total = 0

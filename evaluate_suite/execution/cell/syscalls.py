@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-# Looked at further by the filter: process creation, sockets (local ones only), limits (own ones only).
-EXAMINED = ("clone", "fork", "vfork", "socket", "socketpair", "prlimit64", "clone3")
+# Looked at further by the filter: process creation, sockets (local ones only), limits (own ones only), what is asked of
+# a descriptor, messages out of band; and calls that are answered without being made.
+EXAMINED = (
+    "clone", "fork", "vfork", "socket", "socketpair", "prlimit64", "clone3", "ioctl", "sendto", "recvfrom", "sendmsg",
+    "recvmsg", "fsync", "fdatasync", "setpriority",
+)  # fmt: skip
+# setxattr to fremovexattr, in the kernel's order.
+XATTRS = {"x86_64": range(188, 200), "aarch64": range(5, 17)}
 
 ALLOWED: dict[str, dict[str, int]] = {
     "x86_64": {
@@ -59,8 +65,6 @@ ALLOWED: dict[str, dict[str, int]] = {
         "recvfrom": 45,
         "sendmsg": 46,
         "recvmsg": 47,
-        "sendmmsg": 307,
-        "recvmmsg": 299,
         "shutdown": 48,
         "bind": 49,
         "listen": 50,
@@ -140,6 +144,7 @@ ALLOWED: dict[str, dict[str, int]] = {
         "statfs": 137,
         "fstatfs": 138,
         "getpriority": 140,
+        "setpriority": 141,
         "sched_getparam": 143,
         "sched_getscheduler": 145,
         "sched_get_priority_max": 146,
@@ -178,7 +183,6 @@ ALLOWED: dict[str, dict[str, int]] = {
         "get_robust_list": 274,
         "splice": 275,
         "tee": 276,
-        "sync_file_range": 277,
         "fallocate": 285,
         "eventfd": 284,
         "eventfd2": 290,
@@ -253,8 +257,6 @@ ALLOWED: dict[str, dict[str, int]] = {
         "recvfrom": 207,
         "sendmsg": 211,
         "recvmsg": 212,
-        "sendmmsg": 269,
-        "recvmmsg": 243,
         "shutdown": 210,
         "bind": 200,
         "listen": 201,
@@ -321,6 +323,7 @@ ALLOWED: dict[str, dict[str, int]] = {
         "statfs": 43,
         "fstatfs": 44,
         "getpriority": 141,
+        "setpriority": 140,
         "sched_getparam": 121,
         "sched_getscheduler": 120,
         "sched_get_priority_max": 125,
@@ -355,7 +358,6 @@ ALLOWED: dict[str, dict[str, int]] = {
         "get_robust_list": 100,
         "splice": 76,
         "tee": 77,
-        "sync_file_range": 84,
         "fallocate": 47,
         "eventfd2": 19,
         "signalfd4": 74,

@@ -8,7 +8,7 @@ import pytest
 
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
 from evaluate_suite.execution.sandbox import Job, run_job
-from evaluate_suite.execution.wanted_names import names_of_test
+from evaluate_suite.execution.wanted_names import TestNames, names_of_test
 
 from .test_attacks import usable_mode
 
@@ -121,7 +121,6 @@ def test_a_wrong_program_fails_for_its_reason(case: tuple[str, ...], entry_point
     ("test", "reason"),
     [
         ("assert 1 / 0", "test_error"),
-        ("f(open)", "test_error"),
         ("import nosuchmodule\nassert f() == 1", "test_error"),
         ("assert 1 == 1", "test_calls_nothing"),
         ("def check(g): pass\ncheck(f)", "test_calls_nothing"),
@@ -152,7 +151,10 @@ def test_the_order_of_a_set_is_the_same_every_time() -> None:
 
 def test_a_test_asks_the_program_only_for_names_it_does_not_define() -> None:
     test = "import copy\nlimit = 3\ndef check(c):\n    own = c(limit)\n    assert own == helper(own) and math.pi > len([own])\ncheck(f)"
-    assert names_of_test(test) == (["f", "helper", "math"], {"math": "math"})
-    assert names_of_test("assert math(1) == math.pi") == (["math"], {})
-    assert names_of_test("") == ([], {})
-    assert names_of_test("assert np.allclose(f(1), 2)") == (["f", "np"], {"np": "numpy"})
+    found = names_of_test(test)
+    assert (found.names, found.modules, found.called) == (["f", "helper", "math"], {"math": "math"}, ["helper", "len"])
+    found = names_of_test("assert math(1) == math.pi")
+    assert (found.names, found.modules) == (["math"], {})
+    assert names_of_test("") == TestNames()
+    found = names_of_test("assert np.allclose(f(1), 2)")
+    assert (found.names, found.modules, found.attributes) == (["f", "np"], {"np": "numpy"}, {"np": ["allclose"]})

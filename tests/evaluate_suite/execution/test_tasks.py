@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from curate.errors import UserError
-from evaluate_suite.answers.extraction import extract_code
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
 from evaluate_suite.execution.sandbox import run_job
 from evaluate_suite.tasks.task_files import Style, read_tasks
@@ -137,29 +136,3 @@ def test_a_byte_order_mark_windows_line_ends_gzip_and_fields_of_null_are_read_pa
     (tmp_path / "cut").write_bytes(gzip.compress(data)[:-20])
     with pytest.raises(UserError, match="cut cannot be read"):
         read_tasks(tmp_path / "cut")
-
-
-FOUND = [
-    ("bare code", "def f():\n    return 1\n", "def f():\n    return 1\n"),
-    ("a fence", "Here:\n```python\ndef f(): pass\n```\nDone.", "def f(): pass\n"),
-    ("a fence without an end", "```\ndef f(): pass\n", "def f(): pass\n"),
-    ("the fence that defines the name", "```python\nprint(1)\n```\n```python\ndef f(): pass\n```", "def f(): pass\n"),
-    ("not another language", "```bash\npip install x\n```\n```py\nx = 1\n```", "x = 1\n"),
-    ("code, then prose", "def f():\n    return 1\n\nThis returns one (of many.", "def f():\n    return 1\n\n"),
-    ("prose, then code, then prose", "Sure:\n\nimport os\ndef f():\n    return 1\nHope it helps!", "import os\ndef f():\n    return 1\n"),
-    ("code cut in a string", "def f():\n    return 1\n\ndef g():\n    return '''x\n", "def f():\n    return 1\n\n"),
-    ("code cut in a bracket", "def f():\n    return 1\nx = [1,\n2,\n", "def f():\n    return 1\n"),
-    ("prose", "There is no code here.", None),
-    ("nothing", "", None),
-    ("code that is no Python at all", "def f(x:\n    retrun\n", "def f(x:\n    retrun\n\n"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("answer", "code"), [f[1:] for f in FOUND], ids=[f[0] for f in FOUND])
-def test_the_code_of_an_answer_is_found(answer: str, code: str | None) -> None:
-    assert extract_code(answer, "f") == code
-
-
-def test_an_answer_of_100_kb_is_taken_apart_in_a_few_parses() -> None:
-    code = "def f():\n    return 1\n" + "x = 1\n" * 15_000
-    assert extract_code(code + "And ( so\n" * 400, "f") == code

@@ -9,7 +9,12 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "mount namespace": ("No such file or directory", "FileNotFoundError", "nothing found", "ModuleNotFoundError"),
     "read-only mounts": ("Read-only file system",),
     "landlock": ("Permission denied", "Invalid cross-device link"),
-    "seccomp": ("Operation not permitted", "Address family not supported", "Function not implemented"),
+    "seccomp": (
+        "Operation not permitted",
+        "Address family not supported",
+        "Function not implemented",
+        "Operation not supported",
+    ),
     "network namespace": ("Connection refused", "nothing listens"),
     "pid namespace": ("No such process", "nothing found"),
     "empty environment": ("nothing found",),

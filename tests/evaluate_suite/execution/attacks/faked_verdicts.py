@@ -340,4 +340,61 @@ def solve(x): return 0
         "solve = 1",
         "if callable(solve):\n    assert solve(2) == 42",
     ),
+    _fake(
+        "a context manager that swallows the assertion",
+        "class C:\n    def __enter__(s): return 0\n    def __exit__(s, *a): return True\ndef solve(x): return C()",
+        "with solve(2) as v:\n    assert v == 42",
+    ),
+    _fake(
+        "a context manager that swallows what the test stumbles over",
+        "class C:\n    def __enter__(s): return None\n    def __exit__(s, *a): return True\ndef solve(x): return C()",
+        "with solve(2) as v:\n    assert v + 1 == 43",
+    ),
+    _fake(
+        "a slice that is a thing of its own",
+        "class F:\n    def __getitem__(s, k): return s\n    def __eq__(s, o): return True\nsolve = lambda x: F()",
+        "assert solve(2)[:1] == [42]",
+    ),
+    _fake(
+        "a name of Python's own, with no function of the task",
+        "def len(x): return 42\ndef solve(x): return 0",
+        "assert len(solve(2)) == 42",
+    ),
+    _fake(
+        "a module of the test's, replaced",
+        "class math:\n    isclose = staticmethod(lambda *a: True)\ndef solve(x): return 0",
+        "assert math.isclose(solve(2), 42)",
+    ),
+    _fake(
+        "an exception that only has the name",
+        "E = type('ValueError', (Exception,), {})\ndef solve(x): raise E('x')",
+        "try:\n    solve(2)\nexcept ValueError:\n    pass\nelse:\n    assert False",
+    ),
+    _fake(
+        "a NumPy truth in the place of True",
+        "import numpy as np\ndef solve(x): return np.True_",
+        "assert solve(2) is True",
+    ),
+    _fake(
+        "the argument given back where a copy is asked for",
+        "def solve(x): return x",
+        "o = [1, 3]\nr = solve(o)\nassert r == o and r is not o",
+    ),
+    _fake(
+        "the argument kept, not copied",
+        "class Box:\n    def __init__(s, x): s.x = x\n    def get(s): return s.x\ndef solve(x): return Box(x)",
+        "o = [1]\nb = solve(o)\no.append(2)\nassert b.get() == [1]",
+    ),
+    _fake(
+        "the arguments emptied and given back",
+        "def solve(x):\n    x.clear()\n    return x",
+        "x = [3, 1]\nassert solve(x) == sorted(x)",
+    ),
+    _fake(
+        "the test's own file, looked for",
+        "import os\ndef solve(x):\n    for top in ('/tmp', '/judge'):\n        for n in os.listdir(top):\n"
+        "            if n.startswith('judge-'): return open(top + '/' + n).read()",
+        "import tempfile\nf = tempfile.NamedTemporaryFile('w+', prefix='judge-')\nf.write('42')\nf.flush()\nf.seek(0)\n"
+        "r = solve(2)\nassert r == f.read()",
+    ),
 ]

@@ -19,7 +19,17 @@ def send(data):
             os.write(fd, data)
         except OSError:
             pass
-ok = lambda value: frame(many(b't', text('ok'), value))
+# New classes, new containers, changed containers, then what is said.
+message = lambda *parts: frame(many(b't') + number(0) + number(0) + many(b't', *parts))
+ok = lambda value: message(text('ok'), value)
+thing = lambda n, note='0:': sized(b'h', b'h' + struct.pack('<I', n) + note.encode())
+builtin = lambda name: b'g' + many(b't', text('builtins'), text(name))
+def error(n, name, arguments=b''):
+    described = many(b't', many(b't', number(n), text(name), text('builtins'), many(b't'), many(b't'), many(b't'), b'F'))
+    value = b'k' + thing(n + 1, str(n) + ':') + many(b't', many(b't', *([arguments] if arguments else [])), text(''))
+    return frame(described + number(0) + number(0) + many(b't', text('error'), value, text('')))
+def changed(n, content, value):
+    return frame(many(b't') + number(0) + number(1) + many(b't', number(n), many(b't', content)) + many(b't', text('ok'), value))
 """
 
 
@@ -72,39 +82,38 @@ ATTACKS = [
     _forge("answers to later questions", "send(ok(b'N') * 20)\ndef solve(x): return [0]"),
     _forge(
         "the argument changed beside an answer",
-        "def solve(x):\n    send(ok(many(b't', many(b'l', number(42)), many(b't', many(b'l', number(42))))))\n    os._exit(0)",
+        "def solve(x):\n    send(changed(0, number(42), many(b'l', number(42))))\n    os._exit(0)",
         "judge apart",
         "x = [5]\nassert solve(x) == sorted(x) and x == [42]",
     ),
     _forge(
         "an error that does not exist",
-        "def solve(x):\n    send(frame(many(b't', text('error'), many(b'l', text('CandidateGone')), text(''), b'N')))\n    os._exit(0)",
+        "def solve(x):\n    send(error(900, 'CandidateGone'))\n    os._exit(0)",
     ),
     _forge(
         "an error that ends the judge",
-        "def solve(x):\n    send(frame(many(b't', text('error'), many(b'l', text('SystemExit')), text('0'), number(0))))\n    os._exit(0)",
+        "def solve(x):\n    send(error(900, 'SystemExit', number(0)))\n    os._exit(0)",
         "judge apart",
     ),
     _forge(
         "an error without a name",
-        "def solve(x):\n    send(frame(many(b't', text('error'), number(1), number(2), number(3))))\n    os._exit(0)",
+        "def solve(x):\n    send(message(text('error'), number(1), number(2)))\n    os._exit(0)",
         "judge apart",
     ),
     _forge("an answer that is no pair", "def solve(x):\n    send(frame(number(1)))\n    os._exit(0)"),
     _forge(
         "two answers",
-        "def solve(x):\n    send(ok(many(b't', many(b'l', number(0)), many(b't'))) * 2)\n    os._exit(0)",
+        "def solve(x):\n    send(ok(many(b'l', number(0))) * 2)\n    os._exit(0)",
         "judge apart",
     ),
     _forge(
         "a thing nobody made",
-        "def solve(x):\n    send(ok(many(b't', sized(b'h', struct.pack('<I', 999) + b'x'), many(b't'))))\n"
-        "    os._exit(0)",
+        "def solve(x):\n    send(ok(thing(999)))\n    os._exit(0)",
         "judge apart",
     ),
     _forge(
         "the names of the test as data",
-        "send(ok(b'N') + ok(many(b'd') [:1] + struct.pack('<I', 1) + text('solve') + number(7)))\nos._exit(0)",
+        "send(ok(b'N') + ok(many(b't', many(b't', text('solve'), many(b't', text('value'), number(7))))))\nos._exit(0)",
     ),
     _forge("a child that answers too", "def solve(x):\n    os.fork()\n    return [0]", "judge apart"),
     _forge(
@@ -157,7 +166,7 @@ def solve(x):
         "the module that answers, replaced",
         """
 import sys
-wire = sys.modules['cell.wire']
+wire = sys.modules['cell.line.wire']
 wire.encode = lambda *a: many(b't', text('passed'), text(''))
 def solve(x): return [0]
 """,
@@ -169,8 +178,60 @@ import gc
 for o in gc.get_objects():
     if type(o).__name__ == 'Server':
         type(o).do_call = lambda *a: ('passed', '')
+        type(o).do_special = lambda *a: True
 def solve(x): return [0]
 """,
         "judge apart",
+    ),
+    _forge(
+        "a pickle in the place of a result",
+        "def solve(x):\n    import pickle\n    data = pickle.dumps([42])\n"
+        "    send(ok(b'p' + thing(900) + sized(b'b', data)))\n    os._exit(0)",
+        "judge apart",
+    ),
+    _forge(
+        "a function that runs code, by its name",
+        "def solve(x):\n    send(ok(builtin('eval')))\n    os._exit(0)",
+        "judge apart",
+        "assert solve([5])('[42]') == [42]",
+    ),
+    _forge(
+        "a module of the machine, by its name",
+        "def solve(x):\n    send(ok(b'g' + many(b't', text('os'), text('system'))))\n    os._exit(0)",
+        "judge apart",
+    ),
+    _forge(
+        "a container that is the judge's, made anew",
+        "def solve(x):\n    send(frame(many(b't') + number(1) + many(b't', number(0), many(b't', text('builtins'), text('list')),"
+        " many(b't'), b'N') + number(0) + many(b't', text('ok'), b'N')))\n    os._exit(0)",
+        "judge apart",
+    ),
+    _forge(
+        "a class that is derived from the judge's own",
+        "def solve(x):\n    described = many(b't', many(b't', number(900), text('int'), text('builtins'),"
+        " many(b't', many(b't', text('builtins'), text('int'))), many(b't', text('__eq__'), text('__class__')), many(b't', text('real')), b'F'))\n"
+        "    send(frame(described + number(0) + number(0) + many(b't', text('ok'), b'k' + thing(901, '900:') + number(0))))\n"
+        "    os._exit(0)",
+        "judge apart",
+        "assert solve([5]) == 42",
+    ),
+    _forge(
+        "an attribute of a function that was lent",
+        "def solve(f):\n    try:\n        code = f.__globals__\n    except AttributeError:\n        code = None\n"
+        "    ends, number = object.__getattribute__(f, '_rowpick')\n"
+        "    for name in ('__globals__', '__code__', '__closure__', 'real'):\n        try:\n"
+        "            code = code or ends.ask('getattr', number, (name,))\n        except Exception:\n            pass\n"
+        "    if code: leak(MARK)\n    return [0]",
+        "judge apart",
+        "right = [42]\nassert solve(lambda: 0) == right",
+    ),
+    _forge(
+        "a frame of a generator that was lent",
+        "def solve(f):\n    ends, number = object.__getattribute__(f, '_rowpick')\n"
+        "    for operation, what in (('getattr', ('gi_frame',)), ('special', ('__getattribute__', 'gi_frame')), ('special', ('__iter__',))):\n"
+        "        try:\n            if 'frame' in repr(ends.ask(operation, number, what)): leak(MARK)\n"
+        "        except Exception:\n            pass\n    return [0]",
+        "judge apart",
+        "right = [42]\nassert solve(i for i in right) == right",
     ),
 ]

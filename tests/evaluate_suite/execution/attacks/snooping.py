@@ -12,7 +12,7 @@ def _snoop(name: str, program: str, guard: str = "mount namespace") -> Attack:
 ATTACKS = [
     _snoop(
         "os.environ",
-        "import os\nleak(str(os.environ))\nif not os.environ: raise OSError('nothing found')",
+        "import os\nleak(str(os.environ))\nif set(os.environ) <= {'HOME'}: raise OSError('nothing found')",
         "empty environment",
     ),
     _snoop(

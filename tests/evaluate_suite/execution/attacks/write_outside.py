@@ -44,7 +44,7 @@ ATTACKS = [
     _write("the loader's cache", "open('/etc/ld.so.cache', 'r+b').write(b'x')\nleak(MARK)", READ_ONLY),
     _write(
         "a shared library",
-        "import glob\nopen(glob.glob('/usr/lib/*/libc.so.6')[0], 'r+b').write(b'x')\nleak(MARK)",
+        "import os\nopen(f'/usr/lib/{os.uname().machine}-linux-gnu/libc.so.6', 'r+b').write(b'x')\nleak(MARK)",
         READ_ONLY,
     ),
     _write(

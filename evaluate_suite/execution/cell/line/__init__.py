@@ -1,0 +1,1 @@
+"""What crosses between the tested program and its judge: frames, values, and containers that both ends hold."""

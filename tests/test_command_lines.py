@@ -1,0 +1,67 @@
+"""Settings become a command line in one place; what it writes, the program reads back as the same settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import curate.cli
+import evaluate_suite.cli
+from curate.command_line import CommandConfig
+from curate.config import CompareConfig, SelectConfig
+from evaluate_suite.config import ReportConfig
+
+RECIPES: dict[type[CommandConfig], tuple[Callable[[Sequence[str] | None], int], str]] = {
+    SelectConfig: (curate.cli.main, "curate.pipeline.select"),
+    CompareConfig: (curate.cli.main, "curate.comparison.recipe.compare"),
+    ReportConfig: (evaluate_suite.cli.main, "evaluate_suite.reporting.recipe.report"),
+}
+EVERY_SETTING = [
+    SelectConfig(),
+    SelectConfig(
+        dataset="rows with a blank.jsonl", model="a/b", tokenizer="./t", prompt_template="chat", strategy="mmr",
+        columns="instruction=q,output=a", strategy_options={"relevance": 0.25}, encoder="static", embed="both",
+        batch_size=7, k=12, token_budget=900, min_tokens=3, max_tokens=77, holdout=5, near_duplicate=0.9,
+        subset="python", split="train", first=40, system="keep", keep_where=("license=mit", "language=python"),
+        clean=("empty", "parse"),
+        decontaminate=("a.jsonl", "b.jsonl"), clusters=4, seed=9,
+    ),
+    SelectConfig(strategy="rds", target="target.jsonl", clean=()),
+    SelectConfig(strategy="ifd", score_model="./small"),
+    CompareConfig(strategies=("random", "mmr"), options={"relevance": 0.25}, pool=SelectConfig(k=5, clean=(), seed=2)),
+    ReportConfig(),
+    ReportConfig(
+        runs=("one", "two"), prompts=Path("p.jsonl"), max_new_tokens=9, tasks=Path("t.jsonl"), execute=True,
+        engine="plain",
+    ),
+]  # fmt: skip
+
+
+class Asked(Exception):
+    """Carries the settings that a command handed to its recipe."""
+
+
+@pytest.mark.parametrize("config", EVERY_SETTING, ids=lambda config: " ".join(config.as_command())[:60])
+def test_a_command_line_made_from_settings_is_read_back_as_the_same_settings(
+    config: CommandConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, recipe = RECIPES[type(config)]
+
+    def stop(asked: CommandConfig, *_: Any, **__: Any) -> None:
+        raise Asked(asked)
+
+    monkeypatch.setattr(recipe, stop)
+    with pytest.raises(Asked) as caught:
+        main(config.as_command()[1:])
+    assert caught.value.args[0] == config
+
+
+def test_the_settings_above_differ_from_the_defaults_in_every_field() -> None:
+    for kind in RECIPES:
+        cases = [config for config in EVERY_SETTING if type(config) is kind]
+        for name, field in kind.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            assert any(getattr(config, name) != default for config in cases), f"{kind.__name__}.{name}"

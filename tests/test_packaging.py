@@ -1,0 +1,44 @@
+"""The wheel works where no checkout is at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*words: str | Path, folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib"), "ROWPICK_HOME": str(folder / "home")}
+    shown = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+@pytest.mark.long
+def test_a_wheel_selects_checks_and_judges_from_another_folder(tmp_path: Path) -> None:
+    """The packages it depends on are those of this environment; Rowpick's own files come from the wheel alone."""
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT, folder=tmp_path)
+    (wheel,) = tmp_path.glob("rowpick-*.whl")
+    venv.create(tmp_path / "env", with_pip=False)
+    programs = tmp_path / "env" / "bin"
+    run(sys.executable, "-m", "pip", "--python", programs / "python", "install", "--no-deps", wheel, folder=tmp_path)
+    where = run(programs / "python", "-c", "import curate; print(curate.__file__)", folder=tmp_path)
+    assert Path(where.strip()).is_relative_to(tmp_path / "env")
+    rows = [{"instruction": f"Print {n}.", "output": f"print({n})"} for n in range(60)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--dataset", "rows.jsonl", "--model", "smollm2-135m", "--strategy", "random", "--encoder", "tfidf",
+             "--near-duplicate", "1", "--k", "20"]  # fmt: skip
+    selection = Path(run(programs / "curate", "select", *asked, folder=tmp_path).strip())
+    assert len((tmp_path / selection / "selected.jsonl").read_text().splitlines()) == 20
+    assert "no problem" in run(programs / "finetune", "check", "--preset", "cpu-demo", folder=tmp_path).lower()
+    history = [{"step": step, "train_loss": 2 / step, "eval_loss": 1 + 1 / step} for step in range(1, 30)]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history))
+    assert run(programs / "evalsuite", "verdict", "history.jsonl", folder=tmp_path).strip() != ""

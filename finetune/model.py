@@ -213,8 +213,9 @@ def load_run(folder: str | Path) -> tuple[AdaptedModel, PreTrainedTokenizerBase]
     """(model with the run's adapter, tokenizer) of a finished run, ready to generate."""
     run = read_run(folder)
     run.check_adapter()
-    made = run.read_selection().manifest.config
-    return load_adapter(load_base_model(run.config), run.adapter_dir), load_tokenizer(made["model"], made["tokenizer"])
+    counted_with = run.read_selection().manifest.config
+    tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
+    return load_adapter(load_base_model(run.config), run.adapter_dir), tokenizer
 
 
 def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

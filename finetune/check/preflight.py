@@ -53,8 +53,8 @@ class Findings:
 
 def find_problems(facts: Facts) -> Findings:
     """What the traps say about `facts`."""
-    found = {trap.__name__: sentence for trap in TRAPS if (sentence := trap(facts)) is not None}
-    return Findings(found, facts.unknown, len(TRAPS), facts.notes)
+    problems = {trap.__name__: sentence for trap in TRAPS if (sentence := trap(facts)) is not None}
+    return Findings(problems, facts.unknown, len(TRAPS), facts.notes)
 
 
 def check(config: RunConfig, selection: Selection) -> Findings:

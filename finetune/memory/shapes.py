@@ -76,8 +76,8 @@ def load_shape(model: str) -> PretrainedConfig:
 
 def context_length(shape: PretrainedConfig) -> int | None:
     """The longest sequence the model was made for, in tokens; None where its config does not say."""
-    found = getattr(shape, "max_position_embeddings", None) or getattr(shape, "n_positions", None)
-    return None if found is None else int(found)
+    length = getattr(shape, "max_position_embeddings", None) or getattr(shape, "n_positions", None)
+    return None if length is None else int(length)
 
 
 def name_of(shape: PretrainedConfig) -> str:

@@ -25,6 +25,11 @@ class Plan:
     bins: list[list[int]]
     max_steps: int
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all bins, each as often as it is trained on."""
+        return sum(len(self.examples[i].input_ids) for places in self.bins for i in places)
+
 
 def encode_rows(tokenizer: Any, selection: Selection, rows: Sequence[SelectedRow]) -> list[EncodedExample]:
     """The rows as the selection's template and the tokenizer render them, nothing cut."""

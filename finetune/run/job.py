@@ -36,8 +36,13 @@ class Job:
     processes: Processes = ALONE
     meter: Meter = field(default_factory=Meter)
     seconds: dict[str, float] = field(default_factory=dict)
-    kernels: str | None = None  # why the kernels are not used; None where they are
+    kernels_refused: str | None = "no model is loaded yet"  # why the kernels do not compute; None where they do
     interrupt: Interrupt = field(default_factory=Interrupt)
+
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether the model computes with the kernels."""
+        return self.kernels_refused is None
 
     @property
     def checkpoints(self) -> Path:

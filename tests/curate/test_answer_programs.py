@@ -61,6 +61,8 @@ FOUND = [
     ("code cut in a string", f"{F}\ndef h():\n    return '''x\n", F),
     ("code cut in a bracket", f"{F}x = [1,\n2,\n", F),
     ("code cut in the next function", f"{F}\ndef average(xs,", F),
+    ("a line of prose that is indented", f"{F}    This returns one more.\n", F),
+    ("a line that is indented by one", f"{F} So it is.\n\n{G}", F),
     ("tests and examples", f"{F}\nassert f(1) == 2\nprint(f(2))\nif __name__ == '__main__':\n    f(3)\n", F),
     ("a chain of helpers in any order", f"def h(x):\n    return x\n\n{USES_G}\ndef g(x):\n    return h(x)\n\n\ndef k():\n    return 3\n",
      f"def h(x):\n    return x\n\n{USES_G}\ndef g(x):\n    return h(x)\n"),

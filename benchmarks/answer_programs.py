@@ -103,8 +103,8 @@ def measure(tasks: dict[str, Task], decider: Decider, seed: int) -> dict[str, An
     programs: list[Program | None] = [answer.task.program(answer.text) for answer in answers]
     parse_seconds = time.process_time() - started
     decider.how.clear()
-    cut = [decider.ask(a.task, p and p.code) for a, p in zip(answers, programs, strict=True)]
-    written = [decider.ask(a.task, p and p.written) for a, p in zip(answers, programs, strict=True)]
+    cut = [decider.ask(a.task, None if p is None else p.code) for a, p in zip(answers, programs, strict=True)]
+    written = [decider.ask(a.task, None if p is None else p.written) for a, p in zip(answers, programs, strict=True)]
     decider.finish()
     cut_passes = [decider.result(asked) for asked in cut]
     written_passes = [decider.result(asked) for asked in written]

@@ -12,7 +12,7 @@ import typer
 from curate.config import CompareConfig, SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
-from curate.extensions import Table, package_of
+from curate.extensions import print_added
 from curate.pool.read_options import ReadOptions
 
 app = typer.Typer(
@@ -197,12 +197,6 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
     print_added(STRATEGIES)
 
 
-def print_added(table: Table[Any]) -> None:
-    """List what other packages add to a table, by name alone: nothing of theirs is loaded."""
-    for name, point in table.added.items():
-        print(f"{name:<20} from the package {package_of(point)}")
-
-
 @app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")
 def checks(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the cleaning checks that `curate select --clean` takes: what each drops, and under which reason code."""
@@ -278,6 +272,26 @@ def push(
     pushed = push_selection(read_selection(selection), repository, private=not public, any_license=any_license)
     say(f'Load it with: datasets.load_dataset("{repository}")')
     print_result(pushed.as_record() if as_json else pushed.address)
+
+
+@app.command(
+    epilog="Examples:\n\n  curate verify\n\n  curate verify kmeans-k1000-0a1b2c3d reports/compare-0a1b2c3d --json"
+)
+def verify(
+    artifacts: Annotated[list[str] | None, typer.Argument(metavar="[ARTIFACT]...", help="Names or folders. Default: every selection and comparison.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Hold every file of an artifact against its manifest; name each bad one and exit 1 where there is one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from curate.comparison.record import KIND as COMPARISON
+    from curate.selection.record import KIND, selections_dir
+
+    verified = look(artifacts or [], [(selections_dir(), KIND), (Path("reports"), COMPARISON)])
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
 
 
 @app.command("clean-cache", epilog="Examples:\n\n  curate clean-cache\n\n  curate clean-cache --yes")

@@ -22,8 +22,7 @@ from curate.artifact.sealed import read_sealed, sealed
 from curate.console import progress, say
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
-from curate.loading import quiet
+from curate.loading import load_pretrained
 from curate.pool.read_options import ReadOptions
 from curate.pool.rows import Row
 from curate.tokens.embedded_model import smollm2_as_safetensors
@@ -196,16 +195,8 @@ def _mean_nll(model: Any, ids: Any, n_answer: int) -> float:
 
 def _load_model(model: str) -> Any:
     source = str(smollm2_as_safetensors()) if model == SMOLLM2 else model
-    if not Path(source).exists():
-        require_on_hub(source, "model")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        with quiet():
-            loaded = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        if Path(source).exists():
-            raise UserError(f"{source} holds no model that transformers can load ({error}).", "Check it.") from None
-        raise explain_hub_error(error, source, "model") from error
+    loaded = load_pretrained(AutoModelForCausalLM, source, "model", dtype=torch.float32, use_safetensors=True)
     return loaded.to(device).eval()
 
 

@@ -14,6 +14,7 @@ from transformers import AutoConfig
 from curate.artifact import cache_dir, digest_file, digest_json
 from curate.console import progress
 from curate.defaults import SMOLLM2
+from curate.loading import load_pretrained
 from curate.selection.record import SelectedRow, Selection, read_decisions
 from curate.tokens.text_rule import TEXT_RULE
 from curate.tokens.tokenizers import load_tokenizer, refuse_earlier_rule
@@ -101,7 +102,7 @@ class ReportModels:
         """The longest sequence the run's base model was made for, where its config says so."""
         if run.config.model == SMOLLM2:
             return 2048
-        return getattr(AutoConfig.from_pretrained(run.config.model), "max_position_embeddings", None)
+        return getattr(load_pretrained(AutoConfig, run.config.model, "model"), "max_position_embeddings", None)
 
     def tokenizer(self, selection: Selection) -> Any:
         """The tokenizer the selection was counted with, with a pad token."""

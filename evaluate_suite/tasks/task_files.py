@@ -14,7 +14,7 @@ from curate.sources.task_files import read_task_records, task_file
 from evaluate_suite.execution.sandbox import Job
 from evaluate_suite.execution.wanted_names import names_of_test
 
-Style = Literal["completion", "raw"]
+Style = Literal["completion", "raw", "cut"]  # cut: a completion up to where its function ends
 _OPENERS = ("def ", "async def ", "class ")
 STYLES: tuple[Style, ...] = ("completion", "raw")
 
@@ -40,17 +40,17 @@ class Task:
         prompt = self.prompt if self.continues_prompt else ""
         return find_program(answer, self.wanted, prompt, continues=self.continues_prompt)
 
-    def job(self, answer: str, style: Style, *, cut_at_function: bool = False) -> Job | None:
+    def job(self, answer: str, style: Style) -> Job | None:
         """The program that `answer` makes and its test; None when a raw answer holds no code.
 
-        `completion`: the text continues the prompt, character for character, or with `cut_at_function` up to where the
-        wanted function and what it needs end. `raw`: a whole answer, whose program is found in it.
+        `completion`: the text continues the prompt, character for character; `cut`: up to where the wanted function and
+        what it needs end. `raw`: a whole answer, whose program is found in it.
         """
         if style == "raw":
             program = self.program(answer)
             return None if program is None else self.job_of_code(program.code)
         prompt = self.prompt if self.continues_prompt else ""
-        cut = cut_completion(prompt, answer, self.wanted) if cut_at_function else None
+        cut = cut_completion(prompt, answer, self.wanted) if style == "cut" else None
         return self.job_of_code(prompt + answer if cut is None else cut)
 
     def job_of_code(self, program: str) -> Job:

@@ -179,6 +179,7 @@ def test_a_gate_that_fails_exits_3_after_writing(
     record = json.loads((finished_report / "report.json").read_text())
     record["runs"][0]["gain"]["high"] = -0.1
     (finished_report / "report.json").write_text(json.dumps(record))
+    sign_files(finished_report)
     assert report(home, "--out", str(finished_report), "--fail-on", "regression") == 3
     assert "run-0 has a higher eval loss than its base model" in capsys.readouterr().err
 

@@ -1,8 +1,8 @@
 """Made-up runs of strategies whose truth is known, for `interval_coverage.py`: rows of five shapes, draws that scatter.
 
 Every strategy's runs share the rows; a strategy has its own taste in rows, a draw its own luck, and single answers
-theirs. Losses are lopsided (gamma), heavy-tailed (Student's t with 3 degrees of freedom) or lognormal; answers are yes or
-no, or rarely yes (5 in 100).
+theirs. Losses are lopsided (gamma), heavy-tailed (Student's t with 3 degrees of freedom) or lognormal; answers are yes
+or no, or rarely yes (5 in 100).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def interval_shares(population: Population, repeats: int, seed: int) -> dict[str
 
 
 def false_winners(population: Population, repeats: int, seed: int) -> dict[str, float]:
-    """In percent of data sets: some winner, Holm over all pairs; and in percent of pairs: p at most .05 and .05 / 15."""
+    """Percent of data sets with some winner, Holm over all pairs; percent of pairs with p at most .05 and .05 / 15."""
     rng = np.random.default_rng(seed)
     some, small, smallest = 0, [], []
     for _ in range(repeats):

@@ -12,7 +12,7 @@ import typer
 from curate.config import CompareConfig, SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
-from curate.extensions import Table, package_of
+from curate.extensions import print_added
 from curate.pool.read_options import ReadOptions
 
 app = typer.Typer(
@@ -63,7 +63,7 @@ def select(
     holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
     near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
     clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
-    decontaminate: Annotated[list[str] | None, typer.Option(help="File of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
+    decontaminate: Annotated[list[str] | None, typer.Option(help="humaneval, or a file of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,
@@ -195,12 +195,6 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
     print_added(STRATEGIES)
-
-
-def print_added(table: Table[Any]) -> None:
-    """List what other packages add to a table, by name alone: nothing of theirs is loaded."""
-    for name, point in table.added.items():
-        print(f"{name:<20} from the package {package_of(point)}")
 
 
 @app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")

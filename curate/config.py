@@ -10,6 +10,7 @@ from pydantic import Field
 from curate.cleaning.table import CHECKS, DEFAULT_CHECKS
 from curate.command_line import CommandConfig, Joined, Named
 from curate.defaults import (
+    BENCHMARK_PACKAGES,
     DEFAULT_BATCH_SIZE,
     DEFAULT_DATASET,
     DEFAULT_EMBED,
@@ -104,7 +105,9 @@ class SelectConfig(CommandConfig):
                 "Use --encoder static or minilm.",
             )
         if "target" not in needs and self.target is not None:
-            raise UsageError(f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy rds.")
+            raise UsageError(
+                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-classifier."
+            )
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 
@@ -139,6 +142,6 @@ def inputs_exist(config: SelectConfig) -> None:
     templates = () if config.prompt_template in (None, "chat") else (str(config.prompt_template),)
     for option, paths in (("prompt-template", templates), ("decontaminate", config.decontaminate)):
         for path in paths:
-            if not Path(path).is_file():
+            if not Path(path).is_file() and path.lower() not in BENCHMARK_PACKAGES:
                 wrong = "is a folder" if Path(path).is_dir() else "does not exist"
                 raise UserError(f"The file {path} of --{option} {wrong}.", "Check the path.")

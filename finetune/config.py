@@ -27,7 +27,7 @@ class RunConfig(BaseModel):
 
     model: str = "meta-llama/Llama-2-7b-hf"
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "fastest", "bfloat16", "float16", "float32"] = "auto"
     attn_implementation: Literal["sdpa", "eager", "flex_attention", "varlen"] = "sdpa"
     kernels: Literal["auto"] | bool = "auto"
     # bitsandbytes

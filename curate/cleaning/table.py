@@ -52,6 +52,7 @@ _OWN: dict[str, Check] = {
     "parse": Check(
         _from("cleaning.unparsable"), "does_not_parse", "the code does not parse in the language it claims to be in"
     ),
+    "secrets": Check(_from("cleaning.secrets"), "secret", "a key or token stands in the row", on=False),
     "near-duplicates": Check(
         _from("cleaning.near_duplicates"), "near_duplicate", "MinHash: another row has nearly the same tokens"
     ),

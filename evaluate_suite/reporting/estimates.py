@@ -18,12 +18,11 @@ from evaluate_suite.reporting.record import (
 )
 from evaluate_suite.reporting.strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
 from evaluate_suite.reporting.work import Evaluation
+from evaluate_suite.statistics.bounded import within_bounds
 from evaluate_suite.statistics.levels import DRAWS, SCOPES
 from evaluate_suite.statistics.pairs import compare_runs, paired_gain, ratio_with_interval
 from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 from evaluate_suite.training_curve.rules import HistoryPoint, judge
-
-BETWEEN_ALL = (EVAL_LOSS, "clean_answer", "passes_tests")  # on the others, each run is compared with the base alone
 
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
@@ -48,19 +47,19 @@ def gain_estimate(base: Sequence[RowEval], tuned: Sequence[RowEval]) -> Estimate
 
 
 def model_pairs(measures: Sequence[Measure]) -> list[PairedDifference]:
-    """Every pair of models on eval loss, clean answers and passed tests, and base against each run on the others.
+    """Every pair of models on the headline measures, and base against each run on the others.
 
     p values are corrected over the pairs of one measure.
     """
     return [
-        pair
+        within_bounds(pair, measure.bounds)
         for measure in measures
         for pair in compare_runs(
             measure.values,
             higher_is_better=measure.higher_is_better,
             weights=measure.weights,
             measure=measure.name,
-            baseline=None if measure.name in BETWEEN_ALL else BASE,
+            baseline=None if measure.headline else BASE,
         )
     ]
 
@@ -101,7 +100,7 @@ def strategy_results(
         )
         for name, estimate in compared.estimates.items()
     ]
-    pairs = [pair for measure in measures for pair in by_measure[measure.name].pairs]
+    pairs = [within_bounds(pair, measure.bounds) for measure in measures for pair in by_measure[measure.name].pairs]
     return results, pairs, [*compared.notes, *notes]
 
 

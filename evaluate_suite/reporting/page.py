@@ -21,6 +21,7 @@ from curate.page import (
     visible_text,
 )
 from curate.page.curation_charts import curation_charts
+from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 from evaluate_suite.reporting.charts import gain_chart, loss_chart
 from evaluate_suite.reporting.measures import EVAL_LOSS
 from evaluate_suite.reporting.record import (
@@ -35,7 +36,7 @@ from evaluate_suite.statistics.levels import DRAWS, SCOPES
 from evaluate_suite.statistics.types import MODELS, PairedDifference, read_pair
 
 HERE = Path(__file__).parent
-HEADLINE_METRIC = "clean_answer"  # the text metric that stands in the run table
+HEADLINE_METRIC = "well_formed_answer"  # the text metric that stands in the run table
 STANDING = 20  # prompts whose generations stand in the HTML itself
 GOOD_VERDICTS = {"good"}
 BAD_VERDICTS = {"overfit", "diverged", "leaking"}
@@ -192,6 +193,7 @@ def render_report_page(data: ReportData) -> str:
             "curations": curations,
             "coverage_names": coverage_names(data),
             "clean": next((metric for metric in data.metrics if metric.name == HEADLINE_METRIC), None),
+            "form_alone": CANNOT_SEE,
             "measures": [(measure_title(*key), pairs) for key, pairs in pairs_by_measure(data.pairs).items()],
             "told_pairs": told_pairs,
             "strategy_claims": strategy_claims(data),
@@ -224,8 +226,8 @@ def _text(value: Any) -> str:
 def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The runs of a report's record as the heads and rows of a table for the terminal."""
     heads = [
-        "run", "strategy", "rows", "tokens", "base\nloss", "tuned\nloss", "gain", "95% interval", "clean\nanswers",
-        "pass@1", "verdict", "time", "peak\nGiB",
+        "run", "strategy", "rows", "trained\ntokens", "of\nselected", "base\nloss", "tuned\nloss", "gain", "95% interval",
+        "well-formed\n(form alone)", "pass@1", "verdict", "time", "peak\nGiB",
     ]  # fmt: skip
     rows = []
     for run in record["runs"]:
@@ -236,6 +238,7 @@ def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 run["name"],
                 run["strategy"],
                 format_count(run["rows"]),
+                format_count(run.get("trained_tokens")),
                 format_count(run["tokens"]),
                 format_number(run["base_loss"]["value"]),
                 format_number(run["tuned_loss"]["value"]),

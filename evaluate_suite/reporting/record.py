@@ -11,6 +11,7 @@ from typing import Any
 from curate.artifact import read_manifest, read_output, write_json
 from curate.errors import UserError
 from curate.page import CurationView
+from evaluate_suite.metrics import OLD_NAMES
 from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 KIND = "evaluate_suite.report"
@@ -45,7 +46,10 @@ class LossPoint:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned."""
+    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned.
+
+    `tokens` are those of the selected rows; `trained_tokens`, `steps` and `epochs` say what the run trained on.
+    """
 
     name: str
     selection: str
@@ -61,6 +65,9 @@ class RunResult:
     verdict: FitVerdict
     history: list[LossPoint]
     metrics: dict[str, Estimate]
+    trained_tokens: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
     elapsed_seconds: float | None = None
     peak_memory_gib: float | None = None
     commands: list[str] = field(default_factory=list)
@@ -176,10 +183,24 @@ def read_report_json(folder: Path) -> dict[str, Any]:
     again = "Make the report again."
     data = read_output(folder, read_manifest(folder, KIND), REPORT, again)
     try:
-        record: dict[str, Any] = json.loads(data)
+        record = json.loads(data)
     except ValueError as error:
         raise UserError(f"{folder / REPORT} is not a report ({error}).", again) from None
-    return record
+    return dict(_with_new_names(record))
+
+
+def _with_new_names(value: Any) -> Any:
+    """A record in which metrics have their names of today: as keys, as names, and at the head of a measure."""
+    if isinstance(value, dict):
+        return {OLD_NAMES.get(key, key): _with_new_names(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_new_names(item) for item in value]
+    if isinstance(value, str):
+        for old, new in OLD_NAMES.items():
+            head, comma, rest = value.partition(",")
+            if head.lower() in (old, old.replace("_", " ")):
+                return (new if head == old else new.replace("_", " ")) + comma + rest
+    return value
 
 
 def model_names(data: ReportData) -> Sequence[str]:

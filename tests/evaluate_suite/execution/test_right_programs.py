@@ -14,7 +14,7 @@ from evaluate_suite.execution.samples import read_generations, read_references
 from evaluate_suite.execution.sandbox import Job, ProgramResult, run_job
 from evaluate_suite.tasks.task_files import Task, read_tasks
 
-from .right_programs import Right, all_programs
+from .right_programs import Right, all_programs, near_the_limit
 from .test_attacks import usable_mode
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -119,9 +119,7 @@ def test_mbpp_tests_as_they_are_found_are_passed_by_their_references(judge: Judg
 @pytest.mark.long
 def test_sixty_programs_at_a_time_get_the_verdicts_of_two() -> None:
     limits = Limits(cpu_seconds=0.25)
-    spin = "import time\ndef f():\n    end = time.process_time() + 0.15\n    while time.process_time() < end: pass\n    return 1"
-    nap = "import time\ndef f():\n    time.sleep(0.5)\n    return 1"
-    jobs = [Job(spin if number % 6 else nap, "test", "", "assert f() == 1", "f") for number in range(60)]
+    jobs = [Job(p, "test", "", "assert f() == 1", "f") for p in near_the_limit(limits.cpu_seconds, 60)]
     mode = usable_mode()
     for workers in (2, 60):
         with ThreadPoolExecutor(workers) as pool:

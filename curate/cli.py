@@ -12,7 +12,8 @@ import typer
 from curate.config import CompareConfig, SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
-from curate.extensions import Table, package_of
+from curate.extensions import print_added
+from curate.pool.read_options import ReadOptions
 
 app = typer.Typer(
     add_completion=False,
@@ -43,6 +44,11 @@ def select(
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer to count with, when only that is at hand.")] = None,
     prompt_template: Annotated[str | None, typer.Option(help="File with {instruction} in it, or chat. Default: the raw instruction.")] = None,
     columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset, where it has several.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
+    first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,
+    system: Annotated[str, typer.Option(help="System messages: drop, keep (before the instruction), or require (rows without are excluded).")] = BASE.system,
+    keep_where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE...]: keep rows whose column has one of these, such as license=mit; can be repeated.")] = None,
     strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
     target: Annotated[str | None, typer.Option(help="Rows to pick near (file, folder or hub id), for strategies that need them.")] = None,
@@ -57,7 +63,7 @@ def select(
     holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
     near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
     clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
-    decontaminate: Annotated[list[str] | None, typer.Option(help="File of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
+    decontaminate: Annotated[list[str] | None, typer.Option(help="humaneval, or a file of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,
@@ -70,6 +76,7 @@ def select(
 
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
+        subset=subset, split=split, first=first, system=system, keep_where=tuple(keep_where or ()),
         strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
@@ -132,7 +139,10 @@ def compare(
     options = {
         name: value for own in parse_options(names, strategy_option or []).values() for name, value in own.items()
     }
-    pool |= {"clean": parse_checks(pool["clean"]), "decontaminate": tuple(pool["decontaminate"] or ())}
+    pool |= {
+        "clean": parse_checks(pool["clean"]),
+        **{name: tuple(pool[name] or ()) for name in ("decontaminate", "keep_where")},
+    }
     config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
     compared = run_compare(config, out, typed_command("curate"))
     say(compared.config["headline"])
@@ -148,6 +158,10 @@ def score(
     dataset: Annotated[str, typer.Option(help="Hub id (ID@REVISION), file or folder, or stdlib.")] = BASE.dataset,
     score_model: Annotated[str, typer.Option(help="Small causal model that reads the rows. Hub id, path or smollm2-135m.")] = BASE.score_model,
     columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset, where it has several.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
+    first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,
+    system: Annotated[str, typer.Option(help="System messages: drop, keep or require, as in `curate select`.")] = BASE.system,
     max_tokens: Annotated[int, typer.Option(min=2, help="Longer rows are left unscored.")] = DEFAULT_SCORE_MAX_TOKENS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
@@ -155,7 +169,8 @@ def score(
     from curate.scores.scoring import score_rows, scores_path
     from curate.sources import load_rows
 
-    counts = score_rows(load_rows(dataset, columns).rows, score_model, max_tokens)
+    options = ReadOptions(system=system, subset=subset, split=split, first=first)
+    counts = score_rows(load_rows(dataset, columns, options).rows, score_model, max_tokens)
     path = scores_path(score_model)
     summary_table(f"scores by {score_model}", [(name.replace("_", " "), str(n)) for name, n in counts.items()])
     print_result({**counts, "path": str(path)} if as_json else path)
@@ -180,12 +195,6 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
     print_added(STRATEGIES)
-
-
-def print_added(table: Table[Any]) -> None:
-    """List what other packages add to a table, by name alone: nothing of theirs is loaded."""
-    for name, point in table.added.items():
-        print(f"{name:<20} from the package {package_of(point)}")
 
 
 @app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")
@@ -253,15 +262,36 @@ def push(
     repository: Annotated[str, typer.Argument(help="Name on the hub: OWNER/NAME.")],
     selection: Annotated[str | None, typer.Option(help="Name or folder of a selection. Default: the newest.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public. The rows' licence is that of their source.")] = False,
+    any_license: Annotated[bool, typer.Option("--any-license", help="Make it public although licences are unknown or mixed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print address, commit and files as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Upload a selection to the hub as a dataset, with its card."""
     from curate.selection.hub_upload import push_selection
     from curate.selection.record import read_selection
 
-    pushed = push_selection(read_selection(selection), repository, private=not public)
+    pushed = push_selection(read_selection(selection), repository, private=not public, any_license=any_license)
     say(f'Load it with: datasets.load_dataset("{repository}")')
     print_result(pushed.as_record() if as_json else pushed.address)
+
+
+@app.command(
+    epilog="Examples:\n\n  curate verify\n\n  curate verify kmeans-k1000-0a1b2c3d reports/compare-0a1b2c3d --json"
+)
+def verify(
+    artifacts: Annotated[list[str] | None, typer.Argument(metavar="[ARTIFACT]...", help="Names or folders. Default: every selection and comparison.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Hold every file of an artifact against its manifest; name each bad one and exit 1 where there is one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from curate.comparison.record import KIND as COMPARISON
+    from curate.selection.record import KIND, selections_dir
+
+    verified = look(artifacts or [], [(selections_dir(), KIND), (Path("reports"), COMPARISON)])
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
 
 
 @app.command("clean-cache", epilog="Examples:\n\n  curate clean-cache\n\n  curate clean-cache --yes")

@@ -39,7 +39,7 @@ class CommandConfig(BaseModel):
     those in `unwritten` never: they are not part of what the command is asked for.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     command: ClassVar[tuple[str, ...]]
     always: ClassVar[frozenset[str]] = frozenset()

@@ -10,6 +10,7 @@ from pydantic import Field
 from curate.cleaning.table import CHECKS, DEFAULT_CHECKS
 from curate.command_line import CommandConfig, Joined, Named
 from curate.defaults import (
+    BENCHMARK_PACKAGES,
     DEFAULT_BATCH_SIZE,
     DEFAULT_DATASET,
     DEFAULT_EMBED,
@@ -21,6 +22,7 @@ from curate.defaults import (
     TFIDF,
 )
 from curate.errors import UsageError, UserError, did_you_mean
+from curate.pool.read_options import ReadOptions
 from curate.strategies.table import STRATEGIES
 
 
@@ -35,6 +37,11 @@ class SelectConfig(CommandConfig):
     tokenizer: str | None = None
     prompt_template: str | None = None
     columns: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    first: int | None = None
+    system: str = ReadOptions().system
+    keep_where: tuple[str, ...] = ()
     strategy: str = DEFAULT_STRATEGY
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     target: str | None = None
@@ -59,6 +66,7 @@ class SelectConfig(CommandConfig):
             raise UsageError(f'Unknown strategy "{self.strategy}".', did_you_mean(self.strategy, STRATEGIES))
         if self.embed not in EMBED_CHOICES:
             raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
+        self.read_options().check()
         for check in self.clean:
             if check not in CHECKS:
                 raise UsageError(f'Unknown check "{check}" in --clean.', did_you_mean(check, CHECKS))
@@ -97,9 +105,15 @@ class SelectConfig(CommandConfig):
                 "Use --encoder static or minilm.",
             )
         if "target" not in needs and self.target is not None:
-            raise UsageError(f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy rds.")
+            raise UsageError(
+                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-classifier."
+            )
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
+
+    def read_options(self) -> ReadOptions:
+        """How the records of the dataset become rows."""
+        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first)
 
     def as_record(self) -> dict[str, Any]:
         """Return the config as the manifest records it; local paths keep the name the user gave."""
@@ -128,6 +142,6 @@ def inputs_exist(config: SelectConfig) -> None:
     templates = () if config.prompt_template in (None, "chat") else (str(config.prompt_template),)
     for option, paths in (("prompt-template", templates), ("decontaminate", config.decontaminate)):
         for path in paths:
-            if not Path(path).is_file():
+            if not Path(path).is_file() and path.lower() not in BENCHMARK_PACKAGES:
                 wrong = "is a folder" if Path(path).is_dir() else "does not exist"
                 raise UserError(f"The file {path} of --{option} {wrong}.", "Check the path.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from rich.text import Text
 from curate.errors import UserError
 
 EXIT_INTERRUPTED = 130
+SECONDS_BETWEEN_LINES = 10  # of progress, where stderr is no terminal
 
 
 def console() -> Console:
@@ -49,12 +51,33 @@ def print_result(result: str | Path | Mapping[str, Any]) -> None:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr (nothing where stderr is no terminal); calling what comes back advances it by n."""
+    """Show on stderr how far a piece of work is: a bar, or, where stderr is no terminal, a line now and then.
+
+    Yield the function that is told how many more items are done.
+    """
     out = console()
+    if not out.is_terminal:
+        yield _line_by_line(description, total)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+    with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda n: bar.update(task, advance=n)
+
+
+def _line_by_line(description: str, total: int | None) -> Callable[[int], None]:
+    started = last = time.monotonic()
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal last, done
+        done += n
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            say(f"{description}: {done:,}{f' of {total:,}' if total else ''} after {now - started:.0f} s")
+
+    return advance
 
 
 def summary_table(title: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -1,12 +1,19 @@
-"""What loading a model of somebody else's needs, whatever kind of model it is."""
+"""How tokenizers, configs, models and encoders of others are loaded: quietly, and never with code of theirs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging as transformers_logging
+
+from curate.errors import UserError
+from curate.errors.hub import Kind, explain_hub_error, require_on_hub
+
+NO_OWN_CODE = {"trust_remote_code": False}  # without it transformers asks "[y/N]", and y runs what it downloaded
 
 
 @contextmanager
@@ -22,3 +29,52 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def loading(source: str, kind: Kind) -> Iterator[None]:
+    """Turn what goes wrong while `source` is loaded into one line with the next step.
+
+    A `source` that needs code of its own (`auto_map`) is one of the things that go wrong.
+    """
+    local = Path(source).exists()
+    if not local:
+        require_on_hub(source, kind)
+    try:
+        with quiet() if local else nullcontext():
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # safetensors, tokenizers and json each raise classes of their own
+        if "trust_remote_code" in str(error) or "custom code" in str(error):
+            raise UserError(
+                f"{source} asks for code of its own (auto_map), which is never run.",
+                f"Use a {kind} of a kind that transformers knows.",
+            ) from None
+        if isinstance(error, (RuntimeError, MemoryError, AttributeError, ImportError)):
+            raise
+        if local:
+            what = f"{source} holds no {kind} that can be loaded ({_one_line(error)})."
+            raise UserError(what, "Check the folder.") from None
+        raise explain_hub_error(error, source, kind) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def load_pretrained(loader: Any, source: str, kind: Kind, **arguments: Any) -> Any:
+    """Return `loader.from_pretrained(source, ...)`: of a hub id or a folder, and without running code it brings."""
+    with loading(source, kind):
+        return loader.from_pretrained(source, **NO_OWN_CODE, **arguments)
+
+
+def build_from_shape(loader: Any, shape: Any, name: str, **arguments: Any) -> Any:
+    """Return `loader.from_config(shape, ...)`, without running code that the shape asks for."""
+    try:
+        return loader.from_config(shape, **NO_OWN_CODE, **arguments)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        what = f"{name} asks for code of its own (auto_map), which is never run."
+        raise UserError(what, "Use a model of a kind that transformers knows.") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.artifact import is_made
+from curate.artifact import is_made, one_writer
 from curate.cleaning.exact_duplicates import exact_key
 from curate.cleaning.table import BEFORE_HOLDOUT, CHECKS
 from curate.config import SelectConfig, inputs_exist
@@ -47,12 +47,12 @@ def select(config: SelectConfig, out: Path | None = None, command: Sequence[str]
     watch = Stopwatch()
     pool = load(config, watch)
     folder = selection_folder(pool, out)
-    if is_made(folder, KIND, "config_digest", config_digest(pool), OURS):
-        return read_selection(folder)
-    prepared = prepare(pool, watch)
-    with watch.timed("pick"):
-        picked = pick(prepared)
-    write(prepared, picked, folder, command, watch)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "config_digest", config_digest(pool), OURS):
+            prepared = prepare(pool, watch)
+            with watch.timed("pick"):
+                picked = pick(prepared)
+            write(prepared, picked, folder, command, watch)
     return read_selection(folder)
 
 
@@ -80,7 +80,7 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         name = config.prompt_template
         template = chat_template(tokenizer) if name == "chat" else load_prompt_template(name)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
-        loaded = load_rows(config.dataset, config.columns)
+        loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_rows(config.target)
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.extensions import print_added
 from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ VERDICT_EXAMPLES = """Examples:
 
 COMPARE_EXAMPLES = """Examples:
 
-  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b
+  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b --baseline random-k1000-4e5f6a7b
 
   evalsuite compare ours=a0.jsonl,a1.jsonl,a2.jsonl theirs=b0.jsonl,b1.jsonl,b2.jsonl --json"""
 
@@ -71,7 +72,9 @@ def report(
     execute: Annotated[
         bool, typer.Option("--execute", help="Have every model solve --tasks and run its code in the sandbox.")
     ] = False,
-    tasks: Annotated[Path | None, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL, for --execute.")] = None,
+    tasks: Annotated[
+        Path | None, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks, for --execute.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
@@ -139,6 +142,21 @@ def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[
     return names
 
 
+@app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
+def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """List the metrics of a report: the question each answers, and what it needs."""
+    from evaluate_suite.metrics import METRICS
+
+    if as_json:
+        print_result(
+            {name: {"question": m.question, "needs": m.needs, "better": m.better} for name, m in METRICS.items()}
+        )
+        return
+    for name, metric in METRICS.own.items():
+        print(f"{name:<20} {metric.question} [needs {metric.needs.replace('_', ' ')}; {metric.better} is better]")
+    print_added(METRICS)
+
+
 @app.command(epilog=SCORE_EXAMPLES)
 def score(
     generations: Annotated[Path, typer.Argument(help="JSONL with prompt or task_id, and completion.")],
@@ -147,10 +165,13 @@ def score(
 ) -> None:
     """Text metrics of anybody's generations."""
     from evaluate_suite.metrics.generation_files import score_file
+    from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 
     result = score_file(generations, out)
     record = result.as_record()
-    summary_table(str(generations), [(name, _summary_text(s)) for name, s in record["metrics"].items()])
+    for name, part in record.get("models", {str(generations): record}).items():
+        summary_table(name, [(metric, _summary_text(s)) for metric, s in part["metrics"].items()])
+    say(f"well_formed_answer is about {CANNOT_SEE}.")
     print_result(record if as_json or out is None else out)
 
 
@@ -167,7 +188,7 @@ def _summary_text(summary: dict[str, object]) -> str:
 
 @app.command(epilog=EXECUTE_EXAMPLES)
 def execute(
-    tasks: Annotated[Path, typer.Option(help="HumanEval(+) or MBPP(+) as JSONL.")],
+    tasks: Annotated[Path, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks.")],
     generations: Annotated[Path | None, typer.Option(help="JSONL with task_id (or prompt) and completion.")] = None,
     out: Annotated[
         Path | None,
@@ -249,12 +270,16 @@ def compare(
     models: Annotated[
         list[str], typer.Argument(metavar="A B [...]", help="Runs, or files of task_id and passed; NAME=F,F,F: draws.")
     ],
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare the others with this run, file or strategy alone.")
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
-    from evaluate_suite.comparison.models import compare_given, comparison_lines
+    from evaluate_suite.comparison.lines import comparison_lines
+    from evaluate_suite.comparison.models import compare_given
 
-    compared = compare_given(models)
+    compared = compare_given(models, baseline)
     print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
 
 
@@ -308,6 +333,23 @@ def study(
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
     _show(run_study(request, typed_command("evalsuite")), as_json)
+
+
+@app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")
+def verify(
+    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:  # fmt: skip
+    """Hold every file of a report against its manifest; name each bad one and exit 1 where there is one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from evaluate_suite.reporting.record import KIND
+
+    verified = look(reports or [], [(Path("reports"), KIND)])
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

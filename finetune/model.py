@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from peft import LoraConfig, LoraModel, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
-from curate.loading import quiet
+from curate.loading import load_pretrained, quiet
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.tokenizers import load_tokenizer
 from finetune.config import RunConfig
 from finetune.kernels.attention import register
 from finetune.parallel.processes import this_process
 from finetune.run.record import read_run
+
+AdaptedModel: TypeAlias = PeftModel  # a base model with an adapter: what attach_adapter and load_adapter return
 
 with quiet():  # bitsandbytes greets on import
     from bitsandbytes.nn import Linear4bit
@@ -40,12 +41,22 @@ def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
 
 
 def resolve_dtype(wanted: str, device: str) -> str:
-    """Name of the dtype to compute in: on a GPU bfloat16 where the card has it, else float16; on a CPU float32."""
-    if wanted != "auto":
+    """Return the name of the dtype to compute in.
+
+    "auto" is bfloat16 on a GPU that has it, else float16, and float32 on a CPU. "fastest" differs on a CPU with AMX,
+    which multiplies bfloat16 several times as fast as float32 (others emulate it and are slower).
+    """
+    if wanted not in ("auto", "fastest"):
         return wanted
     if device == "cpu":
-        return "float32"
+        return "bfloat16" if wanted == "fastest" and multiplies_bfloat16() else "float32"
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether this machine's CPU has matrix units for bfloat16 (Intel's AMX)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16"))
 
 
 def own_device(device: str) -> str:
@@ -77,24 +88,10 @@ def load_base_model(config: RunConfig) -> Any:
             bnb_4bit_compute_dtype=dtype,
         )
     source = str(smollm2_as_safetensors()) if config.model == SMOLLM2 else config.model
-    model = _from_pretrained(AutoModelForCausalLM, source, arguments)
+    model = load_pretrained(AutoModelForCausalLM, source, "model", **arguments)
     model.config.name_or_path = model.name_or_path = config.model
     _keep_4bit_trainable_on_cpu(model)
     return model.eval()
-
-
-def _from_pretrained(loader: Any, source: str, arguments: dict[str, Any]) -> Any:
-    if not Path(source).exists():
-        require_on_hub(source, "model")
-    try:
-        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
-            return loader.from_pretrained(source, **arguments)
-    except (OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise UserError(
-                f"{source} holds no model that transformers can load ({error}).", "Check the folder."
-            ) from None
-        raise explain_hub_error(error, source, "model") from error
 
 
 def _keep_4bit_trainable_on_cpu(model: Any) -> None:
@@ -136,6 +133,19 @@ def attach_adapter(model: Any, config: RunConfig) -> Any:
             raise AssertionError(f"{name} is frozen")
     with_adapter.peft_config["default"].base_model_name_or_path = config.model
     return with_adapter
+
+
+def match_targets(empty: PreTrainedModel, target_modules: str | list[str]) -> list[str]:
+    """Return the names of the modules of `empty` that PEFT puts an adapter on; none where none fit.
+
+    `empty` is a model on the meta device; it is changed.
+    """
+    lora = LoraConfig(r=1, target_modules=target_modules, task_type="CAUSAL_LM")
+    try:
+        with quiet():  # GPT-2's transposed layers are a warning
+            return list(LoraModel(empty, lora, "default", low_cpu_mem_usage=True).targeted_module_names)
+    except ValueError:
+        return []
 
 
 def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: Any) -> Any:
@@ -212,12 +222,31 @@ def merge_adapter(model: Any, folder: Path) -> Any:
         name = model.config.name_or_path
         model = model.dequantize()
         model.config.name_or_path = name
-    merged = load_adapter(model, folder).merge_and_unload(safe_merge=True)
+    adapted = load_adapter(model, folder)
+    untie_adapted_embeddings(adapted)
+    merged = adapted.merge_and_unload(safe_merge=True)
     for stale in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(merged.config, stale):
             delattr(merged.config, stale)
     merged.hf_quantizer = None
     return merged.eval()
+
+
+def untie_adapted_embeddings(model: AdaptedModel) -> None:
+    """Give the output layer its own weights where it shares them with embeddings and an adapter stands on either.
+
+    The adapter was trained on one of the two; added to shared weights, it would change the other as well.
+    """
+    base = model.get_base_model()
+    inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
+    if outputs is None or not any(isinstance(layer, BaseTunerLayer) for layer in (inputs, outputs)):
+        return
+    embedding, head = (
+        layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer for layer in (inputs, outputs)
+    )
+    if head.weight.data_ptr() == embedding.weight.data_ptr():
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False
 
 
 def load_merged(folder: Path, config: RunConfig) -> Any:

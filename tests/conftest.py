@@ -31,6 +31,15 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of small cases with their right values beside the checkout; absent, a test is skipped and says so."""
+    folder = Path(os.environ.get("ROWPICK_SHARED", Path(__file__).parents[2] / "shared")) / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"CASES ARE ABSENT: {folder} is not there; set ROWPICK_SHARED to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real rows and benchmark files beside the checkout; absent, the test is skipped and says so."""
     folder = Path(os.environ.get("ROWPICK_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -25,6 +25,7 @@ EVERY_SETTING = [
         dataset="rows with a blank.jsonl", model="a/b", tokenizer="./t", prompt_template="chat", strategy="mmr",
         columns="instruction=q,output=a", strategy_options={"relevance": 0.25}, encoder="static", embed="both",
         batch_size=7, k=12, token_budget=900, min_tokens=3, max_tokens=77, holdout=5, near_duplicate=0.9,
+        subset="python", split="train", first=40, system="keep", keep_where=("license=mit", "language=python"),
         clean=("empty", "parse"),
         decontaminate=("a.jsonl", "b.jsonl"), clusters=4, seed=9,
     ),

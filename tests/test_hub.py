@@ -31,6 +31,16 @@ from tests.hub_server import (
 ROOT = Path(__file__).parents[1]
 RECORDS = [{"instruction": f"Say {i}.", "output": f"print({i})"} for i in range(300)]
 CHAT = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}]
+CODER = [
+    {
+        "id": str(i),
+        "question": f"Say {i}.",
+        "r1_generation": f"print({i})",
+        "license": "cc-by-4.0",
+        "judgement": "right",
+    }
+    for i in range(5)
+]
 LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
 CONFIGS = b"---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n---\n"
 LLAMA = "meta-llama/Llama-2-7b-hf"
@@ -40,11 +50,16 @@ import contextlib, io, json, os, sys, time
 time.sleep = lambda seconds: None
 from curate.errors import UserError
 from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.pool.read_options import ReadOptions
 from curate.sources import load_rows
 from curate.tokens.tokenizers import load_tokenizer
 
 def dataset(name):
-    pool = load_rows(name)
+    name, *words = name.split(" --")
+    options = dict(word.split(" ") for word in words)
+    if "first" in options:
+        options["first"] = int(options["first"])
+    pool = load_rows(name, options=ReadOptions(**options))
     first = pool.rows[0]
     return {"rows": len(pool.rows), "first": [first.instruction, first.output, first.source], "digest": pool.digest,
             "revision": pool.revision, "inputs": [r.file for r in pool.inputs], "notes": pool.notes}
@@ -131,6 +146,11 @@ def publish(hub: Hub) -> dict[str, str]:
         "two": {"train.jsonl": LINES, "test.jsonl": LINES},
         "splits": {"validation.jsonl": LINES, "test.jsonl": LINES},
         "configs": {"a.jsonl": LINES, "b.jsonl": LINES, "README.md": CONFIGS},
+        "shards": {f"data/train-0000{n}-of-00003.parquet": parquet(RECORDS[n * 100 :][:100]) for n in range(3)},
+        "coder": {
+            "data/python-00000-of-00001.parquet": parquet(CODER),
+            "data/cpp-00000-of-00001.parquet": parquet(CODER),
+        },
         "script": {"script.py": b"raise SystemExit('never run')"},
         "empty": {"picture.bin": b"\x00"},
     }
@@ -146,8 +166,14 @@ def publish(hub: Hub) -> dict[str, str]:
 
 SETS = ("lines", "json", "parquet", "chat", "two", "splits", "configs", "script", "empty")
 MOODS = (GATED, FORBIDDEN, UNAUTHORISED, BREAKS_OFF, SILENT, OUT_OF_ORDER)
+SUBSETS = (
+    "o/configs --subset b", "o/configs --subset c", "o/splits --split test", "o/splits --split tset",
+    "o/lines --first 7", "o/shards --first 7", "o/shards --split train --first 500", "o/coder --split python --first 2",
+    "o/configs --subset a --split train --first 3",
+)  # fmt: skip
 CASES = (
     *(f"dataset o/{name}" for name in SETS + MOODS),
+    *(f"dataset {case}" for case in SUBSETS),
     *("dataset o/lines@main", "dataset o/lines@v9", "dataset o/none", "dataset+token o/gated", "dataset not a name"),
     *("tokenizer o/tokenizer", "tokenizer o/none"),
     *(f"tokenizer o/{mood}" for mood in (BREAKS_OFF, SILENT, OUT_OF_ORDER)),
@@ -227,6 +253,31 @@ def test_the_train_split_is_read_and_the_others_are_named(session: Session) -> N
     assert refusal(session, "dataset o/splits").startswith("The dataset o/splits has no split train but ")
 
 
+def test_a_subset_and_a_split_can_be_named_and_are_listed_where_they_must_be(session: Session) -> None:
+    assert session.answers["dataset o/configs --subset b"]["rows"] == 300
+    assert refusal(session, "dataset o/configs") == (
+        "The dataset o/configs has several subsets, and which one is not said. Name one: --subset a, --subset b"
+    )
+    assert refusal(session, "dataset o/configs --subset c").startswith('The dataset o/configs has no subset "c". ')
+    assert session.answers["dataset o/splits --split test"]["rows"] == 300
+    assert "Name one: --split " in refusal(session, "dataset o/splits")
+    assert 'no split "tset". Did you mean "test"?' in refusal(session, "dataset o/splits --split tset")
+
+
+def test_the_first_rows_are_streamed_file_by_file(session: Session) -> None:
+    for name, n in (("lines", 7), ("shards", 7), ("configs --subset a --split train", 3)):
+        answer = session.answers[f"dataset o/{name} --first {n}"]
+        assert (answer["rows"], answer["first"][:2]) == (n, ["Say 0.", "print(0)"])
+        assert answer["notes"] == [f"Only the first {n} rows of o/{name.split()[0]} were read."]
+    assert session.answers["dataset o/shards --split train --first 500"]["rows"] == 300
+    assert session.answers["dataset o/shards --split train --first 500"]["notes"] == []
+
+
+def test_questions_and_answers_of_opencodereasoning_are_recognised(session: Session) -> None:
+    answer = session.answers["dataset o/coder --split python --first 2"]
+    assert (answer["rows"], answer["first"]) == (2, ["Say 0.", "print(0)", "o/coder"])
+
+
 MEANWHILE = " Meanwhile: --dataset stdlib needs no hub, and a local JSON, JSONL, CSV or Parquet file works too."
 
 
@@ -252,11 +303,6 @@ MEANWHILE = " Meanwhile: --dataset stdlib needs no hub, and a local JSON, JSONL,
             "403",
             "The hub does not let you read the dataset o/403 (it is private, or gated). "
             "Ask for access at HUB/datasets/o/403, then run `hf auth login`.",
-        ),
-        (
-            "configs",
-            "The dataset o/configs consists of several, and which one is not said. "
-            "Download the file you want from HUB/datasets/o/configs/tree/main and name it with --dataset.",
         ),
         ("script", "The dataset o/script needs its own code run, which is never done here. Use another."),
     ],

@@ -4,7 +4,6 @@ from curate.artifact.digest import digest_bytes, digest_file, digest_folder, dig
 from curate.artifact.files import (
     append_jsonl,
     atomic_file,
-    file_lock,
     json_line,
     parse_jsonl,
     read_jsonl,
@@ -13,9 +12,11 @@ from curate.artifact.files import (
     write_jsonl,
     write_text,
 )
+from curate.artifact.locks import file_lock, one_writer
 from curate.artifact.manifest import (
     MANIFEST,
     SCHEMAS,
+    artifact_kind,
     cache_dir,
     find_artifact,
     finished,
@@ -26,15 +27,19 @@ from curate.artifact.manifest import (
     record_file,
     write_manifest,
 )
+from curate.artifact.outputs import Damage, damaged_files, read_output, require_whole
 from curate.artifact.provenance import collect_provenance
 
 __all__ = [
     "MANIFEST",
     "SCHEMAS",
+    "Damage",
     "append_jsonl",
+    "artifact_kind",
     "atomic_file",
     "cache_dir",
     "collect_provenance",
+    "damaged_files",
     "digest_bytes",
     "digest_file",
     "digest_folder",
@@ -47,10 +52,13 @@ __all__ = [
     "is_made",
     "json_line",
     "newest_finished",
+    "one_writer",
     "parse_jsonl",
     "read_jsonl",
     "read_manifest",
+    "read_output",
     "record_file",
+    "require_whole",
     "write_bytes",
     "write_json",
     "write_jsonl",

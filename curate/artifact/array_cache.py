@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.artifact import atomic_file, cache_dir, file_lock
+from curate.artifact import atomic_file, cache_dir, digest_text, file_lock
 from curate.console import say
+
+_SEAL_BYTES = 64  # behind the array, where `np.load` does not look: the digest of its key and of all bytes before
 
 
 def cached_array(
@@ -17,26 +21,44 @@ def cached_array(
 ) -> NDArray[Any]:
     """The array stored as `cache/<folder>/<key>.npy`, computed and stored where it is absent.
 
-    A file that was cut short, or whose array does not `fits`, is computed again, and said. Two processes that want the
-    same array compute it once: the second waits for the first.
+    A file whose seal does not fit its bytes and its key, or whose array does not `fits`, is computed again, and said.
+    Two processes that want the same array compute it once: the second waits for the first.
     """
     path = cache_dir(folder) / f"{key}.npy"
     with file_lock(path.with_suffix(".lock")):
-        found = stored_array(folder, key)
-        if found is not None and fits(found):
-            return found
+        stored = stored_array(folder, key)
+        if stored is not None and fits(stored):
+            return stored
         if path.exists():
             say(f"The cached {what} {path} were damaged; computing them again.")
 
-        made = compute()
+        computed = compute()
         with atomic_file(path) as file:
-            np.save(file, made, allow_pickle=False)
-    return made
+            np.save(file, computed, allow_pickle=False)
+            file.write(_seal(key, file.sha256).encode())
+    return computed
 
 
 def stored_array(folder: str, key: str) -> NDArray[Any] | None:
-    """The array as it is stored, or None where there is none or it cannot be read."""
+    """The array as it was stored, or None where there is none, or where it is not the one stored under this key."""
+    path = cache_dir(folder) / f"{key}.npy"
     try:
-        return np.asarray(np.load(cache_dir(folder) / f"{key}.npy", allow_pickle=False))
+        if not _is_sealed(path, key):
+            return None
+        return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError):
         return None
+
+
+def _seal(key: str, content: str) -> str:
+    return digest_text(f"{key} {content}")
+
+
+def _is_sealed(path: Path, key: str) -> bool:
+    left = path.stat().st_size - _SEAL_BYTES
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            content.update(piece)
+            left -= len(piece)
+        return left == 0 and file.read() == _seal(key, content.hexdigest()).encode()

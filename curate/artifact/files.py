@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
+import io
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, NoReturn
 
+from curate.artifact.digest import digest_file, file_signature
+from curate.artifact.json_text import parse_json
 from curate.errors import UserError
+
+_written: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> how it looked when this process wrote it, its digest
+
+
+class DigestingFile(io.BufferedIOBase):
+    """A file open for writing that keeps the digest of what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the bytes written so far."""
+        return self._digest.hexdigest()
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says while `path` is written into a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -26,25 +58,46 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file to write to; `path` appears, complete and synced, only when the block ends without an error."""
+def atomic_file(path: str | Path) -> Iterator[DigestingFile]:
+    """A binary file to write to; `path` appears, complete and synced, only when the block ends without an error.
+
+    The digest of what was written is kept for `digest_as_written`, so that a manifest signs no bytes but our own.
+    """
     target = Path(path)
-    with _write_errors(target):
+    with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                yield file
+                writing = DigestingFile(file)
+                yield writing
                 file.flush()
                 os.fsync(file.fileno())
             mask = os.umask(0)
             os.umask(mask)
             Path(name).chmod(0o666 & ~mask)
             Path(name).replace(target)
+            _written[target.absolute()] = file_signature(target), writing.sha256
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
         _sync_folder(target.parent)
+
+
+def digest_as_written(path: str | Path) -> str:
+    """Digest of the bytes that this process wrote to `path`; of the file as it stands where it wrote none.
+
+    A file that was changed since, by another program, is a `UserError`: to sign it would be to call its rows ours.
+    """
+    signature, digest = _written.get(Path(path).absolute(), (None, None))
+    if digest is None:
+        return digest_file(path)
+    if not Path(path).is_file() or file_signature(path) != signature:
+        raise UserError(
+            f"{path} was changed by another program while it was being written.",
+            "End that program, then run the same command again.",
+        )
+    return digest
 
 
 def _sync_folder(folder: Path) -> None:
@@ -97,12 +150,18 @@ def append_jsonl(path: str | Path, row: Mapping[str, Any]) -> None:
     Readers of such a file call `read_jsonl(..., allow_torn_end=True)`, which drops a last line without its line end.
     """
     target = Path(path)
-    with _write_errors(target):
+    with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        _written.pop(target.absolute(), None)
         with target.open("ab") as file:
             file.write(json_line(row).encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Raise; for `json.loads(parse_constant=...)`: NaN and Infinity are no JSON, and no file of ours holds one."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def read_jsonl(path: str | Path, *, allow_torn_end: bool = False) -> list[dict[str, Any]]:
@@ -117,35 +176,30 @@ def read_jsonl(path: str | Path, *, allow_torn_end: bool = False) -> list[dict[s
     return [row for _, row in parse_jsonl(data, source)]
 
 
-def parse_jsonl(data: bytes, source: str | Path) -> list[tuple[int, dict[str, Any]]]:
-    """(line number, object) of every line that is not blank; a broken one is a `UserError` that names `source`."""
+def parse_jsonl(data: bytes, source: str | Path, *, ours: bool = False) -> list[tuple[int, dict[str, Any]]]:
+    """(line number, object) of every line that is not blank; a broken one is a `UserError` that names `source`.
+
+    In a file of `ours` NaN and Infinity are a fault; in anybody's else they are read as Python reads them.
+    """
     rows = []
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8"))
+            parsed = parse_json(line.decode("utf-8"), constant=refuse_constant if ours else None)
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{source}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
             ) from None
         except (ValueError, RecursionError) as error:
             raise UserError(f"{source}:{number}: not a line of JSON ({error}).", "Mend or remove that line.") from None
+        row = parsed.value
         if not isinstance(row, dict):
             raise UserError(
                 f"{source}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove that line."
             )
+        if parsed.repeated:
+            key = parsed.repeated[0][0]
+            raise UserError(f'{source}:{number}: the key "{key}" has two values.', "Correct or remove that line.")
         rows.append((number, row))
     return rows
-
-
-@contextmanager
-def file_lock(path: str | Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (created when absent), so that two processes can share a cache."""
-    target = Path(path)
-    with _write_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = target.open("ab")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,21 +12,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.artifact.digest import digest_file
-from curate.artifact.files import write_json
-from curate.artifact.manifest_schema import FileRecord, Manifest
+from curate.artifact.digest import digest_json
+from curate.artifact.files import digest_as_written, refuse_constant, write_json
+from curate.artifact.manifest_schema import SETTINGS, FileRecord, Manifest
+from curate.artifact.outputs import CHANGED, damaged_files, set_aside
 from curate.artifact.provenance import collect_provenance
+from curate.console import say
 from curate.errors import UserError
 
 MANIFEST = "manifest.json"
 # kind -> (newest schema number, {older number: function that lifts a manifest to the next number})
 SCHEMAS: dict[str, tuple[int, dict[int, Callable[[dict[str, Any]], dict[str, Any]]]]] = {
-    "curate.selection": (1, {}),
-    "finetune.run": (1, {}),
-    "evaluate_suite.report": (1, {}),
-    "curate.comparison": (1, {}),
-    "finetune.padding_study": (1, {}),
+    "curate.selection": (2, {1: lambda manifest: manifest}),
+    "finetune.run": (2, {1: lambda manifest: manifest}),
+    "evaluate_suite.report": (2, {1: lambda manifest: manifest}),
+    "curate.comparison": (2, {1: lambda manifest: manifest}),
+    "finetune.padding_study": (2, {1: lambda manifest: manifest}),
 }
+SIGNED = 2  # the first schema number, of every kind, whose manifests carry their own digest
 
 
 def home() -> Path:
@@ -41,14 +45,20 @@ def cache_dir(*parts: str) -> Path:
 
 
 def record_file(directory: str | Path, name: str, rows: int | None = None) -> FileRecord:
-    """The manifest's record of `directory/name`: its name, digest and row count."""
-    return FileRecord(file=name, sha256=digest_file(Path(directory) / name), rows=rows)
+    """The manifest's record of `directory/name`: its name, the digest of the bytes as written, and its row count."""
+    return FileRecord(file=name, sha256=digest_as_written(Path(directory) / name), rows=rows)
+
+
+def sign(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """`manifest`, as JSON holds it, with the digest of everything else in it."""
+    content = {name: value for name, value in manifest.items() if name != "manifest_digest"}
+    return content | {"manifest_digest": digest_json(content)}
 
 
 def write_manifest(
     directory: str | Path,
     *,
-    schema: str,
+    kind: str,
     command: Sequence[str],
     config: Mapping[str, Any],
     seed: int | None,
@@ -58,9 +68,9 @@ def write_manifest(
     seconds: Mapping[str, float],
     device: str = "cpu",
 ) -> Manifest:
-    """Write `manifest.json`, which declares the artifact finished: call it last."""
+    """Write `manifest.json`, which declares the artifact of this `kind` finished: call it last."""
     manifest = Manifest(
-        schema=schema,
+        schema=f"{kind}/{SCHEMAS[kind][0]}",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
         command=list(command),
         config=dict(config),
@@ -71,30 +81,19 @@ def write_manifest(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         provenance=collect_provenance(device),
     )
-    write_json(Path(directory) / MANIFEST, manifest.model_dump(by_alias=True))
-    return manifest
+    signed = sign(json.loads(json.dumps(manifest.model_dump(by_alias=True), allow_nan=False)))
+    write_json(Path(directory) / MANIFEST, signed)
+    return Manifest.model_validate(signed)
 
 
 def read_manifest(directory: str | Path, kind: str) -> Manifest:
     """The manifest of a finished artifact of `kind` (such as "curate.selection"), lifted to the newest schema.
 
-    Unfinished, unreadable, of another kind, or written by a newer version: a `UserError` that says which.
+    Unfinished, unreadable, changed since it was written, of another kind, or written by a newer version: a `UserError`
+    that says which.
     """
     path = Path(directory) / MANIFEST
-    if not Path(directory).is_dir():
-        raise UserError(f"{directory} is not a folder.", f"Name a finished {kind} artifact.")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        found, _, number = str(data["schema"]).partition("/")
-        version = int(number)
-    except FileNotFoundError:
-        raise UserError(
-            f"{directory} is not finished: it has no {MANIFEST}.", "Run the command that makes it again."
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a manifest ({error}).", "Remove the folder and make the artifact again."
-        ) from None
+    data, found, version = _read_signed(path)
     if found != kind:
         raise UserError(f"{directory} is a {found} artifact, not a {kind}.", "Name another folder.")
     newest, migrations = SCHEMAS[kind]
@@ -107,46 +106,93 @@ def read_manifest(directory: str | Path, kind: str) -> Manifest:
         version += 1
         data["schema"] = f"{kind}/{version}"
     try:
+        SETTINGS[kind].model_validate(data.get("config"))
         return Manifest.model_validate(data)
     except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
         raise UserError(
-            f"{path} does not fit its schema: {error}", "Remove the folder and make the artifact again."
+            f"{path} does not fit its schema ({where}: {first['msg']}).", "Remove the folder and make it again."
         ) from None
 
 
-def is_made(folder: Path, kind: str, digest_name: str, digest: str, ours: Collection[str]) -> bool:
-    """Whether `folder` holds the finished artifact of `kind` whose config has this `digest` under `digest_name`.
+def artifact_kind(directory: str | Path) -> str:
+    """The kind of the finished artifact in a folder, whichever it is."""
+    return _read_signed(Path(directory) / MANIFEST)[1]
 
-    False where it is absent, broken off, or a file of it has been deleted: it may be made there again. Files other than
-    those in `ours`, the manifest and `.part` files are a `UserError`.
+
+def _read_signed(path: Path) -> tuple[dict[str, Any], str, int]:
+    """(content, kind, schema number) of a manifest that is as it was written."""
+    again = "Remove the folder and make the artifact again."
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent} is not a folder.", "Name the folder of a finished artifact.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        kind, _, number = str(data["schema"]).partition("/")
+        version = int(number)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} is not finished: it has no {MANIFEST}.", "Run the command that makes it again."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).", again) from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is not a manifest ({error}).", again) from None
+    if version >= SIGNED or "manifest_digest" in data:  # who edits the number cannot take the digest away with it
+        newest = SCHEMAS.get(kind, (SIGNED, {}))[0]
+        if version <= newest and data != sign(data):
+            raise UserError(f"{path} was changed after it was written.", f"Put it back, or: {again}")
+    return data, kind, version
+
+
+def is_made(folder: Path, kind: str, digest_name: str, digest: str, ours: Collection[str]) -> bool:
+    """Whether `folder` holds the whole artifact of `kind` whose config has this `digest` under `digest_name`.
+
+    False where it is absent or broken off, or where a file of it is not what the manifest describes, which is said: it
+    may be made there again. What was changed is kept beside it as NAME.changed. Files other than those in `ours`, the
+    manifest and what is left of `.part` and `.changed` files are a `UserError`.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
     if (folder / MANIFEST).is_file():
-        made = read_manifest(folder, kind)
-        if made.config.get(digest_name) != digest:
+        manifest = read_manifest(folder, kind)
+        if manifest.config.get(digest_name) != digest:
             raise UserError(
                 f"{folder} holds another {kind.partition('.')[2]}.", "Name another --out, or remove that folder."
             )
-        if all((folder / output.file).is_file() for output in made.outputs):
+        damaged = damaged_files(folder, manifest)
+        for each in damaged:
+            kept = set_aside(each.path)
+            say(f"{each}" + (f" It is kept as {kept.name};" if kept else "") + " making it again.")
+        if not damaged:
             return True
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = [name for name in names if name not in (*ours, MANIFEST) and not name.endswith(".part")]
+    foreign = [n for n in names if n not in (*ours, MANIFEST) and not n.endswith((".part", CHANGED))]
     if foreign:
         raise UserError(f"{folder} is not empty (it holds {foreign[0]}).", "Name an empty or new folder.")
     return False
 
 
 def finished(parent: str | Path, kind: str) -> list[Path]:
-    """The finished artifacts of `kind` directly below `parent`, oldest first by the manifest's `created_at`."""
+    """The finished artifacts of `kind` directly below `parent`, oldest first by the manifest's `created_at`.
+
+    One whose manifest cannot be read, or was changed, is left out, and said.
+    """
     folders = []
     for folder in sorted(Path(parent).iterdir()) if Path(parent).is_dir() else []:
-        if (folder / MANIFEST).is_file():
-            try:
+        if not (folder / MANIFEST).is_file():
+            continue
+        try:
+            if artifact_kind(folder) == kind:
                 folders.append((read_manifest(folder, kind).created_at, folder))
-            except UserError:
-                continue
+        except UserError as error:
+            _say_once(f"Passing over {folder}: {error.what}")
     return [folder for _, folder in sorted(folders)]
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    say(message)
 
 
 def newest_finished(parent: str | Path, kind: str) -> Path | None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from curate.artifact import digest_text
 from curate.pool.rows import Finding, Row
 
+_LINE_BREAK = re.compile(r"\r\n?|\n")
+
 
 def normalise(text: str) -> str:
-    """`text` with its white space folded, as far as two rows that differ only there are the same row."""
-    return " ".join(text.split())
+    """`text` without the white space that no reader and no program sees: at the ends of its lines and of the whole, and
+    how line breaks are written. Indentation, blank lines and blanks inside a line make another program."""
+    return "\n".join(line.rstrip() for line in _LINE_BREAK.split(text.strip()))
 
 
 def exact_key(row: Row) -> str:
-    """What two rows that are exact duplicates share: a digest of instruction and output, white space folded."""
+    """What two rows that are exact duplicates share: a digest of both texts, the ends of lines trimmed."""
     return digest_text(f"{normalise(row.instruction)}\0{normalise(row.output)}")
 
 
 def find_exact_duplicates(rows: Sequence[Row], held_out: Sequence[Row] = ()) -> list[Finding]:
-    """(row index, "duplicate", detail) of every row whose instruction and output another has, white space folded.
+    """(row index, "duplicate", detail) of every row whose instruction and output another has.
 
+    White space at the ends of lines, and how line breaks are written, makes no difference.
     The row with the smallest id survives, of identical ones the one with the lowest index: the order of the pool
     decides only between rows that are the same to the letter.
     """

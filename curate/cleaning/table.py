@@ -37,11 +37,13 @@ def _from(module: str, function: str = "find") -> Callable[[], Find]:
 
 # In the order they run: a row that several would exclude has the reason of the first.
 _OWN: dict[str, Check] = {
-    "empty": Check(_from("cleaning.empty_output"), "empty_output", "the output is empty or white space"),
+    "empty": Check(
+        _from("cleaning.empty_output"), "empty_output", 'the output is blank, "nan", "N/A" or an empty fence'
+    ),
     "duplicates": Check(
         _from("cleaning.exact_duplicates", "find_exact_duplicates"),
         "duplicate",
-        "another row says the same, white space folded",
+        "another row says the same to the letter, white space at the ends of lines apart",
     ),
     "refusals": Check(_from("cleaning.refusals"), "refusal", "the output declines or asks back instead of answering"),
     "language": Check(
@@ -50,6 +52,7 @@ _OWN: dict[str, Check] = {
     "parse": Check(
         _from("cleaning.unparsable"), "does_not_parse", "the code does not parse in the language it claims to be in"
     ),
+    "secrets": Check(_from("cleaning.secrets"), "secret", "a key or token stands in the row", on=False),
     "near-duplicates": Check(
         _from("cleaning.near_duplicates"), "near_duplicate", "MinHash: another row has nearly the same tokens"
     ),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
+import warnings
 from collections.abc import Sequence
 
-from curate.code.languages import MAX_CHARS, can_parse, detect_language, parses
+from curate.code.languages import MAX_CHARS, can_parse, detect_language, parse_tree, parses
 from curate.code.pieces import Piece, code_pieces, language_claimed
 from curate.code.unfenced import looks_like_prose
 from curate.pool.rows import Finding, Row
@@ -17,6 +19,12 @@ TRUSTED = frozenset(
 )
 _SESSION = re.compile(r"^\s*(>>>|\.\.\.|In \[\d+\]:|\$ )", re.MULTILINE)
 _MAGIC = re.compile(r"^[ \t]*[!%].*$", re.MULTILINE)
+# As notebooks and the asyncio REPL read a piece: `await` outside a function is fine.
+_PYTHON_FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_PYTHON_2 = "Missing parentheses in call to"
+# Statements without a function around them, as answers show them; these grammars want declarations at the top.
+_AROUND_STATEMENTS = {"go": "package p\nfunc f() {{\n{}\n}}\n", "cpp": "void f() {{\n{}\n}}\n"}
+_DECLARATION = re.compile(r"_(declaration|definition|clause|include)$")
 
 
 def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
@@ -52,14 +60,56 @@ def _broken(row: Row) -> str | None:
 
 def broken_piece(piece: Piece, language: str) -> str | None:
     """What is wrong with a piece as a text of `language`; None where it parses or is a terminal session."""
-    good, why = parses(piece.text, language)
-    if good or _SESSION.search(piece.text):
+    why = _why_broken(piece.text, language)
+    if why is None or _SESSION.search(piece.text):
         return None
     if language == "python":
-        good, why = parses(_MAGIC.sub("", textwrap.dedent(piece.text)), language)
-    if not good and not piece.closed:
+        why = _why_broken(_MAGIC.sub("", textwrap.dedent(piece.text)), language)
+    if why is not None and not piece.closed:
         return f"{language}, cut short: {why}"
-    return None if good else f"{language}, {why}"
+    return None if why is None else f"{language}, {why}"
+
+
+def _why_broken(code: str, language: str) -> str | None:
+    """What is wrong with `code` as a text of `language` in any of the ways people write it; None where nothing is."""
+    if language == "python":
+        return _python_error(code)
+    good, why = parses(code, language)
+    if good or (language == "typescript" and parses(code, "javascript")[0]):  # only JavaScript's grammar reads JSX
+        return None
+    around = _AROUND_STATEMENTS.get(language)
+    return None if around and parses(around.format(_statements(code, language)), language)[0] else why
+
+
+def _python_error(code: str) -> str | None:
+    """What is wrong with `code` in every Python; None where one can run it.
+
+    The grammar decides where this Python is older than the code (f-strings within f-strings are of 3.12), so that a row
+    does not go by the version that looks at it. What no grammar tells apart is said alike by all versions: indentation,
+    and Python 2's print.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(code, "<row>", "exec", _PYTHON_FLAGS, dont_inherit=True)
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"line 1: {error or 'nested too deeply'}"
+    except SyntaxError as error:
+        same_in_all = isinstance(error, IndentationError) or error.msg.startswith(_PYTHON_2)
+        if same_in_all or parse_tree(code, "python").root_node.has_error:
+            return f"line {error.lineno or 1}: {error.msg}"
+    return None
+
+
+def _statements(code: str, language: str) -> str:
+    """`code` without the declarations at its top that parse: what is left may stand in a function."""
+    data = code.encode("utf-8", "replace")
+    kept, at = [], 0
+    for node in parse_tree(code, language).root_node.children:
+        if not node.has_error and _DECLARATION.search(node.type):
+            kept.append(data[at : node.start_byte])
+            at = node.end_byte
+    return b"".join([*kept, data[at:]]).decode("utf-8", "replace")
 
 
 def _looks_like(code: str, language: str | None) -> bool:

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from curate.code.fences import find_blocks
 from curate.code.languages import MAX_CHARS, NOT_CODE, canonical_language, languages_named
+from curate.code.spans import answer_span
 from curate.code.unfenced import code_start, prose_start
 
 _CLAIM_CHARS = 2_000
@@ -49,9 +50,11 @@ def language_claimed(instruction: str) -> str | None:
 def code_pieces(output: str) -> list[Piece]:
     """Fenced blocks (those tagged as no code left out); without a fence, the unfenced code if there is any.
 
-    Only the first 200,000 characters are looked at.
+    Only the first 200,000 characters are looked at, and of them the answer: no reasoning draft, nothing behind an end
+    token.
     """
-    text = output[:MAX_CHARS]
+    begin, stop = answer_span(output[:MAX_CHARS])
+    text = output[begin:stop]
     blocks = find_blocks(text) if ("```" in text or "~~~" in text) else []
     if blocks:
         return [

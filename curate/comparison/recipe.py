@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.artifact import digest_json, is_made, record_file, write_json, write_manifest, write_text
+from curate.artifact import digest_json, is_made, one_writer, record_file, write_json, write_manifest, write_text
 from curate.comparison.page import build_page_data, render_comparison_page
 from curate.comparison.record import (
     CLOSE_COSINE,
@@ -66,16 +66,16 @@ def compare(config: CompareConfig, out: Path | None = None, command: Sequence[st
     configs = [each.model_copy(update=used) for each in configs]
     digest = digest_json([config_digest(replace(pool, config=each)) for each in configs])
     folder = out or Path("reports") / f"compare-{digest[:8]}"
-    if is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
-        return read_comparison(folder)
-    prepared = prepare(pool, watch)
-    candidates = build_candidates(prepared)
-    picked: dict[str, Picks | str] = {}
-    for each in configs:
-        with watch.timed(f"pick {each.strategy}"):
-            picked[each.strategy] = _try(prepared, each, candidates)
-    results = measure_all(prepared, candidates, picked)
-    _write(prepared, candidates, picked, results, folder, digest, command, strategies, watch)
+    with one_writer(folder):
+        if not is_made(folder, KIND, "comparison_digest", digest, (PAGE, RECORD)):
+            prepared = prepare(pool, watch)
+            candidates = build_candidates(prepared)
+            picked: dict[str, Picks | str] = {}
+            for each in configs:
+                with watch.timed(f"pick {each.strategy}"):
+                    picked[each.strategy] = _try(prepared, each, candidates)
+            results = measure_all(prepared, candidates, picked)
+            _write(prepared, candidates, picked, results, folder, digest, command, strategies, watch)
     return read_comparison(folder)
 
 
@@ -182,7 +182,7 @@ def _write(
     facts = [("Strategies", str(len(results))), ("Candidates", f"{len(candidates):,}"), size]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
             **pool.config.as_record(),

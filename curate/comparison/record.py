@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import read_manifest
+from curate.artifact import read_manifest, read_output
 
 KIND = "curate.comparison"
 
@@ -73,7 +73,7 @@ class Comparison:
 def read_comparison(folder: Path) -> Comparison:
     """A finished comparison, read back."""
     manifest = read_manifest(folder, KIND)
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record = json.loads(read_output(folder, manifest, RECORD, "Make the comparison again."))
     results = [_read_result(entry) for entry in record["results"]]
     return Comparison(folder, results, manifest.seconds, manifest.config)
 

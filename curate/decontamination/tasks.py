@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from curate.artifact import digest_file, read_jsonl
+from curate.artifact import digest_file
 from curate.artifact.manifest_schema import FileRecord
 from curate.code.languages import python_tree
 from curate.errors import UserError
+from curate.sources.task_files import read_task_records, task_file
 
 _FORMATS = "HumanEval (task_id, prompt, canonical_solution, test) or MBPP (task_id, text or prompt, code, test_list)"
 _DOCTEST = re.compile(r"^[ \t]*>>>[^\n]*(?:\n[ \t]*(?!>>>)\S[^\n]*)?", re.MULTILINE)
@@ -32,13 +31,13 @@ class BenchmarkTask:
 def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[FileRecord]]:
     """The tasks of all files, in order, and the files' records for the manifest.
 
-    HumanEval, HumanEval+, MBPP, sanitized MBPP and MBPP+ as JSONL or as a JSON list; anything else is an error that
-    says which fields are missing.
+    HumanEval, HumanEval+, MBPP, sanitized MBPP and MBPP+ as JSON lines or a list, compressed or not, or a benchmark's
+    name; anything else is an error that says which fields are missing.
     """
     tasks: list[BenchmarkTask] = []
     records: list[FileRecord] = []
-    for path in map(Path, paths):
-        found = [_task(record, f"{path} task {number}") for number, record in enumerate(_records(path), start=1)]
+    for path in map(task_file, paths):
+        found = [_task(record, place) for place, record in read_task_records(path)]
         if not found:
             raise UserError(f"The benchmark file {path} holds no tasks.", f"Give {_FORMATS}.")
         tasks += found
@@ -46,25 +45,7 @@ def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[Fil
     return tasks, records
 
 
-def _records(path: Path) -> list[Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"Could not read the benchmark file {path}: {error.strerror}.", "Check the path.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"The benchmark file {path} is not UTF-8 text.", "Unpack it, if it is compressed.") from None
-    if text.lstrip().startswith("["):
-        try:
-            return list(json.loads(text))
-        except ValueError as error:
-            raise UserError(f"{path}: broken JSON ({error}).", "Mend the file.") from None
-    return read_jsonl(path)
-
-
-def _task(record: Any, place: str) -> BenchmarkTask:
-    if not isinstance(record, Mapping):
-        raise UserError(f"{place} is a JSON {type(record).__name__}, not an object.", f"Give {_FORMATS}.")
-
+def _task(record: Mapping[str, Any], place: str) -> BenchmarkTask:
     def text(name: str) -> str | None:
         return value.replace("\r\n", "\n") if isinstance(value := record.get(name), str) else None
 

@@ -27,7 +27,6 @@ _WORDS = (
     ("doesn't exist on the hub", "unknown"),
     ("is not a valid model identifier", "unknown"),
     ("dataset scripts are no longer supported", "script"),
-    ("config name is missing", "config"),
     ("couldn't connect to", "unreachable"),
     ("couldn't reach", "unreachable"),
 )
@@ -61,10 +60,6 @@ def explain_hub_error(error: BaseException, repo_id: str, kind: Kind, revision: 
             "Check the network and run the command again: what has arrived is kept.",
         ),
         "script": (f"The dataset {repo_id} needs its own code run, which is never done here.", "Use another."),
-        "config": (
-            f"The dataset {repo_id} consists of several, and which one is not said.",
-            f"Download the file you want from {page}/tree/main and name it with --dataset.",
-        ),
     }.get(_outcome(error), (f"The {kind} {repo_id} could not be loaded ({said}).", f"Look at {page}."))
     return UserError(what, f"{step} {_MEANWHILE[kind]}")
 

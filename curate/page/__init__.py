@@ -3,7 +3,7 @@
 from curate.page.chart import Chart, ChartTable, chart_png, render_chart
 from curate.page.curation import CurationView, build_curation
 from curate.page.document import pack_text, render_document
-from curate.page.numbers import format_count, format_duration, format_number, format_share
+from curate.page.numbers import format_count, format_duration, format_number, format_p, format_share
 from curate.page.palette import PALETTE, series_colour
 from curate.page.reports_index import write_index
 from curate.page.source_text import Segment, highlight, segments, visible_text
@@ -19,6 +19,7 @@ __all__ = [
     "format_count",
     "format_duration",
     "format_number",
+    "format_p",
     "format_share",
     "highlight",
     "pack_text",

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from curate.page.chart import Chart, render_chart
 from curate.page.curation import CurationView
-from curate.page.numbers import ABSENT, format_count, format_duration, format_number, format_share
+from curate.page.numbers import ABSENT, format_count, format_duration, format_number, format_p, format_share
 from curate.page.palette import PALETTE, palette_css
 from curate.page.source_text import highlight, visible_text
 
@@ -44,6 +44,7 @@ def build_environment(folders: Sequence[Path]) -> jinja2.Environment:
     )
     environment.filters |= {
         "number": format_number,
+        "p_value": format_p,
         "count": format_count,
         "share": format_share,
         "duration": format_duration,

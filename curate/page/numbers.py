@@ -15,6 +15,11 @@ def format_number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def format_p(p: float | None) -> str:
+    """A p value with four decimals, never as a zero; an en dash for None."""
+    return "<0.0001" if p is not None and p < 0.0001 else format_number(p, 4)
+
+
 def format_count(value: int | None) -> str:
     """A whole number with thousands separators; an en dash for None."""
     return ABSENT if value is None else f"{value:,}"

@@ -10,17 +10,14 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, String
 from pygments.util import ClassNotFound
 
+from curate.code.fences import find_blocks
+from curate.code.unfenced import code_start, mostly_code, prose_start
+
 SHOWN_CHARS = 20_000  # a page shows this much of one text; the whole stands in the JSONL file beside it
 HIGHLIGHTED_LINE = 2_000  # longer lines stay plain: lexers may be slow on them and nobody reads them
 _INVISIBLE = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
-)
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_CODE_LINE = re.compile(
-    r"^\s*(?:(?:async\s+)?def \w|class \w|import \w|from \w+ import|return\b|(?:for|while|if|elif|with)\b.*[:{]\s*$|"
-    r"else:|try:|except\b.*:|(?:public|private|static|const|let|var|func|fn|function|package|using|void|int|#include)\b.*|"
-    r"SELECT\b.*|[\w.\[\]]+\s*(?:=|\+=)\s*\S.*|[\w.]+\(.*\);?\s*$|[{}]\s*;?\s*$|.*;\s*$)"
 )
 
 
@@ -54,8 +51,8 @@ class Segment:
 def segments(text: str, answer_end: int | None = None, language: str | None = None) -> list[Segment]:
     """`text` cut into prose and code, each wholly before or after character `answer_end` (None: no trailing text).
 
-    Fenced blocks are code; where there is no fence, a text most of whose lines look like code is code. Concatenated,
-    the segments give `visible_text(text)`, fence lines included.
+    Fenced blocks are code, as `curate.code` finds them; where there is no fence, the stretch that is code without one.
+    Concatenated, the segments give `visible_text(text)`, fence lines included.
     """
     if answer_end is None or answer_end >= len(text):
         return _cut(visible_text(text), language, False)
@@ -65,27 +62,32 @@ def segments(text: str, answer_end: int | None = None, language: str | None = No
 
 
 def _cut(text: str, language: str | None, trailing: bool) -> list[Segment]:
-    found: list[Segment] = []
+    pieces: list[Segment] = []
     position = 0
-    for match in _FENCE.finditer(text):
-        start, end = match.span(2)
+    for start, end, tag in _code_stretches(text):
         if start > position:
-            found.append(Segment(text[position:start], False, trailing))
+            pieces.append(Segment(text[position:start], False, trailing))
         if end > start:
-            found.append(Segment(text[start:end], True, trailing, match.group(1).lower() or language))
+            pieces.append(Segment(text[start:end], True, trailing, tag or language))
         position = end
     if position < len(text):
-        rest = text[position:]
-        code = position == 0 and looks_like_code(rest)
-        found.append(Segment(rest, code, trailing, language if code else None))
-    return found
+        pieces.append(Segment(text[position:], False, trailing))
+    return pieces
 
 
-def looks_like_code(text: str) -> bool:
-    """Whether at least half of the lines that are not blank look like statements."""
-    lines = [line for line in text[:4000].split("\n") if line.strip()]
-    hits = sum(bool(_CODE_LINE.match(line[:300])) for line in lines)
-    return bool(lines) and hits * 2 >= len(lines)
+def _code_stretches(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, tag) of the fenced blocks, a closed one with its last line feed; else of the unfenced code."""
+    blocks = find_blocks(text)
+    if blocks:
+        return [
+            (block.start, block.end + (text[block.end : block.end + 1] == "\n"), block.tag.lower()) for block in blocks
+        ]
+    start = code_start(text)
+    if start is None:
+        return []
+    end = prose_start(text, start)
+    code = text[start:end]
+    return [(start, end, "")] if mostly_code(code) or len(code.split("\n")) <= 2 else []
 
 
 def highlight(segment: Segment) -> Markup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, file_lock, json_line
-from curate.console import progress
+from curate.artifact.sealed import read_sealed, sealed
+from curate.console import progress, say
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
-from curate.loading import quiet
+from curate.loading import load_pretrained
+from curate.pool.read_options import ReadOptions
 from curate.pool.rows import Row
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.prompt import RAW
@@ -62,18 +63,17 @@ def model_identity(model: str) -> str:
 
 
 def read_scores(model: str) -> dict[str, RowScore]:
-    """Scores by row_id, as far as there are any; a line cut short, or one that is no score, counts as not there."""
-    found: dict[str, RowScore] = {}
+    """Scores by row_id, as far as there are any; a line whose seal does not fit counts as absent, which is said."""
     path = scores_path(model)
-    if not path.is_file():
-        return found
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            score = RowScore(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        found[score.row_id] = score
-    return found
+    rows, damaged = read_sealed(path, path.stem)
+    if damaged:
+        _say_damaged(path, damaged)
+    return {row["row_id"]: RowScore(**row) for row in rows}
+
+
+@functools.cache
+def _say_damaged(path: Path, lines: int) -> None:
+    say(f"{lines} lines of the cached scores {path} are not as they were written, or of an older version: not used.")
 
 
 def digest_scores(rows: Sequence[Row], model: str) -> str:
@@ -131,7 +131,7 @@ def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_
             for start in range(0, len(todo), _SAVED_TOGETHER):
                 made = score(todo[start : start + _SAVED_TOGETHER], advance)
                 with path.open("ab") as file:
-                    file.writelines(json_line(asdict(each)).encode() for each in made)
+                    file.writelines(json_line(sealed(asdict(each), path.stem)).encode() for each in made)
                 counts["scored"] += sum(each.nll_given is not None for each in made)
                 counts["too_long"] += sum(each.nll_given is None for each in made)
     return counts
@@ -195,23 +195,16 @@ def _mean_nll(model: Any, ids: Any, n_answer: int) -> float:
 
 def _load_model(model: str) -> Any:
     source = str(smollm2_as_safetensors()) if model == SMOLLM2 else model
-    if not Path(source).exists():
-        require_on_hub(source, "model")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        with quiet():
-            loaded = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        if Path(source).exists():
-            raise UserError(f"{source} holds no model that transformers can load ({error}).", "Check it.") from None
-        raise explain_hub_error(error, source, "model") from error
+    loaded = load_pretrained(AutoModelForCausalLM, source, "model", dtype=torch.float32, use_safetensors=True)
     return loaded.to(device).eval()
 
 
 def score_command(settings: Mapping[str, Any]) -> list[str]:
     """The command line that makes the scores a selection with these settings needs."""
     words = ["curate", "score"]
-    for name in ("dataset", "columns", "score_model"):
-        if settings[name] is not None:
+    usual = {"system": ReadOptions().system}
+    for name in ("dataset", "columns", "subset", "split", "first", "system", "score_model"):
+        if settings.get(name, usual.get(name)) not in (None, usual.get(name)):
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return words

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+from huggingface_hub import DatasetCardData
 
+from curate.selection.mix import mix_lines
 from curate.selection.record import HOLDOUT, SELECTED
 
 
@@ -15,15 +16,14 @@ def render_card(name: str, config: Mapping[str, Any], counts: Mapping[str, int],
     out, `test`: `datasets` refuses a split without rows."""
     splits = [{"split": "train", "path": SELECTED}]
     splits += [{"split": "test", "path": HOLDOUT}] if counts.get("held_out") else []
-    front = {
-        "configs": [{"config_name": "default", "data_files": splits}],
-        "tags": ["rowpick", "code", "instruction"],
-    }
+    front = DatasetCardData(
+        configs=[{"config_name": "default", "data_files": splits}], tags=["rowpick", "code", "instruction"]
+    )
     size = f"k = {config['k']}" if config["token_budget"] is None else f"token budget {config['token_budget']}"
     revision = f" at revision `{config['revision']}`" if config["revision"] else ""
     excluded = {key.removeprefix("excluded."): n for key, n in counts.items() if key.startswith("excluded.")}
     lines = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"---\n{front.to_yaml()}\n---",
         "",
         f"# {name}",
         "",
@@ -42,6 +42,7 @@ def render_card(name: str, config: Mapping[str, Any], counts: Mapping[str, int],
         f"| not picked | {counts.get('not_picked', 0)} |",
         *(f"| excluded: {reason} | {n} |" for reason, n in sorted(excluded.items())),
         "",
+        *mix_lines(config.get("mix", {})),
         *(f"- {note}" for note in notes),
         *([""] if notes else []),
         "`decisions.parquet` has one line for every pool row with its fate and the reason. "

@@ -11,7 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from curate.artifact import MANIFEST
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
-from curate.selection.record import Selection
+from curate.selection.mix import license_doubt
+from curate.selection.record import Selection, require_whole_selection
 
 _MAY_WRITE = "Make a token that may write at {endpoint}/settings/tokens, then run `hf auth login`."
 
@@ -29,12 +30,17 @@ class Pushed:
         return asdict(self)
 
 
-def push_selection(selection: Selection, repository: str, private: bool = True) -> Pushed:
+def push_selection(selection: Selection, repository: str, private: bool = True, any_license: bool = False) -> Pushed:
     """Upload the files its manifest lists, and the manifest, to the dataset `repository` (OWNER/NAME), made if absent.
 
     Others get it with `datasets.load_dataset(repository)`: splits train and test, as here. An existing repository gets
-    one more commit. Without a token, without the right to write or without the hub: a `UserError`.
+    one more commit. Without a token, without the right to write or without the hub: a `UserError`. So is a public one
+    whose rows do not all name the same licence, unless `any_license`.
     """
+    require_whole_selection(selection)
+    doubt = license_doubt(selection.manifest.config.get("mix", {})) if not private and not any_license else None
+    if doubt is not None:
+        raise UserError(doubt, "Where all of them may be published, say so: --any-license")
     step = _MAY_WRITE.format(endpoint=constants.ENDPOINT)
     if not get_token():
         raise UserError("There is no token for the hub on this machine.", step)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 
 from curate.defaults import TFIDF
 from curate.errors import UserError
 from curate.page.curation import short_label
+from curate.pool.read_options import ReadOptions
 from curate.pool.rows import Row
-from curate.selection.record import DECISIONS, Selection
+from curate.selection.record import Selection, read_decisions
 from curate.sources import load_rows
 from curate.vectors.embedding import cached_vectors, text_to_embed, unit_rows
 from curate.vectors.encoders import load_encoder
@@ -34,18 +34,14 @@ class RowStory:
     why_unknown: str | None = None
 
 
-def read_decisions(selection: Selection) -> list[dict[str, Any]]:
+def _decisions(selection: Selection) -> list[dict[str, Any]]:
     """The lines of `decisions.parquet`, in pool order."""
-    path = selection.path / DECISIONS
-    try:
-        return list(pyarrow.parquet.read_table(path).to_pylist())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}).", "Remove the folder and make it again.") from None
+    return list(read_decisions(selection).to_pylist())
 
 
 def summarise(selection: Selection) -> dict[str, Any]:
     """Fates, reasons, sources, token totals and cluster shares of a selection, as plain JSON."""
-    decisions = read_decisions(selection)
+    decisions = _decisions(selection)
     picked = [d for d in decisions if d["fate"] == "selected"]
     in_pool = Counter(d["cluster"] for d in decisions if d["cluster"] is not None)
     in_picks = Counter(d["cluster"] for d in picked)
@@ -69,7 +65,7 @@ def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
     The nearest pick is found among the vectors the selection was made with, from the cache. A row that has none there
     is embedded now, by the same encoder, from the pool, where that is still the same.
     """
-    decisions = read_decisions(selection)
+    decisions = _decisions(selection)
     by_index = [d for d in decisions if str(d["row_index"]) == row_id]
     found = by_index or [d for d in decisions if d["row_id"].startswith(row_id)]
     if not found:
@@ -93,7 +89,7 @@ def _pool_row(selection: Selection, decision: dict[str, Any]) -> Row | None:
     """The row itself, read from the pool again; None where the pool is gone, or has another row in its place."""
     config = selection.manifest.config
     try:
-        rows = load_rows(config["dataset"], config["columns"]).rows
+        rows = load_rows(config["dataset"], config["columns"], ReadOptions.of(config)).rows
     except UserError:
         return None
     row = rows[decision["row_index"]] if decision["row_index"] < len(rows) else None

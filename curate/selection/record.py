@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from curate.artifact import digest_file, digest_json, find_artifact, home, read_jsonl, read_manifest, write_jsonl
+import pyarrow
+import pyarrow.parquet
+
+from curate.artifact import (
+    digest_json,
+    find_artifact,
+    home,
+    parse_jsonl,
+    read_manifest,
+    read_output,
+    require_whole,
+    write_jsonl,
+)
 from curate.artifact.manifest_schema import Manifest
 from curate.errors import UserError
 from curate.tokens.prompt import PromptTemplate
 
 KIND = "curate.selection"
-SCHEMA = f"{KIND}/1"
 SELECTED = "selected.jsonl"
 HOLDOUT = "holdout.jsonl"
 DECISIONS = "decisions.parquet"
@@ -21,13 +34,31 @@ DECISIONS = "decisions.parquet"
 
 @dataclass(frozen=True, slots=True)
 class SelectedRow:
-    """One line of `selected.jsonl` or `holdout.jsonl`; `token_count` is that of the whole rendered example."""
+    """One line of `selected.jsonl` or `holdout.jsonl`; `token_count` is that of the whole rendered example.
+
+    `extra` are the columns that travelled with the row, such as `license`; every row of a selection has the same.
+    """
 
     row_id: str
     instruction: str
     output: str
     source: str
     token_count: int
+    extra: Mapping[str, str | None] = field(default_factory=dict)
+
+    def as_line(self) -> dict[str, Any]:
+        """The row as it stands in the file: the columns that travelled behind our own."""
+        own = {name: getattr(self, name) for name in _OWN_COLUMNS}
+        return {**own, **self.extra}
+
+    @staticmethod
+    def from_line(line: Mapping[str, Any]) -> SelectedRow:
+        """The row of a line of the file; a `TypeError` where one of our columns is missing."""
+        own = {name: line[name] for name in _OWN_COLUMNS if name in line}
+        return SelectedRow(**own, extra={name: value for name, value in line.items() if name not in own})
+
+
+_OWN_COLUMNS = ("row_id", "instruction", "output", "source", "token_count")
 
 
 @dataclass(frozen=True)
@@ -67,28 +98,53 @@ def selections_dir() -> Path:
 
 def write_rows(path: Path, rows: Iterable[SelectedRow]) -> int:
     """Write `rows` as JSONL; the number of rows comes back."""
-    return write_jsonl(path, (asdict(row) for row in rows))
+    return write_jsonl(path, (row.as_line() for row in rows))
 
 
-def read_rows(path: Path) -> list[SelectedRow]:
-    """The rows of a `selected.jsonl` or `holdout.jsonl`."""
+def read_rows(data: bytes, source: Path) -> list[SelectedRow]:
+    """The rows in the bytes of a `selected.jsonl` or `holdout.jsonl`; `source` is named in errors."""
     try:
-        return [SelectedRow(**row) for row in read_jsonl(path)]
+        return [SelectedRow.from_line(line) for _, line in parse_jsonl(data, source, ours=True)]
     except TypeError as error:
         raise UserError(
-            f"{path} does not have the fields of a selection ({error}).", "Remove the folder and make it again."
+            f"{source} does not have the fields of a selection ({error}).", "Remove the folder and make it again."
         ) from None
 
 
 def read_selection(given: str | Path | None = None) -> Selection:
     """The finished selection at a path, of a name, or the newest one for None.
 
-    Its files must still have the digests that its manifest recorded.
+    Its rows must still have the digests that its manifest recorded.
     """
     folder = find_artifact(given, selections_dir(), KIND)
     manifest = read_manifest(folder, KIND)
-    for record in manifest.outputs:
-        path = folder / record.file
-        if record.file in (SELECTED, HOLDOUT) and (not path.is_file() or digest_file(path) != record.sha256):
-            raise UserError(f"{path} is not the file its manifest describes.", "Remove the folder and make it again.")
-    return Selection(folder, manifest, read_rows(folder / SELECTED), read_rows(folder / HOLDOUT))
+    selected, holdout = (
+        read_rows(read_output(folder, manifest, name, as_own_selection(folder, manifest)), folder / name)
+        for name in (SELECTED, HOLDOUT)
+    )
+    return Selection(folder, manifest, selected, holdout)
+
+
+def as_own_selection(folder: Path, manifest: Manifest) -> str:
+    """What to do with rows that were edited by hand: the command that makes them a selection of their own."""
+    config = manifest.config
+    words = ["curate", "select", "--dataset", str(folder / SELECTED), "--model", config["model"]]
+    words += [] if config["tokenizer"] is None else ["--tokenizer", config["tokenizer"]]
+    words += ["--strategy", "first", "--k", str(manifest.counts.get("selected", 0)), "--holdout", "0"]
+    words += ["--clean", "none", "--near-duplicate", "1", "--encoder", "tfidf", "--out", f"{folder}-edited"]
+    return (
+        f"Remove the folder and make it again; if you edited {SELECTED}, make it a selection of its own: "
+        f"{shlex.join(words)}"
+    )
+
+
+def require_whole_selection(selection: Selection) -> None:
+    """Raise where any file of the selection is not as it was made: before it is handed to others."""
+    require_whole(selection.path, selection.manifest, as_own_selection(selection.path, selection.manifest))
+
+
+def read_decisions(selection: Selection) -> Any:
+    """`decisions.parquet` as a table, in pool order; it must be the one that the manifest describes."""
+    again = f"Make it again: {shlex.join(selection.manifest.command) or 'the command that made it'}"
+    data = read_output(selection.path, selection.manifest, DECISIONS, again)
+    return pyarrow.parquet.read_table(pyarrow.BufferReader(data))

@@ -13,8 +13,9 @@ from curate.artifact import atomic_file, digest_json, record_file, write_manifes
 from curate.pool.fates import Fates
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
+from curate.selection.mix import measure_mix, travelling_columns
 from curate.selection.page import SelectionPageData, render_selection_page
-from curate.selection.record import DECISIONS, HOLDOUT, SCHEMA, SELECTED, SelectedRow, selections_dir, write_rows
+from curate.selection.record import DECISIONS, HOLDOUT, KIND, SELECTED, SelectedRow, selections_dir, write_rows
 from curate.selection.steps import Picked, Pool, Prepared, Stopwatch
 from curate.strategies.table import STRATEGIES
 from curate.tokens.text_rule import TEXT_RULE
@@ -64,7 +65,7 @@ def write(prepared: Prepared, picked: Picked, folder: Path, command: Sequence[st
     pool = prepared.pool
     with watch.timed("write"):
         selected, held_out = _selected_rows(pool, picked.rows), _selected_rows(pool, prepared.split.held_out)
-        config = recorded_config(prepared, picked)
+        config = {**recorded_config(prepared, picked), "mix": measure_mix(selected)}
         counts = {**picked.fates.counts(), "selected_tokens": sum(row.token_count for row in selected)}
         write_rows(folder / SELECTED, selected)
         write_rows(folder / HOLDOUT, held_out)
@@ -91,7 +92,7 @@ def write(prepared: Prepared, picked: Picked, folder: Path, command: Sequence[st
         ]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config=config,
         seed=pool.config.seed,
@@ -122,10 +123,17 @@ def recorded_config(prepared: Prepared, picked: Picked) -> dict[str, Any]:
 
 
 def _selected_rows(pool: Pool, indices: Sequence[int]) -> list[SelectedRow]:
-    rows = [pool.rows[i] for i in indices]
+    travelling = travelling_columns(pool.rows)
     return [
-        SelectedRow(row.row_id, row.instruction, row.output, row.source, int(pool.token_counts[row.row_index]))
-        for row in rows
+        SelectedRow(
+            row_id=row.row_id,
+            instruction=row.instruction,
+            output=row.output,
+            source=row.source,
+            token_count=int(pool.token_counts[row.row_index]),
+            extra={name: row.extra.get(name) for name in travelling},
+        )
+        for row in (pool.rows[i] for i in indices)
     ]
 
 
@@ -151,23 +159,26 @@ def decision_columns(prepared: Prepared, fates: Fates) -> dict[str, list[Any]]:
         "cluster": cluster,
         "x": x,
         "y": y,
+        "source": [row.source for row in pool.rows],
+        **{name: [row.extra.get(name) for row in pool.rows] for name in travelling_columns(pool.rows)},
     }
 
 
 def _write_decisions(path: Path, columns: dict[str, list[Any]]) -> None:
     text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
-    schema = pyarrow.schema(
-        [
-            pyarrow.field("row_index", pyarrow.int64(), nullable=False),
-            pyarrow.field("row_id", text, nullable=False),
-            pyarrow.field("fate", text, nullable=False),
-            pyarrow.field("reason", text, nullable=False),
-            pyarrow.field("detail", text),
-            pyarrow.field("token_count", whole, nullable=False),
-            pyarrow.field("cluster", whole),
-            pyarrow.field("x", real),
-            pyarrow.field("y", real),
-        ]
-    )
+    own = [
+        pyarrow.field("row_index", pyarrow.int64(), nullable=False),
+        pyarrow.field("row_id", text, nullable=False),
+        pyarrow.field("fate", text, nullable=False),
+        pyarrow.field("reason", text, nullable=False),
+        pyarrow.field("detail", text),
+        pyarrow.field("token_count", whole, nullable=False),
+        pyarrow.field("cluster", whole),
+        pyarrow.field("x", real),
+        pyarrow.field("y", real),
+        pyarrow.field("source", text),
+    ]
+    names = {field.name for field in own}
+    schema = pyarrow.schema([*own, *(pyarrow.field(name, text) for name in columns if name not in names)])
     with atomic_file(path) as file:
         pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), file)

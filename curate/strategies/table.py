@@ -164,6 +164,12 @@ _OWN: dict[str, Strategy] = {
         "round robin of RDS+: arXiv 2503.01807",
         frozenset({"embeddings", "target"}),
     ),
+    "target-classifier": Strategy(
+        _from("target_classifier"),
+        "what a linear classifier takes for a row of --target",
+        "Brown et al., 2020, appendix A: arXiv 2005.14165",
+        frozenset({"embeddings", "target"}),
+    ),
 }
 STRATEGIES = Table("rowpick.strategies", Strategy, _OWN)
 

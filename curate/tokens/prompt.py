@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,10 @@ SLOT = "{instruction}"
 NO_NEWLINE = "{no newline}"  # at the end of a template: the output follows at once
 # The day that chat templates print: the one that Llama 3.1's own falls back to.
 FROZEN_DAY = datetime(2024, 7, 26)
-_OTHER_DAY = datetime(2001, 2, 3)
+_DATE_MARK = "ROWPICK-DATE"
+_DATE_MACRO = (
+    "{%- macro strftime_now(format) -%}" + _DATE_MARK + "{{ format }}" + _DATE_MARK + "{%- endmacro %}{{ '' }}"
+)
 _MARKER = "ROWPICK-INSTRUCTION"
 
 
@@ -91,9 +94,9 @@ def chat_template(tokenizer: Any) -> PromptTemplate:
     """
     if getattr(tokenizer, "apply_chat_template", None) is None or not getattr(tokenizer, "chat_template", None):
         raise UserError("This tokenizer has no chat template.", "Leave --prompt-template out, or name a file.")
-    text = _render_chat(tokenizer, FROZEN_DAY)
-    notes = ()
-    if _render_chat(tokenizer, _OTHER_DAY) != text:
+    text, dated = _render_chat(tokenizer)
+    notes: tuple[str, ...] = ()
+    if dated:
         notes = (
             f"The chat template prints today's date; it is frozen at {FROZEN_DAY:%d %b %Y}, so that the same pool "
             "and settings give the same selection on every day.",
@@ -108,10 +111,18 @@ def chat_template(tokenizer: Any) -> PromptTemplate:
     return PromptTemplate("chat", text.removesuffix("\n") if text.endswith("\n") else text + NO_NEWLINE, notes)
 
 
-def _render_chat(tokenizer: Any, day: datetime) -> str:
-    """The chat template's text for one user turn, on a day of ours."""
-    strftime: Callable[[str], str] = day.strftime
+def _render_chat(tokenizer: Any) -> tuple[str, bool]:
+    """(the chat template's text for one user turn, whether it prints the date), the date being `FROZEN_DAY`.
+
+    Templates ask for the date by `strftime_now`. In its place they get a macro that marks the format asked for.
+    """
+    template = tokenizer.get_chat_template()
+    dated = "strftime_now" in template
     text: str = tokenizer.apply_chat_template(
-        [{"role": "user", "content": _MARKER}], tokenize=False, add_generation_prompt=True, strftime_now=strftime
+        [{"role": "user", "content": _MARKER}], chat_template=_DATE_MACRO + template if dated else template,
+        tokenize=False, add_generation_prompt=True,
+    )  # fmt: skip
+    frozen = re.sub(
+        f"{_DATE_MARK}(.*?){_DATE_MARK}", lambda match: FROZEN_DAY.strftime(match[1]), text, flags=re.DOTALL
     )
-    return text
+    return frozen, frozen != text

@@ -18,7 +18,7 @@ from curate.artifact.array_cache import cached_array
 from curate.console import progress
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
+from curate.loading import load_pretrained
 from curate.pool.rows import Row
 from curate.tokens.prompt import PromptTemplate
 from curate.tokens.text_rule import TEXT_RULE, text_rule
@@ -55,16 +55,7 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
     name = tokenizer or model
     if name == SMOLLM2:
         return _load_smollm2_tokenizer()
-    if not Path(name).exists():
-        require_on_hub(name, "tokenizer")
-    try:
-        loaded = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        if Path(name).exists():
-            raise UserError(
-                f"{name} holds no tokenizer that transformers can load ({error}).", "Check the folder."
-            ) from None
-        raise explain_hub_error(error, name, "tokenizer") from error
+    loaded = load_pretrained(AutoTokenizer, name, "tokenizer")
     if loaded.eos_token_id is None:
         raise UserError(
             f"The tokenizer {name} has no end token, so a model could not learn to stop.", "Use another tokenizer."
@@ -78,7 +69,7 @@ def load_tokenizer(model: str, tokenizer: str | None = None) -> Any:
 def _load_smollm2_tokenizer() -> Any:
     """Kept for the life of the process: reading the vocabulary out of the GGUF takes seconds."""
     folder, gguf = smollm2_folder()
-    loaded = AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
+    loaded = load_pretrained(AutoTokenizer, str(folder), "tokenizer", gguf_file=gguf)
     loaded.clean_up_tokenization_spaces = False
     return loaded
 

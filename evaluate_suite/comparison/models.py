@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UsageError, UserError
-from curate.page import format_number
+from curate.errors import UsageError, UserError, did_you_mean
+from evaluate_suite.comparison.result_files import read_passed
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.measures import EVAL_LOSS, loss_measure
 from evaluate_suite.reporting.recipe import prepare, score_holdout
@@ -18,18 +18,16 @@ from evaluate_suite.reporting.strategies import (
     group_runs,
     random_equivalents,
 )
+from evaluate_suite.statistics.bounded import bounded_mean_interval, within_bounds
 from evaluate_suite.statistics.equivalents import RandomEquivalent
-from evaluate_suite.statistics.levels import LevelledComparison, MeasuredRun, compare_strategies
+from evaluate_suite.statistics.levels import DRAWS, SCOPES, LevelledComparison, MeasuredRun, compare_strategies
 from evaluate_suite.statistics.pairs import (
-    Interval,
-    PairedDifference,
     compare_runs,
-    mean_with_interval,
     overall_winner,
     ratio_with_interval,
     share_with_interval,
 )
-from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 LOSS, PASSED = "eval loss (nats per token)", "share passed"
 
@@ -39,21 +37,33 @@ class ComparedModels:
     """Each model's own estimate, every pair of them, and what else is to be known.
 
     For runs of several draws or seeds, and for files named as draws, `strategies` has the same over strategies;
-    `random_equivalents` is what each is worth in random tokens.
+    `random_equivalents` is what each is worth in random tokens. With a `baseline` only its pairs are compared.
     """
 
     measure: str
     higher_is_better: bool
-    estimates: dict[str, Interval]
+    estimates: dict[str, Estimate]
     pairs: list[PairedDifference]
     strategies: LevelledComparison | None = None
     random_equivalents: dict[str, RandomEquivalent] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    baseline: str | None = None
+
+    @property
+    def deciding(self) -> list[PairedDifference]:
+        """The pairs that the answer stands on: those of strategies where they are compared, else those of models."""
+        return self.pairs if self.strategies is None else self.strategies.pairs
 
     @property
     def winner(self) -> str | None:
-        """Who is shown to beat all others: a strategy where they are compared, else a model."""
-        return overall_winner(self.pairs if self.strategies is None else self.strategies.pairs)
+        """Who is shown to beat all others: a strategy where they are compared, else a model.
+
+        With a baseline that can only be the baseline: the others were not compared with each other.
+        """
+        winner = overall_winner(self.deciding)
+        return (
+            winner if self.baseline is None or len(self.deciding) == 1 else winner if winner == self.baseline else None
+        )
 
     def as_record(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -62,25 +72,46 @@ class ComparedModels:
             "measure": self.measure,
             "higher_is_better": self.higher_is_better,
             "models": {name: asdict(estimate) for name, estimate in self.estimates.items()},
-            "pairs": [pair.to_json() for pair in self.pairs],
+            "pairs": [asdict(pair) for pair in self.pairs],
             "winner": self.winner,
+            "baseline": self.baseline,
             "strategies": None if levels is None else asdict(levels),
-            "random_equivalents": {name: found.to_json() for name, found in self.random_equivalents.items()},
+            "random_equivalents": {name: worth.to_json() for name, worth in self.random_equivalents.items()},
             "notes": self.notes,
         }
 
 
-def compare_given(given: Sequence[str]) -> ComparedModels:
+def compare_given(given: Sequence[str], baseline: str | None = None) -> ComparedModels:
     """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both.
 
     `NAME=A.jsonl,B.jsonl` names files that are draws of the strategy NAME, each a selection and training of its own.
+    With a `baseline`, a strategy or a model by its name, nothing but its pairs is compared and corrected for.
     """
     if len(given) < 2:
         raise UsageError(f"There is nothing to compare with {given[0] if given else 'nothing'}.", "Name two or more.")
     files = [name for name in given if name.endswith(".jsonl")]
     if files and len(files) < len(given):
         raise UsageError("Runs and result files cannot be compared with each other.", "Name runs, or files, alone.")
-    return compare_files([_named_files(name) for name in files]) if files else compare_run_losses(given)
+    if files:
+        return compare_files([_named_files(name) for name in files], baseline)
+    return compare_run_losses(given, baseline)
+
+
+def _baselines(
+    baseline: str | None, strategy_of: Mapping[str, str], several_draws: bool
+) -> tuple[str | None, str | None]:
+    """(the strategy, the model) that the others are compared with; a model's strategy is the baseline of strategies.
+
+    A strategy of several draws is no model: its name leaves the pairs of single models out.
+    """
+    if baseline is None:
+        return None, None
+    if baseline in strategy_of:
+        return strategy_of[baseline], baseline
+    if several_draws and baseline in strategy_of.values():
+        return baseline, None
+    names = list(dict.fromkeys([*(strategy_of.values() if several_draws else ()), *strategy_of]))
+    raise UsageError(f'--baseline "{baseline}" is none of what is compared.', did_you_mean(baseline, names))
 
 
 def _named_files(given: str) -> tuple[str, list[str]]:
@@ -91,7 +122,7 @@ def _named_files(given: str) -> tuple[str, list[str]]:
     return name, files.split(",")
 
 
-def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedModels:
+def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str | None = None) -> ComparedModels:
     """Share passed by task on the tasks that all files have, paired by task; samples of a task are averaged first.
 
     With one sample a task the share has Wilson's interval and pairs McNemar's exact test; with several, the mean over
@@ -104,6 +135,8 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedMo
         raise UsageError("A file is named twice.", "Name each file once.")
     if len(names := [name for name, _ in strategies]) > len(set(names)):
         raise UsageError(f"A name is given twice ({', '.join(names)}).", "Write its files as NAME=A.jsonl,B.jsonl.")
+    several_draws = 2 <= len(strategies) < len(read)
+    base_strategy, base_model = _baselines(baseline, strategy_of, several_draws)
     common = sorted(set.intersection(*(set(tasks) for tasks in read.values())))
     if not common:
         raise UserError("The files have no task_id in common.", "Compare results of the same tasks.")
@@ -114,7 +147,7 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedMo
     estimates = {
         name: share_with_interval(int(sum(shares.values())), len(common))
         if single
-        else mean_with_interval(list(shares.values()))
+        else bounded_mean_interval(list(shares.values()), (0.0, 1.0))
         for name, shares in values.items()
     }
     notes = [
@@ -122,41 +155,25 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]]) -> ComparedMo
         for name, tasks in read.items()
         if len(tasks) > len(common)
     ]
-    pairs = compare_runs(values, higher_is_better=True, unit="tasks")
-    if len(strategies) == len(read) or len(strategies) < 2:
-        return ComparedModels(PASSED, True, estimates, pairs, notes=notes)
+    pairs = (
+        []
+        if baseline is not None and base_model is None
+        else compare_runs(values, higher_is_better=True, unit="tasks", measure=PASSED, baseline=base_model)
+    )
+    pairs = [within_bounds(pair, (0.0, 1.0)) for pair in pairs]
+    if not several_draws:
+        return ComparedModels(PASSED, True, estimates, pairs, notes=notes, baseline=baseline)
     runs = [MeasuredRun(path, strategy_of[path], path, None, shares) for path, shares in values.items()]
-    levels = compare_strategies(runs, higher_is_better=True, bounds=(0.0, 1.0))
-    return ComparedModels(PASSED, True, estimates, pairs, levels, notes=[*notes, *levels.notes])
+    levels = compare_strategies(runs, higher_is_better=True, bounds=(0.0, 1.0), measure=PASSED, baseline=base_strategy)
+    return ComparedModels(PASSED, True, estimates, pairs, levels, notes=[*notes, *levels.notes], baseline=base_strategy)
 
 
-def read_passed(path: Path) -> dict[str, list[float]]:
-    """Outcomes (0 or 1) by task_id of a JSONL file with `task_id` and `passed`.
-
-    What `evalsuite execute` left unscored (`passed` null, with a reason) is left out here too.
-    """
-    found: dict[str, list[float]] = {}
-    for number, row in read_numbered_rows(path):
-        if row.get("passed", 0) is None and row.get("reason"):
-            continue
-        if row.get("task_id") is None or not isinstance(row.get("passed"), bool):
-            names = ", ".join(row) or "none"
-            answers = {"completion", "solution", "resps", "filtered_resps"} & set(row)
-            raise UserError(
-                f"{path}:{number}: no task_id with passed true or false (fields: {names}).",
-                f"These are answers: run them first, evalsuite execute --tasks TASKS --generations {path} --execute."
-                if answers
-                else 'A line looks like {"task_id": "HumanEval/0", "passed": true}.',
-            )
-        found.setdefault(str(row["task_id"]), []).append(float(row["passed"]))
-    if not found:
-        raise UserError(f"{path} holds no results.", 'A line looks like {"task_id": "HumanEval/0", "passed": true}.')
-    return found
-
-
-def compare_run_losses(given: Sequence[str]) -> ComparedModels:
+def compare_run_losses(given: Sequence[str], baseline: str | None = None) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
     work = prepare(ReportConfig(runs=tuple(given)))
+    groups = group_runs(work.evaluations)
+    several_draws = 2 <= len(set(groups.group.values())) < len(work.evaluations)
+    base_strategy, base_model = _baselines(baseline, groups.group, several_draws)
     score_holdout(work)
     measure = loss_measure(work.evaluations)
     values = {e.name: measure.values[e.name] for e in work.evaluations}
@@ -164,51 +181,17 @@ def compare_run_losses(given: Sequence[str]) -> ComparedModels:
         e.name: ratio_with_interval([row.nll for row in e.tuned_losses], [row.tokens for row in e.tuned_losses])
         for e in work.evaluations
     }
-    pairs = compare_runs(values, higher_is_better=False, weights=measure.weights)
-    groups = group_runs(work.evaluations)
-    levels = compare_groups(work.evaluations, groups, [measure]).get(EVAL_LOSS)
-    worth = random_equivalents(work.evaluations, groups)
-    notes = [*(levels.notes if levels else []), *(equivalent_sentence(name, found) for name, found in worth.items())]
-    if levels is None or levels.scope != "strategies":
-        notes.append("Pairs of runs are about these runs, not their strategies: the rows alone are their unit.")
-    return ComparedModels(LOSS, False, estimates, pairs, levels, worth, notes)
-
-
-def comparison_lines(compared: ComparedModels) -> list[str]:
-    """The comparison as text for a terminal: estimates, pairs, strategies where there are several draws, the winner."""
-    lines = [compared.measure, *_estimate_lines(compared.estimates)]
-    lines += ["", "second minus first", *(_pair_line(pair) for pair in compared.pairs)]
-    if compared.strategies is not None:
-        levels = compared.strategies
-        lines += ["", f"{compared.measure}, taken together (about these {levels.scope})"]
-        lines += _estimate_lines(levels.estimates)
-        lines += ["", "second minus first", *(_pair_line(pair) for pair in levels.pairs)]
-    lines += ["", *compared.notes] if compared.notes else []
-    return [*lines, "", f"Winner: {compared.winner}." if compared.winner else "No winner is shown."]
-
-
-def _estimate_lines(estimates: Mapping[str, Interval]) -> list[str]:
-    width = max(len(name) for name in estimates)
-    lines = []
-    for name, e in estimates.items():
-        between = "" if e.low is None else f"  ({format_number(e.low, 4)} to {format_number(e.high, 4)})"
-        lines.append(f"  {name:<{width}}  {format_number(e.estimate, 4)}{between}  n {e.n}")
-    return lines
-
-
-def _pair_line(pair: PairedDifference) -> str:
-    """One pair in a line: effect, interval, corrected p values, and what was shown or could have been."""
-    who = f"  {pair.second} minus {pair.first}:"
-    if pair.effect is None:
-        return f"{who} not compared: {pair.reason}"
-    text = f"{who} {format_number(pair.effect, 4)}"
-    if pair.low is not None:
-        text += f" ({format_number(pair.low, 4)} to {format_number(pair.high, 4)})"
-    text += (
-        f", {pair.n_units} {pair.unit}, p {format_number(pair.p_holm, 4)} (Holm) {format_number(pair.p_fdr, 4)} (FDR)"
+    pairs = (
+        []
+        if baseline is not None and base_model is None
+        else compare_runs(
+            values, higher_is_better=False, weights=measure.weights, measure=measure.name, baseline=base_model
+        )
     )
-    if pair.winner is not None:
-        return f"{text}: {pair.winner} is better"
-    if pair.smallest_detectable is None:
-        return f"{text}: no difference shown"
-    return f"{text}: no difference shown; {format_number(pair.smallest_detectable, 4)} would have been, 4 times in 5"
+    levels = compare_groups(work.evaluations, groups, [measure], base_strategy).get(EVAL_LOSS)
+    worth = random_equivalents(work.evaluations, groups)
+    notes = [*(levels.notes if levels else []), *(equivalent_sentence(*item) for item in worth.items())]
+    if levels is None or levels.scope != SCOPES[DRAWS]:
+        notes.append("Pairs of runs are about these runs, not their strategies: the rows alone are their unit.")
+    decided = base_model if levels is None else base_strategy
+    return ComparedModels(LOSS, False, estimates, pairs, levels, worth, notes, decided)

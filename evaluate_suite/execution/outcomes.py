@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from curate.artifact import digest_json, file_lock, read_jsonl, write_jsonl
+from curate.artifact import digest_json, file_lock
+from curate.artifact.sealed import read_sealed, sealed, write_sealed
+from curate.console import say
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.recipe import UNSCORED_REASONS, append_whole, default_workers, run_pool
 from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, run_job
@@ -15,6 +17,7 @@ from evaluate_suite.metrics.types import ExecutionOutcome
 from evaluate_suite.tasks.task_files import Task
 
 NO_CODE = "no_code"
+SEALED_AS = "execution"  # a line names its program, test and limits by digest: nothing else decides it
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def run_answers(
             found[digest] = (result.passed, result.reason)
             if result.reason not in UNSCORED_REASONS:
                 line = {"program_digest": digest, "passed": result.passed, "reason": result.reason}
-                append_whole(results_file, line)
+                append_whole(results_file, sealed(line, SEALED_AS))
 
         missing = [digest for digest in jobs if digest not in found]
         run_pool(missing, lambda digest: run_job(jobs[digest], limits, mode), keep, default_workers())
@@ -76,10 +79,11 @@ def _digest(job: Job, limits: Limits) -> str:
 
 
 def _read(results_file: Path) -> dict[str, tuple[bool, str]]:
-    if not results_file.exists():
-        return {}
-    rows = read_jsonl(results_file, allow_torn_end=True)
-    write_jsonl(results_file, rows)
+    rows, damaged = read_sealed(results_file, SEALED_AS)
+    if damaged:
+        say(f"{damaged} cached executions in {results_file} were damaged; running them again.")
+    if results_file.exists():
+        write_sealed(results_file, rows, SEALED_AS)  # without a torn end, so that appending is safe
     return {row["program_digest"]: (row["passed"], row["reason"]) for row in rows}
 
 

@@ -17,7 +17,8 @@ from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
 from evaluate_suite.execution.samples import Sample, notes_of, read_generations, read_references
 from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
-from evaluate_suite.statistics.pairs import mean_with_interval, share_with_interval
+from evaluate_suite.statistics.bounded import bounded_mean_interval
+from evaluate_suite.statistics.pairs import share_with_interval
 from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
 
 KS = (1, 10, 100)
@@ -85,11 +86,10 @@ def execute(
         raise UsageError(f"workers is {workers}.", "Give at least 1.")
     tasks = read_tasks(tasks_file)
     settings: dict[str, Any] = {"limits": asdict(limits), "judge": judged}
-    settings |= {"cut_at_function": True} if cut_at_function else {}
     samples = [
         Sample(task, index, answer, kind, digest_json([asdict(task), answer, {**settings, "style": kind}]))
         for task, index, answer, kind in (
-            read_generations(generations_file, tasks, chosen)
+            read_generations(generations_file, tasks, chosen, cut_at_function=cut_at_function)
             if generations_file is not None
             else read_references(tasks)
         )
@@ -111,13 +111,11 @@ def execute(
             done[sample.digest + str(sample.index)] = row
 
         def run(sample: Sample) -> ProgramResult:
-            return run_answer(
-                sample.task, sample.answer, sample.style, limits, mode, judged, cut_at_function=cut_at_function
-            )
+            return run_answer(sample.task, sample.answer, sample.style, limits, mode, judged)
 
         run_pool(todo, run, keep, workers or default_workers())
         write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
-    return _summary(tasks, samples, done, mode, judged, cut_at_function=cut_at_function)
+    return _summary(tasks, samples, done, mode, judged)
 
 
 def _one_of(name: str, value: str, known: tuple[Known, ...]) -> Known:
@@ -178,14 +176,12 @@ def run_answer(
     limits: Limits,
     mode: Mode,
     judge: Judge = "apart",
-    *,
-    cut_at_function: bool = False,
 ) -> ProgramResult:
     """Return whether `answer` passes the tests of `task`, in a process of their own or together with them in one."""
-    job = task.job(answer, style, cut_at_function=cut_at_function)
+    job = task.job(answer, style)
     if job is None:
         return ProgramResult(False, "no_code", "the answer holds no code")
-    if style == "completion" and task.continues_prompt and indentation_lost(task.prompt, answer):
+    if style != "raw" and task.continues_prompt and indentation_lost(task.prompt, answer):
         return ProgramResult(
             False,
             "indentation_lost",
@@ -231,8 +227,6 @@ def _summary(
     done: dict[str, dict[str, Any]],
     mode: str,
     judge: Judge,
-    *,
-    cut_at_function: bool = False,
 ) -> ExecutionSummary:
     counts: dict[str, tuple[int, int]] = {}
     reasons: dict[str, int] = {}
@@ -260,7 +254,7 @@ def _summary(
         tasks_scored_at_k={str(k): sum(n >= k for n, _ in values) for k in ks},
         intervals={str(k): _interval(values, k) for k in ks},
         reasons=dict(sorted(reasons.items())),
-        notes=[] if cut_at_function else notes_of(samples, done),
+        notes=notes_of(samples, done),
     )
 
 
@@ -270,8 +264,8 @@ def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
     if set(values) <= {0.0, 1.0}:
         found = share_with_interval(int(sum(values)), len(values))
     else:
-        found = mean_with_interval(values)
-    return None if found.low is None or found.high is None else [max(found.low, 0.0), min(found.high, 1.0)]
+        found = bounded_mean_interval(values, (0.0, 1.0))
+    return None if found.low is None or found.high is None else [found.low, found.high]
 
 
 def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:

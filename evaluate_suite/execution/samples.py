@@ -26,12 +26,12 @@ class Sample:
 
 
 def read_generations(
-    path: str | Path, tasks: dict[str, Task], style: Style | None = None
+    path: str | Path, tasks: dict[str, Task], style: Style | None = None, *, cut_at_function: bool = False
 ) -> list[tuple[Task, int, str, Style]]:
     """Each generation with its task, its number among that task's samples (from 0) and its style, in file order.
 
     The style is the one asked for; else raw for what is a whole program by the file's format or begins with its prompt
-    there, and completion for the rest.
+    there, and completion for the rest, cut where that is asked for.
     """
     by_prompt = {task.prompt: task for task in tasks.values()}
     in_order = list(tasks.values())
@@ -59,7 +59,8 @@ def read_generations(
         whole = row.whole or ("completion" not in row.fields and row.text.startswith(task.prompt))
         index = counts.get(task.task_id, 0)
         counts[task.task_id] = index + 1
-        samples.append((task, index, row.text, style or ("raw" if whole else "completion")))
+        kind: Style = style or ("raw" if whole else "completion")
+        samples.append((task, index, row.text, "cut" if kind == "completion" and cut_at_function else kind))
     return samples
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import append_jsonl, read_jsonl, write_jsonl
+from curate.artifact import file_lock
+from curate.artifact.sealed import append_sealed, read_sealed, write_sealed
+from curate.console import say
 from curate.errors import UsageError, UserError, did_you_mean
+from curate.extensions import Table
 from curate.tokens.prompt import PromptTemplate
 from curate.tokens.tokenizers import decode_completion, encode_prompt
 from evaluate_suite.generation.plain import decode_plainly
@@ -25,10 +28,29 @@ from evaluate_suite.generation.record import (
 )
 from evaluate_suite.generation.slots import decode_in_slots, why_not_slots
 
-ENGINES = ("auto", "slots", "plain")  # those that take a model of transformers
+AUTO = "auto"
+VLLM = "vllm"  # loads its own model, see `vllm_engine`
 
 
-VLLM = "vllm"  # loads its own, see `evaluate_suite.vllm_engine`
+@dataclass(frozen=True)
+class Engine:
+    """One line of the table: how prompts are decoded with a model of transformers, and which models it does not serve.
+
+    `decode` takes (model, stop ids, pad id, tasks, settings) and yields (place of a task, its new ids, whether it ended
+    itself) as tasks finish; `why_not` takes (model, longest sequence) and returns a reason, or None where it serves.
+    Another package adds one with an entry point of the group `rowpick.generation_engines`.
+    """
+
+    decode: Callable[..., Iterator[tuple[int, list[int], bool]]]
+    why_not: Callable[[Any, int], str | None] = lambda model, length: None
+
+
+# The first that serves a model is the one that "auto" takes.
+ENGINES = Table(
+    "rowpick.generation_engines",
+    Engine,
+    {"slots": Engine(decode_in_slots, why_not_slots), "plain": Engine(decode_plainly)},
+)
 
 
 def build_tasks(
@@ -76,8 +98,8 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 def checked_engine(engine: str) -> str:
     """`engine`, where there is such a one and it is installed."""
-    if engine not in (*ENGINES, VLLM):
-        raise UsageError(f'Unknown engine "{engine}".', did_you_mean(engine, (*ENGINES, VLLM)))
+    if engine not in (AUTO, *ENGINES, VLLM):
+        raise UsageError(f'Unknown engine "{engine}".', did_you_mean(engine, (AUTO, *ENGINES, VLLM)))
     if engine == VLLM and importlib.util.find_spec("vllm") is None:
         raise UserError(
             "The engine vllm needs the package vllm, which is not installed.",
@@ -99,16 +121,14 @@ def generate(
 
     Everything in the model's own `generation_config` but its end tokens is ignored, so that two models are decoded
     alike. An adapter on the model is applied as it is, never merged. `slots` is our continuous batching
-    (see `evaluate_suite.decoding`), `plain` is transformers' `generate` in batches sorted by length; `auto` takes
+    (see `slots`), `plain` is transformers' `generate` in batches sorted by length; `auto` takes
     `plain` only for architectures that `slots` does not serve (recurrent state, attention windows).
     """
     settings.check()
     checked_engine(engine)
     _check_room(model, tasks, settings)
-    reason = why_not_slots(model, max((len(task.prompt_ids) for task in tasks), default=0) + settings.max_new_tokens)
-    if engine == "slots" and reason is not None:
-        raise UserError(f"The engine slots does not serve this model: {reason}.", "Use the engine plain.")
-    decode = decode_plainly if engine == "plain" or reason is not None else decode_in_slots
+    longest = max((len(task.prompt_ids) for task in tasks), default=0) + settings.max_new_tokens
+    decode = choose_engine(engine, model, longest).decode
     results: dict[int, Generation] = {}
     was_training = model.training
     model.eval()
@@ -120,6 +140,16 @@ def generate(
     finally:
         model.train(was_training)
     return [results[index] for index in range(len(tasks))]
+
+
+def choose_engine(name: str, model: Any, longest: int) -> Engine:
+    """Return the engine of that name, or for "auto" the first of ours that serves the model."""
+    if name == AUTO:
+        return next(engine for engine in ENGINES.own.values() if engine.why_not(model, longest) is None)
+    reason = ENGINES[name].why_not(model, longest)
+    if reason is not None:
+        raise UserError(f"The engine {name} does not serve this model: {reason}.", "Use the engine plain.")
+    return ENGINES[name]
 
 
 def _check_room(model: Any, tasks: Sequence[GenerationTask], settings: DecodingSettings) -> None:
@@ -146,9 +176,19 @@ def generate_to_file(
 
     `run(missing_tasks, on_result)` makes the missing ones (a closure over `generate` or over a vLLM engine). Each is
     appended and synced as soon as it exists; when all do, the file is put into the tasks' order. `made_with` is a
-    digest of what decides the text (model, adapter, template, settings); a file made with another one is an error.
+    digest of what decides the text (model, adapter, template, settings); a line that was made with another one, or was
+    changed since, is made again, and said.
     """
-    target = Path(path)
+    with file_lock(Path(path).with_suffix(".lock")):
+        return _generate_to_file(Path(path), run, tasks, made_with)
+
+
+def _generate_to_file(
+    target: Path,
+    run: Callable[[Sequence[GenerationTask], Callable[[Generation], None]], object],
+    tasks: Sequence[GenerationTask],
+    made_with: str,
+) -> list[Generation]:
     found = _read_finished(target, made_with)
 
     def key(item: Generation | GenerationTask) -> tuple[str, int]:
@@ -160,7 +200,7 @@ def generate_to_file(
     done = {key(g): g for g in found if key(g) in wanted and wanted[key(g)].prompt == g.prompt}
 
     def save(generation: Generation) -> None:
-        append_jsonl(target, as_record(generation, made_with))
+        append_sealed(target, as_record(generation), made_with)
         done[key(generation)] = generation
 
     missing = [task for task in tasks if key(task) not in done]
@@ -169,19 +209,15 @@ def generate_to_file(
     ordered = [
         replace(done[key(task)], language=task.language, reference=task.reference, seed=task.seed) for task in tasks
     ]
-    write_jsonl(target, (as_record(g, made_with) for g in ordered))
+    write_sealed(target, (as_record(g) for g in ordered), made_with)
     return ordered
 
 
 def _read_finished(target: Path, made_with: str) -> list[Generation]:
     """What an earlier, perhaps killed, call left; a torn last line is cut off so that appending is safe."""
-    if not target.exists():
-        return []
-    rows = read_jsonl(target, allow_torn_end=True)
-    if any(row.get("made_with") != made_with for row in rows):
-        raise UserError(
-            f"{target} holds generations made with another model, adapter or settings.",
-            "Remove the file, or write to another folder.",
-        )
-    write_jsonl(target, rows)
-    return [read_generation({k: v for k, v in row.items() if k != "made_with"}, str(target)) for row in rows]
+    rows, damaged = read_sealed(target, made_with)
+    if damaged:
+        say(f"{damaged} cached generations in {target} were damaged, or are of another version; making them again.")
+    if target.exists():
+        write_sealed(target, rows, made_with)
+    return [read_generation(row, str(target)) for row in rows]

@@ -92,10 +92,9 @@ def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
     return int(digest_text(f"{seed}\0{prompt_id}\0{sample}")[:8], 16)
 
 
-def as_record(generation: Generation, made_with: str | None = None) -> dict[str, Any]:
+def as_record(generation: Generation) -> dict[str, Any]:
     """One line of `generations.jsonl`."""
-    record = asdict(generation)
-    return record if made_with is None else {**record, "made_with": made_with}
+    return asdict(generation)
 
 
 def read_generation(row: Mapping[str, Any], where: str) -> Generation:

@@ -10,8 +10,8 @@ from typing import Any
 
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
-from evaluate_suite.statistics import pairs as comparison
-from evaluate_suite.statistics.pairs import ratio_with_interval
+from evaluate_suite.statistics.bounded import bounded_mean_interval
+from evaluate_suite.statistics.pairs import share_with_interval
 
 YES_NO, SHARE, GAP, POINTS = "yes_no", "share", "gap", "points"
 BOUNDS = {YES_NO: (0.0, 1.0), SHARE: (0.0, 1.0), GAP: (-1.0, 1.0), POINTS: (0.0, 100.0)}
@@ -54,7 +54,8 @@ class Metric:
     """A line of the table. `kind`: yes_no (0 or 1), or one of the other BOUNDS; `needs`: one of NEEDS.
 
     `better` is "higher" or "lower". `score` takes the generation, and for the needs training_rows and execution the
-    corpus or outcome as its second argument.
+    corpus or outcome as its second argument. On a `headline` metric a report compares every two models; on the others
+    it compares each run with the base model.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Metric:
     kind: str = YES_NO
     better: str = "higher"
     needs: str = "generation"
+    headline: bool = False
 
 
 def apply(metric: Metric, generation: Generation, context: MetricContext | None = None) -> Score:
@@ -105,36 +107,25 @@ class MetricSummary:
         }
 
 
-def summarise(
-    metric: Metric,
-    scores: Sequence[Score],
-    prompts: Sequence[Hashable] | None = None,
-    *,
-    mean_with_interval: Callable[[Sequence[float]], Any] | None = None,
-    share_with_interval: Callable[[int, int], Any] | None = None,
-) -> MetricSummary:
-    """The summary of one metric's scores.
+def summarise(metric: Metric, scores: Sequence[Score], prompts: Sequence[Hashable] | None = None) -> MetricSummary:
+    """Return the summary of one metric's scores, with an interval that stays within what the metric can be.
 
     `prompts` tells whose samples the scores are: where a prompt has several, it is the unit of the interval, because
-    samples of one prompt are alike.
-
-    The two functions are those of `evaluate_suite.comparison` unless others are given: one for means, one for shares
-    of yes (k of n). Each gives something with `low` and `high`, or (mean, low, high).
+    samples of one prompt are alike. Yes or no with one sample a prompt has Wilson's interval.
     """
     values = [score.value for score in scores if score.value is not None]
     reasons = dict(sorted(Counter(score.reason or "unknown" for score in scores if score.value is None).items()))
     if not values:
         return MetricSummary(metric.name, 0, len(scores), None, None, reasons)
-    if mean_with_interval is None or share_with_interval is None:
-        mean_with_interval = mean_with_interval or comparison.mean_with_interval
-        share_with_interval = share_with_interval or comparison.share_with_interval
     groups = _by_prompt(scores, prompts)
-    if groups is not None:
-        interval = _bounds(ratio_with_interval([sum(group) for group in groups], [len(group) for group in groups]))
-    elif metric.kind == YES_NO:
-        interval = _bounds(share_with_interval(int(sum(values)), len(values)))
+    if groups is None and metric.kind == YES_NO:
+        estimate = share_with_interval(int(sum(values)), len(values))
     else:
-        interval = _bounds(mean_with_interval(values))
+        units = groups if groups is not None else [[value] for value in values]
+        estimate = bounded_mean_interval(
+            [sum(unit) for unit in units], BOUNDS[metric.kind], [len(unit) for unit in units]
+        )
+    interval = None if estimate.low is None or estimate.high is None else (estimate.low, estimate.high)
     return MetricSummary(
         metric.name, len(values), len(scores) - len(values), math.fsum(values) / len(values), interval, reasons
     )
@@ -147,8 +138,3 @@ def _by_prompt(scores: Sequence[Score], prompts: Sequence[Hashable] | None) -> l
         if score.value is not None:
             groups.setdefault(prompt, []).append(score.value)
     return list(groups.values()) if any(len(group) > 1 for group in groups.values()) else None
-
-
-def _bounds(estimate: Any) -> tuple[float, float] | None:
-    low, high = (estimate.low, estimate.high) if hasattr(estimate, "low") else tuple(estimate)[-2:]
-    return None if low is None or high is None or math.isnan(low) or math.isnan(high) else (float(low), float(high))

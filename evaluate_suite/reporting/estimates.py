@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from curate.page import format_p
 from evaluate_suite.reporting.eval_loss import RowEval
 from evaluate_suite.reporting.measures import EVAL_LOSS, Measure
 from evaluate_suite.reporting.record import (
     BASE,
-    Estimate,
     FitVerdict,
-    PairResult,
     RunResult,
     StrategyMetric,
     StrategyResult,
 )
 from evaluate_suite.reporting.strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
 from evaluate_suite.reporting.work import Evaluation
-from evaluate_suite.statistics.pairs import Interval, PairedDifference, compare_runs, paired_gain, ratio_with_interval
+from evaluate_suite.statistics.bounded import within_bounds
+from evaluate_suite.statistics.levels import DRAWS, SCOPES
+from evaluate_suite.statistics.pairs import compare_runs, paired_gain, ratio_with_interval
+from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 from evaluate_suite.training_curve.rules import HistoryPoint, judge
-
-BETWEEN_ALL = (EVAL_LOSS, "clean_answer", "passes_tests")  # on the others, each run is compared with the base alone
 
 
 def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
@@ -36,56 +37,36 @@ def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
 
 def loss_estimate(rows: Sequence[RowEval]) -> Estimate:
     """Eval loss a token with its interval over rows."""
-    return _estimate(ratio_with_interval([row.nll for row in rows], [row.tokens for row in rows]))
+    return ratio_with_interval([row.nll for row in rows], [row.tokens for row in rows])
 
 
 def gain_estimate(base: Sequence[RowEval], tuned: Sequence[RowEval]) -> Estimate:
     """Base minus tuned eval loss a token, paired by row: above 0, training helped."""
     tokens = [row.tokens for row in base]
-    return _estimate(paired_gain([row.nll for row in base], [row.nll for row in tuned], tokens))
+    return paired_gain([row.nll for row in base], [row.nll for row in tuned], tokens)
 
 
-def _estimate(interval: Interval, unscored: int = 0) -> Estimate:
-    return Estimate(interval.estimate, interval.low, interval.high, interval.n, unscored, interval.reason)
-
-
-def model_pairs(measures: Sequence[Measure]) -> list[PairResult]:
-    """Every pair of models on eval loss, clean answers and passed tests, and base against each run on the others.
+def model_pairs(measures: Sequence[Measure]) -> list[PairedDifference]:
+    """Every pair of models on the headline measures, and base against each run on the others.
 
     p values are corrected over the pairs of one measure.
     """
-    found = []
-    for measure in measures:
-        pairs = compare_runs(measure.values, higher_is_better=measure.higher_is_better, weights=measure.weights)
-        if measure.name not in BETWEEN_ALL:
-            pairs = [pair for pair in pairs if pair.first == BASE]
-        found += [_pair(measure.title, pair) for pair in pairs]
-    return found
-
-
-def _pair(measure: str, pair: PairedDifference) -> PairResult:
-    return PairResult(
-        measure=measure,
-        first=pair.first,
-        second=pair.second,
-        n=pair.n,
-        effect=pair.effect,
-        low=pair.low,
-        high=pair.high,
-        p=pair.p,
-        p_adjusted=pair.p_holm,
-        p_fdr=pair.p_fdr,
-        smallest_detectable=pair.smallest_detectable,
-        winner=pair.winner,
-        reason=pair.reason,
-        unit=pair.unit,
-        n_units=pair.n_units,
-    )
+    return [
+        within_bounds(pair, measure.bounds)
+        for measure in measures
+        for pair in compare_runs(
+            measure.values,
+            higher_is_better=measure.higher_is_better,
+            weights=measure.weights,
+            measure=measure.name,
+            baseline=None if measure.headline else BASE,
+        )
+    ]
 
 
 def strategy_results(
     evaluations: Sequence[Evaluation], measures: Sequence[Measure]
-) -> tuple[list[StrategyResult], list[PairResult], list[str]]:
+) -> tuple[list[StrategyResult], list[PairedDifference], list[str]]:
     """The strategies behind the runs, every pair of them on every measure, and what a reader must know; empty for one.
 
     `measures` begin with the eval loss. p values are corrected over the pairs of one measure, as those of runs are.
@@ -101,7 +82,8 @@ def strategy_results(
     def metric(measure: Measure, name: str) -> StrategyMetric:
         found = by_measure[measure.name]
         estimate, spread = found.estimates[name], found.spread[name]
-        return StrategyMetric(_estimate(estimate, measure.n_items - estimate.n), spread["draws"], spread["seeds"])
+        unscored = measure.n_items - estimate.n
+        return StrategyMetric(replace(estimate, unscored=unscored), spread["draws"], spread["seeds"])
 
     results = [
         StrategyResult(
@@ -109,7 +91,7 @@ def strategy_results(
             [run for run, group in groups.group.items() if group == name],
             compared.n_draws[name],
             compared.n_seeds[name],
-            _estimate(estimate),
+            estimate,
             compared.spread[name]["draws"],
             compared.spread[name]["seeds"],
             compared.scope,
@@ -118,17 +100,13 @@ def strategy_results(
         )
         for name, estimate in compared.estimates.items()
     ]
-    pairs = [
-        _pair(f"{measure.title}, {by_measure[measure.name].scope}", pair)
-        for measure in measures
-        for pair in by_measure[measure.name].pairs
-    ]
+    pairs = [within_bounds(pair, measure.bounds) for measure in measures for pair in by_measure[measure.name].pairs]
     return results, pairs, [*compared.notes, *notes]
 
 
 def answer(
     runs: Sequence[RunResult],
-    pairs: Sequence[PairResult],
+    pairs: Sequence[PairedDifference],
     base_model: str,
     strategies: Sequence[StrategyResult] = (),
 ) -> tuple[str, str, str | None]:
@@ -136,11 +114,12 @@ def answer(
 
     Where every strategy was drawn several times the answer is about the strategies; then no run is the winner.
     """
-    losses = [pair for pair in pairs if pair.measure == EVAL_LOSS]
+    losses = [pair for pair in pairs if (pair.measure, pair.scope) == (EVAL_LOSS, MODELS)]
     if len(runs) == 1:
         return (*_single(runs[0], losses, base_model), None)
-    if strategies and strategies[0].scope == "strategies":
-        return (*_about_strategies(strategies, [p for p in pairs if p.measure == f"{EVAL_LOSS}, strategies"]), None)
+    if strategies and strategies[0].scope == SCOPES[DRAWS]:
+        between = [pair for pair in pairs if (pair.measure, pair.scope) == (EVAL_LOSS, SCOPES[DRAWS])]
+        return (*_about_strategies(strategies, between), None)
     between = [pair for pair in losses if BASE not in (pair.first, pair.second)]
     winner = _beats_all([run.name for run in runs], between)
     if winner is None:
@@ -148,13 +127,13 @@ def answer(
     return (*_winner(winner, runs, between, strategies), winner)
 
 
-def _beats_all(names: Sequence[str], pairs: Sequence[PairResult]) -> str | None:
+def _beats_all(names: Sequence[str], pairs: Sequence[PairedDifference]) -> str | None:
     return next(
         (name for name in names if pairs and all(p.winner == name for p in pairs if name in (p.first, p.second))), None
     )
 
 
-def _about_strategies(strategies: Sequence[StrategyResult], pairs: Sequence[PairResult]) -> tuple[str, str]:
+def _about_strategies(strategies: Sequence[StrategyResult], pairs: Sequence[PairedDifference]) -> tuple[str, str]:
     drawn = ", ".join(f"{s.name}: {s.n_draws} x {s.n_seeds}" for s in strategies)
     scope = f"Draws x training seeds: {drawn}."
     winner = _beats_all([s.name for s in strategies], pairs)
@@ -166,7 +145,7 @@ def _about_strategies(strategies: Sequence[StrategyResult], pairs: Sequence[Pair
             f"The strategy {winner} is better: over its draws the eval loss is {abs(closest.effect or 0.0):.4f} nats a "
             f"token below that of {other}, the next best."
         )
-        return told, f"95% interval {low:.4f} to {high:.4f}, adjusted p {closest.p_adjusted:.2g}. {scope}"
+        return told, f"95% interval {low:.4f} to {high:.4f}, adjusted p {format_p(closest.p_holm)}. {scope}"
     best = min(strategies, key=lambda s: s.loss.value if s.loss.value is not None else float("inf"))
     shown = [pair for pair in pairs if pair.winner is not None]
     lowest = "" if best.loss.value is None else f"The lowest mean eval loss is {best.loss.value:.4f} ({best.name}). "
@@ -180,7 +159,7 @@ def _about_strategies(strategies: Sequence[StrategyResult], pairs: Sequence[Pair
     return told, f"{lowest}{scope}"
 
 
-def _single(run: RunResult, losses: Sequence[PairResult], base_model: str) -> tuple[str, str]:
+def _single(run: RunResult, losses: Sequence[PairedDifference], base_model: str) -> tuple[str, str]:
     gain, before, after = run.gain, run.base_loss.value, run.tuned_loss.value
     if gain.value is None or before is None or after is None:
         return f"The eval loss of {run.name} could not be measured.", f"{gain.reason or 'nothing was scored'}."
@@ -198,7 +177,7 @@ def _single(run: RunResult, losses: Sequence[PairResult], base_model: str) -> tu
     return told, f"The gain is {gain.value:.4f}, {sure}; {_could_have_seen(losses)}"
 
 
-def _could_have_seen(pairs: Sequence[PairResult]) -> str:
+def _could_have_seen(pairs: Sequence[PairedDifference]) -> str:
     detectable = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
     if not detectable:
         return "what could have been shown cannot be computed from these rows."
@@ -206,7 +185,7 @@ def _could_have_seen(pairs: Sequence[PairResult]) -> str:
 
 
 def _no_winner(
-    runs: Sequence[RunResult], between: Sequence[PairResult], strategies: Sequence[StrategyResult]
+    runs: Sequence[RunResult], between: Sequence[PairedDifference], strategies: Sequence[StrategyResult]
 ) -> tuple[str, str]:
     shown = sum(pair.winner is not None for pair in between)
     best = min((r for r in runs if r.tuned_loss.value is not None), key=lambda r: r.tuned_loss.value or 0.0)
@@ -218,7 +197,7 @@ def _no_winner(
 
 
 def _winner(
-    winner: str, runs: Sequence[RunResult], between: Sequence[PairResult], strategies: Sequence[StrategyResult]
+    winner: str, runs: Sequence[RunResult], between: Sequence[PairedDifference], strategies: Sequence[StrategyResult]
 ) -> tuple[str, str]:
     mine = [pair for pair in between if winner in (pair.first, pair.second)]
     closest = min(mine, key=lambda pair: abs(pair.effect or 0.0))
@@ -229,7 +208,9 @@ def _winner(
         f"{winner} ({strategy}) won: its eval loss is {abs(closest.effect or 0.0):.4f} nats a token below that of "
         f"{other}, the next best."
     )
-    certainty = f"95% interval {low:.4f} to {high:.4f}, adjusted p {closest.p_adjusted:.2g}, {closest.n} held-out rows."
+    certainty = (
+        f"95% interval {low:.4f} to {high:.4f}, adjusted p {format_p(closest.p_holm)}, {closest.n} held-out rows."
+    )
     return told, f"{certainty} {_scope(runs, strategies)}"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import cache_dir, digest_json, read_jsonl, write_jsonl
+from curate.artifact import cache_dir, digest_json, file_lock
+from curate.artifact.sealed import read_sealed, write_sealed
+from curate.console import say
 from curate.selection.record import SelectedRow
 from curate.tokens.tokenizers import encode_examples
 from finetune.batches.token_loss import row_losses
@@ -73,11 +75,15 @@ def score_rows(
 def cached_rows(identity: Any, rows: Sequence[SelectedRow], score: Callable[[], list[RowEval]]) -> list[RowEval]:
     """The losses made for `identity` (all that decides them but the rows), from the cache or by calling `score`."""
     path = cache_path(identity, rows)
-    if path.is_file():
-        return [RowEval(**row) for row in read_jsonl(path)]
-    made = score()
-    write_jsonl(path, ({"row_id": row.row_id, "nll": row.nll, "tokens": row.tokens} for row in made))
-    return made
+    with file_lock(path.with_suffix(".lock")):
+        lines, _ = read_sealed(path, identity)
+        if [line["row_id"] for line in lines] == [row.row_id for row in rows]:
+            return [RowEval(**line) for line in lines]
+        if path.exists():
+            say(f"The cached eval losses {path} were damaged, or are of an older version; computing them again.")
+        losses = score()
+        write_sealed(path, (asdict(loss) for loss in losses), identity)
+    return losses
 
 
 def cache_path(identity: Any, rows: Sequence[SelectedRow]) -> Path:

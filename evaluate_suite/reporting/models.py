@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
 import torch
 from transformers import AutoConfig
 
-from curate.artifact import cache_dir, digest_file, digest_json, read_jsonl
+from curate.artifact import cache_dir, digest_file, digest_json
 from curate.console import progress
 from curate.defaults import SMOLLM2
-from curate.selection.record import DECISIONS, SelectedRow, Selection
+from curate.loading import load_pretrained
+from curate.selection.record import SelectedRow, Selection, read_decisions
 from curate.tokens.text_rule import TEXT_RULE
 from curate.tokens.tokenizers import load_tokenizer, refuse_earlier_rule
 from evaluate_suite.generation.engines import VLLM, build_tasks, generate, generate_to_file
@@ -102,7 +102,7 @@ class ReportModels:
         """The longest sequence the run's base model was made for, where its config says so."""
         if run.config.model == SMOLLM2:
             return 2048
-        return getattr(AutoConfig.from_pretrained(run.config.model), "max_position_embeddings", None)
+        return getattr(load_pretrained(AutoConfig, run.config.model, "model"), "max_position_embeddings", None)
 
     def tokenizer(self, selection: Selection) -> Any:
         """The tokenizer the selection was counted with, with a pad token."""
@@ -154,15 +154,14 @@ def training_rows(selection: Selection) -> list[tuple[str, str]]:
     return [(row.row_id, row.output) for row in selection.selected]
 
 
-def read_decisions(selection: Selection) -> dict[str, list[Any]]:
+def decision_columns(selection: Selection) -> dict[str, list[Any]]:
     """The columns of a selection's `decisions.parquet`."""
-    columns: dict[str, list[Any]] = pyarrow.parquet.read_table(selection.path / DECISIONS).to_pydict()
+    columns: dict[str, list[Any]] = read_decisions(selection).to_pydict()
     return columns
 
 
 def read_timings(run: Run) -> tuple[float | None, float | None]:
     """(seconds of training, peak memory in GiB) from `timings.jsonl`; None where it has none."""
-    lines = run.timings or (read_jsonl(run.path / "timings.jsonl") if (run.path / "timings.jsonl").is_file() else [])
-    seconds = [line["elapsed_seconds"] for line in lines if line.get("elapsed_seconds") is not None]
-    memory = [line["peak_memory_gib"] for line in lines if line.get("peak_memory_gib") is not None]
+    seconds = [line["elapsed_seconds"] for line in run.timings if line["elapsed_seconds"] is not None]
+    memory = [line["peak_memory_gib"] for line in run.timings if line["peak_memory_gib"] is not None]
     return (seconds[-1] if seconds else None, max(memory) if memory else None)

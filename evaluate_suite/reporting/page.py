@@ -21,21 +21,22 @@ from curate.page import (
     visible_text,
 )
 from curate.page.curation_charts import curation_charts
+from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 from evaluate_suite.reporting.charts import gain_chart, loss_chart
 from evaluate_suite.reporting.measures import EVAL_LOSS
 from evaluate_suite.reporting.record import (
     MetricInfo,
     Output,
-    PairResult,
     PromptOutputs,
     ReportData,
     RunResult,
     model_names,
 )
 from evaluate_suite.statistics.levels import DRAWS, SCOPES
+from evaluate_suite.statistics.types import MODELS, PairedDifference, read_pair
 
 HERE = Path(__file__).parent
-HEADLINE_METRIC = "clean_answer"  # the text metric that stands in the run table
+HEADLINE_METRIC = "well_formed_answer"  # the text metric that stands in the run table
 STANDING = 20  # prompts whose generations stand in the HTML itself
 GOOD_VERDICTS = {"good"}
 BAD_VERDICTS = {"overfit", "diverged", "leaking"}
@@ -115,15 +116,20 @@ def shown_run(data: ReportData) -> int:
     return names.index(data.winner) if data.winner in names[1:] else min(1, len(names) - 1)
 
 
-def pairs_by_measure(pairs: Sequence[PairResult]) -> list[tuple[str, list[PairResult]]]:
-    """The compared pairs, grouped by measure in the order of their first pair."""
-    groups: dict[str, list[PairResult]] = {}
+def pairs_by_measure(pairs: Sequence[PairedDifference]) -> dict[tuple[str, str], list[PairedDifference]]:
+    """The compared pairs by (measure, scope), in the order of their first pair."""
+    groups: dict[tuple[str, str], list[PairedDifference]] = {}
     for pair in pairs:
-        groups.setdefault(pair.measure, []).append(pair)
-    return list(groups.items())
+        groups.setdefault((pair.measure, pair.scope), []).append(pair)
+    return groups
 
 
-def strategy_claim(pairs: Sequence[PairResult], share: bool) -> tuple[str, str]:
+def measure_title(measure: str, scope: str) -> str:
+    """What a table of pairs is headed: the measure, and what its pairs are about unless that is single models."""
+    return measure.replace("_", " ") + ("" if scope == MODELS else f", {scope}")
+
+
+def strategy_claim(pairs: Sequence[PairedDifference], share: bool) -> tuple[str, str]:
     """(what one measure shows between strategies, what it would have shown where it shows nothing), in words."""
     shown = []
     for pair in (pair for pair in pairs if pair.winner is not None):
@@ -142,15 +148,15 @@ def strategy_claims(data: ReportData) -> dict[str, tuple[str, str]]:
     """Every measure's claim about the strategies, by its name."""
     if not data.strategies:
         return {}
-    by_measure = dict(pairs_by_measure(data.pairs))
+    by_measure = pairs_by_measure(data.pairs)
     scope, share = data.strategies[0].scope, {metric.name: metric.share for metric in data.metrics}
     return {
-        name: strategy_claim(by_measure.get(f"{name.replace('_', ' ')}, {scope}", []), share.get(name, False))
+        name: strategy_claim(by_measure.get((name, scope), []), share.get(name, False))
         for name in (EVAL_LOSS, *data.strategies[0].metrics)
     }
 
 
-def told_pairs(pairs: Sequence[PairResult]) -> str:
+def told_pairs(pairs: Sequence[PairedDifference]) -> str:
     """How many pairs of a measure were shown to differ, in words."""
     shown = sum(pair.winner is not None for pair in pairs)
     return f"{shown} of {len(pairs)} pairs differ" if shown else f"no difference shown in {len(pairs)} pairs"
@@ -187,7 +193,8 @@ def render_report_page(data: ReportData) -> str:
             "curations": curations,
             "coverage_names": coverage_names(data),
             "clean": next((metric for metric in data.metrics if metric.name == HEADLINE_METRIC), None),
-            "measures": pairs_by_measure(data.pairs),
+            "form_alone": CANNOT_SEE,
+            "measures": [(measure_title(*key), pairs) for key, pairs in pairs_by_measure(data.pairs).items()],
             "told_pairs": told_pairs,
             "strategy_claims": strategy_claims(data),
             "verdict_class": verdict_class,
@@ -219,8 +226,8 @@ def _text(value: Any) -> str:
 def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The runs of a report's record as the heads and rows of a table for the terminal."""
     heads = [
-        "run", "strategy", "rows", "tokens", "base\nloss", "tuned\nloss", "gain", "95% interval", "clean\nanswers",
-        "pass@1", "verdict", "time", "peak\nGiB",
+        "run", "strategy", "rows", "trained\ntokens", "of\nselected", "base\nloss", "tuned\nloss", "gain", "95% interval",
+        "well-formed\n(form alone)", "pass@1", "verdict", "time", "peak\nGiB",
     ]  # fmt: skip
     rows = []
     for run in record["runs"]:
@@ -231,6 +238,7 @@ def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 run["name"],
                 run["strategy"],
                 format_count(run["rows"]),
+                format_count(run.get("trained_tokens")),
                 format_count(run["tokens"]),
                 format_number(run["base_loss"]["value"]),
                 format_number(run["tuned_loss"]["value"]),
@@ -250,10 +258,10 @@ def strategy_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]
     """The strategies of a report's record on every measure, and what is shown, as a table for the terminal."""
     strategies = record["strategies"]
     scope = strategies[0]["scope"]
-    pairs = dict(pairs_by_measure([PairResult(**pair) for pair in record["pairs"]]))
+    pairs = pairs_by_measure([read_pair(pair) for pair in record["pairs"]])
     measures = [(EVAL_LOSS, False, [s["loss"] for s in strategies])]
     measures += [
-        (m["name"].replace("_", " "), m["share"], [s["metrics"][m["name"]]["estimate"] for s in strategies])
+        (m["name"], m["share"], [s["metrics"][m["name"]]["estimate"] for s in strategies])
         for m in record["metrics"]
         if all(m["name"] in s.get("metrics", {}) for s in strategies)
     ]
@@ -263,7 +271,11 @@ def strategy_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]
         return value if e["low"] is None else f"{value} ({low} to {high})"
 
     rows = [
-        [title, *(cell(e, share) for e in estimates), strategy_claim(pairs.get(f"{title}, {scope}", []), share)[0]]
-        for title, share, estimates in measures
+        [
+            name.replace("_", " "),
+            *(cell(e, share) for e in estimates),
+            strategy_claim(pairs.get((name, scope), []), share)[0],
+        ]
+        for name, share, estimates in measures
     ]
     return ["measure", *(f"{s['name']}\n{s['n_draws']} x {s['n_seeds']}" for s in strategies), "shown"], rows

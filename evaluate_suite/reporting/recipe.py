@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.artifact import MANIFEST, digest_json, finished, is_made, record_file, write_jsonl, write_manifest
+from curate.artifact import (
+    MANIFEST,
+    digest_json,
+    finished,
+    is_made,
+    one_writer,
+    record_file,
+    write_jsonl,
+    write_manifest,
+)
 from curate.errors import GateError, UserError
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.executed import answer_tasks, execution_lines, prepare_execution, run_tasks
@@ -17,7 +26,6 @@ from evaluate_suite.reporting.record import (
     KIND,
     PAGE,
     REPORT,
-    SCHEMA,
     PromptOutputs,
     ReportData,
     read_report_json,
@@ -50,8 +58,14 @@ def report(config: ReportConfig, out: Path | None = None, command: Sequence[str]
     """Return the finished report on the runs asked for, made or, where the same one exists already, reused."""
     work = prepare(config)
     folder = report_folder(work) if out is None else out
-    if is_made(folder, KIND, "report_digest", report_digest(work), (PAGE, REPORT, GENERATIONS, EXECUTIONS)):
-        return Report(folder, read_report_json(folder))
+    with one_writer(folder):
+        if not is_made(folder, KIND, "report_digest", report_digest(work), (PAGE, REPORT, GENERATIONS, EXECUTIONS)):
+            make(work, folder, command)
+    return Report(folder, read_report_json(folder))
+
+
+def make(work: Work, folder: Path, command: Sequence[str]) -> None:
+    """Measure what is not in the cache, judge, compare, and write the report."""
     with work.timed("eval_loss"):
         score_holdout(work)
     with work.timed("generate"):
@@ -63,7 +77,6 @@ def report(config: ReportConfig, out: Path | None = None, command: Sequence[str]
         data = compare(work, folder.name)
     with work.timed("write"):
         write(work, data, folder, command)
-    return Report(folder, read_report_json(folder))
 
 
 def prepare(config: ReportConfig) -> Work:
@@ -201,7 +214,7 @@ def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) ->
     ]
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
             "report_digest": report_digest(work),

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import write_json
+from curate.artifact import read_manifest, read_output, write_json
 from curate.errors import UserError
 from curate.page import CurationView
+from evaluate_suite.metrics import OLD_NAMES
+from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 KIND = "evaluate_suite.report"
 SCHEMA = f"{KIND}/1"
@@ -19,18 +21,6 @@ PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
 EXECUTIONS = "executions.jsonl"
 BASE = "base"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95% interval; `n` items were scored, `unscored` were not; None has its `reason`."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    unscored: int = 0
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,10 @@ class LossPoint:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned."""
+    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned.
+
+    `tokens` are those of the selected rows; `trained_tokens`, `steps` and `epochs` say what the run trained on.
+    """
 
     name: str
     selection: str
@@ -72,6 +65,9 @@ class RunResult:
     verdict: FitVerdict
     history: list[LossPoint]
     metrics: dict[str, Estimate]
+    trained_tokens: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
     elapsed_seconds: float | None = None
     peak_memory_gib: float | None = None
     commands: list[str] = field(default_factory=list)
@@ -87,30 +83,6 @@ class MetricInfo:
     title: str
     better: str
     share: bool = True
-
-
-@dataclass(frozen=True)
-class PairResult:
-    """Two models or strategies on one measure, paired by row or prompt; `effect` is second minus first.
-
-    Over the pairs of the measure, `p_adjusted` is corrected by Holm's method and `p_fdr` for the false discovery rate.
-    """
-
-    measure: str
-    first: str
-    second: str
-    n: int
-    effect: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    p_adjusted: float | None
-    smallest_detectable: float | None
-    winner: str | None = None
-    reason: str | None = None
-    unit: str = "rows"
-    n_units: int = 0
-    p_fdr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +151,7 @@ class ReportData:
     metrics: list[MetricInfo]
     base_metrics: dict[str, Estimate]
     runs: list[RunResult]
-    pairs: list[PairResult]
+    pairs: list[PairedDifference]
     curations: list[CurationView]
     prompts: list[PromptOutputs]
     settings: dict[str, Any]
@@ -207,12 +179,28 @@ def write_report_json(folder: Path, data: ReportData) -> None:
 
 
 def read_report_json(folder: Path) -> dict[str, Any]:
-    """The record of a report, as a mapping; a `UserError` where it is not one."""
+    """The record of a finished report, as a mapping; it must be the one that its manifest describes."""
+    again = "Make the report again."
+    data = read_output(folder, read_manifest(folder, KIND), REPORT, again)
     try:
-        record: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / REPORT} is not a report ({error}).", "Make the report again.") from None
-    return record
+        record = json.loads(data)
+    except ValueError as error:
+        raise UserError(f"{folder / REPORT} is not a report ({error}).", again) from None
+    return dict(_with_new_names(record))
+
+
+def _with_new_names(value: Any) -> Any:
+    """A record in which metrics have their names of today: as keys, as names, and at the head of a measure."""
+    if isinstance(value, dict):
+        return {OLD_NAMES.get(key, key): _with_new_names(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_new_names(item) for item in value]
+    if isinstance(value, str):
+        for old, new in OLD_NAMES.items():
+            head, comma, rest = value.partition(",")
+            if head.lower() in (old, old.replace("_", " ")):
+                return (new if head == old else new.replace("_", " ")) + comma + rest
+    return value
 
 
 def model_names(data: ReportData) -> Sequence[str]:

@@ -19,7 +19,7 @@ RANDOM = "random"
 # What of a selection's manifest says how its rows were asked for; the seed makes a draw of it.
 ASKED = (
     "strategy", "strategy_options", "k", "token_budget", "pool_digest", "encoder", "embed", "min_tokens", "max_tokens",
-    "near_duplicate", "clusters",
+    "near_duplicate", "clusters", "coordinated",
 )  # fmt: skip
 SHORT = {"k": "k", "token_budget": "t"}
 SIZED = ("strategy", "strategy_options", "k", "token_budget")  # what a curve of random selections may differ in
@@ -63,7 +63,7 @@ def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
         draws,
         {name for name in seeds if len(seeds[name]) > 1 and len(digests[name]) == 1},
         {group[e.name]: len(e.selection.selected) for e in evaluations},
-        {e.selection.digest: sum(row.token_count for row in e.selection.selected) for e in evaluations},
+        {e.selection.digest: int(e.run.manifest.config["tokens_seen"]) for e in evaluations},
         {group[e.name]: str(e.selection.manifest.config["strategy"]) for e in evaluations},
         {
             group[name]: str({key: value for key, value in recipe.items() if key not in SIZED})
@@ -108,9 +108,13 @@ def _seeds_tried(evaluations: Sequence[Evaluation]) -> dict[str, set[Any]]:
 
 
 def compare_groups(
-    evaluations: Sequence[Evaluation], groups: StrategyGroups, measures: Sequence[Measure]
+    evaluations: Sequence[Evaluation],
+    groups: StrategyGroups,
+    measures: Sequence[Measure],
+    baseline: str | None = None,
 ) -> dict[str, LevelledComparison]:
-    """Every group against every other by measure; empty with fewer than two groups, or none of two runs."""
+    """Every group against every other, or against `baseline`, by measure; empty with fewer than two groups, or none of
+    two runs."""
     names = set(groups.group.values())
     if len(names) < 2 or len(names) == len(evaluations):
         return {}
@@ -123,6 +127,7 @@ def compare_groups(
                     groups.draws[e.name],
                     e.run.manifest.seed,
                     measure.values[e.name],
+                    e.selection.manifest.seed if e.selection.manifest.config.get("coordinated") else None,
                 )
                 for e in evaluations
             ],
@@ -130,6 +135,8 @@ def compare_groups(
             weights=measure.weights,
             fixed=groups.fixed,
             bounds=measure.bounds,
+            measure=measure.name,
+            baseline=baseline,
         )
         for measure in measures
     }
@@ -138,7 +145,7 @@ def compare_groups(
 def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups) -> dict[str, RandomEquivalent]:
     """Every group but the random ones, with the random tokens that reach its eval loss; empty without random runs.
 
-    The curve is that of the random groups of the same family, by the tokens they selected on average.
+    The curve is that of the random groups of the same family, by the tokens they trained on, on average.
     """
     scores: dict[str, dict[str, list[float]]] = {}
     for e in evaluations:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.stats import false_discovery_control
-from statsmodels.stats.proportion import proportion_confint
+
+from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -20,74 +20,30 @@ RESAMPLES = 2_000
 TOO_FEW = "fewer than 2 items"
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate over `n` items with its 95% interval; what cannot be computed is None, with the reason."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-    n: int
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """`second` minus `first` over the `n` items both have; `p` is two-sided.
-
-    `n_units` is how many independent `unit`s (rows, tasks, draws or seeds) the interval and p stand on, `df` the
-    degrees of freedom of the interval. `bootstrap_low` and `bootstrap_high` are a second interval, which assumes no
-    shape. `smallest_detectable` is the effect that the data would have shown with 80% power; `winner` is None unless a
-    difference is shown after correction.
-    """
-
-    first: str
-    second: str
-    n: int
-    effect: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    smallest_detectable: float | None
-    p_holm: float | None = None
-    p_fdr: float | None = None
-    winner: str | None = None
-    reason: str | None = None
-    unit: str = "rows"
-    n_units: int = 0
-    df: float | None = None
-    bootstrap_low: float | None = None
-    bootstrap_high: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
-        return asdict(self)
-
-
-def mean_with_interval(values: Sequence[float]) -> Interval:
+def mean_with_interval(values: Sequence[float]) -> Estimate:
     """The mean with Student's t interval; None with a reason for no value, no interval for one."""
     x = np.asarray(values, dtype=np.float64)
     if not len(x):
-        return Interval(None, None, None, 0, "nothing was scored")
+        return Estimate(None, None, None, 0, reason="nothing was scored")
     mean = float(x.mean())
     if len(x) < 2:
-        return Interval(mean, None, None, 1, TOO_FEW)
+        return Estimate(mean, None, None, 1, reason=TOO_FEW)
     error = float(x.std(ddof=1) / np.sqrt(len(x)))
     if error == 0:
-        return Interval(mean, mean, mean, len(x))
+        return Estimate(mean, mean, mean, len(x))
     low, high = stats.t.interval(CONFIDENCE, len(x) - 1, mean, error)
-    return Interval(mean, float(low), float(high), len(x))
+    return Estimate(mean, float(low), float(high), len(x))
 
 
-def share_with_interval(count: int, n: int) -> Interval:
+def share_with_interval(count: int, n: int) -> Estimate:
     """The share `count / n` with Wilson's interval (1927); None with a reason for n = 0."""
     if n == 0:
-        return Interval(None, None, None, 0, "nothing was scored")
-    low, high = proportion_confint(count, n, alpha=1 - CONFIDENCE, method="wilson")
-    return Interval(count / n, float(low), float(high), n)
+        return Estimate(None, None, None, 0, reason="nothing was scored")
+    interval = stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(count / n, float(interval.low), float(interval.high), n)
 
 
-def ratio_with_interval(sums: Sequence[float], weights: Sequence[float]) -> Interval:
+def ratio_with_interval(sums: Sequence[float], weights: Sequence[float]) -> Estimate:
     """The ratio sum(sums) / sum(weights) over rows, such as a loss a token, with its interval over rows.
 
     Rows are the unit that was drawn, so the standard error is that of a ratio estimator by linearisation (Cochran,
@@ -95,16 +51,16 @@ def ratio_with_interval(sums: Sequence[float], weights: Sequence[float]) -> Inte
     """
     x, w = np.asarray(sums, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     if not len(x) or w.sum() == 0:
-        return Interval(None, None, None, 0, "no token was scored")
+        return Estimate(None, None, None, 0, reason="no token was scored")
     ratio = float(x.sum() / w.sum())
     if len(x) < 2:
-        return Interval(ratio, None, None, 1, TOO_FEW)
+        return Estimate(ratio, None, None, 1, reason=TOO_FEW)
     spread = mean_with_interval(((x - ratio * w) / w.mean()).tolist())
-    half = (spread.high or 0.0) - (spread.estimate or 0.0)
-    return Interval(ratio, ratio - half, ratio + half, len(x))
+    half = (spread.high or 0.0) - (spread.value or 0.0)
+    return Estimate(ratio, ratio - half, ratio + half, len(x))
 
 
-def bootstrap_interval(sums: Sequence[float], weights: Sequence[float] | None = None, seed: int = 0) -> Interval:
+def bootstrap_interval(sums: Sequence[float], weights: Sequence[float] | None = None, seed: int = 0) -> Estimate:
     """The mean, or the ratio sum(sums) / sum(weights), with its BCa bootstrap interval (Efron, 1987) over the items.
 
     For figures whose spread is lopsided, beside Student's t; both are off below 20 items or so, this one more.
@@ -112,12 +68,12 @@ def bootstrap_interval(sums: Sequence[float], weights: Sequence[float] | None = 
     x = np.asarray(sums, dtype=np.float64)
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     if not len(x) or w.sum() == 0:
-        return Interval(None, None, None, 0, "nothing was scored")
+        return Estimate(None, None, None, 0, reason="nothing was scored")
     ratio = float(x.sum() / w.sum())
     if len(x) < 2:
-        return Interval(ratio, None, None, 1, TOO_FEW)
+        return Estimate(ratio, None, None, 1, reason=TOO_FEW)
     if np.ptp(x - ratio * w) == 0:
-        return Interval(ratio, ratio, ratio, len(x))
+        return Estimate(ratio, ratio, ratio, len(x))
 
     def statistic(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
         return np.asarray(a.sum(axis=axis) / b.sum(axis=axis))
@@ -132,11 +88,11 @@ def bootstrap_interval(sums: Sequence[float], weights: Sequence[float] | None = 
         rng=np.random.default_rng(seed),
     ).confidence_interval
     if not (np.isfinite(found.low) and np.isfinite(found.high)):
-        return Interval(ratio, None, None, len(x), "the bootstrap has no interval for values this alike")
-    return Interval(ratio, float(found.low), float(found.high), len(x))
+        return Estimate(ratio, None, None, len(x), reason="the bootstrap has no interval for values this alike")
+    return Estimate(ratio, float(found.low), float(found.high), len(x))
 
 
-def paired_gain(base: Sequence[float], tuned: Sequence[float], weights: Sequence[float] | None = None) -> Interval:
+def paired_gain(base: Sequence[float], tuned: Sequence[float], weights: Sequence[float] | None = None) -> Estimate:
     """How much lower the tuned model's loss a token is than the base model's on the same rows; above 0 is better.
 
     `base` and `tuned` are summed losses by row, `weights` the tokens they are summed over (1 each by default).
@@ -153,6 +109,7 @@ def paired_difference(
     weights: Mapping[Hashable, float] | None = None,
     clusters: Mapping[Hashable, Hashable] | None = None,
     unit: str | None = None,
+    measure: str = "",
     seed: int = 0,
 ) -> PairedDifference:
     """`second` minus `first`, paired by item, clustered where several items belong to one task.
@@ -169,31 +126,25 @@ def paired_difference(
         entry[0] += values[second][item] - values[first][item]
         entry[1] += weight
     unit = unit or ("rows" if clusters is None else "tasks")
+    pair = PairedDifference(first, second, measure, n=len(items), unit=unit, n_units=len(groups))
     if len(groups) < 2:
-        return PairedDifference(
-            first, second, len(items), None, None, None, None, None, reason=TOO_FEW, unit=unit, n_units=len(groups)
-        )
+        return replace(pair, reason=TOO_FEW)
     sums, sizes = np.array(list(groups.values())).T
     estimate = ratio_with_interval(sums.tolist(), sizes.tolist())
-    residuals = (sums - (estimate.estimate or 0.0) * sizes) / sizes.mean()
+    residuals = (sums - (estimate.value or 0.0) * sizes) / sizes.mean()
     if clusters is None and weights is None and _binary(values, first, second, items):
         gained, lost = int((sums > 0).sum()), int((sums < 0).sum())
         p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     else:
         p = _sign_flip(sums, seed)
     boot = bootstrap_interval(sums.tolist(), sizes.tolist(), seed)
-    return PairedDifference(
-        first,
-        second,
-        len(items),
-        estimate.estimate,
-        estimate.low,
-        estimate.high,
-        p,
-        _detectable(residuals),
-        unit=unit,
-        n_units=len(groups),
-        df=len(groups) - 1.0,
+    return replace(
+        pair,
+        effect=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        p=p,
+        smallest_detectable=_detectable(residuals),
         bootstrap_low=boot.low,
         bootstrap_high=boot.high,
     )
@@ -240,39 +191,46 @@ def compare_runs(
     weights: Mapping[Hashable, float] | None = None,
     clusters: Mapping[Hashable, Hashable] | None = None,
     unit: str | None = None,
+    measure: str = "",
+    baseline: str | None = None,
 ) -> list[PairedDifference]:
     """Every pair of runs, with p values corrected over all of them: Holm (1979) and Benjamini and Hochberg (1995).
 
-    A winner is named only when Holm's p is at most 0.05 and the interval excludes 0.
+    With a `baseline` only the pairs with it are compared, and corrected for: it is their `first`. A winner is named
+    only when Holm's p is at most 0.05 and the interval excludes 0.
     """
     pairs = [
-        paired_difference(a, b, values, weights=weights, clusters=clusters, unit=unit)
-        for a, b in itertools.combinations(values, 2)
+        paired_difference(a, b, values, weights=weights, clusters=clusters, unit=unit, measure=measure)
+        for a, b in pairs_of(list(values), baseline)
     ]
     return correct(pairs, higher_is_better)
 
 
+def pairs_of(names: Sequence[str], baseline: str | None = None) -> list[tuple[str, str]]:
+    """All pairs of `names` in their order, or the baseline with each of the others."""
+    if baseline is None:
+        return list(itertools.combinations(names, 2))
+    return [(baseline, name) for name in names if name != baseline]
+
+
 def correct(pairs: Sequence[PairedDifference], higher_is_better: bool) -> list[PairedDifference]:
     """The pairs with corrected p values and, where a difference is shown, the winner."""
-    tested = [pair for pair in pairs if pair.p is not None]
-    if not tested:
+    raw = [pair.p for pair in pairs if pair.p is not None]
+    if not raw:
         return list(pairs)
-    raw = [pair.p for pair in tested if pair.p is not None]
-    holm, fdr = holm_adjusted(raw), false_discovery_control(raw, method="bh")
-    corrected = {}
-    for pair, p_holm, p_fdr in zip(tested, holm, fdr, strict=True):
-        shown = p_holm <= 1 - CONFIDENCE and pair.low is not None and pair.high is not None and pair.low * pair.high > 0
-        second_wins = (pair.effect or 0.0) > 0 if higher_is_better else (pair.effect or 0.0) < 0
-        winner = (pair.second if second_wins else pair.first) if shown else None
-        corrected[pair.first, pair.second] = replace(pair, p_holm=float(p_holm), p_fdr=float(p_fdr), winner=winner)
-    return [corrected.get((pair.first, pair.second), pair) for pair in pairs]
+    adjusted = iter(zip(holm_adjusted(raw), false_discovery_control(raw, method="bh"), strict=True))
+    return [pair if pair.p is None else _judged(pair, *next(adjusted), higher_is_better) for pair in pairs]
+
+
+def _judged(pair: PairedDifference, p_holm: float, p_fdr: float, higher_is_better: bool) -> PairedDifference:
+    shown = p_holm <= 1 - CONFIDENCE and pair.low is not None and pair.high is not None and pair.low * pair.high > 0
+    second_wins = (pair.effect or 0.0) > 0 if higher_is_better else (pair.effect or 0.0) < 0
+    winner = (pair.second if second_wins else pair.first) if shown else None
+    return replace(pair, p_holm=float(p_holm), p_fdr=float(p_fdr), winner=winner)
 
 
 def holm_adjusted(p_values: Sequence[float]) -> list[float]:
-    """p values by Holm's step-down method, in the order given.
-
-    By hand, because statsmodels collects garbage at every call: seconds each in a process that holds a model.
-    """
+    """p values by Holm's step-down method, in the order given."""
     raw = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(raw)
     stepped = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from curate.code.program import Program, cut_completion, find_program
 from curate.errors import UserError
+from curate.sources.task_files import read_task_records, task_file
 from evaluate_suite.execution.sandbox import Job
 from evaluate_suite.execution.wanted_names import names_of_test
-from evaluate_suite.tasks.numbered_rows import read_numbered_rows
 
-Style = Literal["completion", "raw"]
+Style = Literal["completion", "raw", "cut"]  # cut: a completion up to where its function ends
 _OPENERS = ("def ", "async def ", "class ")
 STYLES: tuple[Style, ...] = ("completion", "raw")
 
@@ -40,17 +40,17 @@ class Task:
         prompt = self.prompt if self.continues_prompt else ""
         return find_program(answer, self.wanted, prompt, continues=self.continues_prompt)
 
-    def job(self, answer: str, style: Style, *, cut_at_function: bool = False) -> Job | None:
+    def job(self, answer: str, style: Style) -> Job | None:
         """The program that `answer` makes and its test; None when a raw answer holds no code.
 
-        `completion`: the text continues the prompt, character for character, or with `cut_at_function` up to where the
-        wanted function and what it needs end. `raw`: a whole answer, whose program is found in it.
+        `completion`: the text continues the prompt, character for character; `cut`: up to where the wanted function and
+        what it needs end. `raw`: a whole answer, whose program is found in it.
         """
         if style == "raw":
             program = self.program(answer)
             return None if program is None else self.job_of_code(program.code)
         prompt = self.prompt if self.continues_prompt else ""
-        cut = cut_completion(prompt, answer, self.wanted) if cut_at_function else None
+        cut = cut_completion(prompt, answer, self.wanted) if style == "cut" else None
         return self.job_of_code(prompt + answer if cut is None else cut)
 
     def job_of_code(self, program: str) -> Job:
@@ -100,12 +100,15 @@ def _compilable(prompt: str) -> str:
 
 
 def read_tasks(path: str | Path) -> dict[str, Task]:
-    """The tasks of a JSONL file by `task_id`, in file order; any line that is not a usable task is a `UserError`."""
+    """The tasks of a file, or of a benchmark by its name (humaneval), by `task_id`, in file order.
+
+    Anything that is not a usable task is a `UserError`.
+    """
     tasks: dict[str, Task] = {}
-    for number, row in read_numbered_rows(path):
-        task = _task(row, f"{path}:{number}")
+    for place, row in read_task_records(task_file(path)):
+        task = _task(row, place)
         if task.task_id in tasks:
-            raise UserError(f'{path}:{number}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
+            raise UserError(f'{place}: task_id "{task.task_id}" appears twice.', "Give each task its own.")
         tasks[task.task_id] = task
     if not tasks:
         raise UserError(f"{path} holds no tasks.", "Give a HumanEval or MBPP file, one JSON object a line.")

@@ -40,8 +40,10 @@ class Merged:
         return {"path": str(self.path), "dtype": self.dtype, "same_text": self.same_text, "compared": self.compared}
 
 
-def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
+def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_different: bool = False) -> Merged:
     """Write base model and adapter as one model (safetensors, with its tokenizer) and compare their greedy texts.
+
+    A model that writes another text is a `UserError` and is not kept, but for `allow_different`.
 
     A 4-bit base is dequantised first and the adapter added to those very weights, the ones it was trained on: adding it
     to the unrounded weights would give another model. Rounding to `dtype` comes last.
@@ -61,9 +63,17 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
     with _whole(target) as folder:
         merged.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    del merged
-    after = greedy_texts(load_merged(target, run.config), tokenizer, prompts)
-    return Merged(target, dtype, sum(a == b for a, b in zip(before, after, strict=True)), len(prompts))
+        del merged
+        after = greedy_texts(load_merged(folder, run.config), tokenizer, prompts)
+        same = sum(a == b for a, b in zip(before, after, strict=True))
+        if same < len(prompts) and not allow_different:
+            rounded = " Rounding may do that: try --dtype float32." if dtype != "float32" else ""
+            raise UserError(
+                f"The merged model ({dtype}) writes the adapter's greedy text on {same} of {len(prompts)} held-out "
+                "prompts; it was not kept.",
+                f"--allow-different-text keeps it all the same.{rounded}",
+            )
+    return Merged(target, dtype, same, len(prompts))
 
 
 def _whole(target: Path) -> Any:
@@ -107,6 +117,7 @@ def push(run: Run, repository: str, private: bool = True) -> str:
 
     Refused for a base model that others could not load by its name: a local folder or the embedded one.
     """
+    run.require_whole()
     base = run.config.model
     if base == SMOLLM2 or Path(base).exists():
         raise UserError(

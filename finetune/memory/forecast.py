@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
 from curate.errors import UserError
+from curate.loading import build_from_shape
 from curate.selection.record import Selection
 from finetune.batches.dataset import build_plan, encode_rows
 from finetune.config import RunConfig
@@ -77,7 +78,7 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
 
     tokenizer = load_training_tokenizer(config.model, selection)
     plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
-    tokens = sum(len(plan.examples[i].input_ids) for places in plan.bins for i in places)
+    tokens = plan.tokens
     result |= {"steps": plan.max_steps, "tokens": tokens}
     speed = measured_speed(config.model)
     result["seconds"] = None if speed is None else tokens / speed
@@ -179,9 +180,10 @@ def _measure(config: RunConfig, shape: Any, layers: int, checkpointing: bool) ->
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16  # float16 has bfloat16's size
     with FakeTensorMode(allow_non_fake_inputs=True):
         try:
-            model = AutoModelForCausalLM.from_config(
-                with_layers(shape, layers), dtype=dtype, attn_implementation=_stand_in(config.attn_implementation)
-            )
+            model = build_from_shape(
+                AutoModelForCausalLM, with_layers(shape, layers), config.model, dtype=dtype,
+                attn_implementation=_stand_in(config.attn_implementation),
+            )  # fmt: skip
         except ValueError as error:
             raise UserError(
                 f"{config.model} cannot compute with attn_implementation={config.attn_implementation} "

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
+from curate.loading import NO_OWN_CODE, build_from_shape
 
 # Model -> (transformers' model type, what differs from that type's own defaults). Source: each model's config.json.
 KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,8 +61,13 @@ def load_shape(model: str) -> Any:
         kind, differs = KNOWN[model]
         return AutoConfig.for_model(kind, **differs)
     try:
-        return AutoConfig.from_pretrained(model, local_files_only=True)
+        return AutoConfig.from_pretrained(model, local_files_only=True, **NO_OWN_CODE)
     except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{model} asks for code of its own (auto_map), which is never run.",
+                "Use a model of a kind that transformers knows.",
+            ) from None
         raise UserError(
             f"The shape of {model} is not known here, and it is not in the cache ({type(error).__name__}).",
             "Download its config.json first, or name a local folder.",
@@ -72,6 +78,11 @@ def context_length(shape: Any) -> int | None:
     """The longest sequence the model was made for, in tokens; None where its config does not say."""
     found = getattr(shape, "max_position_embeddings", None) or getattr(shape, "n_positions", None)
     return None if found is None else int(found)
+
+
+def name_of(shape: Any) -> str:
+    """What to call the model of a shape in a sentence."""
+    return str(getattr(shape, "name_or_path", "") or shape.model_type)
 
 
 def layer_count(shape: Any) -> int:
@@ -91,4 +102,4 @@ def with_layers(shape: Any, layers: int) -> Any:
 def build_empty_model(shape: Any, attn_implementation: str = "eager") -> Any:
     """The model on the meta device: names and shapes, no memory."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(shape, attn_implementation=attn_implementation)
+        return build_from_shape(AutoModelForCausalLM, shape, name_of(shape), attn_implementation=attn_implementation)

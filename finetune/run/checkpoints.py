@@ -1,8 +1,9 @@
 """Checkpoints that a kill at any instant leaves usable: each is whole or is thrown away, and so is the best adapter.
 
-Order of writing: the checkpoint's files, the best adapter as of this step (`best-STEP`), everything synced, then the
-marker `complete`, and only then the best adapter that has been surpassed is removed. So the newest complete checkpoint
-always finds the best adapter that the history up to its step names.
+Order of writing: the checkpoint's files, the history up to its step, the best adapter as of this step (`best-STEP`),
+everything synced, then the marker `complete` with the digests of all of them, and only then the best adapters that no
+complete checkpoint names any more are removed. So the newest whole checkpoint always finds the best adapter that the
+history up to its step names; one whose files are not those that were written is passed over for the one before.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import write_json, write_text
+from curate.artifact import digest_file, write_json
+from curate.artifact.sealed import read_folder_seal, seal_folder
+from curate.console import say
+from curate.errors import UserError
 from finetune.run.history import History
 
-COMPLETE = "complete"  # an empty file that says a checkpoint was written to its end
+COMPLETE = "complete"  # says that a checkpoint was written to its end, and which digests its files have
 METER = "meter.json"
 BEST = "best"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -28,30 +32,58 @@ def step_of(checkpoint: Path) -> int:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder` that was written to its end; what a kill left half-written is removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=step_of)
-    for path in found:
-        if not (path / COMPLETE).is_file():
-            shutil.rmtree(path)
+    """The newest whole checkpoint in `folder`.
+
+    What a kill left half-written is removed; so is, and that is said, a checkpoint with a file that was changed since.
+    """
     for path in folder.glob(".*.part"):
         shutil.rmtree(path)
-    whole = [path for path in found if path.exists()]
-    return whole[-1] if whole else None
+    whole = None
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of):
+        if is_whole(path):
+            whole = path
+            continue
+        if (path / COMPLETE).is_file():
+            say(f"Passing over {path}: its files are not those that were written.")
+        shutil.rmtree(path)
+    return whole
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end and every file of it, and of its best adapter, is as it was then."""
+    seal = read_folder_seal(checkpoint, COMPLETE)
+    if seal is None:
+        return False
+    best = checkpoint.parent / seal[BEST]["folder"]
+    return all(
+        (best / name).is_file() and digest_file(best / name) == digest for name, digest in seal[BEST]["files"].items()
+    )
 
 
 def complete_checkpoint(folder: Path, step: int, history: History, meter_state: dict[str, Any]) -> None:
     """Keep the adapter of `step` where it is the best so far, then mark the checkpoint as whole."""
     checkpoint = folder / f"checkpoint-{step}"
     write_json(checkpoint / METER, meter_state)
+    history.write(checkpoint)
     best = best_step(history)
     if best in (None, step):
         _keep(folder, checkpoint)
         best = step
+    kept = folder / f"{BEST}-{best}"
     _sync(checkpoint)
-    write_text(checkpoint / COMPLETE, "")
+    files = {name: digest_file(kept / name) for name in ADAPTER_FILES}
+    seal_folder(checkpoint, COMPLETE, **{BEST: {"folder": kept.name, "files": files}})
+    named = {_best_named(path) for path in folder.glob("checkpoint-*")}
     for path in folder.glob(f"{BEST}-*"):
-        if step_of(path) != best:
+        if path.name not in named:
             shutil.rmtree(path)
+
+
+def _best_named(checkpoint: Path) -> str | None:
+    try:
+        return str(json.loads((checkpoint / COMPLETE).read_text())[BEST]["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_meter_state(checkpoint: Path) -> dict[str, Any]:
@@ -66,11 +98,21 @@ def best_step(history: History) -> int | None:
     return None if best is None else best[0]
 
 
-def best_adapter(folder: Path, history: History) -> Path:
-    """The folder of the adapter to hand out once training has ended."""
+def hand_out_adapter(folder: Path, history: History, target: Path) -> None:
+    """Put the best adapter into `target` once training has ended; it must be the one that was kept."""
     best = best_step(history)
     kept = sorted(folder.glob(f"{BEST}-*"), key=step_of)
-    return kept[-1] if best is None else folder / f"{BEST}-{best}"
+    source = kept[-1] if best is None else folder / f"{BEST}-{best}"
+    newest = max(folder.glob("checkpoint-*"), key=step_of)
+    shutil.rmtree(target, ignore_errors=True)
+    if is_whole(newest) and _best_named(newest) == source.name:
+        shutil.copytree(source, target)
+        if all(digest_file(target / name) == digest_file(source / name) for name in ADAPTER_FILES):
+            return
+    raise UserError(
+        f"The best adapter {source} is not the one that was kept.",
+        f"Train its steps again: finetune run --resume {folder.parent}",
+    )
 
 
 def _keep(folder: Path, checkpoint: Path) -> None:

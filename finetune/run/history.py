@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 
-from curate.artifact import append_jsonl, read_jsonl, write_jsonl
+from curate.artifact import append_jsonl, write_jsonl
 from finetune.parallel.processes import ALONE, Processes
-
-HISTORY = "history.jsonl"
-TIMINGS = "timings.jsonl"
+from finetune.run.history_lines import HISTORY, TIMINGS, read_unfinished
 
 
 @dataclass
@@ -65,7 +63,8 @@ class Meter:
 
 
 class History:
-    """Appends one line a logged step to both files of a run folder; `lines` are those of `history.jsonl`.
+    """Appends one line a logged step to both files of a run folder; `lines` are those of `history.jsonl`, `timings`
+    those of `timings.jsonl`.
 
     Where `writes` is false, in all but the first of several processes, the lines are kept and no file is touched.
     """
@@ -74,21 +73,23 @@ class History:
         self.folder = folder
         self.writes = writes
         self.lines: list[dict[str, Any]] = []
+        self.timings: list[dict[str, Any]] = []
         self._started = self._last = time.perf_counter()
         self._elapsed_before = 0.0
 
-    def continue_from(self, step: int) -> None:
-        """Drop what was logged after `step`, the checkpoint that training goes on from, in both files."""
-        for name in (HISTORY, TIMINGS):
-            path = self.folder / name
-            rows = read_jsonl(path, allow_torn_end=True) if path.exists() else []
-            kept = [row for row in rows if row["step"] <= step]
-            if self.writes:
-                write_jsonl(path, kept)
-            if name == HISTORY:
-                self.lines = kept
-            elif kept:
-                self._elapsed_before = kept[-1]["elapsed_seconds"]
+    def continue_from(self, checkpoint: Path | None) -> None:
+        """Go on from the lines that a checkpoint keeps, or from none: what was logged after it is dropped."""
+        if checkpoint is not None:
+            self.lines, self.timings = read_unfinished(checkpoint, HISTORY), read_unfinished(checkpoint, TIMINGS)
+        if self.timings:
+            self._elapsed_before = self.timings[-1]["elapsed_seconds"]
+        if self.writes:
+            self.write(self.folder)
+
+    def write(self, folder: Path) -> None:
+        """Write both files whole: into a checkpoint, or over what lies in the run's folder."""
+        write_jsonl(folder / HISTORY, self.lines)
+        write_jsonl(folder / TIMINGS, self.timings)
 
     def append(
         self,
@@ -121,6 +122,7 @@ class History:
             append_jsonl(self.folder / HISTORY, line)
             append_jsonl(self.folder / TIMINGS, timing)
         self.lines.append(line)
+        self.timings.append(timing)
         return line | timing
 
     def resume_clock(self) -> None:

@@ -11,7 +11,7 @@ from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
 from curate.tokens.tokenizers import EncodedExample, refuse_earlier_rule
-from finetune.batches.dataset import Plan, build_plan, encode_rows
+from finetune.batches.dataset import Plan, build_plan, encode_rows, refuse_other_counts
 from finetune.config import RunConfig
 from finetune.parallel.processes import ALONE, Processes
 from finetune.run.history import History, Meter
@@ -36,8 +36,13 @@ class Job:
     processes: Processes = ALONE
     meter: Meter = field(default_factory=Meter)
     seconds: dict[str, float] = field(default_factory=dict)
-    kernels: str | None = None  # why the kernels are not used; None where they are
+    kernels_refused: str | None = "no model is loaded yet"  # why the kernels do not compute; None where they do
     interrupt: Interrupt = field(default_factory=Interrupt)
+
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether the model computes with the kernels."""
+        return self.kernels_refused is None
 
     @property
     def checkpoints(self) -> Path:
@@ -52,7 +57,9 @@ def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Pr
     require_selections_tokenizer(tokenizer, config.model, selection)
     if config.packing == "joined":
         say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
-    plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
+    selected = encode_rows(tokenizer, selection, selection.selected)
+    refuse_other_counts(selection, selected)
+    plan = build_plan(selected, config)
     held_out = selection.holdout[: config.eval_rows]
     examples = encode_rows(tokenizer, selection, held_out)
     history = History(folder, processes.first)

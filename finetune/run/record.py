@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +11,37 @@ import yaml
 
 from curate.artifact import (
     MANIFEST,
-    digest_file,
+    damaged_files,
+    digest_bytes,
     digest_json,
     find_artifact,
     finished,
     home,
-    read_jsonl,
     read_manifest,
+    read_output,
     record_file,
+    require_whole,
+    write_bytes,
     write_manifest,
     write_text,
 )
 from curate.artifact.manifest_schema import Manifest
+from curate.artifact.outputs import MISSING, set_aside
+from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig, read_yaml, validated
 from finetune.run.card import render_card
-from finetune.run.history import HISTORY, TIMINGS
+from finetune.run.history_lines import HISTORY, TIMINGS, parse_lines, read_unfinished
 
 KIND = "finetune.run"
-SCHEMA = f"{KIND}/1"
 CONFIG = "config.yaml"
 ADAPTER = "adapter"
 CHECKPOINTS = "checkpoints"
 README = "README.md"
 SELECTION_KEY = "selection"
+SEAL = "seal"  # in config.yaml: the digest of everything else in it
+AGAIN = "Give the command that made the run again: it restores what its checkpoints hold. Else remove it and train."
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,11 @@ class Run:
 
     def check_adapter(self) -> None:
         """Raise where the adapter's files are not those that the training left: before a model is loaded for them."""
-        for output in self.manifest.outputs:
-            path = self.path / output.file
-            whole = not output.file.startswith(f"{ADAPTER}/") or (path.is_file() and digest_file(path) == output.sha256)
-            if not whole:
-                raise UserError(
-                    f"{path} is not the file its manifest describes.", "Remove the run's folder and train it again."
-                )
+        require_whole(self.path, self.manifest, AGAIN, lambda name: name.startswith(f"{ADAPTER}/"))
+
+    def require_whole(self) -> None:
+        """Raise where any file is not as the training left it: before the run is handed to others."""
+        require_whole(self.path, self.manifest, AGAIN)
 
     @property
     def selection_path(self) -> Path:
@@ -86,6 +89,26 @@ def runs_dir() -> Path:
     return home() / "runs"
 
 
+def selected_tokens(selection: Selection) -> int:
+    """Return how many tokens the selected rows hold, prompts and end tokens included."""
+    return sum(row.token_count for row in selection.selected)
+
+
+def share_seen(run: Run) -> float | None:
+    """Return the share of its selection's tokens that a run trained on, 0 to 1; more than an epoch counts as 1.
+
+    None where an older run does not record it and its selection is gone.
+    """
+    config = run.manifest.config
+    selected = config.get("selected_tokens")
+    if selected is None:
+        try:
+            selected = selected_tokens(run.read_selection())
+        except UserError:
+            return None
+    return min(1.0, config["tokens_seen"] / selected) if selected else None
+
+
 def run_digest(config: RunConfig, selection: Selection) -> str:
     """Digest of the config and of the selection by content: what a run's name and its reuse depend on."""
     return digest_json([config.model_dump(), selection.digest])
@@ -107,9 +130,11 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
     """
     digest = run_digest(config, selection)
     if (folder / MANIFEST).is_file():
-        if read_manifest(folder, KIND).config["run_digest"] == digest:
-            return True
-        raise UserError(f"{folder} holds another run.", "Name another --out, or remove that folder.")
+        manifest = read_manifest(folder, KIND)
+        if manifest.config["run_digest"] != digest:
+            raise UserError(f"{folder} holds another run.", "Name another --out, or remove that folder.")
+        restore(folder, manifest, config, selection)
+        return True
     written = folder / CONFIG
     if written.is_file():
         found = read_settings(folder)
@@ -128,23 +153,68 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
         raise UserError(f"{folder} is not empty.", "Name an empty or new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
+    write_text(written, started_text(config, selection, gpus))
+    return False
+
+
+def started_text(config: RunConfig, selection: Selection, gpus: int) -> str:
+    """What `config.yaml` holds: every setting, the selection, and the digest of it all."""
     settings = {
-        "run_digest": digest,
+        "run_digest": run_digest(config, selection),
         SELECTION_KEY: str(selection.path.resolve()),
         "selection_digest": selection.digest,
         "gpus": gpus,
         "config": config.model_dump(),
     }
-    write_text(written, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    return False
+    return yaml.safe_dump({**settings, SEAL: digest_json(settings)}, sort_keys=False, allow_unicode=True)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The content of a run's `config.yaml`."""
-    settings = read_yaml(folder / CONFIG)
-    if not {"run_digest", SELECTION_KEY, "config"} <= set(settings):
-        raise UserError(f"{folder / CONFIG} is not the config of a run.", "Start the run again.")
+    """The content of a run's `config.yaml`, as it was when the run was started."""
+    path = folder / CONFIG
+    settings = read_yaml(path)
+    kinds = {"run_digest": str, SELECTION_KEY: str, "config": dict}
+    if not all(isinstance(settings.get(name), kind) for name, kind in kinds.items()):
+        raise UserError(f"{path} is not the config of a run.", "Start the run again.")
+    seal = settings.pop(SEAL, None)
+    if seal is not None and seal != digest_json(settings):
+        raise UserError(
+            f"{path} was changed after the run was started.", "Put it back, or start a run with those settings."
+        )
     return settings
+
+
+def restore(folder: Path, manifest: Manifest, config: RunConfig, selection: Selection) -> None:
+    """Make a finished run's damaged files again from its checkpoints and its manifest, and say so.
+
+    A file counts as made again when it has the digest that the manifest recorded. One that cannot be is a `UserError`
+    that names it: only training again would give it back.
+    """
+    lost = []
+    for damage in damaged_files(folder, manifest):
+        name = damage.path.relative_to(folder).as_posix()
+        recorded = next(record.sha256 for record in manifest.outputs if record.file == name)
+        content = next(
+            (c for c in _copies(folder, name, manifest, config, selection) if digest_bytes(c) == recorded), None
+        )
+        if content is None:
+            lost.append(str(damage))
+            continue
+        kept = set_aside(damage.path)
+        write_bytes(damage.path, content)
+        say(f"{damage} It was made again" + (f"; the changed one is kept as {kept.name}." if kept else "."))
+    if lost:
+        raise UserError(" ".join(lost), f"Remove {folder} and train it again.")
+
+
+def _copies(folder: Path, name: str, manifest: Manifest, config: RunConfig, selection: Selection) -> Iterator[bytes]:
+    """What a file of a finished run may have held: copies in the checkpoints, or what its manifest renders to."""
+    if name == README:
+        yield render_card(folder.name, config, selection, manifest.config).encode()
+    elif name == CONFIG:
+        yield started_text(config, selection, manifest.config.get("gpus", 1)).encode()
+    for path in sorted((folder / CHECKPOINTS).glob(f"*/{Path(name).name}")):
+        yield path.read_bytes()
 
 
 def finish_run(
@@ -162,7 +232,7 @@ def finish_run(
     adapter_files = sorted(p.relative_to(folder).as_posix() for p in (folder / ADAPTER).iterdir() if p.is_file())
     write_manifest(
         folder,
-        schema=SCHEMA,
+        kind=KIND,
         command=command,
         config={
             **config.model_dump(),
@@ -176,7 +246,7 @@ def finish_run(
         },
         seed=config.seed,
         inputs=[record for record in selection.manifest.outputs if record.file.endswith(".jsonl")],
-        outputs=[record_file(folder, name) for name in (CONFIG, HISTORY, README, *adapter_files)],
+        outputs=[record_file(folder, name) for name in (CONFIG, HISTORY, TIMINGS, README, *adapter_files)],
         counts=counts,
         seconds=seconds,
         device=device,
@@ -190,16 +260,27 @@ def read_run(given: str | Path | None = None) -> Run:
         raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
     manifest = read_manifest(folder, KIND)
     config = validated({k: v for k, v in manifest.config.items() if k in RunConfig.model_fields})
+    recorded = {record.file for record in manifest.outputs}
     if not (folder / ADAPTER / "adapter_config.json").is_file():
-        raise UserError(f"{folder} has no adapter.", "Remove the folder and train it again.")
-    return Run(folder, manifest, config, read_jsonl(folder / HISTORY), read_jsonl(folder / TIMINGS))
+        raise UserError(f"{folder / ADAPTER / 'adapter_config.json'} {MISSING}.", AGAIN)
+    history = parse_lines(read_output(folder, manifest, HISTORY, AGAIN), folder / HISTORY)
+    timings = (
+        parse_lines(read_output(folder, manifest, TIMINGS, AGAIN), folder / TIMINGS)
+        if TIMINGS in recorded
+        else read_unfinished(folder, TIMINGS)  # schema 1 did not sign the times
+    )
+    if not history:
+        raise UserError(f"{folder / HISTORY} holds no line.", AGAIN)
+    return Run(folder, manifest, config, history, timings)
 
 
 def readable_runs() -> Iterator[Run]:
-    """The finished runs here, newest first; one that somebody damaged is passed over."""
+    """The finished runs here, newest first; one that somebody damaged is passed over, and said."""
     for folder in reversed(finished(runs_dir(), KIND)):
-        with contextlib.suppress(UserError):
+        try:
             yield read_run(folder)
+        except UserError as error:
+            say(f"Passing over {folder}: {error.what}")
 
 
 def find_unfinished(given: str) -> Path:

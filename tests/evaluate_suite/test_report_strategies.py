@@ -80,7 +80,7 @@ def yes_no(runs: list[Any], shares: dict[str, list[float]]) -> Measure:
     """Clean answers on 60 prompts: each run's share of them, the same prompts first; the last prompt is unscored."""
     each = [share for mine in shares.values() for share in mine]
     return Measure(
-        "clean_answer",
+        "well_formed_answer",
         {r.name: {f"p{i}": float(i < 60 * share) for i in range(59)} for r, share in zip(runs, each, strict=True)},
         True,
         60,
@@ -95,9 +95,9 @@ def test_a_draw_that_is_lucky_on_clean_answers_wins_run_by_run_and_makes_no_bett
     assert len(by_run) == 5
     results, pairs, notes = strategy_results(runs, [loss_measure(runs), clean])
     pair = pairs[1]
-    assert (pair.measure, pair.winner, pair.unit) == ("clean answer, strategies", None, "draws")
+    assert (pair.measure, pair.scope, pair.winner, pair.unit) == ("well_formed_answer", "strategies", None, "draws")
     assert strategy_claim([pair], share=True)[1].endswith(" points would show 4 times in 5")
-    found = results[1].metrics["clean_answer"]
+    found = results[1].metrics["well_formed_answer"]
     assert (found.estimate.n, found.estimate.unscored) == (59, 1)
     assert found.draw_spread == pytest.approx(0.2261, abs=1e-3)
     assert notes[0].startswith("Few draws (random: 3, kmeans: 3)")
@@ -107,8 +107,8 @@ def test_a_gain_on_clean_answers_that_every_draw_shows_makes_a_better_strategy()
     runs = [*draws("random", [2.0, 2.01, 1.99], 1000), *draws("kmeans", [2.0, 2.01, 1.99], 1000)]
     clean = yes_no(runs, {"random": [0.5, 0.52, 0.48], "kmeans": [0.9, 0.85, 0.88]})
     _, pairs, _ = strategy_results(runs, [loss_measure(runs), clean])
-    assert [(p.measure, p.winner) for p in pairs] == [
-        ("eval loss, strategies", None), ("clean answer, strategies", "kmeans"),
+    assert [(p.measure, p.scope, p.winner) for p in pairs] == [
+        ("eval loss", "strategies", None), ("well_formed_answer", "strategies", "kmeans"),
     ]  # fmt: skip
     assert strategy_claim(pairs[1:], share=True) == ("kmeans beats random", "")
 
@@ -118,7 +118,7 @@ def test_what_rests_on_a_single_draw_says_so() -> None:
     clean = yes_no(runs, {"random": [0.5, 0.52, 0.48], "kmeans": [0.9]})
     results, pairs, notes = strategy_results(runs, [loss_measure(runs), clean])
     assert strategy_claim(pairs[1:], share=True) == ("kmeans beats random (about these runs)", "")
-    assert (results[0].scope, pairs[1].measure) == ("runs", "clean answer, runs")
+    assert (results[0].scope, pairs[1].measure, pairs[1].scope) == ("runs", "well_formed_answer", "runs")
     assert notes[0] == "One selection only was drawn by kmeans: nothing is said about the strategy itself."
 
 

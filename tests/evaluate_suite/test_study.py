@@ -80,7 +80,7 @@ def test_the_page_shows_the_strategies_on_eval_loss_and_on_every_metric(home: Pa
     assert draws == [("random k20", "2", "1"), ("shortest k20", "1", "2"), ("random k10", "2", "1")]
     table = page[page.index('id="strategy-metric-table"') :].split("</table>")[0]
     assert re.findall(r'<th scope="row">(Tuned eval loss|Clean answer|Stopped by itself)</th>', table) == [
-        "Tuned eval loss", "Clean answer", "Stopped by itself",
+        "Tuned eval loss", "Well-formed answer", "Stopped by itself",
     ]  # fmt: skip
     assert "Eval loss, strategies: " in page
     assert "Stopped by itself, strategies: " in page
@@ -92,8 +92,8 @@ def test_strategies_are_compared_on_every_metric_that_runs_are(home: Path) -> No
     by_strategy = {p["measure"] for p in record["pairs"] if p["measure"].endswith(", strategies")}
     assert by_strategy == {f"{title}, strategies" for title in titles}
     assert {m["name"] for m in record["metrics"]} == set(record["strategies"][0]["metrics"])
-    clean = record["strategies"][0]["metrics"]["clean_answer"]
-    runs = [run["metrics"]["clean_answer"]["value"] for run in record["runs"] if run["strategy"] == "random"][:2]
+    clean = record["strategies"][0]["metrics"]["well_formed_answer"]
+    runs = [run["metrics"]["well_formed_answer"]["value"] for run in record["runs"] if run["strategy"] == "random"][:2]
     assert clean["estimate"]["value"] == sum(runs) / 2
     # One prompt: the mean is known, nothing can be said of how sure it is.
     assert clean["estimate"]["reason"] == "fewer than 2 items"
@@ -102,7 +102,7 @@ def test_strategies_are_compared_on_every_metric_that_runs_are(home: Path) -> No
 def test_the_terminal_shows_the_strategies_on_every_measure(home: Path) -> None:
     heads, rows = strategy_columns(record_of(home))
     assert heads == ["measure", "random k20\n2 x 1", "shortest k20\n1 x 2", "random k10\n2 x 1", "shown"]
-    assert [row[0] for row in rows[:2]] == ["eval loss", "clean answer"]
+    assert [row[0] for row in rows[:2]] == ["eval loss", "well formed answer"]
     assert rows[1][-1] == "no difference shown"
 
 

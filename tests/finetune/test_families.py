@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from finetune.batches.packing import build_packed_batch
 from finetune.config import load_config, preset_names
 from finetune.memory.shapes import load_shape
 from tests.finetune.conftest import QUICK, build_tiny
+from tests.manifests import edit_manifest
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -49,9 +49,7 @@ def test_a_tiny_model_of_the_family_trains_and_its_run_loads(
     from finetune.recipe import train
 
     # transformers builds some families' tokenizers in its own way, whatever the folder holds; the rows were counted so.
-    manifest = json.loads((selection / "manifest.json").read_text())
-    manifest["config"]["tokenizer"] = str(tiny_model)
-    (selection / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(selection, lambda manifest: manifest["config"].update(tokenizer=str(tiny_model)))
     shape = AutoConfig.for_model(family, vocab_size=49152, **FAMILIES[family])
     build_tiny(tmp_path / family, shape)
     settings = {

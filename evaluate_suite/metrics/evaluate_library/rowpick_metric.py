@@ -9,10 +9,10 @@ import datasets
 import evaluate
 
 from evaluate_suite.generation.record import Generation
-from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, apply, summarise
+from evaluate_suite.metrics import METRICS, OLD_NAMES, ExecutionOutcome, MetricContext, apply, summarise
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 
-DEFAULT_METRIC = "clean_answer"
+DEFAULT_METRIC = "well_formed_answer"
 _DESCRIPTION = "Rowpick's metrics of generated code, one per config_name: "
 _INPUTS = """
 predictions: list of texts. references: list of texts (chrf alone).
@@ -30,6 +30,7 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name == "default":
             self.config_name = DEFAULT_METRIC
+        self.config_name = OLD_NAMES.get(self.config_name, self.config_name)
         if self.config_name not in METRICS:
             raise ValueError(f'Unknown metric "{self.config_name}". Allowed: {", ".join(sorted(METRICS))}.')
         inputs = ["predictions"] + ["references"] * (METRICS[self.config_name].needs == "reference")

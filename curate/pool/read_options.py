@@ -1,0 +1,52 @@
+"""What can be said about how a source is read. Loads nothing heavy: the config of `curate select` knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from curate.errors import UsageError, did_you_mean
+
+SYSTEM_CHOICES = ("drop", "keep", "require")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How the records of a source become rows.
+
+    `keep_where` are conditions NAME=VALUE[,VALUE...] on columns that travel with a row, all of which must hold;
+    `system` says what becomes of system messages; `subset`, `split` and `first` choose rows of a hub dataset.
+    """
+
+    keep_where: tuple[str, ...] = ()
+    system: str = "drop"
+    subset: str | None = None
+    split: str | None = None
+    first: int | None = None
+
+    @staticmethod
+    def of(record: Mapping[str, Any]) -> ReadOptions:
+        """The options in a recorded config; those that it does not know have their default."""
+        known = {field.name: record[field.name] for field in fields(ReadOptions) if field.name in record}
+        return ReadOptions(**known | {"keep_where": tuple(known.get("keep_where", ()))})
+
+    def check(self) -> None:
+        """Raise a `UsageError` for a value that is wrong whatever the source holds."""
+        parse_conditions(self.keep_where)
+        if self.system not in SYSTEM_CHOICES:
+            raise UsageError(f'Unknown --system "{self.system}".', did_you_mean(self.system, SYSTEM_CHOICES))
+        if self.first is not None and self.first < 1:
+            raise UsageError(f"--first is {self.first}; it must be at least 1.", "")
+
+
+def parse_conditions(conditions: Sequence[str]) -> dict[str, frozenset[str]]:
+    """`NAME=VALUE[,VALUE...]` conditions as the values, in lower case, that each column may have."""
+    allowed: dict[str, frozenset[str]] = {}
+    for condition in conditions:
+        name, equals, values = (piece.strip() for piece in condition.partition("="))
+        wanted = frozenset(value.strip().casefold() for value in values.split(",") if value.strip())
+        if not name or not equals or not wanted or name in allowed:
+            raise UsageError(f'--keep-where has "{condition}".', "Write NAME=VALUE[,VALUE...], once for each column.")
+        allowed[name] = wanted
+    return allowed

@@ -1,0 +1,187 @@
+"""The shapes of records that are recognised by their names, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from curate.errors import UsageError, UserError
+from curate.sources.fields import Path, Record, field_at, text_fields
+
+ROLES = ("instruction", "output", "input")
+_EXAMPLE = "Write instruction=NAME,output=NAME[,input=NAME]."
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A kind of record: the names of its question and answer, or of its `turns`.
+
+    Those of `inputs` that a record has are put behind the question, in this order, where they are not blank.
+    """
+
+    name: str
+    instruction: str = ""
+    output: str = ""
+    inputs: tuple[str, ...] = ()
+    turns: str = ""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.turns,) if self.turns else (self.instruction, self.output)
+
+
+# The first whose names a record has is taken. A prompt and completion may be lists of messages, as TRL has them.
+SHAPES = (
+    Shape("alpaca", "instruction", "output", ("input",)),
+    Shape("Dolly", "instruction", "response", ("context", "input")),
+    Shape("prompt and completion", "prompt", "completion"),
+    Shape("messages", turns="messages"),
+    Shape("ShareGPT", turns="conversations"),
+    Shape("conversation", turns="conversation"),
+    Shape("query and answer", "query", "answer", ("context",)),
+    Shape("query and response", "query", "response", ("context",)),
+    Shape("OpenCodeReasoning", "question", "r1_generation"),
+    Shape("question and answer", "question", "answer", ("context",)),
+    Shape("question and response", "question", "response", ("context",)),
+    Shape("problem and solution", "problem", "solution"),
+    Shape("prompt and response", "prompt", "response"),
+    Shape("input and output", "input", "output"),
+    Shape("MBPP", "text", "code"),
+)
+_INPUTS = frozenset(name for shape in SHAPES for name in shape.inputs)
+SYSTEM_NAMES = ("system", "system_prompt")
+HISTORY = "history"
+# What people call the two columns, the likeliest first; only for the suggestion in an error.
+_OFTEN = {
+    "instruction": (
+        "0.content", "0.value", "instruction", "prompt", "question", "query", "problem", "task", "input", "text",
+    ),
+    "output": (
+        "1.content", "1.value", "output", "response", "answer", "completion", "solution", "chosen", "code", "target",
+    ),
+    "input": ("context",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a record has its question and answer: paths to its fields. `turns` is the path of its messages instead.
+
+    `left_out` are columns that would be part of the question if `--columns` did not name others.
+    """
+
+    instruction: Path = ()
+    output: Path = ()
+    inputs: tuple[Path, ...] = ()
+    turns: Path = ()
+    system: Path = ()
+    history: Path = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def top_names(self) -> list[str]:
+        """The columns that are read, each once."""
+        paths = (self.instruction, self.output, *self.inputs, self.turns, self.system, self.history)
+        return list(dict.fromkeys(path[0] for path in paths if path))
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """`instruction=NAME,output=NAME[,input=NAME]` as a mapping from role to column name."""
+    if text is None:
+        return None
+    mapping: dict[str, str] = {}
+    for part in text.split(","):
+        role, equals, name = (piece.strip() for piece in part.partition("="))
+        if role not in ROLES or not equals or not name or role in mapping:
+            raise UsageError(f'--columns has "{part}".', _EXAMPLE)
+        mapping[role] = name
+    missing = [role for role in ROLES[:2] if role not in mapping]
+    if missing:
+        raise UsageError(f"--columns names no {missing[0]}.", _EXAMPLE)
+    return mapping
+
+
+def recognise(names: tuple[str, ...], named: Mapping[str, str] | None, where: str, record: Record) -> Columns:
+    """The columns of a record with these names: those of `--columns`, else those of the first shape that fits."""
+    if named is not None:
+        return _named(names, named, where, record)
+    actual = _spelling(names)
+    for shape in SHAPES:
+        if all(name in actual for name in shape.needs):
+            return Columns(
+                instruction=_path(actual, shape.instruction),
+                output=_path(actual, shape.output),
+                inputs=tuple((actual[name],) for name in shape.inputs if name in actual),
+                turns=_path(actual, shape.turns),
+                system=next(((actual[name],) for name in SYSTEM_NAMES if name in actual), ()),
+                history=_path(actual, HISTORY),
+            )
+    raise UserError(f"{where}: no columns that are recognised.", explain(names, record))
+
+
+def fits(names: Iterable[str]) -> bool:
+    """Whether a record with these names has one of the shapes."""
+    actual = _spelling(names)
+    return any(all(name in actual for name in shape.needs) for shape in SHAPES)
+
+
+def _spelling(names: Iterable[str]) -> dict[str, str]:
+    """The names as they are written, by what they are without case and blanks; one written exactly so comes first."""
+    names = [str(name) for name in names]
+    return {name.strip().casefold(): name for name in names} | {name: name for name in names}
+
+
+def _path(actual: Mapping[str, str], name: str) -> Path:
+    return (actual[name],) if name and name in actual else ()
+
+
+def resolve(names: Iterable[str], wanted: str) -> Path | None:
+    """The path to a column, blanks around its name and letter case apart, or into one: `messages.0.content`."""
+    actual = _spelling(names)
+    if wanted in actual or wanted.strip().casefold() in actual:
+        return (actual.get(wanted) or actual[wanted.strip().casefold()],)
+    first, dot, rest = wanted.partition(".")
+    return (actual[first], *rest.split(".")) if dot and first in actual else None
+
+
+def _named(names: tuple[str, ...], named: Mapping[str, str], where: str, record: Record) -> Columns:
+    paths: dict[str, Path] = {}
+    for role, name in named.items():
+        path = resolve(names, name)
+        if path is not None:
+            field_at(record, path, where)
+            paths[role] = path
+        elif role != "input":
+            close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            guess = f' Did you mean "{close[0]}"?' if close else ""
+            raise UserError(f'{where} has no column "{name}".', _have(names) + guess)
+    inputs = (paths["input"],) if "input" in paths else ()
+    read = {path[0] for path in paths.values()}
+    left_out = tuple(name for name in names if name in _INPUTS and name not in read)
+    return Columns(instruction=paths["instruction"], output=paths["output"], inputs=inputs, left_out=left_out)
+
+
+def _have(names: Iterable[str]) -> str:
+    return f"Its columns: {', '.join(map(str, names)) or 'none'}."
+
+
+def explain(names: tuple[str, ...], record: Record) -> str:
+    """What a record has and what to type: a `--columns` value that works, or what to make of the file."""
+    texts = list(text_fields(record))
+    have = _have(names)
+    if "chosen" in names and "rejected" in names:
+        have = f"It holds preferences (chosen and rejected answers), which are not trained on here. {have}"
+    parts, free = {}, texts
+    for role, words in _OFTEN.items():
+        name = next((name for word in words for name in free if word in name.lower()), None)
+        if name is not None:
+            parts[role] = name
+            free = [other for other in free if other != name]
+    if "instruction" in parts and "output" in parts and not any("," in name for name in parts.values()):
+        value = ",".join(f"{role}={name}" for role, name in parts.items())
+        return f"{have} If these are the question and the answer: --columns {shlex.quote(value)}"
+    if len(texts) < 2:
+        return f"{have} A row needs a question and an answer: write them as the columns instruction and output."
+    return f"{have} Say which are the question and the answer: --columns instruction=NAME,output=NAME"

@@ -1,0 +1,45 @@
+"""`finetune verify`: a run's files, its checkpoints, and the selection it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curate.artifact import MANIFEST, Damage, artifact_kind
+from curate.artifact.verify import Verified, verify_artifact
+from curate.errors import UserError
+from finetune.run.checkpoints import COMPLETE, is_whole
+from finetune.run.history_lines import HISTORY, TIMINGS, read_unfinished
+from finetune.run.record import CHECKPOINTS, CONFIG, KIND, read_run, read_settings
+
+
+def verify_run(folder: Path) -> Verified:
+    """Return what is wrong with a run, finished or not; artifacts of other kinds are looked at as they are."""
+    checkpoints = sorted((folder / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}"))
+    damaged = [
+        Damage(path.parent, "is a checkpoint whose files are not those that were written")
+        for path in checkpoints
+        if not is_whole(path.parent)
+    ]
+    if not (folder / MANIFEST).is_file() and (folder / CONFIG).is_file():
+        return Verified(folder, 2 + len(checkpoints), [*_unfinished(folder), *damaged])
+    verified = verify_artifact(folder)
+    if not verified.damaged and artifact_kind(folder) == KIND:
+        try:
+            read_run(folder).read_selection()
+        except UserError as error:
+            damaged.append(Damage(folder, f"cannot be used with its selection: {error.what.removesuffix('.')}"))
+    return Verified(folder, verified.files + len(checkpoints), [*verified.damaged, *damaged])
+
+
+def _unfinished(folder: Path) -> list[Damage]:
+    """What is wrong with the settings and the lines of a run that has not ended."""
+    damaged = []
+    for name in (CONFIG, HISTORY, TIMINGS):
+        try:
+            if name == CONFIG:
+                read_settings(folder)
+            else:
+                read_unfinished(folder, name)
+        except UserError as error:
+            damaged.append(Damage(folder / name, error.what.removeprefix(f"{folder / name} ").removesuffix(".")))
+    return damaged

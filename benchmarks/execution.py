@@ -312,7 +312,7 @@ def main() -> None:
         parser.error("give --tasks HumanEval.jsonl, or ROWPICK_DATA")
     from benchmarks.execution_judges import judges, many_workers
 
-    run = {
+    run: dict[str, Callable[[], dict[str, Any]]] = {
         "overhead": lambda: overhead(args.repeats),
         "references": lambda: references(args.tasks, args.workers),
         "judges": lambda: judges(args.tasks, args.workers),

@@ -48,6 +48,9 @@ STARTED = b"\x07\0\0\0started"
 # run, which a machine's accident does not spoil and an attack does; then it counts as failed.
 LOST = ("judge_lost", "supervisor_lost")
 
+# Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing", "needs_together")
+
 
 @dataclass(frozen=True)
 class ProgramResult:

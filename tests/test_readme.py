@@ -16,7 +16,12 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.long
 def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ROWPICK_HOME": str(tmp_path / "home"), "WANDB_MODE": "disabled"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "ROWPICK_HOME": str(tmp_path / "home"),
+        "WANDB_MODE": "disabled",
+    }
     ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     verdict, page = ran.stdout.splitlines()[-2:]

@@ -40,7 +40,8 @@ CONTAINER_LIMITS = ["--nproc=150", "--as=3221225472", "--fsize=1073741824", "--c
 def overhead(repeats: int) -> dict[str, Any]:
     """Milliseconds of a program that does nothing, beside the interpreter's own start; taken in turns."""
     from evaluate_suite.execution.limits import DEFAULT_LIMITS
-    from evaluate_suite.execution.sandbox import Job, choose_mode, run_job
+    from evaluate_suite.execution.sandbox import choose_mode, run_job
+    from evaluate_suite.tasks.job import Job
 
     mode = choose_mode()
     test = Job("def f(): return 1", "test", "", "assert f() == 1", "f")
@@ -101,7 +102,8 @@ def references(tasks_file: Path, workers: int) -> dict[str, Any]:
 def load(tasks_file: Path, repeats: int, times_load: int) -> dict[str, Any]:
     """Verdicts that change when `times_load` busy processes a CPU run beside, over `repeats` of every program."""
     from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-    from evaluate_suite.execution.sandbox import Job, choose_mode, run_job
+    from evaluate_suite.execution.sandbox import choose_mode, run_job
+    from evaluate_suite.tasks.job import Job
     from evaluate_suite.tasks.task_files import read_tasks
 
     mode = choose_mode()

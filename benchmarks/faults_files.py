@@ -31,16 +31,26 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 import vl_convert
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from curate.artifact.verify import verify_artifact
+from curate.cli import main as curate
+from evaluate_suite.cli import main as evalsuite
+from finetune.cli import main as finetune
+from finetune.run import callback
+
+PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {"curate": curate, "finetune": finetune, "evalsuite": evalsuite}
 FAULTS = ("bit flipped", "number edited", "cut", "emptied", "deleted", "swapped")
 RUN = (
     "device=cpu", "load_in_4bit=false", "max_length=256", "per_device_train_batch_size=1",
-    "gradient_accumulation_steps=2", "num_train_epochs=8", "max_steps=8", "logging_steps=1", "eval_steps=2", "warmup_steps=0",
-    "eval_rows=4", "report_eval_rows=4", "learning_rate=1e-2", "target_modules=[q_proj,v_proj]",
+    "gradient_accumulation_steps=2", "num_train_epochs=8", "max_steps=8", "logging_steps=1", "eval_steps=2",
+    "warmup_steps=0", "eval_rows=4", "report_eval_rows=4", "learning_rate=1e-2", "target_modules=[q_proj,v_proj]",
 )  # fmt: skip
 
 
@@ -90,7 +100,8 @@ class Workshop:
     def report(self, out: str) -> tuple[str, ...]:
         """The command that makes a report on both runs."""
         return (
-            "evalsuite", "report", "runs/a", "runs/b", "--out", out, "--prompts", "prompts.jsonl", "--max-new-tokens", "8",
+            "evalsuite", "report", "runs/a", "runs/b", "--out", out, "--prompts", "prompts.jsonl",
+            "--max-new-tokens", "8",
         )  # fmt: skip
 
     def compare(self) -> tuple[str, ...]:
@@ -134,8 +145,8 @@ class Workshop:
 
         root = self.root
         selection, run = root / "selections", root / "runs"
-        add("selection", selection / "a", selection / "b", self.select("selections/a"), ("curate", "verify", "selections/a"),
-            self.train("selections/a", "new"))  # fmt: skip
+        add("selection", selection / "a", selection / "b", self.select("selections/a"),
+            ("curate", "verify", "selections/a"), self.train("selections/a", "new"))  # fmt: skip
         add("run", run / "a", run / "b", self.train("selections/a", "runs/a"), ("finetune", "verify", "runs/a"),
             self.report("new"))  # fmt: skip
         add("checkpoint", run / "unfinished" / "checkpoints", run / "b" / "checkpoints",
@@ -225,13 +236,7 @@ def results(root: Path, words: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         ):
             yield str(name), path.read_bytes().replace(str(out.name).encode(), b"OUT")
     if words[1] != "verify" and out.is_dir():
-        yield "whole", str(_is_whole(out)).encode()
-
-
-def _is_whole(folder: Path) -> bool:
-    from curate.artifact.verify import verify_artifact
-
-    return not verify_artifact(folder).damaged
+        yield "whole", str(not verify_artifact(out).damaged).encode()
 
 
 def spoil(path: Path, fault: str, other: Path | None, rng: random.Random) -> bool:
@@ -275,7 +280,7 @@ def call(words: Sequence[str]) -> tuple[int, str]:
             code = 99
             with contextlib.suppress(BaseException):
                 try:
-                    code = _main(words[0])(list(words[1:]))
+                    code = PROGRAMS[words[0]](list(words[1:]))
                 except BaseException:
                     traceback.print_exc()
                 sys.stdout.flush()
@@ -299,44 +304,25 @@ def _import_everything() -> None:
     vl_convert.vegalite_to_svg = lambda spec: '<svg width="1" height="1" viewBox="0 0 1 1"></svg>'
 
 
-def _main(program: str) -> Callable[[Sequence[str]], int]:
-    from curate.cli import main as curate
-    from evaluate_suite.cli import main as evalsuite
-    from finetune.cli import main as finetune
-
-    programs: dict[str, Callable[[Sequence[str]], int]] = {
-        "curate": curate,
-        "finetune": finetune,
-        "evalsuite": evalsuite,
-    }
-    return programs[program]
-
-
 @contextlib.contextmanager
 def broken_off(run: Path, copy: Path, step: int) -> Iterator[None]:
     """Keep a copy of a run as it is once the checkpoint of `step` is written: what a kill there would leave."""
-    import finetune.recipe as recipe
-
-    complete = recipe.complete_checkpoint
+    complete = callback.complete_checkpoint
 
     def keep(folder: Path, at: int, *rest: object) -> None:
         complete(folder, at, *rest)  # type: ignore[arg-type]
         if at == step and folder.resolve().parent == run.resolve():
             shutil.copytree(run, copy)
 
-    recipe.complete_checkpoint = keep
+    callback.complete_checkpoint = keep
     try:
         yield
     finally:
-        recipe.complete_checkpoint = complete
+        callback.complete_checkpoint = complete
 
 
 def build_model(folder: Path) -> None:
     """Save a random Llama of two small layers with a byte-level vocabulary, and its tokenizer."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE({letter: i + 1 for i, letter in enumerate(letters)} | {"<end>": 0}, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -358,13 +344,27 @@ def write_rows(path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def measure(workshop: Workshop, faults: int, seed: int) -> dict[str, object]:
-    """Counts by outcome, by kind of fault and by kind of file; every outcome that should not be is listed."""
+def every_kind_once(targets: Sequence[Target]) -> list[tuple[Target, str]]:
+    """Each kind of file with one fault and one command, both in turn: a sample for a test."""
+    kinds = {target.kind: target for target in targets}.values()
+    return [
+        (replace(target, commands=(target.commands[place % len(target.commands)],)), FAULTS[place % len(FAULTS)])
+        for place, target in enumerate(kinds)
+    ]
+
+
+def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, object]:
+    """Counts by outcome, by kind of fault and by kind of file; every outcome that should not be is listed.
+
+    With `faults` None it is `every_kind_once`.
+    """
     rng = random.Random(seed)
     targets = workshop.targets()
     plan = [(target, fault) for target in targets for fault in FAULTS]
     rng.shuffle(plan)
-    while len(plan) < 2 * faults:  # further bits and digits, once every kind had its turn
+    if faults is None:
+        plan = every_kind_once(targets)
+    while faults is not None and len(plan) < 2 * faults:  # further bits and digits, once every kind had its turn
         plan += [(target, fault) for target in targets for fault in FAULTS[:2]]
     counts: Counter[str] = Counter()
     by_fault: dict[str, Counter[str]] = {fault: Counter() for fault in FAULTS}
@@ -379,9 +379,11 @@ def measure(workshop: Workshop, faults: int, seed: int) -> dict[str, object]:
             counts[outcome] += 1
             by_fault[fault][outcome] += 1
             if outcome in ("silent", "traceback", "unnamed"):
+                print(text[-1500:], file=sys.stderr)
                 bad.append({"file": target.kind, "fault": fault, "command": command, "outcome": outcome,
                             "said": text[-600:]})  # fmt: skip
         done += asked > 0
+        print(f"{done}: {target.kind}, {fault}: {dict(counts)}", file=sys.stderr, flush=True)
         kinds.add(target.kind)
     return {
         "data": "made", "faults": done, "kinds of files": len({target.kind for target in targets}),
@@ -394,14 +396,13 @@ def measure(workshop: Workshop, faults: int, seed: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=400)
+    parser.add_argument("--each-kind", action="store_true", help="every kind of file once, with one fault")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    import torch
-
     torch.set_num_threads(1)
     here = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
-        found = measure(Workshop(Path(place) / "w"), given.faults, given.seed)
+        found = measure(Workshop(Path(place) / "w"), None if given.each_kind else given.faults, given.seed)
         os.chdir(here)
     print(json.dumps(found, indent=2))
 

@@ -59,7 +59,9 @@ STUDY_EXAMPLES = """Examples:
 
   evalsuite study --strategies random,kmeans --draws 3 --k 500 --dataset stdlib --preset cpu-demo --dry-run
 
-  evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000"""
+  evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000
+
+  evalsuite study --file study.yaml --dry-run"""
 
 EXECUTE_EXAMPLES = """Examples:
 
@@ -321,7 +323,15 @@ def compare(
 @app.command(epilog=STUDY_EXAMPLES)
 def study(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Training settings.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="study.yaml: the whole study. Only --out, --wandb, --dry-run and --json go with it."),
+    ] = None,
     strategies: Annotated[str, typer.Option(help="Names with commas; random is always among them.")] = "random,kmeans",
+    strategy_option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for those of the strategies that take it; can be repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="As in curate select, for the strategies that need it.")] = None,
     draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
     seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
     k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
@@ -349,25 +359,35 @@ def study(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
-    from evaluate_suite.study.recipe import StudyRequest, base_and_recipe, plan_lines, plan_study
+    from curate.strategies.table import STRATEGIES, parse_options
+    from evaluate_suite.study.plan import StudyRequest, base_and_recipe, plan_lines, plan_study, request_of
+    from evaluate_suite.study.plan_file import read_study_file
+    from evaluate_suite.study.recipe import require_all
     from evaluate_suite.study.recipe import study as run_study
 
     chosen = {
-        "dataset": dataset, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,
+        "dataset": dataset, "target": target, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,
         "max_tokens": max_tokens, "holdout": holdout, "near_duplicate": near_duplicate,
     }  # fmt: skip
-    base, recipe = base_and_recipe(chosen, preset, config, overrides or [])
-    request = StudyRequest(
-        parse_list(strategies), base, recipe, draws, seeds, parse_numbers(random_budgets, "--random-budgets"),
-        out, prompts, max_new_tokens, wandb,
-    )  # fmt: skip
+    if file is not None:
+        request = request_of(read_study_file(file), out, wandb)
+    else:
+        base, recipe = base_and_recipe(chosen, preset, config, overrides or [])
+        names = parse_list(strategies)
+        options = parse_options([name for name in names if name in STRATEGIES], strategy_option or [])
+        request = StudyRequest(
+            names, base, recipe, draws, seeds, parse_numbers(random_budgets, "--random-budgets"), options,
+            out, prompts, max_new_tokens, wandb,
+        )  # fmt: skip
     plan = plan_study(request)
     for line in plan_lines(plan):
         say(line)
     if dry_run:
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
-    _show(run_study(request, typed_command("evalsuite")), as_json)
+    finished = run_study(request, typed_command("evalsuite"))
+    _show(finished.report, as_json)
+    require_all(finished)
 
 
 @app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")

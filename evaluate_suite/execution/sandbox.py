@@ -26,7 +26,8 @@ from evaluate_suite.execution.rewriting import (
     rewrite,
     seeded_modules,
 )
-from evaluate_suite.execution.wanted_names import looks_like_class, names_of_test, shadowed_builtins
+from evaluate_suite.tasks.job import Job
+from evaluate_suite.tasks.wanted_names import looks_like_class, names_of_test, shadowed_builtins
 
 HOME, JUDGE_HOME = "/home/sandbox", "/judge"
 # What scripts start most; there is nothing else to start than these and Python.
@@ -64,23 +65,6 @@ class ProgramResult:
     output: str = ""
     output_bytes: int = 0
     landlock: int = 0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`), or
-    run both in one (`together`).
-
-    `classes` and `functions` are the names that the task itself (its prompt, its solution) defines as such.
-    """
-
-    program: str
-    kind: Literal["run", "test", "together"] = "run"
-    prelude: str = ""
-    test: str = ""
-    entry_point: str = ""
-    classes: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
 
 
 @cache

@@ -11,7 +11,8 @@ import pytest
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.recipe import Judge, default_workers, run_answer
 from evaluate_suite.execution.samples import read_generations, read_references
-from evaluate_suite.execution.sandbox import UNSCORED_REASONS, Job, ProgramResult, run_job
+from evaluate_suite.execution.sandbox import UNSCORED_REASONS, ProgramResult, run_job
+from evaluate_suite.tasks.job import Job
 from evaluate_suite.tasks.task_files import Task, read_tasks
 
 from .right_programs import Right, all_programs, near_the_limit

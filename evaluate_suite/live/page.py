@@ -13,7 +13,8 @@ from curate.page import format_count, format_duration, format_number, render_doc
 from evaluate_suite.reporting.charts import loss_chart
 from evaluate_suite.reporting.estimates import fit_verdict
 from evaluate_suite.reporting.page import verdict_class
-from evaluate_suite.reporting.record import Estimate, FitVerdict, LossPoint, RunResult
+from evaluate_suite.reporting.record import FitVerdict, LossPoint, RunResult
+from evaluate_suite.statistics.types import Estimate
 from finetune.run.record import read_settings
 
 REFRESH_SECONDS = 5

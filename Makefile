@@ -14,7 +14,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000
+	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --max-tokens 96
 	$(VENV)/bin/finetune run --wandb off
 	$(VENV)/bin/evalsuite report
 

@@ -251,7 +251,8 @@ def check_float16(device: str, checkpoint: Path) -> None:
     scaler = trainer.accelerator.scaler
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     print(json.dumps({
-        "check": "float16", "kernels": job.kernels, "losses": [line["train_loss"] for line in job.history.lines],
+        "check": "float16", "kernels": job.kernels_refused,
+        "losses": [line["train_loss"] for line in job.history.lines],
         "scale": None if scaler is None else scaler.get_scale(),
         "adapter_dtypes": sorted({str(p.dtype) for p in trained}),
         "finite": all(bool(torch.isfinite(p).all()) for p in trained),

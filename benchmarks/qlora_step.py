@@ -204,7 +204,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
         for i in range(0, len(real), config.per_device_train_batch_size)
     ]
     places = sum(widths) * config.per_device_train_batch_size
-    return report(stack, clock, sum(real), places, [float(x) for x in losses], kernels=job.kernels or "used")
+    return report(stack, clock, sum(real), places, [float(x) for x in losses], kernels=job.kernels_refused or "used")
 
 
 def run_trl(stack: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -382,7 +382,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
         stack, clock, 36 * 100 * plan.max_steps, 36 * 100 * plan.max_steps,
         [line["eval_loss"] for line in job.history.lines if line["eval_loss"] is not None],
         training_seconds=round(sum(clock.seconds), 2), evaluating_seconds=round(evaluating[0], 2),
-        loading_seconds=round(loading, 2), kernels=job.kernels or "used",
+        loading_seconds=round(loading, 2), kernels=job.kernels_refused or "used",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import typer
 from curate.config import CompareConfig, SelectConfig
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
-from curate.extensions import Table, package_of
+from curate.extensions import print_added
 from curate.pool.read_options import ReadOptions
 
 app = typer.Typer(
@@ -196,12 +196,6 @@ def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JS
         for option_name, option in entry.options.items():
             print(f"{'':<20}   {option_name}={option.default}  {option.help}")
     print_added(STRATEGIES)
-
-
-def print_added(table: Table[Any]) -> None:
-    """List what other packages add to a table, by name alone: nothing of theirs is loaded."""
-    for name, point in table.added.items():
-        print(f"{name:<20} from the package {package_of(point)}")
 
 
 @app.command(epilog="Examples:\n\n  curate checks\n\n  curate checks --json")

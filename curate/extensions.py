@@ -79,3 +79,9 @@ class Table(Mapping[str, T], Generic[T]):
 def package_of(point: EntryPoint) -> str:
     """Return the name of the package that an entry point comes from."""
     return point.dist.name if point.dist is not None else point.value.split(".")[0]
+
+
+def print_added(table: Table[T]) -> None:
+    """List what other packages add to a table, by name alone: nothing of theirs is loaded."""
+    for name, point in table.added.items():
+        print(f"{name:<20} from the package {package_of(point)}")

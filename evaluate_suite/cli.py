@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.extensions import print_added
 from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
+    from evaluate_suite.training_curve.verdict import Verdict
 
 app = typer.Typer(
     add_completion=False,
@@ -39,7 +41,13 @@ VERDICT_EXAMPLES = """Examples:
 
   evalsuite verdict history.jsonl
 
-  evalsuite verdict losses.csv --json"""
+  evalsuite verdict losses.csv --columns step=iter,eval_loss=dev --json"""
+
+WATCH_EXAMPLES = """Examples:
+
+  evalsuite watch kmeans-k1000-0a1b2c3d
+
+  evalsuite watch artifacts/runs/kmeans-k1000-0a1b2c3d --port 8123"""
 
 COMPARE_EXAMPLES = """Examples:
 
@@ -78,8 +86,8 @@ def report(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
-    watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
-    port: Annotated[int, typer.Option(help="Port of --watch; 0 takes a free one.")] = 0,
+    watch: Annotated[str | None, typer.Option(metavar="RUN", help="The same as: evalsuite watch RUN.")] = None,
+    port: Annotated[int, typer.Option(help="Port of --watch.")] = 0,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
@@ -89,6 +97,7 @@ def report(
     if watch is not None:
         from evaluate_suite.live.page import serve
 
+        say(f"evalsuite report --watch is now: evalsuite watch {watch}")
         serve(watch, port)
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
@@ -141,6 +150,21 @@ def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[
         if name not in allowed:
             raise UsageError(f'{option} does not know "{name}".', did_you_mean(name, allowed))
     return names
+
+
+@app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
+def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """List the metrics of a report: the question each answers, and what it needs."""
+    from evaluate_suite.metrics import METRICS
+
+    if as_json:
+        print_result(
+            {name: {"question": m.question, "needs": m.needs, "better": m.better} for name, m in METRICS.items()}
+        )
+        return
+    for name, metric in METRICS.own.items():
+        print(f"{name:<20} {metric.question} [needs {metric.needs.replace('_', ' ')}; {metric.better} is better]")
+    print_added(METRICS)
 
 
 @app.command(epilog=SCORE_EXAMPLES)
@@ -234,21 +258,48 @@ def execute(
         print_result(line)
 
 
+@app.command(epilog=WATCH_EXAMPLES)
+def watch(
+    run: Annotated[str, typer.Argument(help="A run, finished or not: a folder or a name.")],
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+) -> None:
+    """A live page on 127.0.0.1 of a run that trains: its losses, and what they say so far."""
+    from evaluate_suite.live.page import serve
+
+    serve(run, port)
+
+
 @app.command(epilog=VERDICT_EXAMPLES)
 def verdict(
-    history: Annotated[str, typer.Argument(help="A run, a history.jsonl, or CSV/JSON: step, train_loss, eval_loss.")],
+    history: Annotated[str, typer.Argument(help="A run, or a file of losses: CSV, JSON, trainer state, table, log.")],
+    columns: Annotated[
+        str | None, typer.Option(help="Which column is which: step=NAME,train_loss=NAME,eval_loss=NAME.")
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """What a loss history says about the training, by which rule, and what to try."""
-    from curate.artifact import home
-    from evaluate_suite.training_curve.readers import read_history
-    from evaluate_suite.training_curve.rules import judge
+    from evaluate_suite.training_curve.columns import parse_columns
+    from evaluate_suite.training_curve.readers import reading_lines
+    from evaluate_suite.training_curve.rules import gravest
+    from evaluate_suite.training_curve.runs import find_history, verdicts_on
 
-    run = home() / "runs" / history
-    found = judge(read_history(run if run.is_dir() and not Path(history).exists() else Path(history)))
-    rows = [("best step", found.best_step), ("onset", found.onset_step), ("why", found.rule), ("try", found.suggestion)]
-    summary_table(found.verdict, [(name, str(value)) for name, value in rows if value is not None])
-    print_result(found.to_json() if as_json else found.verdict)
+    read, verdicts = verdicts_on(find_history(history), parse_columns(columns) if columns is not None else None)
+    for line in reading_lines(read):
+        say(line)
+    first = gravest(verdicts)
+    for name, judged in verdicts.items():
+        summary_table(judged.verdict + (f" on {name}" if len(verdicts) > 1 else ""), verdict_rows(judged))
+    record = verdicts[first].as_record() | {"columns": read.columns, "left_alone": read.left_alone}
+    if len(verdicts) > 1:
+        record |= {"eval_set": first, "eval_sets": {name: judged.as_record() for name, judged in verdicts.items()}}
+    print_result(record if as_json else verdicts[first].verdict)
+
+
+def verdict_rows(judged: Verdict) -> list[tuple[str, str]]:
+    """Return what is printed of a verdict."""
+    rows = [("best step", judged.best_step), ("onset", judged.onset_step), ("why", judged.rule)]
+    rows += [("try", judged.suggestion), *(("also", remark.text) for remark in judged.remarks)]
+    return [(name, str(value)) for name, value in rows if value is not None]
 
 
 @app.command(epilog=COMPARE_EXAMPLES)

@@ -13,6 +13,7 @@ from curate.console import print_result, run_command, say, summary_table, typed_
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
+    from finetune.commands import TrainingCommand
     from finetune.config import RunConfig
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
@@ -53,8 +54,13 @@ def run(
     """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
     from curate.errors import UsageError, did_you_mean
     from curate.selection.record import read_selection
-    from finetune.config import load_config, preset_for, validated
+    from finetune.commands import RunCommand
+    from finetune.config import validated
 
+    asked = RunCommand(
+        selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus, wandb=wandb,
+        as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
     if wandb not in (None, "online", "offline", "off"):
         raise UsageError(f'--wandb is "{wandb}".', did_you_mean(str(wandb), ["online", "offline", "off"]))
     if resume is not None:
@@ -63,34 +69,32 @@ def run(
         if any((overrides, selection, preset, config, out)):
             raise UsageError("--resume goes on with the settings the run was started with.", "Give --resume alone.")
         folder: Path | None = find_unfinished(resume)
-        settings = read_settings(find_unfinished(resume))
-        gpus = settings.get("gpus", gpus)
-        chosen, found = validated(settings["config"]), read_selection(settings["selection"])
+        started = read_settings(find_unfinished(resume))
+        gpus = started.get("gpus", gpus)
+        settings, rows = validated(started["config"]), read_selection(started["selection"])
     else:
-        folder, found = out, read_selection(selection)
-        model = found.manifest.config["model"]
-        chosen = load_config(preset or preset_for(model), config, overrides or [], model)
+        folder, (settings, rows) = out, _load(asked)
     if dry_run:
-        _show_plan(chosen, found)
+        _show_plan(settings, rows)
         return
     from finetune.recipe import train
-    from finetune.run.card import loading_lines
+    from finetune.run.card import best_line, loading_lines, training_line
 
-    finished = train(chosen, found, folder, resume is not None, wandb, typed_command("finetune"), gpus)
-    made = finished.manifest.config
+    finished = train(settings, rows, folder, resume is not None, wandb, typed_command("finetune"), gpus)
+    results = finished.manifest.config
     summary_table(
         finished.path.name,
         [
-            ("base model", chosen.model),
-            ("steps", f"{made['steps']}, {made['tokens_seen']} tokens"),
-            ("best", f"step {made['best_step']}, eval loss {made['best_eval_loss']}"),
+            ("base model", settings.model),
+            ("trained on", training_line(results)),
+            ("best", best_line(results)),
             (
                 "seconds",
                 f"{finished.manifest.seconds.get('train', 0):.0f} training, {finished.manifest.seconds.get('load', 0):.0f} loading",
             ),
         ],
     )
-    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), found.template)) + "\n")
+    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), rows.template)) + "\n")
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 
@@ -98,10 +102,11 @@ def _show_plan(config: object, selection: object) -> None:
     from curate.selection.record import Selection
     from finetune.config import RunConfig
     from finetune.run.job import prepare
+    from finetune.run.record import selected_tokens
 
     assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())
-    tokens = sum(len(job.plan.examples[i].input_ids) for places in job.plan.bins for i in places)
+    tokens = job.plan.tokens
     width = config.max_length * len(job.plan.bins)
     print_result(
         {
@@ -112,6 +117,7 @@ def _show_plan(config: object, selection: object) -> None:
                 "bins": len(job.plan.bins),
                 "steps": job.plan.max_steps,
                 "tokens": tokens,
+                "selected_tokens": selected_tokens(selection),
                 "tokens_per_bin_limit_share": tokens / width,
                 "eval_rows": len(job.eval_examples),
             },
@@ -141,16 +147,12 @@ def show(preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "lla
     print(yaml.safe_dump(load_config(preset).model_dump(), sort_keys=False), end="")
 
 
-def _load(
-    selection: str | None, preset: str | None, config: Path | None, overrides: list[str] | None
-) -> tuple[RunConfig, Selection]:
-    """The run that these options mean: its settings and its selection."""
+def _load(asked: TrainingCommand) -> tuple[RunConfig, Selection]:
+    """Return the run that a command means: its settings and its selection."""
     from curate.selection.record import read_selection
-    from finetune.config import load_config, preset_for
 
-    found = read_selection(selection)
-    model = found.manifest.config["model"]
-    return load_config(preset or preset_for(model), config, overrides or [], model), found
+    selection = read_selection(asked.selection)
+    return asked.settings(selection.manifest.config["model"]), selection
 
 
 @app.command(epilog="Examples:\n\n  finetune check\n\n  finetune check --preset cpu-demo learning_rate=1e-4")
@@ -163,20 +165,26 @@ def check(
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
     from curate.errors import UserError
-    from finetune.check.preflight import check as find
+    from finetune.check.preflight import check as find_traps
+    from finetune.commands import CheckCommand
 
-    found = find(*_load(selection, preset, config, overrides))
-    for name, sentence in found.problems.items():
+    asked = CheckCommand(
+        selection=selection, preset=preset, config=config, as_json=as_json, overrides=tuple(overrides or ())
+    )
+    findings = find_traps(*_load(asked))
+    for name, sentence in findings.problems.items():
         say(f"{name.replace('_', ' ')}: {sentence}")
-    for name, reason in found.not_checked.items():
+    for name, reason in findings.not_checked.items():
         say(f"not checked, what needs the {name}: {reason}")
-    for note in found.notes:
+    for note in findings.notes:
         say(f"note: {note}")
-    unseen = f"; not looked at: {', '.join(found.not_checked)}" if found.not_checked else ""
-    print_result(found.as_dict() if as_json else f"{len(found.problems)} of {found.traps} traps sprung{unseen}")
-    if found.problems:
+    unseen = f"; not looked at: {', '.join(findings.not_checked)}" if findings.not_checked else ""
+    print_result(
+        findings.as_dict() if as_json else f"{len(findings.problems)} of {findings.traps} traps sprung{unseen}"
+    )
+    if findings.problems:
         raise UserError(
-            f"{len(found.problems)} problem(s): {', '.join(found.problems)}.", "Mend them, then check again."
+            f"{len(findings.problems)} problem(s): {', '.join(findings.problems)}.", "Fix them, then check again."
         )
 
 
@@ -191,20 +199,25 @@ def forecast(
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
     from curate.artifact import newest_finished
     from curate.selection.record import KIND, selections_dir
-    from finetune.config import load_config
+    from finetune.commands import ForecastCommand
     from finetune.memory.forecast import plan_run
 
-    found: Selection | None = None
+    asked = ForecastCommand(
+        selection=selection, preset=preset, config=config, as_json=as_json, overrides=tuple(overrides or ())
+    )
+    counted_rows: Selection | None = None
     if selection is None and newest_finished(selections_dir(), KIND) is None:
-        chosen = load_config(preset or "llama2-7b", config, overrides or [])
+        settings = asked.model_copy(update={"preset": preset or "llama2-7b"}).settings(None)
     else:
-        chosen, found = _load(selection, preset, config, overrides)
-        counted = found.manifest.config["model"]
-        if selection is None and counted != chosen.model:
-            say(f"The newest selection was counted for {counted}, so steps and time are not known; name a --selection.")
-            found = None
-    result = plan_run(chosen, found)
-    summary_table(f"Forecast for {chosen.model}", [(name.replace("_", " "), _shown(v)) for name, v in result.items()])
+        settings, counted_rows = _load(asked)
+        counted_for = counted_rows.manifest.config["model"]
+        if selection is None and counted_for != settings.model:
+            say(
+                f"The newest selection was counted for {counted_for}, so steps and time are not known; name a --selection."
+            )
+            counted_rows = None
+    result = plan_run(settings, counted_rows)
+    summary_table(f"Forecast for {settings.model}", [(name.replace("_", " "), _shown(v)) for name, v in result.items()])
     print_result(result if as_json else f"{result['peak_gib']:.1f} GiB")
 
 
@@ -226,14 +239,24 @@ def padding_study(
     as_json: JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
+    from finetune.commands import PaddingStudyCommand
     from finetune.padding_study.page import write_report
     from finetune.padding_study.recipe import answers, as_dict, study
 
-    chosen, found = _load(selection, preset, config, overrides)
-    arms = study(chosen, found, rows, typed_command("finetune"))
+    asked = PaddingStudyCommand(
+        selection=selection,
+        preset=preset,
+        config=config,
+        rows=rows,
+        out=out,
+        as_json=as_json,
+        overrides=tuple(overrides or ()),
+    )
+    settings, studied = _load(asked)
+    arms = study(settings, studied, rows, typed_command("finetune"))
     for sentence in answers(arms):
         say(sentence)
-    folder = write_report(arms, chosen, found, rows, out, typed_command("finetune"))
+    folder = write_report(arms, settings, studied, rows, out, typed_command("finetune"))
     print_result(as_dict(arms) if as_json else folder / "index.html")
 
 
@@ -244,6 +267,9 @@ def merge(
     run_name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: the newest finished run.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: merged/ in the run.")] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    allow_different: Annotated[
+        bool, typer.Option("--allow-different-text", help="Keep a model that writes another text than the adapter.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write base model and adapter as one model, and compare its greedy text with the adapter's."""
@@ -253,9 +279,9 @@ def merge(
 
     if dtype not in ("bfloat16", "float16", "float32"):
         raise UsageError(f'--dtype is "{dtype}".', did_you_mean(dtype, ["bfloat16", "float16", "float32"]))
-    made = write_merged(read_run(run_name), out, dtype)
-    say(f"Greedy text equals the adapter's on {made.same_text} of {made.compared} held-out prompts.")
-    print_result(made.as_dict() if as_json else made.path)
+    merged = write_merged(read_run(run_name), out, dtype, allow_different)
+    say(f"Greedy text equals the adapter's on {merged.same_text} of {merged.compared} held-out prompts.")
+    print_result(merged.as_dict() if as_json else merged.path)
 
 
 @app.command(

@@ -18,14 +18,16 @@ PRESETS_DIR = Path(__file__).parent / "presets"
 
 
 class RunConfig(BaseModel):
-    """One training run, fully resolved. Unknown keys and numbers that are not finite are refused; numbers written as text
-    are accepted."""
+    """One training run, fully resolved.
+
+    Unknown keys and numbers that are not finite are refused; numbers written as text are accepted.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = "meta-llama/Llama-2-7b-hf"
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "fastest", "bfloat16", "float16", "float32"] = "auto"
     attn_implementation: Literal["sdpa", "eager", "flex_attention", "varlen"] = "sdpa"
     kernels: Literal["auto"] | bool = "auto"
     # bitsandbytes
@@ -106,7 +108,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise UserError(f"{place}: not YAML ({_short(error)}).", "Mend that line.") from None
+        raise UserError(f"{place}: not YAML ({_short(error)}).", "Fix that line.") from None
     if data is None:
         return {}
     if not isinstance(data, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,19 +9,19 @@ from typing import Any
 
 from curate.artifact import one_writer
 from curate.console import say
-from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
 from finetune.parallel.launch import launch
 from finetune.parallel.processes import ALONE, Processes, batch_shape, require_gpus
-from finetune.run.base_loss import require_reading
-from finetune.run.checkpoints import complete_checkpoint, hand_out_adapter, latest_checkpoint, read_meter_state, step_of
-from finetune.run.history import History, peak_memory_gib
+from finetune.run.callback import StepCallback, out_of_patience
+from finetune.run.checkpoints import hand_out_adapter, latest_checkpoint, read_meter_state, step_of
 from finetune.run.job import Job, open_tracker, prepare
 from finetune.run.progress import Live
-from finetune.run.record import ADAPTER, Run, finish_run, read_run, run_folder, start_run
-from finetune.tracking.wandb_tracker import Mode, Tracker, resolve_mode
-from finetune.trainer import build_trainer
+from finetune.run.record import ADAPTER, Run, finish_run, read_run, run_folder, selected_tokens, start_run
+from finetune.tracking.wandb_tracker import Mode, resolve_mode
+from finetune.trainer import PackedTrainer, build_trainer
+
+NEARLY_ALL = 0.98  # of the selected tokens; the notebook's packing drops the end of its stream
 
 
 def train(
@@ -81,6 +80,7 @@ def train_in(
     processes.use_own_gpu()
     mode = resolve_mode(wandb_mode) if processes.first else "off"
     job = prepare(config, selection, folder, processes)
+    say_what_is_left_out(job)
     trainer = build_trainer(job)
     job.seconds["load"] = time.perf_counter() - started
     run_steps(job, trainer, mode, resume)
@@ -89,7 +89,23 @@ def train_in(
         finish(job, command, str(trainer.model.device))
 
 
-def run_steps(job: Job, trainer: Any, mode: Mode, resume: bool = False) -> None:
+def say_what_is_left_out(job: Job) -> None:
+    """Say where the run will see a part of its rows only, or never reaches its learning rate."""
+    planned, selected = job.plan.tokens, selected_tokens(job.selection)
+    if planned < NEARLY_ALL * selected:
+        say(
+            f"{job.plan.max_steps} steps train on {planned:,} of the {selected:,} selected tokens "
+            f"({planned / selected:.0%}); without max_steps a run sees every row."
+        )
+    if job.config.warmup_steps >= job.plan.max_steps and job.config.lr_scheduler_type != "constant":
+        reached = job.plan.max_steps / (job.config.warmup_steps + 1)
+        say(
+            f"warmup_steps {job.config.warmup_steps} fills all {job.plan.max_steps} steps: "
+            f"the learning rate reaches {reached:.0%} of {job.config.learning_rate:g}."
+        )
+
+
+def run_steps(job: Job, trainer: PackedTrainer, mode: Mode, resume: bool = False) -> None:
     """Every step that is left, from the last whole checkpoint or from the start; nothing where none is."""
     checkpoint = go_on_from(job, resume)
     if is_over(job):
@@ -97,7 +113,7 @@ def run_steps(job: Job, trainer: Any, mode: Mode, resume: bool = False) -> None:
     try:
         done = 0 if checkpoint is None else step_of(checkpoint)
         with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
-            trainer.add_callback(build_callback(job, live, tracker))
+            trainer.add_callback(StepCallback(job, live, tracker))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if job.interrupt.asked and not is_over(job):
             raise KeyboardInterrupt
@@ -129,88 +145,17 @@ def is_over(job: Job) -> bool:
     return step >= job.plan.max_steps or out_of_patience(job.history, job.config)
 
 
-def build_callback(job: Job, live: Live, tracker: Tracker) -> Any:
-    """What happens around the steps: the base model's loss first, then lines, evaluations, the best kept."""
-    from transformers import TrainerCallback
-
-    config, history, meter = job.config, job.history, job.meter
-
-    class Callback(TrainerCallback):  # type: ignore[misc]
-        """Writes history, evaluates, keeps the best adapter, stops where it is asked to."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            if not history.lines:
-                loss = evaluate(job, model, live)
-                vocabulary = model.config.get_text_config().vocab_size
-                require_reading(model, config.model, loss, vocabulary, job.eval_examples, job.pad_token_id)
-                write(0, None, loss)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
-            step, last = state.global_step, state.global_step >= state.max_steps
-            live.step()
-            evaluating = step % config.eval_steps == 0 or last
-            if evaluating or step % config.logging_steps == 0:
-                rate = more["lr_scheduler"].get_last_lr()[0]
-                write(step, rate, evaluate(job, model, live) if evaluating else None)
-            control.should_save = evaluating
-            if job.processes.any(job.interrupt.asked):
-                job.interrupt.asked = control.should_save = control.should_training_stop = True
-            if evaluating and out_of_patience(history, config):
-                say(f"Stopping early: no lower eval loss in {config.early_stopping_patience} evaluations.")
-                control.should_training_stop = True
-
-        def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            meter_state = meter.state(job.processes)
-            job.processes.wait()  # until every process has written its part
-            if job.processes.first:
-                complete_checkpoint(job.checkpoints, state.global_step, history, meter_state)
-            history.resume_clock()
-
-    def write(step: int, rate: float | None, eval_loss: float | None) -> None:
-        loss, share, tokens = meter.take(job.processes)
-        for name, value in (("train", loss), ("eval", eval_loss)):
-            if value is not None and not math.isfinite(value):
-                told = [x if x is None or math.isfinite(x) else str(x) for x in (loss, eval_loss)]  # JSON has no NaN
-                history.append(step, told[0], told[1], rate, meter.tokens_seen, share, tokens, None)
-                raise UserError(
-                    f"The {name} loss at step {step} is {value}: the run has diverged.",
-                    f"Lower learning_rate (it is {config.learning_rate:g}) or set dtype=float32, and start anew.",
-                )
-        line = history.append(step, loss, eval_loss, rate, meter.tokens_seen, share, tokens, peak_memory_gib())
-        history.resume_clock()
-        tracker.log(line)
-        live.line(line)
-
-    return Callback()
-
-
-def evaluate(job: Job, model: Any, live: Live) -> float | None:
-    """Mean eval loss a token over the run's held-out rows; None when the selection has no holdout."""
-    from finetune.batches.token_loss import mean_loss, row_losses
-
-    with live.evaluating(len(job.eval_examples)) as advance:
-        losses = row_losses(model, job.eval_examples, job.pad_token_id, advance, processes=job.processes)
-        return mean_loss(losses)
-
-
-def out_of_patience(history: History, config: RunConfig) -> bool:
-    """Whether the last `early_stopping_patience` evaluations all lie above the best one before them."""
-    if config.early_stopping_patience is None:
-        return False
-    measured = [line["eval_loss"] for line in history.lines if line["eval_loss"] is not None and line["step"]]
-    recent = measured[-config.early_stopping_patience :]
-    earlier = measured[: -config.early_stopping_patience]
-    return bool(earlier) and min(recent) >= min(earlier)
-
-
 def finish(job: Job, command: Sequence[str], device: str) -> None:
     """Put the best adapter in its place and write card and manifest."""
     job.history.write(job.folder)
     hand_out_adapter(job.checkpoints, job.history, job.folder / ADAPTER)
-    best = job.history.best()
+    best, last = job.history.best(), job.history.lines[-1]
     results = {
-        "steps": job.history.lines[-1]["step"],
-        "tokens_seen": job.history.lines[-1]["tokens_seen"],
+        "steps": last["step"],
+        "tokens_seen": last["tokens_seen"],
+        "trained_tokens": last["tokens_seen"],
+        "selected_tokens": selected_tokens(job.selection),
+        "epochs": round(last["tokens_seen"] / selected_tokens(job.selection), 4),
         "best_step": best[0] if best else None,
         "best_eval_loss": best[1] if best else None,
         "gpus": job.processes.size,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import torch
@@ -32,92 +34,138 @@ from finetune.model import (
 from finetune.parallel.processes import batch_shape, own_bins
 from finetune.run.job import Job
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-def build_trainer(job: Job) -> Any:
-    """TRL's SFTTrainer on our batches, with our loss, evaluation, history and best checkpoint."""
+    from finetune.model import AdaptedModel
+
+
+class PackedTrainer(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer whose batches come in the plan's order and whose loss, schedule and checkpoints are ours.
+
+    Several of the methods that it overrides are not part of TRL's and transformers' promise: pyproject.toml bounds both
+    libraries, and a test names these methods with their parameters.
+    """
+
+    optimizer: Any
+    lr_scheduler: Any
+
+    def __init__(self, job: Job, model: AdaptedModel, arguments: SFTConfig) -> None:
+        self.job = job
+        self.own_bins = own_bins(job.plan.bins, job.config, job.processes)
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=datasets.Dataset.from_dict({"bin": list(range(len(self.own_bins)))}),
+            data_collator=self.collate_bins,
+            processing_class=job.tokenizer,
+        )
+        self.model_accepts_loss_kwargs = True  # the loss is divided by the tokens of the whole step, not by batch
+
+    def collate_bins(self, rows: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
+        """Return the batch of the bins that `rows` name."""
+        plan = self.job.plan
+        batch = [[plan.examples[i] for i in self.own_bins[row["bin"]]] for row in rows]
+        return build_packed_batch(batch, self.job.pad_token_id, self.job.config.completion_only_loss)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[dict[str, torch.Tensor]]:
+        """Return the bins in the plan's order."""
+        return torch.utils.data.DataLoader(
+            self.train_dataset, self.args.per_device_train_batch_size, collate_fn=self.collate_bins,
+            pin_memory=self.args.dataloader_pin_memory,
+        )  # fmt: skip
+
+    def create_optimizer(self, *model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Return one flat paged AdamW where the kernels compute, else the library's own."""
+        if self.optimizer is None and self.job.uses_kernels and self.args.optim == "paged_adamw_8bit":
+            _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            kept = {name: options[name] for name in ("lr", "betas", "eps")}
+            self.optimizer = build_flat_optimizer(self.trained, weight_decay=self.args.weight_decay, **kept)
+        return super().create_optimizer(*model)
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the library's schedule with a warm-up that starts above 0."""
+        if self.lr_scheduler is None:
+            scheduler = super().create_scheduler(num_training_steps, optimizer)
+            if self.args.lr_scheduler_type != "constant" and self.args.warmup_steps:
+                warmup = int(self.args.warmup_steps)
+                shares = [partial(rate_share, warmup_steps=warmup, schedule=f) for f in scheduler.lr_lambdas]
+                self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(scheduler.optimizer, shares)
+        return self.lr_scheduler  # type: ignore[no-any-return]
+
+    def floating_point_ops(self, inputs: Mapping[str, torch.Tensor]) -> int:
+        """Return 0: nobody reads it, and counting walks over every module at every step."""
+        return 0
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
+        if not self.job.uses_kernels:
+            norm: torch.Tensor = super()._clip_grad_norm(model)
+            return norm
+        return torch.nn.utils.clip_grad_norm_(self.trained, self.args.max_grad_norm)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = ["bin"]
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Return the summed loss of the batch's labelled tokens over those of the whole step."""
+        nll, _ = token_nll(model, inputs)
+        self.job.meter.add(nll, inputs["sample_ids"])
+        total = nll.sum() / num_items_in_batch
+        return total * self.job.processes.size  # several processes average their gradients; the step wants the sum
+
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """Write nothing: the run's own card comes at the end; TRL's would stand among the checkpoints."""
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
+        try:
+            with quiet():  # or every removal of an old checkpoint is a warning on some file systems
+                super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:  # each library has its own for a full disk
+            step = self.state.global_step
+            shutil.rmtree(self.job.checkpoints / f"checkpoint-{step}", ignore_errors=True)
+            raise UserError(
+                f"Could not write the checkpoint of step {step} ({error}).",
+                f"Nothing was left half-written; free space, then: finetune run --resume {self.job.folder}",
+            ) from error
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        save_adapter(self.model, Path(str(output_dir)))
+
+    def log(self, *_: object, **__: object) -> None:
+        """Write nothing: the history's lines are written after each step."""
+
+
+def rate_share(step: int, warmup_steps: int, schedule: Callable[[int], float]) -> float:
+    """Return the share of the learning rate at `step` (from 0): 1 / (warmup_steps + 1), 2 / ..., then `schedule`'s.
+
+    The libraries' warm-up starts at 0, so that the first step, or a run of one step, trains nothing.
+    """
+    return (step + 1) / (warmup_steps + 1) if step < warmup_steps else schedule(step)
+
+
+def build_trainer(job: Job) -> PackedTrainer:
+    """Return the trainer of `job`: its model loaded, adapted and, where the kernels can compute it, accelerated."""
     config = job.config
     if config.deterministic:
         repeat_to_the_bit()
     model = attach_adapter(load_base_model(config), config)
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
-    job.kernels = accelerate_model(model, config, getattr(torch, dtype))
+    job.kernels_refused = accelerate_model(model, config, getattr(torch, dtype))
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    bins = own_bins(job.plan.bins, config, job.processes)
-
-    class Trainer(SFTTrainer):  # type: ignore[misc]
-        """SFTTrainer whose batches come in the plan's order and whose loss is ours."""
-
-        def get_train_dataloader(self) -> Any:
-            return torch.utils.data.DataLoader(
-                self.train_dataset, self.args.per_device_train_batch_size, collate_fn=collate,
-                pin_memory=self.args.dataloader_pin_memory,
-            )  # fmt: skip
-
-        optimizer: Any
-
-        def create_optimizer(self, *model: Any) -> Any:
-            if self.optimizer is None and job.kernels is None and self.args.optim == "paged_adamw_8bit":
-                _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-                kept = {name: options[name] for name in ("lr", "betas", "eps")}
-                self.optimizer = build_flat_optimizer(trained, weight_decay=self.args.weight_decay, **kept)
-            return super().create_optimizer(*model)
-
-        def floating_point_ops(self, inputs: Any) -> int:
-            return 0  # nobody reads it, and counting walks over every module at every step
-
-        def _clip_grad_norm(self, model: Any) -> Any:
-            if job.kernels is not None:
-                return super()._clip_grad_norm(model)
-            return torch.nn.utils.clip_grad_norm_(trained, self.args.max_grad_norm)
-
-        def _set_signature_columns_if_needed(self) -> None:
-            self._signature_columns = ["bin"]
-
-        def compute_loss(
-            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            nll, _ = token_nll(model, inputs)
-            job.meter.add(nll, inputs["sample_ids"])
-            total = nll.sum() / num_items_in_batch
-            return total * job.processes.size  # several processes average their gradients; the step wants the sum
-
-        def create_model_card(self, *_: Any, **__: Any) -> None:
-            """The run's own card is written at the end; TRL's would stand among the checkpoints."""
-
-        def _save_checkpoint(self, *arguments: Any) -> None:
-            try:
-                with quiet():  # or every removal of an old checkpoint is a warning on some file systems
-                    super()._save_checkpoint(*arguments)
-            except (OSError, SafetensorError, RuntimeError) as error:  # each library has its own for a full disk
-                shutil.rmtree(job.checkpoints / f"checkpoint-{self.state.global_step}", ignore_errors=True)
-                raise UserError(
-                    f"Could not write the checkpoint of step {self.state.global_step} ({error}).",
-                    f"Nothing was left half-written; free space, then: finetune run --resume {job.folder}",
-                ) from error
-
-        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            save_adapter(self.model, Path(str(output_dir)))
-
-        def log(self, *_: Any, **__: Any) -> None:
-            """The history callback writes the lines; nothing else is to be logged."""
-
-    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = [[job.plan.examples[i] for i in bins[row["bin"]]] for row in rows]
-        return build_packed_batch(batch, job.pad_token_id, config.completion_only_loss)
-
     arguments = training_arguments(job, device, dtype, model.config)
     if arguments.n_gpu > 1:  # the trainer would spread this process over all GPUs it sees; --gpus starts one for each
         arguments._n_gpu = 1
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=datasets.Dataset.from_dict({"bin": list(range(len(bins)))}),
-        data_collator=collate,
-        processing_class=job.tokenizer,
-    )
-    trainer.model_accepts_loss_kwargs = True  # the loss is divided by the tokens of the whole step, not batch by batch
+    trainer = PackedTrainer(job, model, arguments)
     for name, parameter in model.named_parameters():
         # TRL rounds the adapter of a 4-bit model to bfloat16; float32 adapters are trained here, so that is undone.
         if parameter.requires_grad:
@@ -135,11 +183,11 @@ def repeat_to_the_bit() -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
+def training_arguments(job: Job, device: str, dtype: str, shape: PretrainedConfig) -> SFTConfig:
     """SFTConfig with everything that matters set here: TRL's own defaults cut rows and cast adapters."""
     config = job.config
     checkpointing = config.gradient_checkpointing
-    if job.kernels is None:  # the kernels do it themselves
+    if job.uses_kernels:  # the kernels do it themselves
         checkpointing = False
     elif checkpointing == "auto":
         checkpointing = device == "cuda" and wants_checkpointing(config, shape)
@@ -183,7 +231,7 @@ def training_arguments(job: Job, device: str, dtype: str, shape: Any) -> Any:
         )
 
 
-def wants_checkpointing(config: RunConfig, shape: Any) -> bool:
+def wants_checkpointing(config: RunConfig, shape: PretrainedConfig) -> bool:
     """Whether a batch's activations would not fit beside the model on this GPU.
 
     34 bytes a token, layer and hidden unit: Korthikanti et al., 2022, table 2, one device, fused attention.

@@ -77,6 +77,9 @@ class _PythonKinds:
         definitions = [i for i, stmt in enumerate(self.body) if _is_definition(stmt) and ends[i] > already]
         real = [i for i in definitions if not self._is_test(i)]
         self.first = real[0] if real else None
+        if real and isinstance(self.body[real[0]], ast.ClassDef) and not re.search(r"\bclass", prompt, re.IGNORECASE):
+            # A class that nobody asked for prepares the function that follows it.
+            self.first = next((i for i in real if not isinstance(self.body[i], ast.ClassDef)), real[0])
 
     def _is_test(self, i: int) -> bool:
         stmt = self.body[i]

@@ -32,10 +32,11 @@ def looks_like_prose(line: str) -> bool:
 
 
 def code_start(text: str) -> int | None:
-    """Offset of the first line that carries a mark of a language and does not read like a sentence."""
+    """Offset of the first line that begins a definition or import of Python, or carries a mark of a language and does
+    not read like a sentence."""
     at = 0
     for line in text[:20_000].splitlines(keepends=True)[:400]:
-        if not looks_like_prose(line) and mark_hits(line.rstrip("\n")):
+        if _PYTHON.match(line.rstrip()) or (not looks_like_prose(line) and mark_hits(line.rstrip("\n"))):
             return at
         at += len(line)
     return None

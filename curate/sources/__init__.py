@@ -1,17 +1,47 @@
-"""Where rows come from: a hub dataset, local files, or the installed standard library."""
+"""Where rows come from: the installed standard library, local files, a hub dataset, or a source of another package."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from curate.defaults import STDLIB
 from curate.errors import UsageError, UserError
+from curate.extensions import Table
 from curate.pool.read_options import ReadOptions
 from curate.sources.files import load_files, looks_local
 from curate.sources.hub import load_hub
 from curate.sources.shapes import parse_columns
 from curate.sources.stdlib import load_stdlib
 from curate.sources.types import LoadedPool
+
+Columns = Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One line of the table: which datasets it serves, and the function that loads one of them.
+
+    Another package adds one with an entry point of the group `rowpick.sources`; it serves what users write as
+    `--dataset NAME:REST` and is given REST.
+    """
+
+    load: Callable[[str, Columns, ReadOptions], LoadedPool]
+    serves: Callable[[str], bool] = lambda dataset: False
+    takes_subset: bool = False
+
+
+# In the order they are asked: the first that serves a dataset loads it.
+SOURCES = Table(
+    "rowpick.sources",
+    Source,
+    {
+        STDLIB: Source(lambda dataset, columns, options: load_stdlib(), lambda dataset: dataset == STDLIB),
+        "files": Source(lambda dataset, columns, options: load_files(Path(dataset), columns, options), looks_local),
+        "hub": Source(load_hub, lambda dataset: True, takes_subset=True),
+    },
+)
 
 
 def load_rows(dataset: str, columns: str | None = None, options: ReadOptions | None = None) -> LoadedPool:
@@ -24,10 +54,11 @@ def load_rows(dataset: str, columns: str | None = None, options: ReadOptions | N
     mapping = parse_columns(columns)
     if not dataset.strip():
         raise UserError("--dataset is empty.", f'Name a file, a folder, a hub dataset OWNER/NAME, or "{STDLIB}".')
-    local = dataset != STDLIB and looks_local(dataset)
-    for name in ("subset", "split", "first"):
-        if getattr(options, name) is not None and (local or dataset == STDLIB):
-            raise UsageError(f"--{name} is for datasets of the hub, and {dataset} is none.", "Leave it out.")
-    if dataset == STDLIB:
-        return load_stdlib()
-    return load_files(Path(dataset), mapping, options) if local else load_hub(dataset, mapping, options)
+    name, _, rest = dataset.partition(":")
+    if name in SOURCES.added:
+        return SOURCES[name].load(rest, mapping, options)
+    source = next(source for source in SOURCES.own.values() if source.serves(dataset))
+    for option in ("subset", "split", "first"):
+        if getattr(options, option) is not None and not source.takes_subset:
+            raise UsageError(f"--{option} is for datasets of the hub, and {dataset} is none.", "Leave it out.")
+    return source.load(dataset, mapping, options)

@@ -47,6 +47,7 @@ class RowReader:
     _no_input: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[str, ...], tuple[Columns, dict[str, Path]]] = field(default_factory=dict)
     _input_seen: bool = False
+    _left_out: Counter[str] = field(default_factory=Counter)
     _values: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,6 +64,7 @@ class RowReader:
                 self._input_seen = self._input_seen or bool(columns.inputs)
             columns, travels = self._known[names]
             index = len(self.rows)
+            self._left_out.update(name for name in columns.left_out if str(record[name] or "").strip())
             try:
                 pair = self._pair(record, columns, place)
             except UnusableRow as unusable:
@@ -90,6 +92,8 @@ class RowReader:
         if self._system_messages and self.options.system == "drop":
             n = self._system_messages
             notes.append(f"{n} rows have a system message; it is not part of the instruction.")
+        for name, n in self._left_out.items():
+            notes.append(f'{n} rows have text in the column "{name}", which --columns leaves out of the instruction.')
         if self._no_input:
             spelt = ", ".join(f"{word} {n}" for word, n in self._no_input.most_common(5))
             notes.append(

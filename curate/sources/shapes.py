@@ -50,6 +50,7 @@ SHAPES = (
     Shape("input and output", "input", "output"),
     Shape("MBPP", "text", "code"),
 )
+_INPUTS = frozenset(name for shape in SHAPES for name in shape.inputs)
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY = "history"
 # What people call the two columns, the likeliest first; only for the suggestion in an error.
@@ -66,7 +67,10 @@ _OFTEN = {
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a record has its question and answer: paths to its fields. `turns` is the path of its messages instead."""
+    """Where a record has its question and answer: paths to its fields. `turns` is the path of its messages instead.
+
+    `left_out` are columns that would be part of the question if `--columns` did not name others.
+    """
 
     instruction: Path = ()
     output: Path = ()
@@ -74,6 +78,7 @@ class Columns:
     turns: Path = ()
     system: Path = ()
     history: Path = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def top_names(self) -> list[str]:
@@ -153,7 +158,9 @@ def _named(names: tuple[str, ...], named: Mapping[str, str], where: str, record:
             guess = f' Did you mean "{close[0]}"?' if close else ""
             raise UserError(f'{where} has no column "{name}".', _have(names) + guess)
     inputs = (paths["input"],) if "input" in paths else ()
-    return Columns(instruction=paths["instruction"], output=paths["output"], inputs=inputs)
+    read = {path[0] for path in paths.values()}
+    left_out = tuple(name for name in names if name in _INPUTS and name not in read)
+    return Columns(instruction=paths["instruction"], output=paths["output"], inputs=inputs, left_out=left_out)
 
 
 def _have(names: Iterable[str]) -> str:

@@ -5,8 +5,9 @@ The names are read when they are asked for: transformers takes seconds to load, 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from curate.lazy import load_when_used
 
 if TYPE_CHECKING:
     from curate.tokens.prompt import RAW, PromptTemplate, chat_template, load_prompt_template, start_ids
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
         encode_prompt,
         load_tokenizer,
     )
-
-_PROMPT = ("RAW", "PromptTemplate", "chat_template", "load_prompt_template", "start_ids")
 
 __all__ = [
     "RAW",
@@ -37,9 +36,22 @@ __all__ = [
     "start_ids",
 ]
 
+_PROMPT, _TOKENIZERS = "curate.tokens.prompt", "curate.tokens.tokenizers"
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "curate.tokens.prompt" if name in _PROMPT else "curate.tokens.tokenizers"
-    return getattr(importlib.import_module(home), name)
+__getattr__ = load_when_used(
+    __name__,
+    {
+        "RAW": _PROMPT,
+        "EncodedExample": _TOKENIZERS,
+        "PromptTemplate": _PROMPT,
+        "chat_template": _PROMPT,
+        "count_tokens": _TOKENIZERS,
+        "decode_completion": _TOKENIZERS,
+        "decode_text": _TOKENIZERS,
+        "encode_examples": _TOKENIZERS,
+        "encode_prompt": _TOKENIZERS,
+        "load_prompt_template": _PROMPT,
+        "load_tokenizer": _TOKENIZERS,
+        "start_ids": _PROMPT,
+    },
+)

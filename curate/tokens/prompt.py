@@ -95,7 +95,7 @@ def chat_template(tokenizer: Any) -> PromptTemplate:
     if getattr(tokenizer, "apply_chat_template", None) is None or not getattr(tokenizer, "chat_template", None):
         raise UserError("This tokenizer has no chat template.", "Leave --prompt-template out, or name a file.")
     text, dated = _render_chat(tokenizer)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if dated:
         notes = (
             f"The chat template prints today's date; it is frozen at {FROZEN_DAY:%d %b %Y}, so that the same pool "

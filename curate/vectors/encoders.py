@@ -29,6 +29,7 @@ from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
 from curate.errors import UserError
+from curate.extensions import Table
 from curate.loading import loading, quiet
 
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
@@ -54,6 +55,17 @@ class Encoder:
     name: str
     digest: str
     encode: Encode
+
+
+@dataclass(frozen=True)
+class EncoderEntry:
+    """One line of the table: which encoder the name means, known without loading it, and how it is loaded.
+
+    Another package adds one with an entry point of the group `rowpick.encoders`.
+    """
+
+    identity: Callable[[], str]
+    load: Callable[[int], Encoder]  # takes the batch size
 
 
 def minilm_source() -> str:
@@ -83,28 +95,27 @@ def resolve_encoder(name: str, n_rows: int) -> str:
 
 
 def encoder_identity(name: str) -> str:
-    """Digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
-    if name == TFIDF:
-        return f"tfidf-{TFIDF_DIMENSIONS}"
-    source = minilm_source() if name in (MINILM, STATIC) else name
-    identity = digest_folder(source) if Path(source).is_dir() else source
-    return f"static-{STATIC_DIMENSIONS} {identity}" if name == STATIC else identity
+    """Return the digest of a local encoder's files, or its hub id: which encoder `name` means, without loading it."""
+    return ENCODERS[name].identity() if name in ENCODERS else folder_identity(name)
 
 
 def load_encoder(name: str, batch_size: int) -> Encoder:
-    """The encoder `name`: "minilm", "static", "tfidf", or a sentence-transformers model (path or hub id).
+    """Return the encoder `name`: one of the table, or a sentence-transformers model (path or hub id).
 
     "auto" has to be resolved for a pool before. A model in a folder is loaded when it first encodes: its digest is
     known without, and where the vectors are cached, loading it would be in vain. One from the hub tells its commit only
     when it is loaded.
     """
-    identity = encoder_identity(name)
-    if name == TFIDF:
-        return Encoder(name, digest_json([identity]), _encode_tfidf)
-    if name == STATIC:
-        static = load_static(identity)
-        return Encoder(name, digest_json([identity]), lambda texts, advance: _encode_static(static, texts, advance))
-    source = minilm_source() if name == MINILM else name
+    return ENCODERS[name].load(batch_size) if name in ENCODERS else load_model_encoder(name, name, batch_size)
+
+
+def folder_identity(source: str) -> str:
+    """Return the digest of a folder's files; a hub id as it is."""
+    return digest_folder(source) if Path(source).is_dir() else source
+
+
+def load_model_encoder(name: str, source: str, batch_size: int) -> Encoder:
+    """Return a sentence-transformers model from a folder or the hub as an encoder."""
     model = cache(lambda: _load_sentence_transformer(source))
     revision = None
     if not Path(source).is_dir():
@@ -112,9 +123,26 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
         revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
     return Encoder(
         name,
-        digest_json([identity, revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
+        digest_json([folder_identity(source), revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
         lambda texts, advance: _encode(model(), texts, batch_size, advance),
     )
+
+
+def static_identity() -> str:
+    """Return what the static encoder is distilled from, and its size."""
+    return f"static-{STATIC_DIMENSIONS} {folder_identity(minilm_source())}"
+
+
+def load_static_encoder() -> Encoder:
+    """Return the static encoder, distilled from MiniLM where the cache has none."""
+    static = load_static(static_identity())
+    encode: Encode = lambda texts, advance: _encode_static(static, texts, advance)  # noqa: E731
+    return Encoder(STATIC, digest_json([static_identity()]), encode)
+
+
+def load_tfidf_encoder() -> Encoder:
+    """Return the encoder that is fitted on the texts it is given."""
+    return Encoder(TFIDF, digest_json([f"tfidf-{TFIDF_DIMENSIONS}"]), _encode_tfidf)
 
 
 def load_static(identity: str) -> Any:
@@ -211,3 +239,16 @@ def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable
     in_order = np.empty_like(vectors)
     in_order[[row for batch in batches for row in batch]] = vectors
     return in_order
+
+
+ENCODERS = Table(
+    "rowpick.encoders",
+    EncoderEntry,
+    {
+        MINILM: EncoderEntry(
+            lambda: folder_identity(minilm_source()), lambda size: load_model_encoder(MINILM, minilm_source(), size)
+        ),
+        STATIC: EncoderEntry(static_identity, lambda size: load_static_encoder()),
+        TFIDF: EncoderEntry(lambda: f"tfidf-{TFIDF_DIMENSIONS}", lambda size: load_tfidf_encoder()),
+    },
+)

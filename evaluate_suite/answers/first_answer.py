@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
 
 from curate.code.fences import Block, find_blocks
 from curate.code.languages import (
     MAX_CHARS,
     NOT_CODE,
+    can_parse,
     language_asked,
     mark_hits,
+    parses,
 )
 from curate.code.parts import ANSWER, TESTS, UNRELATED, Part, code_parts, python_parts
-from curate.code.python_text import parsed_prefix
+from curate.code.python_text import line_starts, parsed_prefix
 from curate.code.spans import answer_span, only_tokens
-from curate.code.unfenced import code_start, language_of, looks_like_prose, mostly_code, prose_start
+from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
+from evaluate_suite.answers.turns import new_task, repeated_prose
 from evaluate_suite.generation.record import Generation
 
 EMPTY, PROSE, FENCED, BARE, CONTINUATION = "empty", "prose", "fenced", "bare", "continuation"
 
-_COMMENT = r"(?:#+|//+|--|\*+|/\*+|<!--|\"\"\"|''')?[ \t]*"
-_NEW_TASK = re.compile(
-    rf"^{_COMMENT}(?:\*\*)?(?:"
-    r"(?:instruction|response|user|human|prompt)s?[ \t]*\d{0,3}[ \t]*:"
-    r"|(?<=### )(?:input|output)[ \t]*:"
-    r"|(?:question|exercise|problem|task|challenge|assignment|q)[ \t]*(?:#?\d{1,3}[ \t]*[:.)]|:)"
-    r"|(?:question|exercise|problem|task|challenge|assignment)[ \t]+#?\d{1,3}\b"
-    r"|\[/?INST\]|<\|(?:im_start|im_end|user|assistant|endoftext)\|>|</?s>"
-    r"|(?:write|create|implement|design|develop|build|generate|construct)[ \t]+(?:me[ \t]+)?(?:an?|the|some)[ \t]+"
-    r"(?:[\w+#-]{1,20}[ \t]+){0,4}(?:function|program|script|class|query|method|algorithm|application|regex)\b(?!es)"
-    r")",
-    re.IGNORECASE | re.MULTILINE,
-)
 _INLINE = re.compile(r"(?<!`)`([^`\n]{2,300})`(?!`)")
-_WORD = re.compile(r"[^\W\d_]{2,}")
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_DEFINES = re.compile(r"^(?:async )?(?:def|class) \w", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +78,7 @@ def split_answer(completion: str, prompt: str = "", language: str | None = None)
         hint = language or language_asked(prompt)
         answer = (
             _continuation(text, prompt)
+            or _bare_then_examples(text, prompt, hint)
             or _fenced(text, prompt, hint)
             or _bare(text, prompt, hint)
             or _prose(text, prompt)
@@ -118,7 +109,7 @@ def _continuation(text: str, prompt: str) -> Answer | None:
     if closing is not None and closing.outer_start == closing.start:
         # A lone fence closes what the prompt opened: behind it stands no code of the function.
         answer = _continuation(text[: closing.end] + "\n", prompt)
-        cut = _new_task(text, prompt, [(0, closing.outer_end)])
+        cut = new_task(text, prompt, [(0, closing.outer_end)])
         after = [Part(cut, len(text), UNRELATED, "a new task")] if cut < len(text) else []
         return None if answer is None else _shifted(answer, 0, after)
     joined = prompt if prompt.endswith("\n") else prompt + "\n"
@@ -140,11 +131,31 @@ def _continuation(text: str, prompt: str) -> Answer | None:
     return Answer(CONTINUATION, "python", code, (Code(text, "python", 0, len(text)),), stop, tuple(trailing))
 
 
+def _bare_then_examples(text: str, prompt: str, hint: str | None) -> Answer | None:
+    """For definitions without a fence, before fenced blocks that define nothing: those are examples of their use."""
+    blocks = [block for block in find_blocks(text) if block.code.strip()]
+    if not blocks or blocks[0].start == blocks[0].outer_start:
+        return None
+    lead = text[: blocks[0].outer_start]
+    if not _DEFINES.search(lead) or any(_DEFINES.search(block.code) for block in blocks):
+        return None
+    last = lead.rstrip().rpartition("\n")[2]
+    if last.endswith(":") and not mark_hits(last):
+        lead = lead[: len(lead.rstrip()) - len(last)]  # what announces the example
+    answer = _bare(lead, prompt, hint)
+    if answer is None or answer.language != "python":
+        return None
+    ranges = [(0, len(lead)), *((block.outer_start, block.outer_end) for block in blocks)]
+    cut = new_task(text, prompt, ranges)
+    after = [Part(b.outer_start, b.outer_end, TESTS, "an example in a block") for b in blocks if b.outer_start < cut]
+    return _shifted(answer, 0, [*after, *([Part(cut, len(text), UNRELATED, "a new task")] if cut < len(text) else [])])
+
+
 def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
     blocks = [block for block in find_blocks(text) if block.code.strip()]
     if not any(block.tag.lower() not in NOT_CODE for block in blocks):
         return None
-    cut = _new_task(text, prompt, [(block.outer_start, block.outer_end) for block in blocks])
+    cut = new_task(text, prompt, [(block.outer_start, block.outer_end) for block in blocks])
     codes: list[Code] = []
     trailing: list[Part] = []
     seen: set[str] = set()
@@ -161,7 +172,7 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
         elif squeezed in seen:
             parts = [Part(0, len(block.code), UNRELATED, "the same block again")]
         else:
-            codes.append(Code(block.code, language, block.start, block.end, block.closed))
+            codes.append(Code(block.dedented, language, block.start, block.end, block.closed))
             parts = _block_parts(block, language, prompt, codes[:-1])
         seen.add(squeezed)
         if answer_code is None and block.tag.lower() not in NOT_CODE:
@@ -185,6 +196,8 @@ def _fenced(text: str, prompt: str, hint: str | None) -> Answer | None:
 
 def _block_parts(block: Block, language: str | None, prompt: str, before: list[Code]) -> list[Part]:
     """The parts of one block; code that does not parse stays with the answer, where the parse rate sees it."""
+    if block.dedented != block.code and _parses_whole(block.dedented, language):
+        return [Part(0, len(block.code), ANSWER)]
     parts, end = code_parts(block.code, language, prompt)
     if before and language == "python" and parts and all(part.kind == ANSWER for part in parts):
         earlier = "\n".join(code.text for code in before if code.language == "python")
@@ -200,12 +213,17 @@ def _block_parts(block: Block, language: str | None, prompt: str, before: list[C
     return parts
 
 
+def _parses_whole(code: str, language: str | None) -> bool:
+    """Whether `code` parses in its language, if that is one we can parse."""
+    return language is not None and can_parse(language) and parses(code, language)[0]
+
+
 def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
     start = code_start(text)
     if start is None:
         return None
-    language = language_of(text[start:], None, hint)
     code = text[start:]
+    language = "python" if _defines_in_python(code) else language_of(code, None, hint)
     parts, end = code_parts(code, language, prompt)
     if language == "python" and not parts and not mostly_code(code):
         return None
@@ -214,7 +232,7 @@ def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
     stop = end if language == "python" else max(end, 0)
     region = prose_start(code, stop)
     first_end = next((part.end for part in parts if part.kind == ANSWER), 0)
-    cut = _new_task(code, prompt, [(0, _first_definition_end(code, language, first_end))])
+    cut = new_task(code, prompt, _own_ranges(code, language, first_end))
     region = min(region, cut)
     trailing = [_clip(part, region) for part in parts if part.kind != ANSWER and part.start < region]
     answer_parts = [_clip(part, region) for part in parts if part.kind == ANSWER and part.start < region]
@@ -230,13 +248,19 @@ def _bare(text: str, prompt: str, hint: str | None) -> Answer | None:
             answer_parts.append(Part(min(end, region), region, ANSWER))
     if cut < len(code):
         trailing.append(Part(cut, len(code), UNRELATED, "a new task"))
-    elif (again := _repeated_prose(code[region:])) is not None:
+    elif (again := repeated_prose(code[region:])) is not None:
         trailing.append(Part(region + again, len(code), UNRELATED, "the same paragraph again"))
     answer_code = "".join(code[part.start : part.end] for part in answer_parts)
     stop = start + max((part.end for part in answer_parts), default=0)
     moved = tuple(Part(part.start + start, part.end + start, part.kind, part.why) for part in trailing)
     whole = Code(code[:region], language, start, start + region)
     return Answer(BARE, language, answer_code, (whole,), stop, moved)
+
+
+def _defines_in_python(code: str) -> bool:
+    """Whether `code` begins as Python with a definition in it, which no other language's code does."""
+    tree, _ = parsed_prefix(code)
+    return tree is not None and any(isinstance(stmt, _DEFINITIONS) for stmt in tree.body)
 
 
 def _starts_another(rest: str, answer: str) -> bool:
@@ -250,23 +274,24 @@ def _clip(part: Part, end: int) -> Part:
     return Part(part.start, min(part.end, end), part.kind, part.why)
 
 
-def _first_definition_end(code: str, language: str | None, fallback: int) -> int:
-    """Until here nothing is looked at as a new task: comments above and inside the first definition are its own."""
+def _own_ranges(code: str, language: str | None, fallback: int) -> list[tuple[int, int]]:
+    """Where nothing is looked at as a new task: up to the end of the first definition, comments above it included, and
+    inside the others, whose docstrings say what is to be written."""
     if language != "python":
-        return fallback if fallback < len(code) else code.find("\n}") + 1
+        return [(0, fallback if fallback < len(code) else code.find("\n}") + 1)]
     tree, _ = parsed_prefix(code)
-    if tree is None:
-        return 0
-    lines = code.splitlines(keepends=True)
-    for stmt in tree.body:
-        if type(stmt).__name__ in ("FunctionDef", "AsyncFunctionDef", "ClassDef"):
-            return sum(len(line) for line in lines[: stmt.end_lineno])
-    return 0
+    starts = line_starts(code)
+    ranges: list[tuple[int, int]] = []
+    for stmt in tree.body if tree is not None else ():
+        if isinstance(stmt, _DEFINITIONS):
+            end = starts[min(stmt.end_lineno or stmt.lineno, len(starts) - 1)]
+            ranges.append((starts[stmt.lineno - 1] if ranges else 0, max(end, starts[stmt.lineno - 1] + 1)))
+    return ranges or [(0, 0)]
 
 
 def _prose(text: str, prompt: str) -> Answer:
-    cut = _new_task(text, prompt, [])
-    again = _repeated_prose(text[:cut])
+    cut = new_task(text, prompt, [])
+    again = repeated_prose(text[:cut])
     trailing = []
     if again is not None:
         trailing.append(Part(again, cut, UNRELATED, "the same paragraph again"))
@@ -280,64 +305,3 @@ def _prose(text: str, prompt: str) -> Answer:
 
 def _is_inline_code(text: str) -> bool:
     return len(re.findall(r"[^\w\s.,'-]", text)) >= 2
-
-
-def _new_task(text: str, prompt: str, closed: list[tuple[int, int]]) -> int:
-    """Where a new task or turn begins after the answer began, outside the `closed` stretches; else the text's end."""
-    asked = asked_lines(prompt)
-    places = [match.start() for match in _NEW_TASK.finditer(text)]
-    begun, at = 0, 0
-    for line in text.splitlines(keepends=True):
-        if asked and squeeze(line.strip().strip("#/*-\"' ")) in asked:
-            places.append(at)
-            begun = at + len(line) if not text[begun:at].strip() else begun
-        at += len(line)
-    words = _WORD.finditer(text, begun)
-    third = next(islice(words, 2, None), None)
-    if third is None:
-        return len(text)
-    starts = [start for start, _ in closed]
-    for place in sorted(places):
-        index = bisect_right(starts, place) - 1
-        if place >= third.end() and (index < 0 or place >= closed[index][1]):
-            return place
-    return len(text)
-
-
-@lru_cache(maxsize=64)
-def asked_lines(prompt: str) -> tuple[str, ...]:
-    """Return the first and the last line of the prompt where they are prose, folded; once where they are the same.
-
-    Lines of fewer than three words are too few to recognise, and a line of code may well be repeated by an answer.
-    """
-    lines = [line for line in prompt.splitlines() if line.strip()]
-    ends = [lines[0], lines[-1]] if lines else []
-    folded = [squeeze(line) for line in ends if not _is_code(line)]
-    return tuple(dict.fromkeys(line for line in folded if len(line.split()) >= 3))
-
-
-def _is_code(line: str) -> bool:
-    return line[:1].isspace() or (not looks_like_prose(line) and bool(mark_hits(line)))
-
-
-def squeeze(text: str) -> str:
-    """`text` with case folded and every run of white space made one blank."""
-    return " ".join(text.casefold().split())
-
-
-def _repeated_prose(text: str) -> int | None:
-    """Offset of the first paragraph of at least 30 characters that stood there before."""
-    seen: set[str] = set()
-    start, at, lines = 0, 0, list[str]()
-    for line in [*text.splitlines(keepends=True), "\n"]:
-        if line.strip():
-            start = start if lines else at
-            lines.append(line)
-        elif lines:
-            paragraph = squeeze("".join(lines))
-            if len(paragraph) >= 30 and paragraph in seen:
-                return start
-            seen.add(paragraph)
-            lines = []
-        at += len(line)
-    return None

@@ -10,6 +10,12 @@ from evaluate_suite.execution.cell.judging.libraries import LOOKING
 from evaluate_suite.execution.cell.judging.twice import COMPARE, MARK
 
 _SEEDED = ("random", "numpy.random")
+_ONE_PROCESS = (
+    ({"catch_warnings", "assertWarns", "assertWarnsRegex", "warns", "showwarning"}, "the warnings of the program"),
+    ({"assertLogs", "assertNoLogs", "getLogger", "basicConfig"}, "the log of the program"),
+    ({"_getframe", "settrace", "setprofile", "tracemalloc", "getrefcount", "get_objects"}, "the frames or the memory"),
+    ({"active_count", "enumerate_threads", "active_children"}, "the threads or processes of the program"),
+)
 _LEFT_ALONE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
 
 
@@ -100,6 +106,14 @@ def modules_that_look(test: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")
     return sorted(found & set(LOOKING))
+
+
+@lru_cache(maxsize=4096)
+def looks_at_its_process(test: str) -> str:
+    """Return what a test looks at that a program in another process does not change, "" where there is nothing."""
+    used = {node.attr for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Attribute)}
+    used |= {node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
+    return next((what for names, what in _ONE_PROCESS if used & names), "")
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:

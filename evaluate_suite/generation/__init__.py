@@ -5,24 +5,14 @@ The names are read when they are asked for: the engines load torch, and help nee
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from curate.lazy import load_when_used
 
 if TYPE_CHECKING:
     from evaluate_suite.generation.engines import build_tasks, finish, generate, generate_to_file
     from evaluate_suite.generation.raw_prompts import load_raw_prompts
     from evaluate_suite.generation.record import DecodingSettings, Generation, GenerationTask
-
-_HOMES = {
-    "build_tasks": "engines",
-    "finish": "engines",
-    "generate": "engines",
-    "generate_to_file": "engines",
-    "load_raw_prompts": "raw_prompts",
-    "DecodingSettings": "record",
-    "Generation": "record",
-    "GenerationTask": "record",
-}
 
 __all__ = [
     "DecodingSettings",
@@ -35,8 +25,18 @@ __all__ = [
     "load_raw_prompts",
 ]
 
+_ENGINES, _RECORD = "evaluate_suite.generation.engines", "evaluate_suite.generation.record"
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = load_when_used(
+    __name__,
+    {
+        "DecodingSettings": _RECORD,
+        "Generation": _RECORD,
+        "GenerationTask": _RECORD,
+        "build_tasks": _ENGINES,
+        "finish": _ENGINES,
+        "generate": _ENGINES,
+        "generate_to_file": _ENGINES,
+        "load_raw_prompts": "evaluate_suite.generation.raw_prompts",
+    },
+)

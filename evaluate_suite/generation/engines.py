@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from curate.artifact import file_lock
 from curate.artifact.sealed import append_sealed, read_sealed, write_sealed
 from curate.console import say
 from curate.errors import UsageError, UserError, did_you_mean
+from curate.extensions import Table
 from curate.tokens.prompt import PromptTemplate
 from curate.tokens.tokenizers import decode_completion, encode_prompt
 from evaluate_suite.generation.plain import decode_plainly
@@ -27,10 +28,29 @@ from evaluate_suite.generation.record import (
 )
 from evaluate_suite.generation.slots import decode_in_slots, why_not_slots
 
-ENGINES = ("auto", "slots", "plain")  # those that take a model of transformers
+AUTO = "auto"
+VLLM = "vllm"  # loads its own model, see `vllm_engine`
 
 
-VLLM = "vllm"  # loads its own, see `evaluate_suite.vllm_engine`
+@dataclass(frozen=True)
+class Engine:
+    """One line of the table: how prompts are decoded with a model of transformers, and which models it does not serve.
+
+    `decode` takes (model, stop ids, pad id, tasks, settings) and yields (place of a task, its new ids, whether it ended
+    itself) as tasks finish; `why_not` takes (model, longest sequence) and returns a reason, or None where it serves.
+    Another package adds one with an entry point of the group `rowpick.generation_engines`.
+    """
+
+    decode: Callable[..., Iterator[tuple[int, list[int], bool]]]
+    why_not: Callable[[Any, int], str | None] = lambda model, length: None
+
+
+# The first that serves a model is the one that "auto" takes.
+ENGINES = Table(
+    "rowpick.generation_engines",
+    Engine,
+    {"slots": Engine(decode_in_slots, why_not_slots), "plain": Engine(decode_plainly)},
+)
 
 
 def build_tasks(
@@ -78,8 +98,8 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 def checked_engine(engine: str) -> str:
     """`engine`, where there is such a one and it is installed."""
-    if engine not in (*ENGINES, VLLM):
-        raise UsageError(f'Unknown engine "{engine}".', did_you_mean(engine, (*ENGINES, VLLM)))
+    if engine not in (AUTO, *ENGINES, VLLM):
+        raise UsageError(f'Unknown engine "{engine}".', did_you_mean(engine, (AUTO, *ENGINES, VLLM)))
     if engine == VLLM and importlib.util.find_spec("vllm") is None:
         raise UserError(
             "The engine vllm needs the package vllm, which is not installed.",
@@ -101,16 +121,14 @@ def generate(
 
     Everything in the model's own `generation_config` but its end tokens is ignored, so that two models are decoded
     alike. An adapter on the model is applied as it is, never merged. `slots` is our continuous batching
-    (see `evaluate_suite.decoding`), `plain` is transformers' `generate` in batches sorted by length; `auto` takes
+    (see `slots`), `plain` is transformers' `generate` in batches sorted by length; `auto` takes
     `plain` only for architectures that `slots` does not serve (recurrent state, attention windows).
     """
     settings.check()
     checked_engine(engine)
     _check_room(model, tasks, settings)
-    reason = why_not_slots(model, max((len(task.prompt_ids) for task in tasks), default=0) + settings.max_new_tokens)
-    if engine == "slots" and reason is not None:
-        raise UserError(f"The engine slots does not serve this model: {reason}.", "Use the engine plain.")
-    decode = decode_plainly if engine == "plain" or reason is not None else decode_in_slots
+    longest = max((len(task.prompt_ids) for task in tasks), default=0) + settings.max_new_tokens
+    decode = choose_engine(engine, model, longest).decode
     results: dict[int, Generation] = {}
     was_training = model.training
     model.eval()
@@ -122,6 +140,16 @@ def generate(
     finally:
         model.train(was_training)
     return [results[index] for index in range(len(tasks))]
+
+
+def choose_engine(name: str, model: Any, longest: int) -> Engine:
+    """Return the engine of that name, or for "auto" the first of ours that serves the model."""
+    if name == AUTO:
+        return next(engine for engine in ENGINES.own.values() if engine.why_not(model, longest) is None)
+    reason = ENGINES[name].why_not(model, longest)
+    if reason is not None:
+        raise UserError(f"The engine {name} does not serve this model: {reason}.", "Use the engine plain.")
+    return ENGINES[name]
 
 
 def _check_room(model: Any, tasks: Sequence[GenerationTask], settings: DecodingSettings) -> None:

@@ -1,5 +1,10 @@
-"""The metrics: one file each, one line each in `METRICS`, in the order reports show them."""
+"""The metrics: one file each, one line each in `METRICS`, in the order reports show them.
 
+Another package adds one with an entry point of the group `rowpick.metrics`: a report computes what every metric needs
+and has a column for each.
+"""
+
+from curate.extensions import Table
 from evaluate_suite.metrics import (
     answered,
     chrf,
@@ -26,7 +31,7 @@ from evaluate_suite.metrics.types import (
     summarise,
 )
 
-METRICS: dict[str, Metric] = {
+_OWN: dict[str, Metric] = {
     "well_formed_answer": well_formed_answer.METRIC,
     "answered": answered.METRIC,
     "stopped_by_itself": stopped_by_itself.METRIC,
@@ -42,8 +47,15 @@ METRICS: dict[str, Metric] = {
     "passes_tests": passes_tests.METRIC,
     "stop_gap": stop_gap.METRIC,
 }
+METRICS = Table("rowpick.metrics", Metric, _OWN)
 # Names that metrics had in earlier versions; artifacts and scripts may hold them.
 OLD_NAMES = {"clean_answer": "well_formed_answer"}
+
+
+def metrics_that_need(*needs: str) -> tuple[str, ...]:
+    """Return the names of the metrics whose declared need is one of these, in the table's order."""
+    return tuple(name for name, metric in METRICS.items() if metric.needs in needs)
+
 
 __all__ = [
     "METRICS",
@@ -54,5 +66,6 @@ __all__ = [
     "MetricSummary",
     "Score",
     "apply",
+    "metrics_that_need",
     "summarise",
 ]

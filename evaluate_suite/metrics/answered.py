@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluate_suite.answers.first_answer import squeeze
+from evaluate_suite.answers.turns import squeeze
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import Metric, Score
 

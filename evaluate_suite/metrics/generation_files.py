@@ -11,9 +11,18 @@ from curate.artifact import write_jsonl
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.answers.answer_files import AnswerRow, read_answers, several_models
 from evaluate_suite.generation.record import STOP_REASONS, Generation
-from evaluate_suite.metrics import METRICS, OLD_NAMES, MetricContext, MetricSummary, Score, apply, summarise
+from evaluate_suite.metrics import (
+    METRICS,
+    OLD_NAMES,
+    MetricContext,
+    MetricSummary,
+    Score,
+    apply,
+    metrics_that_need,
+    summarise,
+)
 
-TEXT_METRICS = tuple(name for name, metric in METRICS.items() if metric.needs in ("generation", "reference"))
+TEXT_NEEDS = ("generation", "reference")  # what a file of generations holds
 
 
 @dataclass(frozen=True)
@@ -38,10 +47,11 @@ class ScoredFile:
 
 
 def score_generations(
-    generations: Sequence[Generation], metrics: Sequence[str] = TEXT_METRICS, context: MetricContext | None = None
+    generations: Sequence[Generation], metrics: Sequence[str] | None = None, context: MetricContext | None = None
 ) -> ScoredFile:
-    """Return all `metrics` of all `generations`, which one model wrote."""
-    metrics = [OLD_NAMES.get(name, name) for name in metrics]
+    """Return all `metrics` (default: those that need nothing else) of all `generations`, which one model wrote."""
+    asked = metrics_that_need(*TEXT_NEEDS) if metrics is None else metrics
+    metrics = [OLD_NAMES.get(name, name) for name in asked]
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f'Unknown metric "{name}".', did_you_mean(name, METRICS))
@@ -53,7 +63,7 @@ def score_generations(
     return ScoredFile(list(generations), scores, summaries)
 
 
-def score_file(path: str | Path, out: str | Path | None = None, metrics: Sequence[str] = TEXT_METRICS) -> ScoredFile:
+def score_file(path: str | Path, out: str | Path | None = None, metrics: Sequence[str] | None = None) -> ScoredFile:
     """Score a file of generations and, with `out`, write one line of scores per generation to `out`.
 
     Formats are those of `read_answers`; a line of ours has `completion` and `prompt` or `task_id` (both may stand

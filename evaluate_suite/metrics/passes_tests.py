@@ -13,4 +13,6 @@ def score(generation: Generation, outcome: ExecutionOutcome) -> Score:
     return Score(float(outcome.passed), detail={"reason": outcome.reason})
 
 
-METRIC = Metric("passes_tests", "passes tests", "Does the code pass the task's tests?", score, needs="execution")
+METRIC = Metric(
+    "passes_tests", "passes tests", "Does the code pass the task's tests?", score, needs="execution", headline=True
+)

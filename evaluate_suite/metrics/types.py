@@ -54,7 +54,8 @@ class Metric:
     """A line of the table. `kind`: yes_no (0 or 1), or one of the other BOUNDS; `needs`: one of NEEDS.
 
     `better` is "higher" or "lower". `score` takes the generation, and for the needs training_rows and execution the
-    corpus or outcome as its second argument.
+    corpus or outcome as its second argument. On a `headline` metric a report compares every two models; on the others
+    it compares each run with the base model.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Metric:
     kind: str = YES_NO
     better: str = "higher"
     needs: str = "generation"
+    headline: bool = False
 
 
 def apply(metric: Metric, generation: Generation, context: MetricContext | None = None) -> Score:

@@ -76,4 +76,6 @@ def _certain_calls(body: list[ast.stmt]) -> Iterator[str]:
             return
 
 
-METRIC = Metric("well_formed_answer", "well-formed answer", "Has it the form of an answer to take as it is?", score)
+METRIC = Metric(
+    "well_formed_answer", "well-formed answer", "Has it the form of an answer to take as it is?", score, headline=True
+)

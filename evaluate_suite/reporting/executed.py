@@ -11,13 +11,11 @@ from curate.errors import UsageError
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.execution.outcomes import run_answers
 from evaluate_suite.execution.sandbox import choose_mode, refuse_visible
-from evaluate_suite.metrics import MetricContext
+from evaluate_suite.metrics import MetricContext, metrics_that_need
 from evaluate_suite.metrics.generation_files import score_generations
 from evaluate_suite.reporting.record import BASE
 from evaluate_suite.reporting.work import Execution, Scored, Work
 from evaluate_suite.tasks.task_files import read_tasks
-
-METRICS = ("runs", "passes_tests", "stop_gap")
 
 
 def prepare_execution(config: ReportConfig) -> Execution | None:
@@ -65,7 +63,7 @@ def score_executed(work: Work) -> Scored | None:
         return None
 
     files = [
-        score_generations(generations, METRICS, MetricContext(outcomes=execution.outcomes[name]))
+        score_generations(generations, metrics_that_need("execution"), MetricContext(outcomes=execution.outcomes[name]))
         for name, generations in execution.generations.items()
     ]
     return Scored(list(execution.generations), files)

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from curate.page import CurationView, build_curation, format_count, format_number
+from curate.page import CurationView, build_curation, format_count, format_number, format_share
 from evaluate_suite.answers.first_answer import answer_of
 from evaluate_suite.generation.record import Generation
-from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary
-from evaluate_suite.metrics.generation_files import TEXT_METRICS, ScoredFile, score_generations
+from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary, metrics_that_need
+from evaluate_suite.metrics.generation_files import TEXT_NEEDS, ScoredFile, score_generations
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.metrics.types import POINTS
 from evaluate_suite.reporting.estimates import (
     answer,
-    fit_verdict,
     gain_estimate,
     loss_estimate,
+    loss_points,
     model_pairs,
     strategy_results,
 )
@@ -29,7 +29,6 @@ from evaluate_suite.reporting.measures import loss_measure, metric_measures
 from evaluate_suite.reporting.models import base_settings, decision_columns, read_timings, training_rows
 from evaluate_suite.reporting.record import (
     BASE,
-    LossPoint,
     MetricInfo,
     Output,
     PromptOutputs,
@@ -38,6 +37,8 @@ from evaluate_suite.reporting.record import (
 )
 from evaluate_suite.reporting.work import Evaluation, Scored, Work
 from evaluate_suite.statistics.types import Estimate
+from evaluate_suite.training_curve.runs import verdict_on_lines
+from finetune.run.record import selected_tokens, share_seen
 
 MAP_POINTS = 2900  # of the map of a report's only selection; about 900 of each of ten, which keeps the page below 3 MB
 SHOWN_PACKAGES = ("rowpick", "torch", "transformers", "peft", "bitsandbytes", "trl", "datasets")
@@ -62,7 +63,7 @@ def build_report_data(work: Work, name: str) -> ReportData:
     return ReportData(
         name=name,
         headline=headline,
-        second=second,
+        second=" ".join([*uneven_shares(work.evaluations), second]),
         base_model=work.evaluations[0].run.config.model,
         winner=winner,
         facts=facts(work, runs),
@@ -90,7 +91,7 @@ def score_all(work: Work) -> Scored:
             corpora[digest] = TrainingCorpus(training_rows(evaluation.selection))
         return MetricContext(training=corpora[digest])
 
-    wanted = [*TEXT_METRICS, "memorisation"]
+    wanted = metrics_that_need(*TEXT_NEEDS, "training_rows")
     files = [score_generations(work.base_generations, wanted, context(work.evaluations[0]))]
     files += [score_generations(e.generations, wanted, context(e)) for e in work.evaluations]
     return Scored([BASE, *(e.name for e in work.evaluations)], files)
@@ -123,20 +124,24 @@ def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResul
     run, made = evaluation.run, evaluation.selection.manifest
     seconds, memory = read_timings(run)
     base, tuned = token_mean(evaluation.base_losses), token_mean(evaluation.tuned_losses)
+    selected, trained = selected_tokens(evaluation.selection), int(run.manifest.config["tokens_seen"])
     return RunResult(
         name=evaluation.name,
         selection=evaluation.selection.path.name,
         strategy=str(made.config["strategy"]),
         seed=run.manifest.seed,
         rows=len(evaluation.selection.selected),
-        tokens=sum(row.token_count for row in evaluation.selection.selected),
+        tokens=selected,
+        trained_tokens=trained,
+        steps=int(run.manifest.config["steps"]),
+        epochs=trained / selected if selected else None,
         base_loss=loss_estimate(evaluation.base_losses),
         tuned_loss=loss_estimate(evaluation.tuned_losses),
         gain=gain_estimate(evaluation.base_losses, evaluation.tuned_losses),
         base_perplexity=perplexity(base),
         tuned_perplexity=perplexity(tuned),
-        verdict=fit_verdict(run.history),
-        history=[LossPoint(int(p["step"]), p.get("train_loss"), p.get("eval_loss")) for p in run.history],
+        verdict=verdict_on_lines(run.history, selected),
+        history=loss_points(run.history),
         metrics=metrics,
         elapsed_seconds=seconds,
         peak_memory_gib=memory,
@@ -187,7 +192,7 @@ def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
 
 def notes(work: Work) -> list[str]:
     """What a reader must know before believing the numbers."""
-    found = []
+    found = uneven_shares(work.evaluations)
     if work.rows.unscored:
         n, asked = len(work.rows.unscored), len(work.rows.unscored) + len(work.rows.scored)
         found.append(f"{n} of {asked} held-out rows are longer than the model's context and were not scored.")
@@ -199,6 +204,21 @@ def notes(work: Work) -> list[str]:
         found.append("The runs loaded the base model in different ways (quantisation or dtype), so its loss differs.")
         found.append(f"The base model's generations were made as {work.evaluations[0].name} loads it.")
     return found
+
+
+def uneven_shares(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return a sentence where the runs trained on different shares of their selections, else nothing.
+
+    Shares within two points of each other count as equal: packing fills the last step differently.
+    """
+    shares = {e.name: share for e in evaluations if (share := share_seen(e.run)) is not None}
+    if not shares or max(shares.values()) - min(shares.values()) < 0.02:
+        return []
+    listed = ", ".join(f"{name} {format_share(share)}" for name, share in shares.items())
+    return [
+        f"The runs trained on different shares of their selections ({listed}): what differs between them is not the "
+        "selection alone. Train each without max_steps, or for the same share."
+    ]
 
 
 def curations(evaluations: Sequence[Evaluation]) -> list[CurationView]:

@@ -28,6 +28,7 @@ class Measure:
     n_items: int
     weights: Mapping[Hashable, float] | None = None
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    headline: bool = False
 
     @property
     def title(self) -> str:
@@ -43,7 +44,7 @@ def loss_measure(evaluations: Sequence[Evaluation]) -> Measure:
         values[BASE] = {row.row_id: row.nll for row in first.base_losses}
     values |= {e.name: {row.row_id: row.nll for row in e.tuned_losses} for e in evaluations}
     weights: dict[Hashable, float] = {row.row_id: float(row.tokens) for row in first.tuned_losses}
-    return Measure(EVAL_LOSS, values, False, len(weights), weights)
+    return Measure(EVAL_LOSS, values, False, len(weights), weights, headline=True)
 
 
 def metric_measures(scored: Scored | None, metrics: Sequence[str]) -> list[Measure]:
@@ -64,6 +65,7 @@ def metric_measures(scored: Scored | None, metrics: Sequence[str]) -> list[Measu
             METRICS[name].better == "higher",
             len(scored.files[0].generations),
             bounds=BOUNDS[METRICS[name].kind],
+            headline=METRICS[name].headline,
         )
         for name in metrics
     ]

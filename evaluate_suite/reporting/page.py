@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 HEADLINE_METRIC = "well_formed_answer"  # the text metric that stands in the run table
 STANDING = 20  # prompts whose generations stand in the HTML itself
 GOOD_VERDICTS = {"good"}
-BAD_VERDICTS = {"overfit", "diverged", "leaking"}
+BAD_VERDICTS = {"overfit", "diverged"}
 STOPS = {"end_token": "stopped by itself", "max_new_tokens": "cut at the limit"}
 
 
@@ -226,7 +226,7 @@ def _text(value: Any) -> str:
 def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The runs of a report's record as the heads and rows of a table for the terminal."""
     heads = [
-        "run", "strategy", "rows", "tokens", "base\nloss", "tuned\nloss", "gain", "95% interval",
+        "run", "strategy", "rows", "trained\ntokens", "of\nselected", "base\nloss", "tuned\nloss", "gain", "95% interval",
         "well-formed\n(form alone)", "pass@1", "verdict", "time", "peak\nGiB",
     ]  # fmt: skip
     rows = []
@@ -238,6 +238,7 @@ def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 run["name"],
                 run["strategy"],
                 format_count(run["rows"]),
+                format_count(run.get("trained_tokens")),
                 format_count(run["tokens"]),
                 format_number(run["base_loss"]["value"]),
                 format_number(run["tuned_loss"]["value"]),

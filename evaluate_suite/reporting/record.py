@@ -13,6 +13,7 @@ from curate.errors import UserError
 from curate.page import CurationView
 from evaluate_suite.metrics import OLD_NAMES
 from evaluate_suite.statistics.types import Estimate, PairedDifference
+from evaluate_suite.training_curve.verdict import Verdict
 
 KIND = "evaluate_suite.report"
 SCHEMA = f"{KIND}/1"
@@ -21,18 +22,6 @@ PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
 EXECUTIONS = "executions.jsonl"
 BASE = "base"
-
-
-@dataclass(frozen=True)
-class FitVerdict:
-    """What the loss history says about the training, by which rule and on what evidence."""
-
-    verdict: str
-    rule: str
-    evidence: str
-    suggestion: str
-    best_step: int | None = None
-    onset_step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +35,10 @@ class LossPoint:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned."""
+    """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned.
+
+    `tokens` are those of the selected rows; `trained_tokens`, `steps` and `epochs` say what the run trained on.
+    """
 
     name: str
     selection: str
@@ -59,9 +51,12 @@ class RunResult:
     gain: Estimate
     base_perplexity: float | None
     tuned_perplexity: float | None
-    verdict: FitVerdict
+    verdict: Verdict
     history: list[LossPoint]
     metrics: dict[str, Estimate]
+    trained_tokens: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
     elapsed_seconds: float | None = None
     peak_memory_gib: float | None = None
     commands: list[str] = field(default_factory=list)

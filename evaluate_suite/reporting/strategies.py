@@ -63,7 +63,7 @@ def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
         draws,
         {name for name in seeds if len(seeds[name]) > 1 and len(digests[name]) == 1},
         {group[e.name]: len(e.selection.selected) for e in evaluations},
-        {e.selection.digest: sum(row.token_count for row in e.selection.selected) for e in evaluations},
+        {e.selection.digest: int(e.run.manifest.config["tokens_seen"]) for e in evaluations},
         {group[e.name]: str(e.selection.manifest.config["strategy"]) for e in evaluations},
         {
             group[name]: str({key: value for key, value in recipe.items() if key not in SIZED})
@@ -145,7 +145,7 @@ def compare_groups(
 def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups) -> dict[str, RandomEquivalent]:
     """Every group but the random ones, with the random tokens that reach its eval loss; empty without random runs.
 
-    The curve is that of the random groups of the same family, by the tokens they selected on average.
+    The curve is that of the random groups of the same family, by the tokens they trained on, on average.
     """
     scores: dict[str, dict[str, list[float]]] = {}
     for e in evaluations:

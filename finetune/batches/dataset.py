@@ -25,10 +25,30 @@ class Plan:
     bins: list[list[int]]
     max_steps: int
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all bins, each as often as it is trained on."""
+        return sum(len(self.examples[i].input_ids) for places in self.bins for i in places)
+
 
 def encode_rows(tokenizer: Any, selection: Selection, rows: Sequence[SelectedRow]) -> list[EncodedExample]:
     """The rows as the selection's template and the tokenizer render them, nothing cut."""
     return encode_examples(tokenizer, selection.template, [(row.instruction, row.output) for row in rows])
+
+
+def refuse_other_counts(selection: Selection, examples: Sequence[EncodedExample]) -> None:
+    """Raise a `UserError` if selected rows have other token counts than the selection says.
+
+    With its own tokenizer that can be rows whose text spells a control token, which text rule 1 counted as that token.
+    """
+    pairs = zip(selection.selected, examples, strict=True)
+    differ = sum(row.token_count != len(example.input_ids) for row, example in pairs)
+    if differ:
+        raise UserError(
+            f"{differ} of {len(examples)} rows have other token counts than the selection {selection.path.name} says: "
+            "it was made when control tokens spelled in a row's text became control tokens.",
+            "Select again.",
+        )
 
 
 def join_and_cut(examples: Sequence[EncodedExample], length: int) -> list[EncodedExample]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from curate.console import progress
 from curate.defaults import SMOLLM2
@@ -40,8 +41,10 @@ class Merged:
         return {"path": str(self.path), "dtype": self.dtype, "same_text": self.same_text, "compared": self.compared}
 
 
-def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
+def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_different: bool = False) -> Merged:
     """Write base model and adapter as one model (safetensors, with its tokenizer) and compare their greedy texts.
+
+    A model that writes another text is a `UserError` and is not kept, but for `allow_different`.
 
     A 4-bit base is dequantised first and the adapter added to those very weights, the ones it was trained on: adding it
     to the unrounded weights would give another model. Rounding to `dtype` comes last.
@@ -50,8 +53,8 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} already exists.", "Name another --out, or remove it.")
     selection = run.read_selection()
-    made = selection.manifest.config
-    tokenizer = load_tokenizer(made["model"], made["tokenizer"])
+    counted_with = selection.manifest.config
+    tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
     rows = (selection.holdout or selection.selected)[:PROMPTS_COMPARED]
     prompts = [encode_prompt(tokenizer, selection.template, row.instruction) for row in rows]
     tuned, _ = load_run(run.path)
@@ -61,9 +64,17 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16") -> Merged:
     with _whole(target) as folder:
         merged.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    del merged
-    after = greedy_texts(load_merged(target, run.config), tokenizer, prompts)
-    return Merged(target, dtype, sum(a == b for a, b in zip(before, after, strict=True)), len(prompts))
+        del merged
+        after = greedy_texts(load_merged(folder, run.config), tokenizer, prompts)
+        same = sum(a == b for a, b in zip(before, after, strict=True))
+        if same < len(prompts) and not allow_different:
+            rounded = " Rounding may do that: try --dtype float32." if dtype != "float32" else ""
+            raise UserError(
+                f"The merged model ({dtype}) writes the adapter's greedy text on {same} of {len(prompts)} held-out "
+                "prompts; it was not kept.",
+                f"--allow-different-text keeps it all the same.{rounded}",
+            )
+    return Merged(target, dtype, same, len(prompts))
 
 
 def _whole(target: Path) -> Any:
@@ -87,17 +98,17 @@ def _whole(target: Path) -> Any:
     return scope()
 
 
-def greedy_texts(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[str]:
+def greedy_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]) -> list[str]:
     """What the model writes after each prompt: greedy, up to TOKENS_COMPARED tokens, the prompt left out."""
     texts = []
     with progress("Generating", len(prompts)) as advance, torch.inference_mode():
         for prompt in prompts:
             ids = torch.tensor([prompt], device=model.device)
-            made = model.generate(
+            written = model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS_COMPARED,
                 eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
             )  # fmt: skip
-            texts.append(decode_completion(tokenizer, prompt, made[0, len(prompt) :].tolist()))
+            texts.append(decode_completion(tokenizer, prompt, written[0, len(prompt) :].tolist()))
             advance(1)
     return texts
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 
-from curate.artifact import MANIFEST, read_manifest, record_file, write_json, write_manifest, write_text
-from curate.errors import UserError
+from curate.artifact import is_made, one_writer, record_file, write_json, write_manifest, write_text
 from curate.page import Chart, ChartTable, format_number, format_share, render_document, series_colour, write_index
 from curate.page.chart import build_spec, unchecked
-from curate.selection.record import Selection
+from curate.selection.record import Selection, selections_dir
+from finetune.commands import PaddingStudyCommand
 from finetune.config import RunConfig
 from finetune.padding_study.recipe import Arm, answers, as_dict, study_digest
 
@@ -32,10 +33,21 @@ def write_report(
     """Write the study's folder and the list of reports beside it; the folder comes back."""
     digest = study_digest(config, selection, rows)
     folder = out or Path("reports") / f"padding-study-{digest[:8]}"
-    if (folder / MANIFEST).is_file() and read_manifest(folder, KIND).config["study_digest"] == digest:
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already and holds something else.", "Name another --out, or remove it.")
+    with one_writer(folder):
+        if not is_made(folder, KIND, "study_digest", digest, (PAGE, NUMBERS)):
+            _write(folder, digest, arms, config, selection, rows, command)
+    return folder
+
+
+def _write(
+    folder: Path,
+    digest: str,
+    arms: Sequence[Arm],
+    config: RunConfig,
+    selection: Selection,
+    rows: int,
+    command: Sequence[str],
+) -> None:
     told = answers(arms)
     headline, second = told[0], next(sentence for sentence in told if sentence.startswith("Outcome"))
     write_json(folder / NUMBERS, as_dict(arms) | {"answers": told})
@@ -55,7 +67,6 @@ def write_report(
         seconds={f"{arm.name}, {arm.pad_token}": arm.train_seconds for arm in arms},
     )  # fmt: skip
     write_index(folder.parent)
-    return folder
 
 
 def render_page(
@@ -74,11 +85,22 @@ def render_page(
             ],
             "columns": COLUMNS, "table": [_cells(arm) for arm in arms],
             "config": sorted((key, str(value)) for key, value in config.model_dump().items()),
-            "command": f"finetune padding-study --selection {selection.path.name} --rows {rows}",
+            "command": shlex.join(_command(config, selection, rows)),
         },
         folders=[Path(__file__).parent],
         charts=charts,
     )  # fmt: skip
+
+
+def _command(config: RunConfig, selection: Selection, rows: int) -> list[str]:
+    """Return the command line that makes this study, every override kept."""
+    at_home = selection.path.resolve() == (selections_dir() / selection.path.name).resolve()
+    return PaddingStudyCommand.with_settings(
+        config,
+        selection.manifest.config["model"],
+        selection=selection.path.name if at_home else str(selection.path),
+        rows=rows,
+    ).as_command()
 
 
 def _held_out(config: RunConfig, selection: Selection) -> str:

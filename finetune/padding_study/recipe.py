@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from curate.artifact import digest_json, home
 from curate.errors import UserError
 from curate.selection.record import Selection
 from finetune.batches.dataset import build_plan, encode_rows
-from finetune.batches.token_loss import row_losses
+from finetune.batches.token_loss import mean_loss, row_losses
 from finetune.config import RunConfig
-from finetune.model import load_adapter, load_base_model
+from finetune.model import adapter_off, load_adapter, load_base_model
 from finetune.recipe import train
+from finetune.run.record import Run
 from finetune.run.tokenizer import load_training_tokenizer, require_selections_tokenizer
 
 RESAMPLES = 2000
+LEARNT_NATS = 0.001  # a fall of the eval loss, in nats a token, that is more than rounding
+FEWEST_STEPS = 3  # of an arm: the first step also pays for what torch sets up once
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Arm:
     train_seconds: float
     tokens_per_second: float
     eval_loss: float
+    base_loss: float
     loss_difference: float | None
     interval: tuple[float, float] | None
 
@@ -70,16 +77,37 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
         "right padding": padded,
         "length-grouped": padded | {"group_by_length": True},
     }
+    for way, change in ways.items():
+        steps = build_plan(examples, base.model_copy(update=change)).max_steps
+        if steps < FEWEST_STEPS:
+            raise UserError(
+                f"{len(examples)} rows make {steps} step(s) in the arm with {way}; a time or an outcome takes at least "
+                f"{FEWEST_STEPS}.",
+                f"Use --rows {math.ceil(len(examples) * FEWEST_STEPS / steps)} or more, or smaller batches.",
+            )
     measured = []
     for way, change in ways.items():
         for pad in pad_tokens(tokenizer, [e.input_ids for e in examples]):
             arm = base.model_copy(update={**change, "pad_token": pad})
             folder = out / f"{way.replace(' ', '-')}-{tokenizer.convert_tokens_to_ids(pad)}"
             measured.append((way, pad, train(arm, part, folder, False, "off", command)))
-    return compare_arms(measured, tokenizer, part)
+    arms = compare_arms(measured, tokenizer, part)
+    require_learning(arms)
+    return arms
 
 
-def pad_tokens(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+def require_learning(arms: Sequence[Arm]) -> None:
+    """Refuse arms whose eval loss did not fall below the base model's: that they are alike says nothing of padding."""
+    idle = [arm for arm in arms if arm.eval_loss >= arm.base_loss - LEARNT_NATS]
+    if idle:
+        raise UserError(
+            f"{len(idle)} of {len(arms)} arms did not learn: their eval losses are {idle[0].eval_loss:.4f} or more, "
+            f"and the base model's is {idle[0].base_loss:.4f}.",
+            "Use more --rows, a higher learning_rate, or warmup_steps=0.",
+        )
+
+
+def pad_tokens(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
     """The unknown token (else the end token), and the last token of the vocabulary that no row holds."""
     used = {token for row in rows for token in row} | set(tokenizer.all_special_ids)
     first = tokenizer.unk_token or tokenizer.eos_token
@@ -87,18 +115,25 @@ def pad_tokens(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     return [first] if unused is None else [first, tokenizer.convert_ids_to_tokens(unused)]
 
 
-def compare_arms(measured: Sequence[tuple[str, str, Any]], tokenizer: Any, selection: Selection) -> list[Arm]:
+def compare_arms(
+    measured: Sequence[tuple[str, str, Run]], tokenizer: PreTrainedTokenizerBase, selection: Selection
+) -> list[Arm]:
     """Eval loss of every arm on the whole holdout, and its difference from the first arm's."""
     config = measured[0][2].config
     held_out = encode_rows(tokenizer, selection, selection.holdout[: config.report_eval_rows])
     rng = np.random.default_rng(config.seed)
     picks = rng.integers(0, len(held_out), size=(RESAMPLES, len(held_out)))
     arms: list[Arm] = []
-    first: Any = None
+    first: NDArray[np.float64] | None = None
+    base_loss = 0.0
     for way, pad, run in measured:
-        losses = row_losses(load_adapter(load_base_model(run.config), run.adapter_dir), held_out, 0)
+        model = load_adapter(load_base_model(run.config), run.adapter_dir)
+        losses = row_losses(model, held_out, 0)
         nll, tokens = np.array([loss.nll for loss in losses]), np.array([loss.tokens for loss in losses])
-        first = nll if first is None else first
+        if first is None:
+            first = nll
+            with adapter_off(model):
+                base_loss = mean_loss(row_losses(model, held_out, 0)) or 0.0
         difference = nll - first
         spread = difference[picks].sum(axis=1) / tokens[picks].sum(axis=1)
         history = [line for line in run.history if line["padding_share"] is not None]
@@ -114,6 +149,7 @@ def compare_arms(measured: Sequence[tuple[str, str, Any]], tokenizer: Any, selec
                 train_seconds=round(seconds, 3),
                 tokens_per_second=float(np.median(rates)),
                 eval_loss=float(nll.sum() / tokens.sum()),
+                base_loss=base_loss,
                 loss_difference=float(difference.sum() / tokens.sum()) if arms else None,
                 interval=(float(np.quantile(spread, 0.025)), float(np.quantile(spread, 0.975))) if arms else None,
             )

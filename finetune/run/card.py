@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -28,15 +29,23 @@ def loading_lines(folder: str, template: PromptTemplate) -> list[str]:
     ]
 
 
+def training_line(results: Mapping[str, Any]) -> str:
+    """Return what a run trained on, in words: tokens, of how many selected, steps and epochs."""
+    trained, selected = results["trained_tokens"], results["selected_tokens"]
+    return f"{trained:,} tokens (of {selected:,} selected; {results['epochs']:.2f} epochs) in {results['steps']} steps"
+
+
+def best_line(results: Mapping[str, Any]) -> str:
+    """Return which step's adapter a run hands out."""
+    if not results["best_step"]:
+        return "the last step"
+    return f"step {results['best_step']}, eval loss {results['best_eval_loss']:.4f}"
+
+
 def render_card(name: str, config: RunConfig, selection: Selection, results: dict[str, Any]) -> str:
     """Markdown with the hub's front matter; every number was computed by the run."""
-    made = selection.manifest.config
+    picked = selection.manifest.config
     front = ModelCardData(base_model=config.model, library_name="peft", tags=["rowpick", "lora", "qlora"])
-    best = (
-        f"step {results['best_step']}, eval loss {results['best_eval_loss']:.4f}"
-        if results["best_step"]
-        else "the last step"
-    )
     return "\n".join(
         [
             f"---\n{front.to_yaml()}\n---",
@@ -44,10 +53,10 @@ def render_card(name: str, config: RunConfig, selection: Selection, results: dic
             f"# {name}",
             "",
             f"A LoRA adapter (r = {config.r}, alpha = {config.lora_alpha}) for `{config.model}`, trained on "
-            f"{len(selection.selected)} rows that `{made['strategy']}` picked from `{made['source']}` "
+            f"{len(selection.selected)} rows that `{picked['strategy']}` picked from `{picked['source']}` "
             f"(selection `{selection.path.name}`, digest {selection.digest[:8]}).",
             "",
-            f"It is the adapter of {best}; {results['steps']} steps, {results['tokens_seen']} tokens.",
+            f"It was trained on {training_line(results)}. It is the adapter of {best_line(results)}.",
             "",
             "```python",
             *loading_lines(f"path/to/{name}", selection.template),

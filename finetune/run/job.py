@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from curate.artifact import digest_json
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
 from curate.tokens.tokenizers import EncodedExample, refuse_earlier_rule
-from finetune.batches.dataset import Plan, build_plan, encode_rows
+from finetune.batches.dataset import Plan, build_plan, encode_rows, refuse_other_counts
 from finetune.config import RunConfig
 from finetune.parallel.processes import ALONE, Processes
 from finetune.run.history import History, Meter
@@ -28,7 +29,7 @@ class Job:
     config: RunConfig
     selection: Selection
     folder: Path
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     pad_token_id: int
     plan: Plan
     eval_examples: list[EncodedExample]
@@ -36,8 +37,13 @@ class Job:
     processes: Processes = ALONE
     meter: Meter = field(default_factory=Meter)
     seconds: dict[str, float] = field(default_factory=dict)
-    kernels: str | None = None  # why the kernels are not used; None where they are
+    kernels_refused: str | None = "no model is loaded yet"  # why the kernels do not compute; None where they do
     interrupt: Interrupt = field(default_factory=Interrupt)
+
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether the model computes with the kernels."""
+        return self.kernels_refused is None
 
     @property
     def checkpoints(self) -> Path:
@@ -52,22 +58,24 @@ def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Pr
     require_selections_tokenizer(tokenizer, config.model, selection)
     if config.packing == "joined":
         say("The notebook's packing: rows are joined and cut, samples see each other, the prompt is trained on.")
-    plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
+    selected = encode_rows(tokenizer, selection, selection.selected)
+    refuse_other_counts(selection, selected)
+    plan = build_plan(selected, config)
     held_out = selection.holdout[: config.eval_rows]
     examples = encode_rows(tokenizer, selection, held_out)
     history = History(folder, processes.first)
     return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, history, processes)
 
 
-def pad_token(tokenizer: Any, config: RunConfig) -> int:
+def pad_token(tokenizer: PreTrainedTokenizerBase, config: RunConfig) -> int:
     """The id that fills up batches. It never carries loss, so it matters only where a config names one."""
     if config.pad_token is not None:
-        found = tokenizer.convert_tokens_to_ids(config.pad_token)
-        if found is None or (found == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
+        token_id = tokenizer.convert_tokens_to_ids(config.pad_token)
+        if token_id is None or (token_id == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
             raise UserError(
                 f'pad_token "{config.pad_token}" is not in the vocabulary.', "Name a token of the tokenizer."
             )
-        return int(found)
+        return int(token_id)
     return int(
         next(i for i in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id) if i is not None)
     )

@@ -89,6 +89,26 @@ def runs_dir() -> Path:
     return home() / "runs"
 
 
+def selected_tokens(selection: Selection) -> int:
+    """Return how many tokens the selected rows hold, prompts and end tokens included."""
+    return sum(row.token_count for row in selection.selected)
+
+
+def share_seen(run: Run) -> float | None:
+    """Return the share of its selection's tokens that a run trained on, 0 to 1; more than an epoch counts as 1.
+
+    None where an older run does not record it and its selection is gone.
+    """
+    config = run.manifest.config
+    selected = config.get("selected_tokens")
+    if selected is None:
+        try:
+            selected = selected_tokens(run.read_selection())
+        except UserError:
+            return None
+    return min(1.0, config["tokens_seen"] / selected) if selected else None
+
+
 def run_digest(config: RunConfig, selection: Selection) -> str:
     """Digest of the config and of the selection by content: what a run's name and its reuse depend on."""
     return digest_json([config.model_dump(), selection.digest])
@@ -98,9 +118,9 @@ def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Pat
     """`out`, or `runs/<selection's strategy and size>-<digest>` below the home of artifacts."""
     if out is not None:
         return out
-    made = selection.manifest.config
-    size = f"k{made['k']}" if made.get("token_budget") is None else f"t{made['token_budget']}"
-    return runs_dir() / f"{made['strategy']}-{size}-{run_digest(config, selection)[:8]}"
+    picked = selection.manifest.config
+    size = f"k{picked['k']}" if picked.get("token_budget") is None else f"t{picked['token_budget']}"
+    return runs_dir() / f"{picked['strategy']}-{size}-{run_digest(config, selection)[:8]}"
 
 
 def start_run(folder: Path, config: RunConfig, selection: Selection, resume: bool, gpus: int = 1) -> bool:
@@ -117,12 +137,12 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
         return True
     written = folder / CONFIG
     if written.is_file():
-        found = read_settings(folder)
-        if found["run_digest"] != digest and resume:
+        settled = read_settings(folder)
+        if settled["run_digest"] != digest and resume:
             raise UserError(
                 f"{written} was changed after the run was started.", "Put it back, or start a run with those settings."
             )
-        if found["run_digest"] != digest:
+        if settled["run_digest"] != digest:
             raise UserError(f"{folder} holds another, unfinished run.", "Name another --out, or remove that folder.")
         if not resume:
             raise UserError(

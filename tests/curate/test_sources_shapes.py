@@ -108,6 +108,14 @@ def test_a_system_message_is_dropped_kept_or_required(
     assert pool.notes == (said if choice == "drop" else [])
 
 
+def test_a_context_that_columns_leaves_out_is_said(tmp_path: Path) -> None:
+    records = [{"q": Q, "context": "Small.", "a": A}, {"q": Q, "context": None, "a": A}]
+    assert load(tmp_path, *records, columns="instruction=q,output=a").notes == [
+        '1 rows have text in the column "context", which --columns leaves out of the instruction.'
+    ]
+    assert load(tmp_path, *records, columns="instruction=q,output=a,input=context").notes == []
+
+
 def test_columns_reach_into_nested_fields(tmp_path: Path) -> None:
     record = {"chat": [{"who": "me", "text": Q}, {"who": "you", "text": A}], "meta": {"a.b": 1}, "x.y": "dotted"}
     assert pairs(load(tmp_path, record, columns="instruction=chat.0.text,output=chat.-1.text")) == [(Q, A)]

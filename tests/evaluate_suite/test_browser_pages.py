@@ -63,8 +63,8 @@ def comparison_page(folder: Path) -> str:
 
 def padding_page(folder: Path) -> str:
     arms = [
-        Arm("packed", "<unk>", 12, 9000, 0.01, 30.0, 300.0, 2.01, None, None),
-        Arm("right padding", HOSTILE[0], 12, 9000, 0.31, 44.0, 204.0, 2.02, 0.01, (-0.01, 0.03)),
+        Arm("packed", "<unk>", 12, 9000, 0.01, 30.0, 300.0, 2.01, 2.5, None, None),
+        Arm("right padding", HOSTILE[0], 12, 9000, 0.31, 44.0, 204.0, 2.02, 2.5, 0.01, (-0.01, 0.03)),
     ]
     settings = {"model": "tiny", "r": 16}
     config: Any = SimpleNamespace(model="tiny", seed=0, report_eval_rows=None, model_dump=lambda: settings)

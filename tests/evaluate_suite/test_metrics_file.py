@@ -11,7 +11,8 @@ import pytest
 
 from curate.artifact import read_jsonl
 from curate.errors import UsageError, UserError
-from evaluate_suite.metrics.generation_files import TEXT_METRICS, score_file
+from evaluate_suite.metrics import metrics_that_need
+from evaluate_suite.metrics.generation_files import TEXT_NEEDS, score_file
 
 LINES: list[dict[str, Any]] = [
     {"task_id": "HumanEval/0", "prompt": "def f(x):\n    '''One.'''\n", "completion": "    return 1\n"},
@@ -44,7 +45,7 @@ def test_a_file_is_scored_line_by_line(tmp_path: Path) -> None:
         "metric": "stopped_by_itself", "n_scored": 0, "n_unscored": 3, "mean": None, "interval": None,
         "reasons": {"stop_reason_unknown": 3},
     }  # fmt: skip
-    assert set(record["metrics"]) == set(TEXT_METRICS)
+    assert set(record["metrics"]) == set(metrics_that_need(*TEXT_NEEDS))
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:

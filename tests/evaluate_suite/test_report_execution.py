@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.metrics import METRICS
 from tests.evaluate_suite.execution.test_attacks import usable_mode
 from tests.evaluate_suite.execution.test_tasks import HUMAN_EVAL, MBPP, write
 from tests.evaluate_suite.test_report import home, made, report  # noqa: F401
 from tests.finetune.conftest import made_selection, tiny_model  # noqa: F401
+from tests.test_extensions import install
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 ANSWERS = {"base": ["    return a - b\n", ""], "run": ["    return a + b\n\nNow I (\n", "def add(a, b): return a + b"]}
@@ -84,6 +86,39 @@ def test_a_report_without_execute_runs_nothing_and_is_another_report(
     tasks = write(tmp_path / "tasks.jsonl", HUMAN_EVAL, MBPP)
     assert report(home, "--execute", "--tasks", str(tasks), "--out", str(tmp_path / "r")) == 1
     assert "holds another report" in capsys.readouterr().err
+
+
+ADDED_METRIC = """
+from evaluate_suite.metrics.types import Metric, Score
+
+def score(generation, outcome):
+    return Score(float(outcome.reason == "passed"))
+
+METRIC = Metric("said_passed", "said passed", "Did the sandbox say passed?", score, needs="execution")
+"""
+
+
+def test_a_metric_of_another_package_that_needs_execution_is_in_help_record_and_page(
+    home: Path,
+    answering: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usable_mode()
+    install(tmp_path / "site", "rowpick-said", "said", ADDED_METRIC, "rowpick.metrics", "said_passed = said:METRIC")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.delitem(METRICS.__dict__, "added", raising=False)  # read once a process
+    try:
+        assert evalsuite(["metrics"]) == 0
+        assert "said_passed          from the package rowpick-said" in capsys.readouterr().out
+        tasks = write(tmp_path / "tasks.jsonl", HUMAN_EVAL, MBPP)
+        assert report(home, "--execute", "--tasks", str(tasks), "--out", str(tmp_path / "r")) == 0
+    finally:
+        METRICS.__dict__.pop("added")
+    record = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert record["runs"][0]["metrics"]["said_passed"]["value"] == 0.5
+    assert "Said passed" in (tmp_path / "r" / "index.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,38 @@ def test_a_merge_that_meets_a_full_disk_leaves_nothing(
     assert main(["merge", str(trained), "--out", str(tmp_path / "m" / "merged")]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize("targets", ["[embed_tokens,q_proj]", "[lm_head]"])
+def test_an_adapter_on_tied_embeddings_is_merged_into_a_model_whose_weights_are_untied(
+    made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], targets: str
+) -> None:
+    """Added to the shared weights it would change the output layer too, which makes another model."""
+    import torch
+
+    from finetune.model import load_merged, load_run
+
+    arguments = ["run", "--selection", str(made_selection), "--out", str(tmp_path / "r"), "--wandb", "off", *QUICK]
+    assert main([*arguments, "learning_rate=2e-2", f"target_modules={targets}"]) == 0
+    capsys.readouterr()
+    assert main(["merge", str(tmp_path / "r"), "--dtype", "float32", "--out", str(tmp_path / "m"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same_text"] == 4
+    tuned, tokenizer = load_run(tmp_path / "r")
+    ids = tokenizer("sort a list\n", return_tensors="pt")["input_ids"]
+    merged = load_merged(tmp_path / "m", read_run(tmp_path / "r").config)
+    with torch.no_grad():
+        assert float((tuned(ids).logits - merged(ids).logits).abs().max()) <= 1e-5
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_a_merged_model_that_writes_another_text_is_not_kept(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = iter([["a", "b", "c", "d"], ["a", "b", "c", "x"]] * 2)
+    monkeypatch.setattr("finetune.export.merged_model.greedy_texts", lambda *_: next(texts))
+    command = ["merge", str(trained), "--out", str(tmp_path / "m" / "merged")]
+    assert main(command) == 1
+    assert "writes the adapter's greedy text on 3 of 4 held-out prompts; it was not kept" in capsys.readouterr().err
+    assert list((tmp_path / "m").iterdir()) == []
+    assert main([*command, "--allow-different-text"]) == 0
+    assert (tmp_path / "m" / "merged" / "config.json").is_file()

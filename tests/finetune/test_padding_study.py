@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from curate.artifact import read_manifest
+from curate.errors import UserError
+from curate.selection.record import read_selection
 from finetune.cli import main
-from finetune.padding_study.recipe import Arm, answers
+from finetune.commands import PaddingStudyCommand
+from finetune.config import load_config
+from finetune.padding_study.page import render_page
+from finetune.padding_study.recipe import Arm, answers, require_learning
 from tests.finetune.conftest import QUICK
 
 
@@ -17,7 +24,7 @@ def test_the_padding_study_trains_six_arms_on_the_same_rows(
     made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [*(s for s in QUICK if not s.startswith("max_steps")), "eval_steps=20"]
-    arguments = ["padding-study", "--selection", str(made_selection), "--rows", "12", "--out", str(tmp_path / "s")]
+    arguments = ["padding-study", "--selection", str(made_selection), "--rows", "24", "--out", str(tmp_path / "s")]
     assert main([*arguments, "--json", *settings]) == 0
     arms = json.loads(capsys.readouterr().out)["arms"]
     assert [arm["name"] for arm in arms[::2]] == ["packed", "right padding", "length-grouped"]
@@ -45,7 +52,7 @@ def test_the_padding_study_trains_six_arms_on_the_same_rows(
 
 def arm(name: str, pad: str, seconds: float, loss: float, interval: tuple[float, float] | None) -> Arm:
     difference = None if interval is None else sum(interval) / 2
-    return Arm(name, pad, 4, 1000, 0.25, seconds, 100.0, loss, difference, interval)
+    return Arm(name, pad, 4, 1000, 0.25, seconds, 100.0, loss, 3.0, difference, interval)
 
 
 def test_the_answers_say_what_the_figures_say() -> None:
@@ -63,3 +70,30 @@ def test_the_answers_say_what_the_figures_say() -> None:
         "Pad token: it changed the eval loss of length-grouped.",
         "How far to trust the times: the same work, timed with either pad token, differs by up to 9%.",
     ]
+
+
+def test_a_study_whose_arms_take_few_steps_or_learn_nothing_is_refused(
+    made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [s for s in QUICK if not s.startswith("max_steps")]
+    arguments = ["padding-study", "--selection", str(made_selection), "--out", str(tmp_path / "s"), *settings]
+    assert main([*arguments, "--rows", "2"]) == 1
+    assert "2 rows make 1 step(s) in the arm with packed; a time or an outcome takes at least 3" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "s").exists()
+    idle = [arm("packed", "<unk>", 10, 2.9995, None), arm("packed", "x", 10, 2.5, (0, 0))]
+    with pytest.raises(UserError, match=r"1 of 2 arms did not learn: their eval losses are 2\.9995 or more, and"):
+        require_learning(idle)
+
+
+def test_the_copied_command_keeps_every_override(made_selection: Path) -> None:
+    selection = read_selection(made_selection)
+    model = selection.manifest.config["model"]
+    config = load_config(None, overrides=[*QUICK, "eval_rows=null"], model=model)
+    arms = [arm("packed", "<unk>", 10, 2.0, None), arm("right padding", "<unk>", 25, 2.1, (0.05, 0.15))]
+    page = html.unescape(render_page("s", arms, config, selection, 24, "One.", "Two."))
+    command = next(line for line in page.replace("<", "\n").splitlines() if "finetune padding-study --" in line)
+    words = shlex.split(command[command.index("finetune padding-study") :])
+    assert words[:6] == ["finetune", "padding-study", "--selection", str(made_selection), "--rows", "24"]
+    assert PaddingStudyCommand(overrides=tuple(words[6:])).settings(model) == config

@@ -205,7 +205,7 @@ def test_activations_are_recomputed_where_that_is_asked_for_and_the_kernels_do_n
     settings = dict(setting.split("=") for setting in QUICK)
     config = RunConfig(model=str(tiny_model), gradient_checkpointing=asked, **settings)  # type: ignore[arg-type]
     job = prepare(config, read_selection(selection), tmp_path / "r")
-    job.kernels = kernels
+    job.kernels_refused = kernels
     assert training_arguments(job, "cpu", "float32", None).gradient_checkpointing is given
 
 
@@ -299,3 +299,78 @@ def test_a_base_model_that_reads_noise_is_refused_and_an_untrained_one_is_said(
         return
     require_reading(*arguments)
     assert ("some-model looks untrained" in capsys.readouterr().err) == (outcome == "said")
+
+
+def test_the_record_says_which_share_of_the_selection_was_trained_on(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from finetune.run.record import share_seen
+
+    assert run(selection, tmp_path / "part", "max_steps=2") == 0
+    told = capsys.readouterr().err
+    made = read_run(tmp_path / "part")
+    config = made.manifest.config
+    selected = sum(row.token_count for row in made.read_selection().selected)
+    assert config["trained_tokens"] == made.history[-1]["tokens_seen"] < selected == config["selected_tokens"]
+    assert config["epochs"] == round(config["trained_tokens"] / selected, 4) == round(share_seen(made) or 0, 4)
+    facts = f"{config['trained_tokens']:,} tokens (of {selected:,} selected; {config['epochs']:.2f} epochs) in 2 steps"
+    assert facts in told and facts in (made.path / "README.md").read_text()
+    assert f"2 steps train on {config['trained_tokens']:,} of the {selected:,} selected tokens" in told
+    assert run(selection, tmp_path / "whole", "max_steps=12", "eval_steps=12") == 0
+    assert "selected tokens (" not in capsys.readouterr().err
+    whole = read_run(tmp_path / "whole")
+    assert whole.manifest.config["steps"] == 7
+    assert (whole.manifest.config["epochs"], share_seen(whole)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("schedule", "shares"), [
+    ("linear", [1 / 4, 2 / 4, 3 / 4, 1.0, 2 / 3, 1 / 3]), ("constant", [1.0] * 6),
+    ("constant_with_warmup", [1 / 4, 2 / 4, 3 / 4, 1.0, 1.0, 1.0]),
+])  # fmt: skip
+def test_warm_up_starts_above_0_and_each_line_holds_the_rate_its_step_used(
+    selection: Path, tmp_path: Path, schedule: str, shares: list[float]
+) -> None:
+    """The first step trains: its loss falls by the next one, at a quarter of the learning rate."""
+    assert run(selection, tmp_path / "r", "warmup_steps=3", f"lr_scheduler_type={schedule}", "eval_steps=1") == 0
+    history = read_run(tmp_path / "r").history
+    assert [line["learning_rate"] for line in history[1:]] == pytest.approx([1e-2 * share for share in shares])
+    assert history[0]["learning_rate"] is None
+    assert history[1]["eval_loss"] < history[0]["eval_loss"]
+
+
+def test_a_run_of_one_step_trains_and_says_that_warm_up_fills_it(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(selection, tmp_path / "r", "warmup_steps=4", "max_steps=1") == 0
+    assert "warmup_steps 4 fills all 1 steps: the learning rate reaches 20% of 0.01" in capsys.readouterr().err
+    made = read_run(tmp_path / "r")
+    assert made.history[1]["eval_loss"] < made.history[0]["eval_loss"]
+
+
+def test_every_method_overridden_of_trl_exists_there_with_the_expected_parameters() -> None:
+    """Underlined ones are no promise: a new version of TRL or transformers that changes one fails here first."""
+    import inspect
+
+    from transformers import Trainer, TrainingArguments
+    from trl import SFTTrainer
+
+    from finetune.trainer import PackedTrainer
+
+    overridden = {name for name in vars(PackedTrainer) if not name.startswith("__") and hasattr(SFTTrainer, name)}
+    expected = {
+        "_clip_grad_norm": ["self", "model"],
+        "_save": ["self", "output_dir", "state_dict"],
+        "_save_checkpoint": ["self", "model", "trial"],
+        "_set_signature_columns_if_needed": ["self"],
+        "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
+        "create_optimizer": ["self", "model"],
+        "create_scheduler": ["self", "num_training_steps", "optimizer"],
+        "floating_point_ops": ["self", "inputs"],
+        "get_train_dataloader": ["self"],
+        "log": ["self", "logs", "start_time"],
+    }
+    assert overridden - {"create_model_card"} == set(expected)
+    for name, parameters in expected.items():
+        assert list(inspect.signature(getattr(SFTTrainer, name)).parameters) == parameters
+    assert "self.model_accepts_loss_kwargs" in inspect.getsource(Trainer)
+    assert "_n_gpu" in inspect.getsource(TrainingArguments)

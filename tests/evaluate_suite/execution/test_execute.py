@@ -85,7 +85,7 @@ def test_a_second_run_executes_only_what_has_no_result(files: Any, monkeypatch: 
     before = files[2].read_bytes()
     ran: list[str] = []
     real = module.run_answer
-    monkeypatch.setattr(module, "run_answer", lambda task, *a: ran.append(task.task_id) or real(task, *a))
+    monkeypatch.setattr(module, "run_answer", lambda task, *a, **k: ran.append(task.task_id) or real(task, *a, **k))
     assert run(files, "--execute") == 0
     assert ran == []
     lines = before.splitlines(keepends=True)
@@ -128,11 +128,14 @@ def test_a_generation_without_task_id_is_found_by_its_prompt(files: Any) -> None
 
 
 def test_an_unscored_result_is_tried_again(files: Any) -> None:
-    broken = {**HUMAN_EVAL, "test": "def check(candidate):\n    assert candidate(open) == 3\n"}
+    broken = {
+        **HUMAN_EVAL,
+        "test": "import threading\ndef check(candidate):\n    assert candidate(threading.Lock()) == 3\n",
+    }
     write(files[0], broken, MBPP)
     assert run(files, "--execute") == 0
     lines = results(files[2])
-    assert [(r["passed"], r["reason"]) for r in lines[:3]] == [(None, "test_error")] * 3
+    assert [(r["passed"], r["reason"]) for r in lines[:3]] == [(None, "needs_together")] * 3
     assert lines[3]["passed"] is False
 
 
@@ -346,3 +349,93 @@ def test_compare_takes_the_results_and_leaves_the_unscored_out(tmp_path: Path) -
     rows = [("a", True, "passed"), ("b", None, "test_error"), ("a", False, "cpu_limit")]
     path = write(tmp_path / "r.jsonl", *({"task_id": t, "passed": p, "reason": r} for t, p, r in rows))
     assert read_passed(path) == {"a": [1.0, 0.0]}
+
+
+CUT_SHORT = [
+    '    return a + b\n\n\ndef average(xs):\n    """The mean of',
+    "    return a + b\n\n\nprint(add([1, 2",
+    "def add(a, b):\n    return a + b\n\n\ndef average(xs,",
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "passed"),
+    [((), 0), (("--cut-at-function",), 3), (("--style", "raw"), 3)],
+    ids=["as it is", "cut", "raw"],
+)
+def test_a_completion_cut_in_the_next_function_passes_where_its_own_ends(
+    files: Any, options: tuple[str, ...], passed: int, capsys: Any
+) -> None:
+    write(files[1], *({"task_id": "T/0", "completion": text} for text in CUT_SHORT))
+    assert run(files, "--execute", *options) == 0
+    assert sum(row["passed"] for row in results(files[2])) == passed
+    note = "3 of 3 completions hold the whole function and fail for what follows it (SyntaxError): --cut-at-function"
+    assert (note in " ".join(capsys.readouterr().err.split())) == (passed == 0)
+
+
+def test_a_completion_that_lost_its_first_blanks_is_said_to_and_raw_puts_them_back(files: Any) -> None:
+    write(files[1], {"task_id": "T/0", "completion": "return a + b"})
+    assert run(files, "--execute") == 0
+    (row,) = results(files[2])
+    assert (row["passed"], row["reason"]) == (False, "indentation_lost")
+    assert row["detail"].startswith("IndentationError: ")
+    files[2].unlink()
+    assert run(files, "--execute", "--style", "raw") == 0
+    assert [row["passed"] for row in results(files[2])] == [True]
+
+
+OTHER_FILES = {
+    "evalplus": '{"task_id": "T/0", "solution": "def add(a, b):\\n    return a + b\\n"}',
+    "bigcode": '[["def add(a, b):\\n    return a + b\\n"], []]',
+    "lm-eval's filtered answers": json.dumps(
+        {"doc_id": 0, "doc": {"task_id": "T/0"}, "resps": [["x"]],
+         "filtered_resps": [HUMAN_EVAL["prompt"] + "    return a + b\n"]}),
+    "lm-eval's raw answers": '{"doc_id": 0, "doc": {"task_id": "T/0"}, "resps": [["    return a + b\\n"]]}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_files_of_other_tools_are_run_in_the_style_that_they_are_written_in(files: Any, name: str) -> None:
+    files[1].write_text(OTHER_FILES[name])
+    assert run(files, "--execute") == 0
+    assert [(row["task_id"], row["passed"]) for row in results(files[2])] == [("T/0", True)]
+
+
+WRONGLY_NAMED = [
+    ('{"task_id": "T/0", "generation": "x"}', (), 'Rename "generation" to "completion"'),
+    (OTHER_FILES["evalplus"], ("--style", "completion"), "a whole program, not the rest of its prompt. Add --style raw."),
+    ('[["x"], ["y"], ["z"]]', (), "list 2 is not in the tasks file"),
+    ('{"model": "a", "task_id": "T/0", "completion": ""}\n{"model": "b", "task_id": "T/0", "completion": ""}', (),
+     "holds the answers of 2 models (a, b)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "options", "words"), WRONGLY_NAMED, ids=[words for _, _, words in WRONGLY_NAMED])
+def test_what_cannot_be_read_says_what_to_rename_or_to_add(
+    files: Any, text: str, options: tuple[str, ...], words: str, capsys: Any
+) -> None:
+    files[1].write_text(text)
+    assert run(files, *options) == 1
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+# Folder: pass@1, further options.
+CASES = {
+    "10-crlf-fences": (1.0, ["--style", "raw"]), "11-stray-closing-fence": (1.0, ["--style", "raw"]),
+    "12-end-token-in-text": (1.0, ["--style", "raw"]), "14-imports-in-first-block": (1.0, ["--style", "raw"]),
+    "16-mbpp-second-block": (1.0, ["--style", "raw"]), "17-think-draft": (1.0, ["--style", "raw"]),
+    "21-uneven-n": ((1 / 3 + 9 / 10) / 2, []), "23-indent-lost": (1.0, ["--style", "raw"]),
+    "25-cut-in-the-next-function": (1.0, ["--style", "completion", "--cut-at-function"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_that_was_found_elsewhere_has_its_right_value(
+    name: str, shared_cases: Path, tmp_path: Path, capsys: Any
+) -> None:
+    usable_mode()
+    value, options = CASES[name]
+    folder = shared_cases / name
+    command = ["execute", "--tasks", str(folder / "tasks.jsonl"), "--generations", str(folder / "generations.jsonl")]
+    assert main([*command, "--out", str(tmp_path / "out.jsonl"), "--execute", "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["pass_at_1"] == pytest.approx(value)

@@ -15,7 +15,8 @@ from evaluate_suite.execution import sandbox
 from evaluate_suite.execution.cell import kernel
 from evaluate_suite.execution.cell.syscalls import ALLOWED, EXAMINED
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
-from evaluate_suite.execution.sandbox import Job, ProgramResult, choose_mode, missing_kernel_parts, run_job, run_program
+from evaluate_suite.execution.sandbox import ProgramResult, choose_mode, missing_kernel_parts, run_job, run_program
+from evaluate_suite.tasks.job import Job
 
 from .test_attacks import usable_mode
 
@@ -144,3 +145,26 @@ def test_a_lost_judge_gets_a_second_run_and_then_counts_as_failed(monkeypatch: A
     answers = [ProgramResult(False, "supervisor_lost")] * 2
     found = run_job(Job("pass"), DEFAULT_LIMITS, "none")
     assert (found.reason, found.passed, answers) == ("supervisor_lost", False, [])
+
+
+def test_a_sandbox_that_could_not_be_set_up_is_set_up_again(monkeypatch: Any) -> None:
+    answers = [ProgramResult(False, "setup_failed", "Too many references")] * 2 + [ProgramResult(True, "passed")]
+    monkeypatch.setattr(sandbox, "_run_once", lambda *a: answers.pop(0))
+    monkeypatch.setattr(sandbox.time, "sleep", lambda seconds: None)
+    assert run_job(Job("pass"), DEFAULT_LIMITS, "none").passed
+    assert answers == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_program_syncs_its_own_files_and_none_of_the_machine(own: bool) -> None:
+    usable_mode()
+    file = "open('x', 'w')" if own else "open(os.__file__)"
+    found = run_program(f"import os\nfile = {file}\nos.fsync(file.fileno())")
+    assert found.passed is own
+    assert own or "Read-only file system" in found.detail
+
+
+def test_the_packages_that_hold_answers_are_empty_inside() -> None:
+    usable_mode()
+    for folder in sandbox._hidden():
+        assert run_program(f"import os\nprint(os.listdir({folder!r}))").output == "[]\n"

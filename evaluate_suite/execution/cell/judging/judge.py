@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 TEMPORARY = "/judge"  # where the tests' own temporary files are: the program can open one by name, not look for one
 
 
+_MODULES = {
+    "numpy", "pandas", "torch", "scipy", "os.path", "collections.abc", "concurrent.futures", "urllib.parse",
+    "unittest.mock", "importlib.util", "xml.etree.ElementTree",
+}  # fmt: skip
+
+
 class Missing:
     """What the program lacks of what the test names, and what it gave that is no thing to call."""
 
@@ -67,7 +73,7 @@ def _note_odd(missing: Missing, name: str, value: Any, job: dict[str, Any]) -> N
 
 def _lend_module(space: dict[str, Any], name: str, module: Any, attributes: list[str]) -> bool:
     """Put a module of the judge's own, not the program's, under a name of the test; whether there is one that fits."""
-    if str(module).split(".")[0] not in sys.stdlib_module_names | {"numpy", "pandas", "torch", "scipy"}:
+    if module not in sys.stdlib_module_names | _MODULES:
         return False
     try:
         __import__(str(module))
@@ -83,7 +89,7 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
     """Return the reason (`passed` or why not) and a detail."""
     if job["kind"] == "together":
         return _together(job, session)
-    missing, before = Missing(), 0
+    missing, before, loaded = Missing(), 0, 0
     try:
         session.raise_lines = set(job["raise_lines"])
         session.mirror.prepare(job["patched"], job["seeded"])
@@ -98,17 +104,21 @@ def judge(job: dict[str, Any], session: Session) -> tuple[str, str]:
         if job["entry_point"] in missing.names:
             return "missing_entry_point", f"{job['entry_point']} is not defined"
         session.raised = None
-        before = session.asked - missing.odd
+        loaded = session.asked
+        before = loaded - missing.odd
         exec(compile(job["test"], TEST_FILE, "exec", dont_inherit=True), space)
     except CandidateGone:
         return session.broken, session.why
     except BaseException as error:
         if session.broken:
             return session.broken, session.why
-        return _explain(error, session, job["kind"], missing.names, session.asked > before)
+        reason, detail = _explain(error, session, job["kind"], missing.names, session.asked > before)
+        if job["one_process"] and reason in ("wrong_answer", "test_error") and job["kind"] == "test":
+            return "needs_together", f"the test looks at {job['one_process']}"
+        return reason, detail
     if session.broken:
         return session.broken, session.why
-    if session.calls or (missing.data and not missing.odd):
+    if session.asked > loaded or (missing.data and not missing.odd):
         return "passed", ""
     return ("missing_entry_point", "nothing to call") if missing.odd else ("test_calls_nothing", "")
 

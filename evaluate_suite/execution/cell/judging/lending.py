@@ -20,6 +20,39 @@ _OPEN_MODULES = (TEST_MODULE, "unittest.mock")
 _BUILTIN, _METHOD, _MODULE = type(len), type(wire.Reference("j", 0).__init__), type(wire)  # type: ignore[misc]
 
 
+async def _nothing() -> None:
+    return
+
+
+_first = _nothing()
+_COROUTINE = type(_first)
+_first.close()
+
+
+def _description(value: Any) -> tuple[Any, ...]:
+    """Return what a function says of itself: name, documentation, and its parameters as `inspect` has them."""
+    inspect = __import__("inspect")
+    try:
+        parameters = [
+            (p.name, int(p.kind), () if p.default is p.empty else (p.default,))
+            for p in inspect.signature(value).parameters.values()
+        ]
+    except (TypeError, ValueError):
+        parameters = []
+    return (str(getattr(value, "__name__", "")), getattr(value, "__doc__", None), tuple(parameters))
+
+
+def _run(coroutine: Any) -> Any:
+    """Return what a coroutine of the test's comes to; one that waits for the test's own loop cannot be run here."""
+    while True:
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration as end:
+            return end.value
+        if waits_for is not None:
+            remote.HERE.session.undecided("awaiting what the test's own loop provides")
+
+
 class Lent:
     """The judge's things that the program has numbers of."""
 
@@ -54,8 +87,10 @@ class Lent:
         data = None if method or own else self._pickled(value)
         if data is not None:
             return wire.Pickled(self._reference(value, "copy"), data)
-        if own:
+        if own and not isinstance(value, type):
             return self._reference(value, "object")
+        if kind is _COROUTINE:
+            return self._reference(value, "coroutine")
         if callable(value):
             return self._reference(value, "call")
         self.session.undecided(f"handing over a {kind.__name__}")
@@ -89,6 +124,14 @@ class Lent:
                 return ("item", next(value))
             except StopIteration:
                 return ("end", None)
+        if operation == "describe" and kind == "call":
+            return _description(value)
+        if operation == "isinstance" and isinstance(value, type):
+            return isinstance(arguments[0], value)
+        if operation == "await" and kind == "coroutine":
+            return _run(value)
+        if kind == "object" and operation in ("hash", "bool"):
+            return hash(value) if operation == "hash" else bool(value)
         if kind == "object" and operation == "special" and arguments[0] in operators.FORWARDED:
             return getattr(type(value), arguments[0])(value, *arguments[1:])
         public = kind == "object" and type(arguments[0]) is str and not arguments[0].startswith("_")

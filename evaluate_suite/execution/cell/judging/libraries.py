@@ -34,7 +34,6 @@ def forward(modules: list[str]) -> None:
 def _forwarding(module: str, name: str, original: Any) -> Any:
     def look(value: Any = None, *arguments: Any, **keywords: Any) -> Any:
         if remote.is_foreign(value):
-            remote.HERE.session.calls += 1
             return remote.HERE.session.ask("library", value, module, name, arguments, keywords)
         return original(value, *arguments, **keywords)
 

@@ -26,7 +26,7 @@ class Mirror:
 
     def __init__(self) -> None:
         self.environment = dict(os.environ)
-        self.recursion = sys.getrecursionlimit()
+        self.settings = _settings()
         self.seeds: list[tuple[str, tuple[Any, ...]]] = []
         self.originals: dict[tuple[str, str], Any] = {}
         self.told: dict[tuple[str, str], Any] = {}
@@ -63,9 +63,9 @@ class Mirror:
         environment = None
         if (now := dict(os.environ)) != self.environment:
             environment = self.environment = now
-        recursion = None
-        if (limit := sys.getrecursionlimit()) != self.recursion:
-            recursion = self.recursion = limit
+        settings = None
+        if (set_now := _settings()) != self.settings:
+            settings = self.settings = set_now
         patched = []
         for (module, name), original in self.originals.items():
             value = getattr(_module(module), name, original)
@@ -73,9 +73,19 @@ class Mirror:
                 self.told[module, name] = value
                 patched.append((module, name, value is original, None if value is original else value))
         seeds, self.seeds = tuple(self.seeds), []
-        if environment is recursion is None and not patched and not seeds:
+        if environment is None and settings is None and not patched and not seeds:
             return None
-        return (environment, recursion, tuple(patched), seeds)
+        return (environment, settings, tuple(patched), seeds)
+
+
+def _settings() -> tuple[Any, ...]:
+    decimal = sys.modules.get("decimal")
+    context = None if decimal is None else decimal.getcontext()
+    return (
+        sys.getrecursionlimit(),
+        sys.get_int_max_str_digits(),
+        None if context is None else (context.prec, context.rounding),
+    )
 
 
 def _module(name: str) -> Any:

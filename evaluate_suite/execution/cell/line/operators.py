@@ -14,6 +14,10 @@ DECIDING = frozenset(
     for name in (_COMPARE + " " + _ARITHMETIC).split()
     for before in ("", "r", "i")
 ) | {"__contains__"}  # fmt: skip
+# Methods of sets that do the same: a thing that only has them is not the set that the test asks for.
+DECIDING_METHODS = frozenset(
+    {"issubset", "issuperset", "isdisjoint", "startswith", "endswith", "count", "index", "equals"}
+)
 FORWARDED = DECIDING | {f"__{name}__" for name in _PLAIN.split()} | {"__iter__", "__next__", "__await__", "__anext__"}
 # Attributes with such names that say how a thing was made; others with two underscores are the judge's own.
 READABLE = frozenset(

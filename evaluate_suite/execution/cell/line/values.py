@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BUILTIN = type(len)
+_KINDS = set("biufcSUmM?")  # of NumPy's types: those that hold no objects
 # Types and functions that mean the same on both sides. The functions have no effect but their result.
 _TYPES = "bool int float complex str bytes bytearray list tuple set frozenset dict range slice object"
 _FUNCTIONS = "abs all any len max min sum sorted round divmod pow ord chr hex bin oct repr hash ascii"
@@ -88,7 +89,7 @@ def array_of(dtype: Any, shape: Any, data: bytes | None) -> Any:
 
     The letters that `dtype` may have admit no objects.
     """
-    if type(dtype) is not str or dtype[:1] not in "<>|=" or dtype[1:2] not in set("biufcSUmM?") or "," in dtype:
+    if type(dtype) is not str or dtype[:1] not in "<>|=" or dtype[1:2] not in _KINDS or "," in dtype:
         raise ValueError("dtype")
     numpy = __import__("numpy")
     if data is None:
@@ -106,6 +107,39 @@ def _tensor_parts(v: Any) -> tuple[Any, ...]:
     name = str(v.dtype).removeprefix("torch.")
     array = (v.float() if name == "bfloat16" else v).detach().cpu().numpy()
     return (array.dtype.str, array.shape, array.tobytes(), name)
+
+
+def _series_parts(v: Any) -> tuple[Any, ...]:
+    return (tuple(v.tolist()), str(v.dtype), *_index_parts(v.index), v.name)
+
+
+def _index_parts(v: Any) -> tuple[Any, ...]:
+    if type(v).__name__ == "RangeIndex":
+        return (range(v.start, v.stop, v.step), "range", v.name)
+    return (tuple(v.tolist()), str(v.dtype), v.name)
+
+
+def _index(data: Any, dtype: str, name: Any) -> Any:
+    pandas = __import__("pandas")
+    return pandas.RangeIndex(data, name=name) if dtype == "range" else pandas.Index(list(data), dtype=dtype, name=name)
+
+
+def _series(kind: Any, data: Any, dtype: str, index: Any, index_type: str, index_name: Any, name: Any) -> Any:
+    return kind(list(data), dtype=dtype, index=_index(index, index_type, index_name), name=name)
+
+
+def _frame_parts(v: Any) -> tuple[Any, ...]:
+    columns = tuple((tuple(c.tolist()), str(c.dtype)) for c in (v.iloc[:, i] for i in range(v.shape[1])))
+    return (columns, *_index_parts(v.index), *_index_parts(v.columns))
+
+
+def _frame(kind: Any, columns: Any, *parts: Any) -> Any:
+    pandas = __import__("pandas")
+    index = _index(*parts[:3])
+    series = {i: pandas.Series(list(data), dtype=dtype, index=index) for i, (data, dtype) in enumerate(columns)}
+    made = kind(series, index=index)
+    made.columns = _index(*parts[3:])
+    return made
 
 
 def _pairs(*items: Any) -> dict[Any, Any]:
@@ -134,6 +168,12 @@ _VALUES: dict[tuple[str, str], tuple[Callable[[Any], tuple[Any, ...]], Callable[
     ("ipaddress", "IPv4Address"): (lambda v: (str(v),), lambda k, *a: k(*a)),
     ("ipaddress", "IPv6Address"): (lambda v: (str(v),), lambda k, *a: k(*a)),
     ("ipaddress", "IPv4Network"): (lambda v: (str(v),), lambda k, *a: k(*a)),
+    ("types", "MappingProxyType"): (lambda v: (dict(v),), lambda k, *a: k(*a)),
+    ("re", "Pattern"): (lambda v: (v.pattern, v.flags), lambda k, p, f: __import__("re").compile(p, f)),
+    ("pandas", "Series"): (_series_parts, _series),
+    ("pandas", "DataFrame"): (_frame_parts, _frame),
+    ("pandas", "Index"): (_index_parts, lambda k, *a: _index(*a)),
+    ("pandas", "RangeIndex"): (_index_parts, lambda k, *a: _index(*a)),
     ("torch", "Tensor"): (_tensor_parts, _tensor),
     ("zoneinfo", "ZoneInfo"): (lambda v: (v.key,), lambda k, *a: k(*a)),
 }
@@ -145,21 +185,40 @@ def parts_of(value: Any) -> tuple[tuple[str, str], tuple[Any, ...]] | None:
     module = _module_of(kind)
     if module == "numpy" and _is_numpy_scalar(value):
         return ("numpy", "generic"), _numpy_parts(value)
+    if module.startswith("numpy.dtype"):
+        return _dtype_parts(value)
+    if module.startswith("pandas."):
+        module = "pandas"
     name = (module, str(getattr(kind, "__name__", "")))
-    if name not in _VALUES or (module != "builtins" and getattr(sys.modules.get(module), name[1], None) is not kind):
+    if name == ("builtins", "mappingproxy"):
+        name = ("types", "MappingProxyType")
+    known = name[0] == "builtins" or getattr(sys.modules.get(name[0]), name[1], None) is kind
+    if name not in _VALUES or not known:
         return None
-    return name, _VALUES[name][0](value)
+    try:
+        return name, _VALUES[name][0](value)
+    except Exception:  # a value that its type can hold and these tables cannot
+        return None
+
+
+def _dtype_parts(value: Any) -> tuple[tuple[str, str], tuple[Any, ...]] | None:
+    known = isinstance(value, sys.modules["numpy"].dtype) and value.kind in _KINDS
+    return (("numpy", "dtype"), (value.str,)) if known else None
 
 
 def _is_numpy_scalar(value: Any) -> bool:
     generic = getattr(sys.modules.get("numpy"), "generic", None)
-    return isinstance(generic, type) and isinstance(value, generic) and value.dtype.kind in "biufcSUmM"
+    dtype: Any = getattr(value, "dtype", None)
+    return isinstance(generic, type) and isinstance(value, generic) and dtype.kind in _KINDS
 
 
 def made_of(name: Any, parts: Any) -> Any:
     """Return the value of that type and parts."""
     if name == ("numpy", "generic"):
         return _numpy_scalar(*parts)
+    if name == ("numpy", "dtype"):
+        found: Any = array_of(parts[0], (0,), None)
+        return found.dtype
     make = _VALUES[name][1]
     kind = getattr(__import__(name[0]), name[1], None)
     return make(kind, *parts)

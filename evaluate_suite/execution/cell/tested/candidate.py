@@ -47,12 +47,16 @@ class Server:
         """Make the surroundings what the test has made of them."""
         if changes is None:
             return
-        environment, recursion, patched, seeds = changes
+        environment, settings, patched, seeds = changes
         if environment is not None:
             os.environ.clear()
             os.environ.update(environment)
-        if recursion is not None:
-            sys.setrecursionlimit(recursion)
+        if settings is not None:
+            sys.setrecursionlimit(settings[0])
+            sys.set_int_max_str_digits(settings[1])
+            if settings[2] is not None:
+                context = __import__("decimal").getcontext()
+                context.prec, context.rounding = settings[2]
         for module, name, restored, value in patched:
             __import__(module)
             owner = sys.modules[module]
@@ -66,7 +70,7 @@ class Server:
         module = type(sys)(name)
         sys.modules[name] = module
         self.space = module.__dict__
-        module.__file__, module.__loader__ = PROGRAM_FILE, Loader(source)
+        self.space.update(__file__=PROGRAM_FILE, __loader__=Loader(source))
         try:
             exec(compile(source, PROGRAM_FILE, "exec", dont_inherit=True), self.space)
             if name == "__main__":
@@ -162,6 +166,12 @@ class Server:
             return ("item", self.loop.run_until_complete(wait()))
         except StopAsyncIteration:
             return ("end", None)
+
+    def do_leave(self, value: Any, name: str, told: tuple[Any, ...]) -> bool:
+        left = getattr(type(value), name)(value, *told)
+        if name == "__aexit__":
+            left = self.do_await(left)[1]
+        return bool(left)
 
     def do_isinstance(self, value: Any, kind: Any) -> bool:
         return isinstance(value, kind)

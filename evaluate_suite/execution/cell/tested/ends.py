@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 
 from ..line import operators, shared, values, wire
+from .lent import Lent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PLAIN = (int, float, complex, str, bytes, tuple, frozenset)
-_GENERATOR = type(x for x in ())
+_GENERATOR = type(None for _ in ())
 
 
 class Ends:
@@ -103,9 +104,9 @@ class Ends:
         for base in cls.__bases__:
             if base is object:
                 continue
-            name = values.global_name(base)
-            if name is not None and name[0] == "builtins":
-                bases.append(name)
+            known = values.global_name(base)
+            if known is not None and known[0] == "builtins":
+                bases.append(known)
             else:
                 bases.append(self.keep(base).number)
         own = dict(vars(cls))
@@ -133,10 +134,7 @@ class Ends:
             return wire.Decayed(self.keep(value), (value.args, _text_of(value), _made_of(value), value.__cause__))
         for base in _PLAIN:
             if isinstance(value, base):
-                plain: Any = base([*value]) if base in (tuple, frozenset) else base.__new__(base, value)
-                if base in (int, float, complex, str, bytes):
-                    plain = _exact(base, value)
-                return wire.Decayed(self.keep(value), plain)
+                return wire.Decayed(self.keep(value), _exact(base, value))
         return self.keep(value)
 
     def incoming(self, reference: wire.Reference) -> Any:
@@ -145,7 +143,7 @@ class Ends:
         if reference.space == "h":
             return self.kept[reference.number]
         if reference.number not in self.lent:
-            self._register(Lent(self, reference.number), reference.number)
+            self._register(Lent(self, reference.number, reference.note), reference.number)
         return self.lent[reference.number]
 
     def _register(self, value: Any, number: int) -> Any:
@@ -161,7 +159,8 @@ class Ends:
         import collections
 
         _, name, *fields = reference.note.split(":")
-        return self._register(collections.namedtuple(name, fields)(*plain), reference.number)  # type: ignore[misc]
+        made: Any = collections.namedtuple(name, fields)  # type: ignore[misc]
+        return self._register(made(*plain), reference.number)
 
     def unpickle(self, data: bytes, reference: wire.Reference) -> Any:
         if reference.number not in self.lent:
@@ -176,6 +175,8 @@ class Ends:
 
 def _exact(base: Any, value: Any) -> Any:
     """Return the plain value inside an object of a subclass, whatever its own methods say."""
+    if base in (tuple, frozenset):
+        return base(base.__iter__(value))
     if base is str:
         return str.__str__(value) if type(str.__str__(value)) is str else "".join(str.__iter__(value))
     if base is bytes:
@@ -216,58 +217,3 @@ def _lent_error(names: Any, parts: Any, lent: int) -> BaseException:
         error._rowpick_lent = lent  # type: ignore[attr-defined]
         return error
     return RuntimeError(*parts)
-
-
-class Lent:
-    """A thing of the judge's."""
-
-    def __init__(self, ends: Ends, number: int) -> None:
-        object.__setattr__(self, "_rowpick", (ends, number))
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return _ask(self, "call", arguments, keywords)
-
-    def __iter__(self) -> Any:
-        try:
-            return _ask(self, "special", "__iter__")
-        except TypeError:
-            return self
-
-    def __next__(self) -> Any:
-        kind, value = _ask(self, "next")
-        if kind == "end":
-            raise StopIteration
-        return value
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return _ask(self, "getattr", name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        _ask(self, "setattr", name, value)
-
-
-def _ask(lent: Lent, operation: str, *arguments: Any) -> Any:
-    ends, number = object.__getattribute__(lent, "_rowpick")
-    return ends.ask(operation, number, arguments)
-
-
-def _special(name: str) -> Any:
-    def method(self: Lent, *arguments: Any) -> Any:
-        return _ask(self, "special", name, *arguments)
-
-    return method
-
-
-for _name in operators.FORWARDED - {
-    "__iter__",
-    "__next__",
-    "__call__",
-    "__await__",
-    "__anext__",
-    "__hash__",
-    "__bool__",
-}:
-    if not _name.startswith("__i") or _name in ("__int__", "__index__", "__invert__"):
-        setattr(Lent, _name, _special(_name))

@@ -1,0 +1,78 @@
+"""What each command of `finetune` that trains or looks ahead is told, and the way back to its command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import yaml
+
+from curate.command_line import CommandConfig, Named, Words
+from finetune.config import RunConfig, load_config, preset_for
+
+
+class TrainingCommand(CommandConfig):
+    """What `run`, `check`, `forecast` and `padding-study` share: a selection, and where the settings come from."""
+
+    always: ClassVar[frozenset[str]] = frozenset()
+
+    selection: str | None = None
+    preset: str | None = None
+    config: Path | None = None
+    as_json: Annotated[bool, Named("--json")] = False
+    overrides: Annotated[tuple[str, ...], Words()] = ()
+
+    def settings(self, model: str | None) -> RunConfig:
+        """Return the run's settings; `model` is the selection's, which is taken where nothing names another."""
+        preset = self.preset or (None if model is None else preset_for(model))
+        return load_config(preset, self.config, self.overrides, model)
+
+    @classmethod
+    def with_settings(cls, settings: RunConfig, model: str | None, **options: Any) -> Self:
+        """Return the command that makes exactly `settings` from a selection of `model`, whatever made them first."""
+        preset = preset_for(settings.model)
+        base = cls(preset=preset, **options).settings(model).model_dump()
+        differing = {name: value for name, value in settings.model_dump().items() if value != base[name]}
+        words = tuple(f"{name}={_as_yaml(value)}" for name, value in differing.items())
+        return cls(preset=preset, overrides=words, **options)
+
+
+class RunCommand(TrainingCommand):
+    """`finetune run`."""
+
+    command: ClassVar[tuple[str, ...]] = ("finetune", "run")
+
+    out: Path | None = None
+    resume: str | None = None
+    dry_run: bool = False
+    gpus: int = 1
+    wandb: str | None = None
+
+
+class CheckCommand(TrainingCommand):
+    """`finetune check`."""
+
+    command: ClassVar[tuple[str, ...]] = ("finetune", "check")
+
+
+class ForecastCommand(TrainingCommand):
+    """`finetune forecast`."""
+
+    command: ClassVar[tuple[str, ...]] = ("finetune", "forecast")
+
+
+class PaddingStudyCommand(TrainingCommand):
+    """`finetune padding-study`."""
+
+    command: ClassVar[tuple[str, ...]] = ("finetune", "padding-study")
+
+    rows: int = 64
+    out: Path | None = None
+
+
+def _as_yaml(value: object) -> str:
+    """Return `value` as an override reads it: a bare word where that means the same, else JSON, which YAML takes."""
+    if isinstance(value, str) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value)

@@ -56,7 +56,7 @@ def resolve_dtype(wanted: str, device: str) -> str:
 
 def multiplies_bfloat16() -> bool:
     """Return whether this machine's CPU has matrix units for bfloat16 (Intel's AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16"))
 
 
@@ -206,7 +206,8 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> AdaptedModel:
 
 def adapter_off(model: AdaptedModel) -> contextlib.AbstractContextManager[None]:
     """A context in which an adapted model computes as its base model."""
-    return model.disable_adapter()
+    context: contextlib.AbstractContextManager[None] = model.disable_adapter()
+    return context
 
 
 def load_run(folder: str | Path) -> tuple[AdaptedModel, PreTrainedTokenizerBase]:

@@ -26,7 +26,7 @@ def tail_width(ranks: int, dropout: float) -> int:
     """Return by how many columns an activation is widened for adapters of `ranks` in all; 0 where they stand apart."""
     if not 0 < ranks <= LARGEST_TAIL or dropout:
         return 0
-    return TAIL_STEP * 2 ** max(0, (ranks - 1).bit_length() - 6)
+    return TAIL_STEP << max(0, (ranks - 1).bit_length() - 6)
 
 
 def peak_bytes(

@@ -54,7 +54,7 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         **_: object,
     ) -> None:
         """Note the learning rate that this step uses."""
-        self.rate = lr_scheduler.get_last_lr()[0]
+        self.rate = float(lr_scheduler.get_last_lr()[0])
 
     def on_step_end(
         self,

@@ -32,7 +32,8 @@ def has_tokenizer(model: str) -> bool:
 
 def matches_selection(tokenizer: PreTrainedTokenizerBase, selection: Selection) -> bool:
     """Return whether `tokenizer` is the one the selection's rows were counted with."""
-    return tokenizer_digest(tokenizer) == selection.manifest.config["tokenizer_digest"]
+    recorded: str = selection.manifest.config["tokenizer_digest"]
+    return tokenizer_digest(tokenizer) == recorded
 
 
 def require_selections_tokenizer(tokenizer: PreTrainedTokenizerBase, model: str, selection: Selection) -> None:

@@ -346,11 +346,12 @@ def write_rows(path: Path) -> None:
 
 def every_kind_once(targets: Sequence[Target]) -> list[tuple[Target, str]]:
     """Each kind of file with one fault and one command, both in turn: a sample for a test."""
-    kinds = {target.kind: target for target in targets}.values()
-    return [
-        (replace(target, commands=(target.commands[place % len(target.commands)],)), FAULTS[place % len(FAULTS)])
-        for place, target in enumerate(kinds)
-    ]
+    sample = []
+    for place, target in enumerate({target.kind: target for target in targets}.values()):
+        fault = FAULTS[place % len(FAULTS)]
+        command = target.commands[place % len(target.commands)]
+        sample.append((replace(target, commands=(command,)), "cut" if target.other is None else fault))
+    return sample
 
 
 def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, object]:
@@ -369,7 +370,8 @@ def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, obje
     counts: Counter[str] = Counter()
     by_fault: dict[str, Counter[str]] = {fault: Counter() for fault in FAULTS}
     bad: list[dict[str, str]] = []
-    done, kinds, started = 0, set(), time.perf_counter()
+    done, started = 0, time.perf_counter()
+    kinds: set[str] = set()
     for target, fault in plan:
         if done == faults:
             break
@@ -384,7 +386,7 @@ def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, obje
                             "said": text[-600:]})  # fmt: skip
         done += asked > 0
         print(f"{done}: {target.kind}, {fault}: {dict(counts)}", file=sys.stderr, flush=True)
-        kinds.add(target.kind)
+        kinds |= {target.kind} if asked else set()
     return {
         "data": "made", "faults": done, "kinds of files": len({target.kind for target in targets}),
         "kinds spoiled": len(kinds), "commands": sum(counts.values()), "outcomes": dict(counts),

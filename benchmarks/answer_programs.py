@@ -31,9 +31,10 @@ from curate.code.languages import python_tree
 from curate.code.program import Program
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
 from evaluate_suite.execution.recipe import UNSCORED_REASONS, default_workers, run_pool
-from evaluate_suite.execution.sandbox import Job, ProgramResult, choose_mode, run_job
+from evaluate_suite.execution.sandbox import ProgramResult, choose_mode, run_job
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS
+from evaluate_suite.tasks.job import Job
 from evaluate_suite.tasks.task_files import Task, read_tasks
 
 
@@ -103,8 +104,8 @@ def measure(tasks: dict[str, Task], decider: Decider, seed: int) -> dict[str, An
     programs: list[Program | None] = [answer.task.program(answer.text) for answer in answers]
     parse_seconds = time.process_time() - started
     decider.how.clear()
-    cut = [decider.ask(a.task, p and p.code) for a, p in zip(answers, programs, strict=True)]
-    written = [decider.ask(a.task, p and p.written) for a, p in zip(answers, programs, strict=True)]
+    cut = [decider.ask(a.task, None if p is None else p.code) for a, p in zip(answers, programs, strict=True)]
+    written = [decider.ask(a.task, None if p is None else p.written) for a, p in zip(answers, programs, strict=True)]
     decider.finish()
     cut_passes = [decider.result(asked) for asked in cut]
     written_passes = [decider.result(asked) for asked in written]

@@ -29,7 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # not this folder, whose file names are those of standard modules
 
-PARTS = ("overhead", "references", "load", "attacks", "guards_off", "human_eval")
+PARTS = ("overhead", "references", "judges", "workers", "load", "attacks", "guards_off", "human_eval")
 PEER_SECONDS = 40
 READY, RESULT = "the container works", "result: "
 FIRST_USER = 200_000
@@ -40,7 +40,8 @@ CONTAINER_LIMITS = ["--nproc=150", "--as=3221225472", "--fsize=1073741824", "--c
 def overhead(repeats: int) -> dict[str, Any]:
     """Milliseconds of a program that does nothing, beside the interpreter's own start; taken in turns."""
     from evaluate_suite.execution.limits import DEFAULT_LIMITS
-    from evaluate_suite.execution.sandbox import Job, choose_mode, run_job
+    from evaluate_suite.execution.sandbox import choose_mode, run_job
+    from evaluate_suite.tasks.job import Job
 
     mode = choose_mode()
     test = Job("def f(): return 1", "test", "", "assert f() == 1", "f")
@@ -101,7 +102,8 @@ def references(tasks_file: Path, workers: int) -> dict[str, Any]:
 def load(tasks_file: Path, repeats: int, times_load: int) -> dict[str, Any]:
     """Verdicts that change when `times_load` busy processes a CPU run beside, over `repeats` of every program."""
     from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-    from evaluate_suite.execution.sandbox import Job, choose_mode, run_job
+    from evaluate_suite.execution.sandbox import choose_mode, run_job
+    from evaluate_suite.tasks.job import Job
     from evaluate_suite.tasks.task_files import read_tasks
 
     mode = choose_mode()
@@ -308,11 +310,15 @@ def main() -> None:
         one_attack(args.one_attack, args.runner)
         return
     parts = [*args.parts.split(","), *(["human_eval"] if args.human_eval and "human_eval" not in args.parts else [])]
-    if args.tasks is None and {"references", "load"} & set(parts):
+    if args.tasks is None and {"references", "judges", "load"} & set(parts):
         parser.error("give --tasks HumanEval.jsonl, or ROWPICK_DATA")
-    run = {
+    from benchmarks.execution_judges import judges, many_workers
+
+    run: dict[str, Callable[[], dict[str, Any]]] = {
         "overhead": lambda: overhead(args.repeats),
         "references": lambda: references(args.tasks, args.workers),
+        "judges": lambda: judges(args.tasks, args.workers),
+        "workers": many_workers,
         "load": lambda: load(args.tasks, args.load_repeats, args.load),
         "attacks": lambda: attacks(args.workers),
         "guards_off": lambda: in_containers("none", args.python, "", args.workers),

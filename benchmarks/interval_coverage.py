@@ -1,7 +1,8 @@
 """How often our 95% intervals hold the truth and our tests raise a false alarm, by simulation, as one JSON object.
 
-    python benchmarks/interval_coverage.py                    # 2,000 data sets a kind, 10 minutes of one core
+    python benchmarks/interval_coverage.py                    # 2,000 data sets a kind, two hours of one core
     python benchmarks/interval_coverage.py --repeats 200      # a quick look
+    python benchmarks/interval_coverage.py --only few_draws   # one part: few_draws, false_winners, ways, pairing, other
 
 Every data set is drawn from a population whose true value is known; its shape is that of what we measure: lopsided
 losses that rows share between runs, outputs of 20 to 300 tokens, answers right or wrong on tasks of unlike difficulty,
@@ -24,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from numpy.random import Generator
+from strategy_populations import KINDS, Population, false_winners, interval_shares, pairing
+from strategy_rivals import compare_ways
 
 from evaluate_suite.statistics.equivalents import random_equivalent
 from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
@@ -37,6 +40,9 @@ from evaluate_suite.statistics.pairs import (
     share_with_interval,
 )
 
+FEW_DRAWS = ((2, 2), (3, 3), (2, 5), (2, 10))
+SIX_DRAWS = ((2,) * 6, (3,) * 6, (2, 2, 3, 3, 5, 5), (5,) * 6)
+SIX_SPREADS = ((1.0,) * 6, (1.0, 1.0, 1.0, 3.0, 3.0, 3.0), (1.0,) * 5 + (3.0,), (3.0, 3.0, 2.0, 2.0, 1.0, 1.0))
 TRUE_EFFECT = 0.02  # nats a token between two runs or strategies
 Bounds = tuple[float | None, float | None, float]
 
@@ -254,7 +260,7 @@ def standard_error_ratio(seed: int, repeats: int = 200) -> float:
         loss, tokens = rows(rng, 150)
         a, b = ((loss + rng.normal(0, 0.08, 150)) * tokens for _ in range(2))
         widths = [
-            (i.high or 0.0) - (i.estimate or 0.0)
+            (i.high or 0.0) - (i.value or 0.0)
             for i in (
                 ratio_with_interval(a.tolist(), tokens.tolist()),
                 ratio_with_interval(b.tolist(), tokens.tolist()),
@@ -265,22 +271,60 @@ def standard_error_ratio(seed: int, repeats: int = 200) -> float:
     return float(np.median(found))
 
 
+def few_draws(repeats: int, seed: int) -> dict[str, dict[str, float]]:
+    """Coverage of a pair's difference and of a strategy's own interval, by shape of the rows and draws of the two."""
+    cells = [Population(kind, draws) for kind in KINDS for draws in FEW_DRAWS]
+    cells += [Population("lopsided", draws, spreads) for draws in FEW_DRAWS for spreads in ((3.0, 1.0), (1.0, 3.0))]
+    cells += [Population("lopsided", (3, 3), shared=0.83)]
+    return {cell.title: interval_shares(cell, repeats, seed) for cell in cells}
+
+
+def all_false_winners(repeats: int, seed: int) -> dict[str, dict[str, float]]:
+    """Six equal strategies: some winner, and how often a pair's p is small, by draws, spreads and shape of the rows."""
+    cells = [Population("lopsided", draws, spreads) for draws in SIX_DRAWS for spreads in SIX_SPREADS]
+    cells += [Population(kind, (2,) * 6) for kind in KINDS[1:]]
+    return {cell.title: false_winners(cell, repeats, seed) for cell in cells}
+
+
+def all_ways(repeats: int, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Other ways to compare, beside ours."""
+    return {
+        f"{draws} draws, spreads {spreads}": compare_ways(draws, spreads, repeats, seed)
+        for draws in SIX_DRAWS
+        for spreads in SIX_SPREADS[:2]
+    }
+
+
+def other_kinds(repeats: int, seed: int) -> dict[str, Any]:
+    """Everything but strategies of few draws."""
+    return {
+        "coverage": {
+            name: coverage(draw, repeats * (5 if name in CHEAP else 1), seed) for name, draw in COVERAGE.items()
+        },
+        "false_alarms": false_alarms(repeats // 2, seed),
+        "strategy_false_alarms": strategy_false_alarms(repeats, seed),
+        "clean_answer_false_alarms": clean_answer_false_alarms(repeats // 2, seed),
+        "standard_error_ratio": round(standard_error_ratio(seed), 2),
+    }
+
+
+PARTS: dict[str, Callable[[int, int], Any]] = {
+    "few_draws": few_draws,
+    "false_winners": all_false_winners,
+    "ways": all_ways,
+    "pairing": pairing,
+    "other": other_kinds,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=PARTS)
     args = parser.parse_args()
-    record = {
-        "repeats": args.repeats,
-        "coverage": {
-            name: coverage(draw, args.repeats * (5 if name in CHEAP else 1), args.seed)
-            for name, draw in COVERAGE.items()
-        },
-        "false_alarms": false_alarms(args.repeats // 2, args.seed),
-        "strategy_false_alarms": strategy_false_alarms(args.repeats, args.seed),
-        "clean_answer_false_alarms": clean_answer_false_alarms(args.repeats // 2, args.seed),
-        "standard_error_ratio": round(standard_error_ratio(args.seed), 2),
-    }
+    parts = [args.only] if args.only else list(PARTS)
+    record = {"repeats": args.repeats} | {name: PARTS[name](args.repeats, args.seed) for name in parts}
     print(json.dumps(record, indent=2))
 
 

@@ -131,6 +131,9 @@ SURROUNDINGS: Mapping[str, tuple[Maker, bool, bool]] = {
     "a draft, then fenced": (lambda s: DRAFT.replace("{name}", s.name) + fenced(s.code), True, True),
     "a draft, then bare": (lambda s: DRAFT.replace("{name}", s.name) + s.code, True, True),
     "a draft that the template opened": (lambda s: DRAFT.replace("{name}", s.name)[8:] + fenced(s.code), True, True),
+    "bare, a line that is indented wrongly": (lambda s: f"{s.code.rstrip()}\n Done.\n\n{s.other}", False, False),
+    "fenced in a quotation": (lambda s: textwrap.indent(fenced(s.code), "> ", lambda line: True), True, True),
+    "fenced, the fence at the end of a line": (lambda s: f"```python\n{s.code.rstrip()}```\n{AFTER}", True, False),
     "a session": (lambda s: _session(s.code), True, False),
     "indented as a whole": (lambda s: f"{PROSE}\n\n{textwrap.indent(s.code, '    ')}\n{AFTER}\n", True, False),
 }  # fmt: skip
@@ -143,13 +146,19 @@ CONTINUATIONS: Mapping[str, tuple[Maker, bool, bool]] = {
     "the rest, the next function cut short": (lambda s: f"{s.body}\n\n\n{CUT}", False, False),
     "the rest, own tests": (lambda s: f"{s.body}\n\n\nassert callable({s.name})\n", True, True),
     "the rest, an own test that fails": (lambda s: f"{s.body}\n\n\nassert {s.name} is None\n", False, True),
+    "the rest, prose that is indented": (lambda s: f"{s.body.rstrip()}\n    {AFTER}\n", False, False),
+    "the rest, a helper after it": (
+        lambda s: f"    return {s.name}_inner(*list(locals().values()))\n\n\n{s.inner}",
+        True,
+        True,
+    ),
     "the rest, an end token": (lambda s: f"{s.body}<|endoftext|>", True, True),
 }
 
 
 def solutions(tasks: Mapping[str, Task], seed: int) -> list[Solution]:
     """The reference of every task as a whole program; `other` is another task's, which defines other names."""
-    found = []
+    solved: list[tuple[Task, str, str, str, set[str]]] = []
     rng = random.Random(seed)
     for task in tasks.values():
         reference = task.reference.replace("\r\n", "\n").expandtabs(4)
@@ -157,13 +166,11 @@ def solutions(tasks: Mapping[str, Task], seed: int) -> list[Solution]:
         defined = re.findall(r"^def (\w+)", code, re.MULTILINE)
         name = task.entry_point or next((name for name in defined if name in task.wanted), "")
         if name:
-            found.append((task, name, code, reference if task.continues_prompt else "", set(defined)))
+            solved.append((task, name, code, reference if task.continues_prompt else "", set(defined)))
     made = []
-    for task, name, code, body, defined in found:
-        while True:
-            _, _, other, _, names = rng.choice(found)
-            if not names & defined:
-                break
+    for task, name, code, body, own in solved:
+        others = (rng.choice(solved) for _ in iter(int, 1))
+        other = next(other for _, _, other, _, names in others if not names & own)
         made.append(Solution(task, name, code, body, other))
     return made
 

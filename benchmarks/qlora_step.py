@@ -352,6 +352,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     from finetune import recipe
     from finetune.batches.dataset import build_plan
     from finetune.config import load_config
+    from finetune.run import callback
     from finetune.run.history import History
     from finetune.run.job import Job, pad_token
     from finetune.trainer import build_trainer
@@ -367,7 +368,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     trainer = build_trainer(job)
     loading = time.perf_counter() - started
     clock, evaluating = Clock(0), [0.0]
-    evaluate = recipe.evaluate
+    evaluate = callback.evaluate
 
     def timed_evaluate(*inputs: Any) -> Any:
         begun = time.perf_counter()
@@ -375,7 +376,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
         evaluating[0] += time.perf_counter() - begun
         return result
 
-    recipe.evaluate = timed_evaluate  # type: ignore[assignment]
+    callback.evaluate = timed_evaluate
     clock.watch(trainer)
     recipe.run_steps(job, trainer, "off")
     return report(

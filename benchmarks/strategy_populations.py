@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from curate.strategies.coordinated import row_luck
 from evaluate_suite.statistics.levels import LevelledComparison, MeasuredRun, compare_strategies
 
 ROWS = 80
@@ -40,6 +41,12 @@ class Population:
     draws: tuple[int, ...]
     spreads: tuple[float, ...] = ()
     shared: float = 0.0  # correlation of the luck of draws that share their random numbers
+
+    @property
+    def title(self) -> str:
+        """What it is called in the benchmark's record."""
+        spreads = f", spreads {self.spreads}" if self.spreads else ""
+        return f"{self.kind}, {self.draws} draws{spreads}" + (", coordinated" if self.shared else "")
 
     def runs(self, rng: Generator) -> list[MeasuredRun]:
         """One data set."""
@@ -119,3 +126,30 @@ def false_winners(population: Population, repeats: int, seed: int) -> dict[str, 
     shares: tuple[Any, ...] = (some / repeats, np.mean(small), np.mean(smallest))
     names: Sequence[str] = ("some winner", "p <= .05", "p <= .05/15")
     return {name: round(100 * float(share), 2) for name, share in zip(names, shares, strict=True)}
+
+
+def pairing(repeats: int, seed: int) -> dict[str, dict[str, float]]:
+    """What coordinated draws of 1,000 of 8,000 rows share with random's, and the variance of the difference of two
+    draws' means over that of draws that share nothing: for a filter that drops 15% of the rows, and for log-normal
+    sampling weights. What a row does to a model's loss is taken to add up."""
+    rng = np.random.default_rng(seed)
+    ids, k = [str(i) for i in range(8_000)], 1_000
+    effects, kept = rng.normal(0, 1, len(ids)), rng.random(len(ids)) < 0.85
+    weights = np.exp(rng.normal(0, 1, len(ids)))
+
+    def picks(luck: NDArray[np.float64], name: str) -> NDArray[np.int64]:
+        key = -np.log1p(-luck) / weights if name == "log-normal weights" else luck
+        return np.argsort(np.where(kept, key, np.inf) if name == "filter of 15%" else key)[:k]
+
+    found = {}
+    for name in ("filter of 15%", "log-normal weights"):
+        together, apart, shared = [], [], []
+        for draw in range(repeats):
+            luck, other = row_luck(ids, draw), row_luck(ids, repeats + draw)
+            plain, own, alone = picks(luck, "random"), picks(luck, name), picks(other, name)
+            shared.append(len(np.intersect1d(plain, own)) / k)
+            together.append(float(effects[own].mean() - effects[plain].mean()))
+            apart.append(float(effects[alone].mean() - effects[plain].mean()))
+        factor = float(np.var(together, ddof=1) / np.var(apart, ddof=1))
+        found[name] = {"picks shared": round(float(np.mean(shared)), 2), "variance factor": round(factor, 2)}
+    return found

@@ -65,6 +65,7 @@ def select(
     clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
     decontaminate: Annotated[list[str] | None, typer.Option(help="humaneval, or a file of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
+    coordinated: Annotated[bool, typer.Option("--coordinated", help="Draw by numbers that belong to the rows: strategies of one seed share picks, and are compared seed by seed.")] = BASE.coordinated,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
@@ -79,7 +80,7 @@ def select(
         subset=subset, split=split, first=first, system=system, keep_where=tuple(keep_where or ()),
         strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
-        clusters=clusters, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
+        clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options([strategy], strategy_option or [])[strategy] if strategy in STRATEGIES else {},
     )  # fmt: skip
     selection = run_select(config, out, typed_command("curate"))

@@ -58,6 +58,7 @@ class SelectConfig(CommandConfig):
     clean: Annotated[tuple[str, ...], Joined()] = DEFAULT_CHECKS
     decontaminate: tuple[str, ...] = ()
     clusters: int | None = None
+    coordinated: bool = False
     seed: int = 0
 
     def check(self) -> None:

@@ -28,6 +28,7 @@ from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vec
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
 from curate.strategies.budget import pick_rows, pick_tokens
+from curate.strategies.coordinated import row_luck
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
 from curate.tokens.prompt import chat_template, load_prompt_template
@@ -246,6 +247,7 @@ def build_candidates(prepared: Prepared) -> Candidates:
         prompt_chars=np.array([len(pool.rows[i].instruction) for i in rows], dtype=np.int32),
         output_chars=np.array([len(pool.rows[i].output) for i in rows], dtype=np.int32),
         row_index=np.array(rows, dtype=np.int64),
+        luck=row_luck([pool.rows[i].row_id for i in rows], pool.config.seed) if pool.config.coordinated else None,
     )
 
 
@@ -279,7 +281,8 @@ def choose(config: SelectConfig, candidates: Candidates) -> Picks:
     """Return exactly k picks, or picks within the token budget, no two of them near-duplicates.
 
     Each strategy draws from a stream of its own: with one stream for all, `random` and `kmeans` of one seed would share
-    most of their picks, and draws that comparisons take for independent would not be.
+    most of their picks, and draws that comparisons take for independent would not be. Coordinated draws share the rows'
+    own random numbers instead, on purpose: they are compared draw by draw.
     """
     bound_select = STRATEGIES[config.strategy].bind(config.strategy_options)
     rng = np.random.default_rng([config.seed, 2, zlib.crc32(config.strategy.encode())])

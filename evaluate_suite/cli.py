@@ -15,6 +15,7 @@ from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
+    from evaluate_suite.training_curve.verdict import Verdict
 
 app = typer.Typer(
     add_completion=False,
@@ -40,7 +41,13 @@ VERDICT_EXAMPLES = """Examples:
 
   evalsuite verdict history.jsonl
 
-  evalsuite verdict losses.csv --json"""
+  evalsuite verdict losses.csv --columns step=iter,eval_loss=dev --json"""
+
+WATCH_EXAMPLES = """Examples:
+
+  evalsuite watch kmeans-k1000-0a1b2c3d
+
+  evalsuite watch artifacts/runs/kmeans-k1000-0a1b2c3d --port 8123"""
 
 COMPARE_EXAMPLES = """Examples:
 
@@ -52,7 +59,9 @@ STUDY_EXAMPLES = """Examples:
 
   evalsuite study --strategies random,kmeans --draws 3 --k 500 --dataset stdlib --preset cpu-demo --dry-run
 
-  evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000"""
+  evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000
+
+  evalsuite study --file study.yaml --dry-run"""
 
 EXECUTE_EXAMPLES = """Examples:
 
@@ -77,8 +86,8 @@ def report(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
-    watch: Annotated[str | None, typer.Option(help="Serve a live page on 127.0.0.1 while this run trains.")] = None,
-    port: Annotated[int, typer.Option(help="Port of --watch; 0 takes a free one.")] = 0,
+    watch: Annotated[str | None, typer.Option(metavar="RUN", help="The same as: evalsuite watch RUN.")] = None,
+    port: Annotated[int, typer.Option(help="Port of --watch.")] = 0,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
@@ -88,6 +97,7 @@ def report(
     if watch is not None:
         from evaluate_suite.live.page import serve
 
+        say(f"evalsuite report --watch is now: evalsuite watch {watch}")
         serve(watch, port)
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
@@ -248,21 +258,48 @@ def execute(
         print_result(line)
 
 
+@app.command(epilog=WATCH_EXAMPLES)
+def watch(
+    run: Annotated[str, typer.Argument(help="A run, finished or not: a folder or a name.")],
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+) -> None:
+    """A live page on 127.0.0.1 of a run that trains: its losses, and what they say so far."""
+    from evaluate_suite.live.page import serve
+
+    serve(run, port)
+
+
 @app.command(epilog=VERDICT_EXAMPLES)
 def verdict(
-    history: Annotated[str, typer.Argument(help="A run, a history.jsonl, or CSV/JSON: step, train_loss, eval_loss.")],
+    history: Annotated[str, typer.Argument(help="A run, or a file of losses: CSV, JSON, trainer state, table, log.")],
+    columns: Annotated[
+        str | None, typer.Option(help="Which column is which: step=NAME,train_loss=NAME,eval_loss=NAME.")
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """What a loss history says about the training, by which rule, and what to try."""
-    from curate.artifact import home
-    from evaluate_suite.training_curve.readers import read_history
-    from evaluate_suite.training_curve.rules import judge
+    from evaluate_suite.training_curve.columns import parse_columns
+    from evaluate_suite.training_curve.readers import reading_lines
+    from evaluate_suite.training_curve.rules import gravest
+    from evaluate_suite.training_curve.runs import find_history, verdicts_on
 
-    run = home() / "runs" / history
-    found = judge(read_history(run if run.is_dir() and not Path(history).exists() else Path(history)))
-    rows = [("best step", found.best_step), ("onset", found.onset_step), ("why", found.rule), ("try", found.suggestion)]
-    summary_table(found.verdict, [(name, str(value)) for name, value in rows if value is not None])
-    print_result(found.to_json() if as_json else found.verdict)
+    read, verdicts = verdicts_on(find_history(history), parse_columns(columns) if columns is not None else None)
+    for line in reading_lines(read):
+        say(line)
+    first = gravest(verdicts)
+    for name, judged in verdicts.items():
+        summary_table(judged.verdict + (f" on {name}" if len(verdicts) > 1 else ""), verdict_rows(judged))
+    record = verdicts[first].as_record() | {"columns": read.columns, "left_alone": read.left_alone}
+    if len(verdicts) > 1:
+        record |= {"eval_set": first, "eval_sets": {name: judged.as_record() for name, judged in verdicts.items()}}
+    print_result(record if as_json else verdicts[first].verdict)
+
+
+def verdict_rows(judged: Verdict) -> list[tuple[str, str]]:
+    """Return what is printed of a verdict."""
+    rows = [("best step", judged.best_step), ("onset", judged.onset_step), ("why", judged.rule)]
+    rows += [("try", judged.suggestion), *(("also", remark.text) for remark in judged.remarks)]
+    return [(name, str(value)) for name, value in rows if value is not None]
 
 
 @app.command(epilog=COMPARE_EXAMPLES)
@@ -286,7 +323,15 @@ def compare(
 @app.command(epilog=STUDY_EXAMPLES)
 def study(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Training settings.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="study.yaml: the whole study. Only --out, --wandb, --dry-run and --json go with it."),
+    ] = None,
     strategies: Annotated[str, typer.Option(help="Names with commas; random is always among them.")] = "random,kmeans",
+    strategy_option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for those of the strategies that take it; can be repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="As in curate select, for the strategies that need it.")] = None,
     draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
     seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
     k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
@@ -314,25 +359,35 @@ def study(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
-    from evaluate_suite.study.recipe import StudyRequest, base_and_recipe, plan_lines, plan_study
+    from curate.strategies.table import STRATEGIES, parse_options
+    from evaluate_suite.study.plan import StudyRequest, base_and_recipe, plan_lines, plan_study, request_of
+    from evaluate_suite.study.plan_file import read_study_file
+    from evaluate_suite.study.recipe import require_all
     from evaluate_suite.study.recipe import study as run_study
 
     chosen = {
-        "dataset": dataset, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,
+        "dataset": dataset, "target": target, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,
         "max_tokens": max_tokens, "holdout": holdout, "near_duplicate": near_duplicate,
     }  # fmt: skip
-    base, recipe = base_and_recipe(chosen, preset, config, overrides or [])
-    request = StudyRequest(
-        parse_list(strategies), base, recipe, draws, seeds, parse_numbers(random_budgets, "--random-budgets"),
-        out, prompts, max_new_tokens, wandb,
-    )  # fmt: skip
+    if file is not None:
+        request = request_of(read_study_file(file), out, wandb)
+    else:
+        base, recipe = base_and_recipe(chosen, preset, config, overrides or [])
+        names = parse_list(strategies)
+        options = parse_options([name for name in names if name in STRATEGIES], strategy_option or [])
+        request = StudyRequest(
+            names, base, recipe, draws, seeds, parse_numbers(random_budgets, "--random-budgets"), options,
+            out, prompts, max_new_tokens, wandb,
+        )  # fmt: skip
     plan = plan_study(request)
     for line in plan_lines(plan):
         say(line)
     if dry_run:
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
-    _show(run_study(request, typed_command("evalsuite")), as_json)
+    finished = run_study(request, typed_command("evalsuite"))
+    _show(finished.report, as_json)
+    require_all(finished)
 
 
 @app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")

@@ -108,7 +108,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise UserError(f"{place}: not YAML ({_short(error)}).", "Mend that line.") from None
+        raise UserError(f"{place}: not YAML ({_short(error)}).", "Fix that line.") from None
     if data is None:
         return {}
     if not isinstance(data, dict):

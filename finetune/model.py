@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 from peft import LoraConfig, LoraModel, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
 from curate.loading import load_pretrained, quiet
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.tokenizers import load_tokenizer
+from finetune.attention import register
 from finetune.config import RunConfig
-from finetune.kernels.attention import register
 from finetune.parallel.processes import this_process
 from finetune.run.record import read_run
 
@@ -55,7 +56,7 @@ def resolve_dtype(wanted: str, device: str) -> str:
 
 def multiplies_bfloat16() -> bool:
     """Return whether this machine's CPU has matrix units for bfloat16 (Intel's AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16"))
 
 
@@ -65,7 +66,7 @@ def own_device(device: str) -> str:
     return f"cuda:{torch.cuda.current_device()}" if several else device
 
 
-def load_base_model(config: RunConfig) -> Any:
+def load_base_model(config: RunConfig) -> PreTrainedModel:
     """The frozen base model of a run, quantised when the config says so, on its device and in eval mode.
 
     Hub id, local folder (safetensors) or smollm2-135m. Remote code is never run.
@@ -94,7 +95,7 @@ def load_base_model(config: RunConfig) -> Any:
     return model.eval()
 
 
-def _keep_4bit_trainable_on_cpu(model: Any) -> None:
+def _keep_4bit_trainable_on_cpu(model: PreTrainedModel) -> None:
     """Stop bitsandbytes 0.50 from repacking 4-bit weights on CPUs with AVX512-BF16.
 
     It does so at the first forward pass in eval mode, for good; the product of repacked weights has no gradient, so a
@@ -105,7 +106,7 @@ def _keep_4bit_trainable_on_cpu(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def attach_adapter(model: Any, config: RunConfig) -> Any:
+def attach_adapter(model: PreTrainedModel, config: RunConfig) -> AdaptedModel:
     """The model with a fresh float32 LoRA adapter (Hu et al., 2021; on 4-bit weights Dettmers et al., 2023).
 
     Deterministic in `config.seed`. Target modules that match nothing are an error.
@@ -148,7 +149,7 @@ def match_targets(empty: PreTrainedModel, target_modules: str | list[str]) -> li
         return []
 
 
-def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: Any) -> Any:
+def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: float) -> torch.optim.Optimizer:
     """bitsandbytes' paged 8-bit AdamW over `parameters` laid end to end as one; they become views of it.
 
     Its states are quantised in blocks of 256, so where every parameter is a multiple of that the numbers are those of
@@ -166,7 +167,7 @@ def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: An
             super().__init__([self.flat], **options)
 
         @torch.no_grad()
-        def step(self, closure: Any = None) -> Any:
+        def step(self, closure: Callable[[], float] | None = None) -> Any:
             gradients = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in own]
             self.flat.grad = torch.cat([gradient.flatten() for gradient in gradients])
             loss = super().step(closure)
@@ -180,7 +181,7 @@ def build_flat_optimizer(parameters: Sequence[torch.nn.Parameter], **options: An
     return FlatAdamW()
 
 
-def save_adapter(model: Any, folder: Path) -> None:
+def save_adapter(model: AdaptedModel, folder: Path) -> None:
     """Write the adapter in PEFT's layout; the model card is ours, so PEFT's is removed.
 
     Embeddings are never trained here, so PEFT need not ask the hub whether the vocabulary grew.
@@ -189,7 +190,7 @@ def save_adapter(model: Any, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def load_adapter(model: Any, folder: Path) -> Any:
+def load_adapter(model: PreTrainedModel, folder: Path) -> AdaptedModel:
     """`model` with the saved adapter, frozen, in eval mode. An adapter of another base model is refused."""
     try:
         saved = PeftConfig.from_pretrained(str(folder))
@@ -203,20 +204,22 @@ def load_adapter(model: Any, folder: Path) -> Any:
     return PeftModel.from_pretrained(model, str(folder)).eval()
 
 
-def adapter_off(model: Any) -> Any:
+def adapter_off(model: AdaptedModel) -> contextlib.AbstractContextManager[None]:
     """A context in which an adapted model computes as its base model."""
-    return model.disable_adapter()
+    context: contextlib.AbstractContextManager[None] = model.disable_adapter()
+    return context
 
 
-def load_run(folder: str | Path) -> tuple[Any, Any]:
+def load_run(folder: str | Path) -> tuple[AdaptedModel, PreTrainedTokenizerBase]:
     """(model with the run's adapter, tokenizer) of a finished run, ready to generate."""
     run = read_run(folder)
     run.check_adapter()
-    made = run.read_selection().manifest.config
-    return load_adapter(load_base_model(run.config), run.adapter_dir), load_tokenizer(made["model"], made["tokenizer"])
+    counted_with = run.read_selection().manifest.config
+    tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
+    return load_adapter(load_base_model(run.config), run.adapter_dir), tokenizer
 
 
-def merge_adapter(model: Any, folder: Path) -> Any:
+def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The base model with the adapter added to its weights; 4-bit ones are dequantised first and not rounded again."""
     if getattr(model, "is_loaded_in_4bit", False):
         name = model.config.name_or_path
@@ -249,7 +252,7 @@ def untie_adapted_embeddings(model: AdaptedModel) -> None:
         base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False
 
 
-def load_merged(folder: Path, config: RunConfig) -> Any:
+def load_merged(folder: Path, config: RunConfig) -> PreTrainedModel:
     """A merged model read back, unquantised, on the run's device."""
     changed = config.model_copy(update={"model": str(folder), "load_in_4bit": False, "dtype": "auto"})
     return load_base_model(changed)

@@ -48,7 +48,7 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc]
     """
 
     optimizer: Any
-    lr_scheduler: Any
+    lr_scheduler: Any  # of the libraries' own kind, None until it is built
 
     def __init__(self, job: Job, model: AdaptedModel, arguments: SFTConfig) -> None:
         self.job = job
@@ -82,7 +82,8 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc]
             _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             kept = {name: options[name] for name in ("lr", "betas", "eps")}
             self.optimizer = build_flat_optimizer(self.trained, weight_decay=self.args.weight_decay, **kept)
-        return super().create_optimizer(*model)
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*model)
+        return optimizer
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -92,9 +93,12 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc]
             scheduler = super().create_scheduler(num_training_steps, optimizer)
             if self.args.lr_scheduler_type != "constant" and self.args.warmup_steps:
                 warmup = int(self.args.warmup_steps)
-                shares = [partial(rate_share, warmup_steps=warmup, schedule=f) for f in scheduler.lr_lambdas]
+                shares: list[Callable[[int], float]] = [
+                    partial(rate_share, warmup_steps=warmup, schedule=share) for share in scheduler.lr_lambdas
+                ]
                 self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(scheduler.optimizer, shares)
-        return self.lr_scheduler  # type: ignore[no-any-return]
+        built: torch.optim.lr_scheduler.LRScheduler = self.lr_scheduler
+        return built
 
     def floating_point_ops(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Return 0: nobody reads it, and counting walks over every module at every step."""
@@ -119,7 +123,7 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc]
         """Return the summed loss of the batch's labelled tokens over those of the whole step."""
         nll, _ = token_nll(model, inputs)
         self.job.meter.add(nll, inputs["sample_ids"])
-        total = nll.sum() / num_items_in_batch
+        total = nll.sum() / (len(nll) if num_items_in_batch is None else num_items_in_batch)
         return total * self.job.processes.size  # several processes average their gradients; the step wants the sum
 
     def create_model_card(self, *_: object, **__: object) -> None:

@@ -27,7 +27,7 @@ EVERY_SETTING = [
         batch_size=7, k=12, token_budget=900, min_tokens=3, max_tokens=77, holdout=5, near_duplicate=0.9,
         subset="python", split="train", first=40, system="keep", keep_where=("license=mit", "language=python"),
         clean=("empty", "parse"),
-        decontaminate=("a.jsonl", "b.jsonl"), clusters=4, seed=9,
+        decontaminate=("a.jsonl", "b.jsonl"), clusters=4, coordinated=True, seed=9,
     ),
     SelectConfig(strategy="rds", target="target.jsonl", clean=()),
     SelectConfig(strategy="ifd", score_model="./small"),

@@ -1,4 +1,4 @@
-"""Outputs with nothing in them, and how files write that there is nothing."""
+"""Outputs and instructions with nothing in them, and how files write that there is nothing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ _LONGEST = 200  # a text with nothing in it is short
 
 
 def find(rows: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
-    """Rows whose output is blank, a word for nothing ("nan", "N/A", "<nooutput>"), an end token, or empty fences."""
+    """Rows whose output is blank, a word for nothing ("nan", "N/A", "<nooutput>"), an end token, or empty fences.
+
+    A row whose instruction is so, or a lone "-", as sets have it whose questions are elsewhere, has none to answer.
+    """
     found: list[Finding] = []
     for row in rows:
-        if is_empty(row.output):
-            shown = " ".join(row.output.split())
-            found.append((row.row_index, "empty_output", f'"{shown}"' if shown else None))
+        for reason, text in (("empty_output", row.output), ("empty_instruction", row.instruction.strip(" -\n"))):
+            if is_empty(text):
+                shown = " ".join(text.split())
+                found.append((row.row_index, reason, f'"{shown}"' if shown else None))
+                break
     return found
 
 

@@ -38,7 +38,7 @@ def _from(module: str, function: str = "find") -> Callable[[], Find]:
 # In the order they run: a row that several would exclude has the reason of the first.
 _OWN: dict[str, Check] = {
     "empty": Check(
-        _from("cleaning.empty_output"), "empty_output", 'the output is blank, "nan", "N/A" or an empty fence'
+        _from("cleaning.empty_output"), "empty_output", 'output or instruction is blank, "nan", "N/A" or an empty fence'
     ),
     "duplicates": Check(
         _from("cleaning.exact_duplicates", "find_exact_duplicates"),

@@ -89,7 +89,8 @@ def _is_stub(stmt: ast.stmt) -> bool:
 def defines_any(units: Sequence[Unit], wanted: Collection[str]) -> bool:
     """Whether any wanted name has a complete definition, or a value, among `units`."""
     return any(
-        not unit.stub and unit.kind in ("definition", "assignment") and unit.names.bound & set(wanted) for unit in units
+        not unit.stub and unit.kind in ("definition", "assignment", "other") and unit.names.bound & set(wanted)
+        for unit in units
     )
 
 

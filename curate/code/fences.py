@@ -14,6 +14,7 @@ _FENCE = re.compile(r"^([ \t>]*+(?:(?:[-*+]|\d{1,3}[.)])[ \t]++)?)(`{3,}+|~{3,}+
 _TAG = re.compile(r"\{?\.?([\w+#.-]*)")
 # What may stand behind a closing fence: signs, or an end token that was decoded with the text.
 _CLOSING = re.compile(r"(?:</?s>|<[|｜][^>\n]{0,40}[|｜]>|[^\w\n])*+")
+_QUOTED = re.compile(r"^[ \t]*(?:>[ \t]?)+", re.MULTILINE)
 _QUOTES = re.compile(r"\"\"\"|'''")
 
 
@@ -28,10 +29,13 @@ class Block:
     outer_start: int
     outer_end: int
     closed: bool
+    quoted: bool = False
 
     @property
     def dedented(self) -> str:
-        """The code without the indentation that a list or a quotation gives the whole block."""
+        """The code without the indentation that a list gives the block, or the signs that a quotation gives it."""
+        if self.quoted:
+            return _QUOTED.sub("", self.code)
         return textwrap.dedent(self.code) if self.code.lstrip("\r\n")[:1] in (" ", "\t") else self.code
 
 
@@ -78,7 +82,7 @@ def find_blocks(text: str) -> list[Block]:
 def _block(text: str, opened: re.Match[str], stop: int, outer_end: int, closed: bool) -> Block:
     start = min(opened.end() + 1, stop, len(text))
     end = max(start, min(stop - 1, len(text)))
-    return Block(text[start:end], _tag(opened), start, end, opened.start(), outer_end, closed)
+    return Block(text[start:end], _tag(opened), start, end, opened.start(), outer_end, closed, ">" in opened[1])
 
 
 def _tag(match: re.Match[str]) -> str:

@@ -17,6 +17,8 @@ from curate.code.spans import answer_span
 _SESSION = re.compile(r"^[ \t]*(?:>>>|\.\.\.)[ \t]?", re.MULTILINE)
 _INDENTED = re.compile(r"^[ \t]+(?:@\w|(?:async )?def \w|class \w|import \w|from [\w.]+ import\b)", re.MULTILINE)
 _BODY = re.compile(r"\s*^[ \t]+(?!@\w|(?:async )?def \w|class \w|import \w|from [\w.]+ import\b)\S", re.MULTILINE)
+# A closing fence at the end of the last line of code.
+_GLUED = re.compile(r"^([^`\n]*[^\s`])(`{3,})[ \t]*\r?$", re.MULTILINE)
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 _BEGINS_PROGRAM = re.compile(r"^(?:def |class |import |from [\w.]+ import|async def |@\w)", re.MULTILINE)
 
@@ -56,7 +58,7 @@ def find_program(
     was lost. Where nothing defines it, the first block counts, or else the longest run of code.
     """
     start, end = answer_span(answer)
-    text = answer[start:end]
+    text = _GLUED.sub(r"\1\n\2", answer[start:end])
     if not text.strip():
         return None
     blocks = python_blocks(text)

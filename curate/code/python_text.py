@@ -77,7 +77,8 @@ class _Parser:
         """Return the statements from `start`, the beginning of a line, up to the first that is broken; and their end.
 
         A window that is too small for the last statement is made four times as large; on an error it is cut before
-        the top-level statement that holds it, at most 20 times.
+        the line that holds it where a function can end there (prose that is indented may follow its body), else
+        before the top-level statement, at most 20 times.
         """
         first = bisect_right(self.starts, start) - 1
         stop = self._line_end(start + _WINDOW)
@@ -99,10 +100,20 @@ class _Parser:
             if stop == grown < len(self.text) and (at_end or _CUT.search(tree)):
                 stop = grown = self._line_end(start + 4 * (grown - start))
                 continue
-            stop = self._statement_before(first, line, stop)
+            before = self._statement_before(first, line, stop)
+            if before < self.starts[line] < stop and not _CUT.search(tree):
+                begun = self._parse(start, self.starts[line])
+                if begun is not None:
+                    return begun, self.starts[line]
+            stop = before
             if stop <= kept[1]:
                 return kept
         return kept
+
+    def _parse(self, start: int, stop: int) -> ast.Module | None:
+        self.budget -= stop - start
+        tree = python_tree(self.text[start:stop])
+        return tree if isinstance(tree, ast.Module) else None
 
     def _line_end(self, place: int) -> int:
         line = bisect_right(self.starts, place)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 
 _DRAFT = r"(?:think|thinking|thought|reasoning|reflection|scratchpad)"
-_DRAFT_OPEN = re.compile(rf"\s*<{_DRAFT}>", re.IGNORECASE)
-_DRAFT_CLOSE = re.compile(rf"(?<![\"'`])</{_DRAFT}>(?![\"'`])[ \t]*\r?\n?", re.IGNORECASE)
+_DRAFT_OPEN = re.compile(
+    rf"\s*(?:<(?:seed:)?{_DRAFT}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis)", re.IGNORECASE
+)
+_DRAFT_CLOSE = re.compile(
+    rf"(?<![\"'`])(?:</(?:seed:)?{_DRAFT}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+    r"|<\|channel\|>final(?:<\|constrain\|>\w+)?<\|message\|>)(?![\"'`])[ \t]*\r?\n?",
+    re.IGNORECASE,
+)
 # A begin token or the header of the answer's own turn, as tools leave them that decode with special tokens.
 _HEAD = re.compile(
     r"(?:\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|assistant\|>|<\|im_start\|>\s*assistant"
@@ -15,7 +21,7 @@ _HEAD = re.compile(
 _TOKEN = re.compile(
     r"(?<![\"'`])(?:</s>|<eos>|<end_of_turn>|<start_of_turn>|<EOT>"
     r"|<\|(?:endoftext|end_of_text|im_end|im_start|eot_id|eom_id|end|EOT|user|system|assistant|start_header_id"
-    r"|file_sep|eos|endofmessage)\|>"
+    r"|file_sep|eos|endofmessage|return)\|>"
     r"|<｜(?:end▁of▁sentence|User|Assistant|begin▁of▁sentence)｜>)(?![\"'`])"
 )
 

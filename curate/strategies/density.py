@@ -25,7 +25,9 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     is not needed here.
     """
     density = estimate_density(candidates, rng)
-    key = np.log(np.maximum(rng.random(len(candidates)), 1e-300)) * density  # log of u^(1/weight), weight 1/density
+    # The smallest luck is drawn first, the largest key too.
+    u = rng.random(len(candidates)) if candidates.luck is None else 1 - candidates.luck
+    key = np.log(np.maximum(u, 1e-300)) * density  # log of u^(1/weight), weight 1/density
     places = candidates.open()
     by_key = places[np.argsort(-key[places], kind="stable")]
     order = take_shares(candidates, by_key, k)

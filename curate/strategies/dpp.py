@@ -39,7 +39,7 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
     order: list[int] = []
     reasons: list[str] = []
     while len(order) < min(k, len(places)):
-        best = int(rng.integers(len(places))) if process.n_picked == 0 else process.refreshed_best()
+        best = _first(candidates, places, rng) if process.n_picked == 0 else process.refreshed_best()
         variance = float(process.variance[best])
         if variance < _LEAST_VARIANCE:
             break
@@ -52,7 +52,7 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
     notes = []
     missing = min(k, len(places)) - len(order)
     if missing:
-        others = rng.permutation(places[~np.isin(places, order)])[:missing]
+        others = candidates.shuffled(places[~np.isin(places, order)], rng)[:missing]
         order += others.tolist()
         reasons += ["drawn at random: the determinant is zero"] * len(others)
         notes = [
@@ -60,6 +60,11 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, bandwidth: 
             "were drawn at random among the rows left."
         ]
     return Picks(np.array(order, dtype=np.int64), reasons, notes)
+
+
+def _first(candidates: Candidates, places: NDArray[np.int64], rng: np.random.Generator) -> int:
+    """Where in `places` a random row stands."""
+    return int(rng.integers(len(places)) if candidates.luck is None else np.argmin(candidates.luck[places]))
 
 
 class _Process:

@@ -35,7 +35,7 @@ def pick_lazily(
     cosines: list[float] = []
     while len(order) < min(k, len(places)):
         if n_picked == 0 and rng is not None:
-            best = int(rng.choice(places))
+            best = int(rng.choice(places) if candidates.luck is None else places[np.argmin(candidates.luck[places])])
         else:
             best = _refreshed_best(vectors, picked[:n_picked], seen, closest, score, base, weight)
             if candidates.near_duplicate - ROUNDING <= closest[best] and score[best] > -np.inf:

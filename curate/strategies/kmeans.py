@@ -15,6 +15,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     shares; one too small for its share gives all it has and the others share the rest. In the last round, when fewer
     are wanted than clusters remain, the larger clusters come first.
     """
-    order, turns = take_turns(candidates, rng.permutation(candidates.open()), k)
+    order, turns = take_turns(candidates, candidates.shuffled(candidates.open(), rng), k)
     labels = candidates.labels[order]
     return Picks(order, [f"cluster {c}: {turn}. drawn" for c, turn in zip(labels, turns, strict=True)])

@@ -26,7 +26,7 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, steps: int)
     places = candidates.open()
     k = min(k, len(places))
     n_fixed = len(candidates.picked)
-    starts = np.concatenate([candidates.picked, rng.permutation(places)[:k]])
+    starts = np.concatenate([candidates.picked, candidates.shuffled(places, rng)[:k]])
     points = candidates.embeddings[starts].astype(np.float64)
     mean, square = np.zeros_like(points), np.zeros_like(points)
     for step in range(1, steps + 1):

@@ -19,7 +19,8 @@ class Candidates:
 
     embeddings (n x d float32, unit rows), labels (n,) and centres (c x d) of the clusters, token_counts (n,),
     prompt_chars and output_chars (n,) lengths in characters, row_index (n,) place in the pool, scores by name (n,),
-    target (t x d) the rows that picks should be near. `picked` are positions that stand already, in pick order;
+    target (t x d) the rows that picks should be near; in a coordinated draw, luck (n,): the rows' own random numbers.
+    `picked` are positions that stand already, in pick order;
     `barred` (n,) are rows that may not be picked: those that stand, and near-duplicates of them. A strategy picks
     among the open rows and goes on from the ones that stand. Two picks with a cosine of `near_duplicate` or more do not
     stand together: the later one is dropped and the strategy asked again, so it may ignore this or save the round.
@@ -34,6 +35,7 @@ class Candidates:
     row_index: NDArray[np.int64]
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     target: NDArray[np.float32] | None = None
+    luck: NDArray[np.float64] | None = None
     picked: NDArray[np.int64] = field(default_factory=_no_rows)
     barred: NDArray[np.bool_] | None = None
     near_duplicate: float = 1.0
@@ -52,9 +54,16 @@ class Candidates:
             output_chars=self.output_chars[places],
             row_index=self.row_index[places],
             scores={name: values[places] for name, values in self.scores.items()},
+            luck=None if self.luck is None else self.luck[places],
             picked=np.searchsorted(places, self.picked),
             barred=None if self.barred is None else self.barred[places],
         )
+
+    def shuffled(self, places: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """`places` in random order: in that of the rows' luck where the draw is coordinated, else as `rng` says."""
+        if self.luck is None:
+            return rng.permutation(places)
+        return places[np.argsort(self.luck[places], kind="stable")]
 
     def open(self) -> NDArray[np.int64]:
         """Positions that may be picked, ascending."""

@@ -42,11 +42,11 @@ class FastCodec:
     """
 
     def __init__(self, backend: Tokenizer) -> None:
-        spec = json.loads(backend.to_str())
-        spec["padding"] = spec["truncation"] = None
-        self._begin = _build(spec)
+        description = backend.to_str()
+        self._begin = _build(description)
+        spec = json.loads(description)
         self.has_prefix = _drop_prefix(spec)
-        self._rest = _build(spec) if self.has_prefix else self._begin
+        self._rest = _build(json.dumps(spec, ensure_ascii=False)) if self.has_prefix else self._begin
 
     def begin(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in _encode(self._begin, texts)]
@@ -107,8 +107,10 @@ def _encode(core: Tokenizer, texts: Sequence[str]) -> list[Any]:
     return encodings
 
 
-def _build(spec: dict[str, Any]) -> Tokenizer:
-    core = Tokenizer.from_str(json.dumps(spec, ensure_ascii=False))
+def _build(description: str) -> Tokenizer:
+    core = Tokenizer.from_str(description)
+    core.no_padding()
+    core.no_truncation()
     core.encode_special_tokens = True
     return core
 

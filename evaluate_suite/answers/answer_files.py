@@ -109,8 +109,8 @@ def _lm_eval_rows(fields: dict[str, Any], where: str) -> Iterator[AnswerRow]:
     doc = fields["doc"] if isinstance(fields.get("doc"), dict) else {}
     name = doc.get("task_id", fields.get("task_id", fields.get("doc_id")))
     known = {"task_id": name, "prompt": doc.get("prompt", doc.get("text"))}
-    for text in texts[0]:
-        yield AnswerRow(where, text, {key: value for key, value in known.items() if value is not None})
+    for answer in texts[0]:
+        yield AnswerRow(where, answer, {key: value for key, value in known.items() if value is not None})
 
 
 def _texts(value: Any) -> Iterator[str]:

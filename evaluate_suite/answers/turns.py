@@ -52,12 +52,12 @@ def new_task(text: str, prompt: str, closed: list[tuple[int, int]]) -> int:
 def asked_lines(prompt: str) -> tuple[str, ...]:
     """Return the first and the last line of the prompt where they are prose, folded; once where they are the same.
 
-    Lines of fewer than three words are too few to recognise, and a line of code may well be repeated by an answer.
+    Lines of fewer than three words are too few to recognise, and a line of code or data may well be repeated by an
+    answer: the last must read like a sentence.
     """
     lines = [line for line in prompt.splitlines() if line.strip()]
-    ends = [lines[0], lines[-1]] if lines else []
-    folded = [squeeze(line) for line in ends if not _is_code(line)]
-    return tuple(dict.fromkeys(line for line in folded if len(line.split()) >= 3))
+    ends = [line for line in lines[:1] if not _is_code(line)] + [line for line in lines[-1:] if looks_like_prose(line)]
+    return tuple(dict.fromkeys(line for line in map(squeeze, ends) if len(line.split()) >= 3))
 
 
 def _is_code(line: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.errors import UserError
-from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+from curate.sources.numbered_rows import read_numbered_rows
 
 
 def read_passed(path: Path) -> dict[str, list[float]]:

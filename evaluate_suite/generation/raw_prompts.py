@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.code.languages import canonical_language, languages
 from curate.errors import UserError, did_you_mean
-from evaluate_suite.tasks.numbered_rows import read_numbered_rows
+from curate.sources.numbered_rows import read_numbered_rows
 
 PACKAGED = "raw_prompts.jsonl"
 FIELDS = {"prompt_id", "prompt", "language", "tags", "reference"}

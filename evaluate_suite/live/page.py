@@ -1,4 +1,4 @@
-"""`evalsuite report --watch RUN`: a page on 127.0.0.1 that shows a run's losses while it trains."""
+"""`evalsuite watch RUN`: a page on 127.0.0.1 that shows a run's losses while it trains."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from curate.console import say
 from curate.errors import UserError
 from curate.page import format_count, format_duration, format_number, render_document
 from evaluate_suite.reporting.charts import loss_chart
-from evaluate_suite.reporting.estimates import fit_verdict
+from evaluate_suite.reporting.estimates import loss_points
 from evaluate_suite.reporting.page import verdict_class
-from evaluate_suite.reporting.record import Estimate, FitVerdict, LossPoint, RunResult
+from evaluate_suite.reporting.record import RunResult
+from evaluate_suite.statistics.types import Estimate
+from evaluate_suite.training_curve.readers import HISTORY
+from evaluate_suite.training_curve.runs import verdict_on_run
 from finetune.run.record import read_settings
 
 REFRESH_SECONDS = 5
 ADDRESS = "127.0.0.1"
 
 
-def find_run(given: str) -> Path:
-    """The folder of a run, finished or not: a path, or a name below the home of runs."""
-    for folder in (Path(given), home() / "runs" / given):
+def find_run(name: str) -> Path:
+    """Return the folder of a run, finished or not: a path, or a name below the home of runs."""
+    for folder in (Path(name), home() / "runs" / name):
         if folder.is_dir():
             return folder
-    raise UserError(f"There is no run {given}.", f"Name a folder, or one of those in {home() / 'runs'}.")
+    raise UserError(f"There is no run {name}.", f"Name a folder, or one of those in {home() / 'runs'}.")
 
 
 def watched_run(folder: Path) -> RunResult:
-    """What is known of a run so far: its history, and the verdict on it."""
-    path = folder / "history.jsonl"
+    """Return what is known of a run so far: its history, and the verdict on it."""
+    path = folder / HISTORY
     lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
     nothing = Estimate(None, reason="measured when the run is finished")
-    unknown = FitVerdict("too_short", "no loss was logged yet", "", "")
     return RunResult(
         name=folder.name,
         selection=folder.name,
@@ -46,23 +48,23 @@ def watched_run(folder: Path) -> RunResult:
         gain=nothing,
         base_perplexity=None,
         tuned_perplexity=None,
-        verdict=fit_verdict(lines) if lines else unknown,
-        history=[LossPoint(int(p["step"]), p.get("train_loss"), p.get("eval_loss")) for p in lines],
+        verdict=verdict_on_run(folder, lines),
+        history=loss_points(lines),
         metrics={},
     )
 
 
 def planned_steps(folder: Path) -> int | None:
-    """How many steps the run was told to take; None where it was told epochs, or nothing can be read."""
+    """Return how many steps the run is to take; None where epochs are set instead, or nothing can be read."""
     try:
-        found = read_settings(folder)["config"].get("max_steps")
+        steps = read_settings(folder)["config"].get("max_steps")
     except (UserError, KeyError, AttributeError):
         return None
-    return found if isinstance(found, int) else None
+    return steps if isinstance(steps, int) else None
 
 
 def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
-    """Time, speed and memory as logged, and the time left where the number of steps is known."""
+    """Return time, speed and memory as logged, and the time left where the number of steps is known."""
     path = folder / "timings.jsonl"
     lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
     if not lines:
@@ -81,7 +83,7 @@ def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
 
 
 def render_live_page(folder: Path) -> str:
-    """The page as it stands now; it asks for itself again every few seconds until the run is finished."""
+    """Return the page as it stands now; it asks for itself again every few seconds until the run is finished."""
     run, steps = watched_run(folder), planned_steps(folder)
     return render_document(
         "live.html",
@@ -99,14 +101,14 @@ def render_live_page(folder: Path) -> str:
 
 
 def build_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
-    """A server on 127.0.0.1 that answers `/` with the page of this moment and nothing else."""
+    """Return a server on 127.0.0.1 that answers `/` with the page of this moment and nothing else."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = self.path == "/" and self.headers.get("Host", "").split(":")[0] in (ADDRESS, "localhost")
-            body = render_live_page(folder).encode("utf-8") if found else b"not here\n"
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8" if found else "text/plain")
+            ours = self.path == "/" and self.headers.get("Host", "").split(":")[0] in (ADDRESS, "localhost")
+            body = render_live_page(folder).encode("utf-8") if ours else b"not here\n"
+            self.send_response(200 if ours else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8" if ours else "text/plain")
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
@@ -121,9 +123,9 @@ def build_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
         raise UserError(f"Port {port} cannot be used ({error}).", "Name another --port, or 0.") from None
 
 
-def serve(given: str, port: int) -> None:
+def serve(name: str, port: int) -> None:
     """Serve the live page until interrupted."""
-    folder = find_run(given)
+    folder = find_run(name)
     with build_server(folder, port) as server:
         say(f"Watching {folder.name} at http://{ADDRESS}:{server.server_address[1]}/  (Ctrl+C ends)")
         server.serve_forever()

@@ -106,7 +106,7 @@ def _sentence(run: RunResult) -> str:
 def _marks(runs: Sequence[RunResult], colour: Any) -> list[Any]:
     best = []
     for run in runs:
-        at = {point.step: point.eval_loss for point in run.history}
+        at: dict[float, float | None] = {point.step: point.eval_loss for point in run.history}
         step = run.verdict.best_step
         if step is not None and at.get(step) is not None:
             best.append({"run": run.name, "step": step, "value": at[step], "mark": "best step"})

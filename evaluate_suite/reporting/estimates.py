@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from evaluate_suite.reporting.eval_loss import RowEval
 from evaluate_suite.reporting.measures import EVAL_LOSS, Measure
 from evaluate_suite.reporting.record import (
     BASE,
-    FitVerdict,
+    LossPoint,
     RunResult,
     StrategyMetric,
     StrategyResult,
@@ -22,17 +23,16 @@ from evaluate_suite.statistics.bounded import within_bounds
 from evaluate_suite.statistics.levels import DRAWS, SCOPES
 from evaluate_suite.statistics.pairs import compare_runs, paired_gain, ratio_with_interval
 from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
-from evaluate_suite.training_curve.rules import HistoryPoint, judge
+from evaluate_suite.training_curve.readers import points_of
 
 
-def fit_verdict(history: Sequence[Mapping[str, Any]]) -> FitVerdict:
-    """The verdict on the lines of a run's history."""
-    points = [HistoryPoint(int(line["step"]), line.get("train_loss"), line.get("eval_loss")) for line in history]
-    found = judge(points)
-    evidence = ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.evidence.items() if value is not None
-    )
-    return FitVerdict(found.verdict, found.rule, evidence, found.suggestion, found.best_step, found.onset_step)
+def loss_points(lines: Sequence[Mapping[str, Any]]) -> list[LossPoint]:
+    """Return the lines of a run's history for charts; a loss that is no finite number is None there."""
+    return [LossPoint(int(p.step), _finite(p.train_loss), _finite(p.eval_loss)) for p in points_of(lines)]
+
+
+def _finite(loss: float | None) -> float | None:
+    return loss if loss is not None and math.isfinite(loss) else None
 
 
 def loss_estimate(rows: Sequence[RowEval]) -> Estimate:

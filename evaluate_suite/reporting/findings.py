@@ -17,9 +17,9 @@ from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.metrics.types import POINTS
 from evaluate_suite.reporting.estimates import (
     answer,
-    fit_verdict,
     gain_estimate,
     loss_estimate,
+    loss_points,
     model_pairs,
     strategy_results,
 )
@@ -29,7 +29,6 @@ from evaluate_suite.reporting.measures import loss_measure, metric_measures
 from evaluate_suite.reporting.models import base_settings, decision_columns, read_timings, training_rows
 from evaluate_suite.reporting.record import (
     BASE,
-    LossPoint,
     MetricInfo,
     Output,
     PromptOutputs,
@@ -38,6 +37,7 @@ from evaluate_suite.reporting.record import (
 )
 from evaluate_suite.reporting.work import Evaluation, Scored, Work
 from evaluate_suite.statistics.types import Estimate
+from evaluate_suite.training_curve.runs import verdict_on_lines
 from finetune.run.record import selected_tokens, share_seen
 
 MAP_POINTS = 2900  # of the map of a report's only selection; about 900 of each of ten, which keeps the page below 3 MB
@@ -140,8 +140,8 @@ def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResul
         gain=gain_estimate(evaluation.base_losses, evaluation.tuned_losses),
         base_perplexity=perplexity(base),
         tuned_perplexity=perplexity(tuned),
-        verdict=fit_verdict(run.history),
-        history=[LossPoint(int(p["step"]), p.get("train_loss"), p.get("eval_loss")) for p in run.history],
+        verdict=verdict_on_lines(run.history, selected),
+        history=loss_points(run.history),
         metrics=metrics,
         elapsed_seconds=seconds,
         peak_memory_gib=memory,

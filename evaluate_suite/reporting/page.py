@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 HEADLINE_METRIC = "well_formed_answer"  # the text metric that stands in the run table
 STANDING = 20  # prompts whose generations stand in the HTML itself
 GOOD_VERDICTS = {"good"}
-BAD_VERDICTS = {"overfit", "diverged", "leaking"}
+BAD_VERDICTS = {"overfit", "diverged"}
 STOPS = {"end_token": "stopped by itself", "max_new_tokens": "cut at the limit"}
 
 

@@ -13,6 +13,7 @@ from curate.errors import UserError
 from curate.page import CurationView
 from evaluate_suite.metrics import OLD_NAMES
 from evaluate_suite.statistics.types import Estimate, PairedDifference
+from evaluate_suite.training_curve.verdict import Verdict
 
 KIND = "evaluate_suite.report"
 SCHEMA = f"{KIND}/1"
@@ -21,18 +22,6 @@ PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
 EXECUTIONS = "executions.jsonl"
 BASE = "base"
-
-
-@dataclass(frozen=True)
-class FitVerdict:
-    """What the loss history says about the training, by which rule and on what evidence."""
-
-    verdict: str
-    rule: str
-    evidence: str
-    suggestion: str
-    best_step: int | None = None
-    onset_step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ class RunResult:
     gain: Estimate
     base_perplexity: float | None
     tuned_perplexity: float | None
-    verdict: FitVerdict
+    verdict: Verdict
     history: list[LossPoint]
     metrics: dict[str, Estimate]
     trained_tokens: int | None = None

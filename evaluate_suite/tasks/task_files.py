@@ -11,8 +11,8 @@ from typing import Any, Literal
 from curate.code.program import Program, cut_completion, find_program
 from curate.errors import UserError
 from curate.sources.task_files import read_task_records, task_file
-from evaluate_suite.execution.sandbox import Job
-from evaluate_suite.execution.wanted_names import names_of_test
+from evaluate_suite.tasks.job import Job
+from evaluate_suite.tasks.wanted_names import names_of_test
 
 Style = Literal["completion", "raw", "cut"]  # cut: a completion up to where its function ends
 _OPENERS = ("def ", "async def ", "class ")

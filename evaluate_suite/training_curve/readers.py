@@ -1,132 +1,189 @@
-"""Loss histories from files: our runs, JSONL, CSV, JSON, and the `trainer_state.json` of transformers."""
+"""Loss histories from files: our runs, and what other tools and people write. docs/verdicts.md lists the formats."""
 
 from __future__ import annotations
 
-import csv
-import json
+import codecs
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
-from evaluate_suite.training_curve.rules import HistoryPoint
+from evaluate_suite.training_curve.columns import EPOCHS, EVAL, STEP, TRAIN, Columns, fold, is_missing, recognise
+from evaluate_suite.training_curve.formats import EXAMPLE, Place, Table, read_table
+from evaluate_suite.training_curve.verdict import HistoryPoint
 
-# Column names other tools write, folded to lower case with underscores.
-NAMES = {
-    "step": ("step", "steps", "global_step", "train/global_step", "_step"),
-    "train_loss": ("train_loss", "loss", "training_loss", "train/loss"),
-    "eval_loss": ("eval_loss", "validation_loss", "val_loss", "eval/loss"),
-}
-MISSING = (None, "", "no log", "null", "none", "-")
-EXAMPLE = "Each line needs step, and train_loss or eval_loss."
 STATE = "trainer_state.json"
+HISTORY = "history.jsonl"
+DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+(e-?\d+)?\s*", re.IGNORECASE)
+LONG_KEYS, LONG_VALUES = ("tag", "key", "metric", "variable", "name"), ("value", "values")
+SUMMARY = "train_runtime"  # a trainer's last line sums the training up: its train_loss is a mean, not a point
 
 
-def read_history(path: Path) -> list[HistoryPoint]:
-    """The history in a run or checkpoint folder, a `history.jsonl`, a CSV or JSON file, or a `trainer_state.json`.
+@dataclass(frozen=True)
+class History:
+    """A history as it was read, by eval set: one, or several that were evaluated by name.
 
-    Needs a column step and one of train_loss and eval_loss, or a usual other name of theirs; other columns are left
-    alone. What is wrong is a `UserError` with file and line.
+    `columns` says which column of the file was taken for which of ours; the others are `left_alone`.
+    """
+
+    eval_sets: dict[str, list[HistoryPoint]]
+    columns: dict[str, str]
+    left_alone: list[str]
+    notes: list[str]
+
+    @property
+    def points(self) -> list[HistoryPoint]:
+        """The points with the first eval set."""
+        return next(iter(self.eval_sets.values()))
+
+
+def read_history(path: Path, columns: Mapping[str, str] | None = None) -> History:
+    """Return the history in a run or checkpoint folder, or in a file of any format that `formats` knows.
+
+    `columns` names the file's columns by ours; the others are recognised. What is wrong is a `UserError` with file and
+    line.
     """
     source = _file_of(path)
+    text = _read_text(source)
+    if path.is_dir() and source.name != STATE:
+        text = text[: text.rfind("\n") + 1]  # a line that a run is writing, or was killed while it wrote
+    table = read_table(text, str(source))
+    return _history(table, columns or {}, str(source))
+
+
+def reading_lines(history: History) -> list[str]:
+    """Return what people are told of how a file was read: which columns were taken, and every one that was not."""
+    if not history.columns:
+        return []
+    taken = ", ".join(ours if ours == theirs else f"{ours}={theirs}" for ours, theirs in history.columns.items())
+    alone = f" Left alone: {', '.join(history.left_alone)}." if history.left_alone else ""
+    return [f"Read {taken}.{alone}", *history.notes]
+
+
+def points_of(lines: Sequence[Mapping[str, Any]]) -> list[HistoryPoint]:
+    """Return the lines of one of our `history.jsonl` as points; a loss that is no number is written as text there."""
+    columns = Columns(STEP, TRAIN, {EVAL: EVAL}, [])
+    rows = [(f"{HISTORY}:{number}", dict(line)) for number, line in enumerate(lines, start=1)]
+    return _points(Table(rows), columns, EVAL)
+
+
+def _file_of(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if (path / STATE).is_file() and not (path / HISTORY).is_file():
+        return path / STATE
+    return path / HISTORY
+
+
+def _read_text(source: Path) -> str:
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        data = source.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise UserError(f"{source} does not exist.", "Name a run, a history.jsonl, or a CSV or JSON file.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from None
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error.strerror}).", "Check the path.") from None
-    if path.is_dir() and source.name != STATE:
-        text = text[: text.rfind("\n") + 1]  # a line that a run is writing, or was killed while it wrote
-    rows = _rows(source, text)
-    if not rows:
-        raise UserError(f"{source} holds no history.", EXAMPLE)
-    for number, row in rows:
+
+
+def _history(table: Table, wanted: Mapping[str, str], name: str) -> History:
+    for place, row in table.rows:
         if not isinstance(row, Mapping):
-            raise UserError(f"{source}:{number}: a {type(row).__name__}, not an object.", EXAMPLE)
-    names = _columns([row for _, row in rows], source)
-    points = [_point(row, names, f"{source}:{number}") for number, row in rows]
-    return [point for point in points if point is not None]
+            raise UserError(f"{place}: a {type(row).__name__}, not an object.", EXAMPLE)
+    rows = [(place, row) for place, row in table.rows if is_missing(row.get(SUMMARY))]
+    if not rows:
+        raise UserError(f"{name} holds no history.", EXAMPLE)
+    rows = _pivoted(rows)
+    columns = recognise([row for _, row in rows], wanted, table.counted, name)
+    table = Table(rows, table.counted, table.skipped)
+    eval_sets = {eval_set: _points(table, columns, eval_set) for eval_set in columns.eval_sets or {EVAL: ""}}
+    taken = {STEP: columns.step or "(counted)", TRAIN: columns.train}
+    taken |= {EVAL if len(eval_sets) == 1 else f"{EVAL} of {k}": v for k, v in columns.eval_sets.items()}
+    known = {ours: theirs for ours, theirs in taken.items() if theirs is not None}
+    return History(eval_sets, known, columns.left_alone, _notes(table, columns.step))
 
 
-def _file_of(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    if (path / STATE).is_file() and not (path / "history.jsonl").is_file():
-        return path / STATE
-    return path / "history.jsonl"
+def _pivoted(rows: list[Place]) -> list[Place]:
+    """Return rows of one name and one value each, as TensorBoard and MLflow export them, with the name as a column."""
+    folded = {fold(column): column for _, row in rows for column in row}
+    key = next((folded[name] for name in LONG_KEYS if name in folded), None)
+    value = next((folded[name] for name in LONG_VALUES if name in folded), None)
+    if key is None or value is None:
+        return rows
+    wide = []
+    for place, row in rows:
+        others = {column: cell for column, cell in row.items() if column not in (key, value)}
+        wide.append((place, {**others, str(row.get(key)): row.get(value)}))
+    return wide
 
 
-def _rows(source: Path, text: str) -> list[tuple[int, Any]]:
-    """(line or place, row) of everything in the file, read by its content where its name says nothing."""
-    kind = source.suffix.lower()
-    if kind in (".csv", ".tsv"):
-        csv.field_size_limit(1 << 30)  # other columns may hold whole texts
-        reader = csv.DictReader(text.splitlines(), delimiter="\t" if kind == ".tsv" else ",")
-        return [(reader.line_num, {k: v for k, v in row.items() if k is not None}) for row in reader]
-    if kind != ".json":
-        # Not splitlines(): a text in the line may hold other line breaks.
-        return [(n, _loads(line, f"{source}:{n}")) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    loaded = _loads(text, str(source))
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("log_history"), list):
-        # Its last line sums the training up: train_loss there is a mean over all steps, not a point.
-        loaded = [row for row in loaded["log_history"] if not (isinstance(row, Mapping) and "train_runtime" in row)]
-    if isinstance(loaded, Mapping) and loaded and all(isinstance(column, list) for column in loaded.values()):
-        lengths = {name: len(column) for name, column in loaded.items()}
-        if len(set(lengths.values())) > 1:
-            raise UserError(f"{source} has columns of different lengths ({lengths}).", "Give every column every step.")
-        loaded = [dict(zip(loaded, values, strict=True)) for values in zip(*loaded.values(), strict=True)]
-    if not isinstance(loaded, list):
-        raise UserError(f"{source} holds a {type(loaded).__name__}, not a list of steps.", EXAMPLE)
-    return list(enumerate(loaded, start=1))
+def _notes(table: Table, step: str | None) -> list[str]:
+    notes = ["The rows have no step: they were counted 1, 2, 3."] if step is None else []
+    return notes + ([f"{table.skipped} lines hold no loss and were left out."] if table.skipped else [])
 
 
-def _loads(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error}).", "Mend that line.") from None
+def _points(table: Table, columns: Columns, eval_set: str) -> list[HistoryPoint]:
+    """Return a point for every row that logs one of the losses."""
+    of_losses = [column for column in (columns.train, columns.eval_sets.get(eval_set)) if column is not None]
+    commas = any(DECIMAL_COMMA.fullmatch(str(row.get(column))) for _, row in table.rows for column in of_losses)
+    points = []
+    for number, place in enumerate(table.rows, start=1):
+        point = _point(place, columns, eval_set, commas, number)
+        if point is not None:
+            points.append(point)
+    if columns.step is not None and fold(columns.step) in EPOCHS:
+        _check_epochs(points, columns.step)
+    return points
 
 
-def _fold(name: Any) -> str:
-    return "_".join(str(name).strip().lower().split())
-
-
-def _columns(rows: Sequence[Mapping[str, Any]], source: Path) -> dict[str, str]:
-    """Which column of the file is which of ours."""
-    present = {_fold(name): name for row in rows for name in row}
-    found = {ours: next((present[n] for n in names if n in present), None) for ours, names in NAMES.items()}
-    columns = ", ".join(map(str, present.values())) or "none"
-    if found["step"] is None:
-        raise UserError(f"{source} has no step (columns: {columns}).", EXAMPLE)
-    if found["train_loss"] is None and found["eval_loss"] is None:
-        raise UserError(f"{source} has neither train_loss nor eval_loss (columns: {columns}).", EXAMPLE)
-    return {ours: name for ours, name in found.items() if name is not None}
-
-
-def _point(row: Mapping[str, Any], names: Mapping[str, str], where: str) -> HistoryPoint | None:
-    """The row as a point; None for a line that logs something else."""
-    losses = {ours: _number(row.get(names[ours]), ours, where) for ours in names if ours != "step"}
-    step = _number(row.get(names["step"]), "step", where)
-    if all(value is None for value in losses.values()):
+def _point(place: Place, columns: Columns, eval_set: str, commas: bool, number: int) -> HistoryPoint | None:
+    """Return the row as a point; None for a line that logs something else."""
+    where, row = place
+    train = _number(row.get(columns.train), TRAIN, where, commas) if columns.train is not None else None
+    theirs = columns.eval_sets.get(eval_set)
+    loss = _number(row.get(theirs), EVAL, where, commas) if theirs is not None else None
+    if train is None and loss is None:
         return None
+    if columns.step is None:
+        return HistoryPoint(number, train, loss)
+    step = _number(row.get(columns.step), STEP, where, commas)
     if step is None:
         raise UserError(f"{where}: no step.", EXAMPLE)
-    if step != int(step) or step < 0:
+    whole = step == int(step)
+    if step < 0 or (not whole and fold(columns.step) not in EPOCHS):
         raise UserError(f"{where}: step is {step:g}; it must be a whole number from 0.", EXAMPLE)
-    return HistoryPoint(int(step), losses.get("train_loss"), losses.get("eval_loss"))
+    return HistoryPoint(int(step) if whole else step, train, loss)
 
 
-def _number(value: Any, name: str, where: str) -> float | None:
-    if (value.strip().lower() if isinstance(value, str) else value) in MISSING:
+def _check_epochs(points: Sequence[HistoryPoint], column: str) -> None:
+    """Raise where several train losses of one epoch follow each other: as steps they would replace each other."""
+    logged = [point.step for point in points if point.train_loss is not None]
+    again = next((step for before, step in pairwise(logged) if before == step), None)
+    if again is not None:
+        raise UserError(
+            f"Several train losses stand at {column} {again:g}.", "Name a column of steps: --columns step=NAME."
+        )
+
+
+def _number(value: Any, name: str, where: str, commas: bool) -> float | None:
+    if is_missing(value):
         return None
+    text = str(value).strip()
+    if commas and ("," in text or (name == STEP and isinstance(value, str))):  # a loss of 0,78 at 1.000 steps
+        text = text.replace(".", "").replace(",", ".")
+    elif re.fullmatch(r"\d{1,3}(,\d{3})+" if name == STEP else r"\d{1,3}(,\d{3})+\.\d+", text):
+        text = text.replace(",", "")
     try:
         if isinstance(value, bool):
             raise ValueError
-        number = float(value)
-    except (TypeError, ValueError):
-        raise UserError(f'{where}: {name} is "{str(value)[:40]}", not a number.', "Mend that line.") from None
-    if name == "step" and number - number != 0:
+        number = float(text)
+    except ValueError:
+        raise UserError(f'{where}: {name} is "{str(value)[:40]}", not a number.', "Fix that line.") from None
+    if name == STEP and number - number != 0:
         raise UserError(f"{where}: step is not a finite number.", EXAMPLE)
     return number

@@ -21,10 +21,12 @@ from curate.tokens.prompt import start_ids
 from curate.tokens.tokenizers import text_notes
 from finetune.batches.dataset import build_plan, encode_rows
 from finetune.batches.packing import build_packed_batch
-from finetune.check.traps import TRAPS, Facts
+from finetune.check.facts import Facts
+from finetune.check.traps import TRAPS
 from finetune.config import RunConfig
-from finetune.memory.forecast import forecast, match_targets
-from finetune.memory.shapes import build_empty_model, context_length, load_shape
+from finetune.memory.forecast import forecast
+from finetune.memory.shapes import context_length, load_shape
+from finetune.memory.targets import find_targets
 from finetune.run.job import pad_token
 from finetune.run.tokenizer import load_training_tokenizer, matches_selection
 
@@ -51,8 +53,8 @@ class Findings:
 
 def find_problems(facts: Facts) -> Findings:
     """What the traps say about `facts`."""
-    found = {trap.__name__: sentence for trap in TRAPS if (sentence := trap(facts)) is not None}
-    return Findings(found, facts.unknown, len(TRAPS), facts.notes)
+    problems = {trap.__name__: sentence for trap in TRAPS if (sentence := trap(facts)) is not None}
+    return Findings(problems, facts.unknown, len(TRAPS), facts.notes)
 
 
 def check(config: RunConfig, selection: Selection) -> Findings:
@@ -129,7 +131,7 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
         "shape": shape,
         "context": context_length(shape),
         "local_files": [path.name for path in folder.iterdir()] if folder.is_dir() else None,
-        "matched_targets": len(match_targets(build_empty_model(shape), config.target_modules)),
+        "matched_targets": len(find_targets(config, shape).sizes),
     }
     try:
         needs = forecast(config, shape, config.gradient_checkpointing is not False)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from curate.console import progress
 from curate.defaults import SMOLLM2
@@ -52,8 +53,8 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_diff
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} already exists.", "Name another --out, or remove it.")
     selection = run.read_selection()
-    made = selection.manifest.config
-    tokenizer = load_tokenizer(made["model"], made["tokenizer"])
+    counted_with = selection.manifest.config
+    tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
     rows = (selection.holdout or selection.selected)[:PROMPTS_COMPARED]
     prompts = [encode_prompt(tokenizer, selection.template, row.instruction) for row in rows]
     tuned, _ = load_run(run.path)
@@ -97,17 +98,17 @@ def _whole(target: Path) -> Any:
     return scope()
 
 
-def greedy_texts(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[str]:
+def greedy_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]) -> list[str]:
     """What the model writes after each prompt: greedy, up to TOKENS_COMPARED tokens, the prompt left out."""
     texts = []
     with progress("Generating", len(prompts)) as advance, torch.inference_mode():
         for prompt in prompts:
             ids = torch.tensor([prompt], device=model.device)
-            made = model.generate(
+            written = model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS_COMPARED,
                 eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
             )  # fmt: skip
-            texts.append(decode_completion(tokenizer, prompt, made[0, len(prompt) :].tolist()))
+            texts.append(decode_completion(tokenizer, prompt, written[0, len(prompt) :].tolist()))
             advance(1)
     return texts
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from finetune.attention import Segments, attend
 from finetune.kernels import ops
-from finetune.kernels.attention import Segments, attend
 from finetune.kernels.projection import Projection, Weights
 
 
@@ -113,10 +113,10 @@ def compute_activations(
     activated = layer.down.wide(tokens)
     weights = layer.down.weights()
     run.swiglu_and_project(gate_up[:, : layer.gate_up.height], weights.down, activated)
-    made = Activations(
+    activations = Activations(
         x, inverse, normed, attention, attended, hidden, hidden_inverse, hidden_normed, gate_up, activated
     )
-    return made, weights
+    return activations, weights
 
 
 def _norm(
@@ -145,7 +145,7 @@ def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
 
 def compute_gradients(
     layer: Layer,
-    made: Activations,
+    activations: Activations,
     weights: Weights,
     grad: torch.Tensor,
     around: Surroundings,
@@ -154,36 +154,36 @@ def compute_gradients(
 ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
     """(gradient of x or None, gradients of the layer's parameters) from that of the layer's output.
 
-    `weights` are those of the last product. Uses up `made`: its matrices are written over and let go where their last
-    reader is done.
+    `weights` are those of the last product. Uses up `activations`: its matrices are written over and let go where their
+    last reader is done.
     """
     run, tokens = ops.on(grad), len(grad)
     wide = layer.down.wide(tokens, output=True)
     run.copy_and_project(grad, weights.up, wide)
-    activated, made.activated = made.activated, None
-    assert activated is not None and made.gate_up is not None  # for the type checker: filled by the forward pass
+    activated, activations.activated = activations.activated, None
+    assert activated is not None and activations.gate_up is not None  # for the type checker: filled by the forward pass
     in_place = activated[:, : layer.down.width]  # read for the last time by this very call
     d_activated, d_down = layer.down.backward(wide, activated, weights, drops[3], True, out=in_place)
     del wide
 
     weights = layer.gate_up.weights(changed=False)
-    gate_up, made.gate_up = made.gate_up, None
+    gate_up, activations.gate_up = activations.gate_up, None
     run.swiglu_backward_and_project(d_activated, gate_up[:, : layer.gate_up.height], weights.up, gate_up)
     del d_activated, activated, in_place
-    normed = _taken(made, "hidden_normed")
+    normed = _taken(activations, "hidden_normed")
     if normed is None:
-        normed = _norm(layer.gate_up, weights, made.hidden, layer.second_norm, layer.eps)[0]
+        normed = _norm(layer.gate_up, weights, activations.hidden, layer.second_norm, layer.eps)[0]
     d_normed, d_gate_up = layer.gate_up.backward(gate_up, normed, weights, drops[2], True)
     del gate_up, normed
 
     weights = layer.output.weights(changed=False)
     wide = layer.output.wide(tokens, output=True)
     d_hidden = wide[:, : layer.output.height]
-    run.rms_norm_backward(d_normed, made.hidden, made.hidden_inverse, layer.second_norm, grad, d_hidden)
+    run.rms_norm_backward(d_normed, activations.hidden, activations.hidden_inverse, layer.second_norm, grad, d_hidden)
     if layer.output.tail:
         run.project(d_hidden, weights.up, wide[:, layer.output.height :])
-    *parts, out = _taken(made, "attention")
-    attended = _taken(made, "attended")
+    *parts, out = _taken(activations, "attention")
+    attended = _taken(activations, "attended")
     if attended is None:
         attended = layer.output.wide(tokens)
         run.copy_and_project(out.detach().reshape(tokens, -1), weights.down, attended)
@@ -196,20 +196,20 @@ def compute_gradients(
     d_stacked = layer.qkv.wide(tokens, output=True)
     run.rotate_back_and_project(*d_parts, around.cos, around.sin, weights.up, d_stacked)
     del d_parts
-    normed = _taken(made, "normed")
+    normed = _taken(activations, "normed")
     if normed is None:
-        normed = _norm(layer.qkv, weights, made.x, layer.first_norm, layer.eps)[0]
+        normed = _norm(layer.qkv, weights, activations.x, layer.first_norm, layer.eps)[0]
     d_normed, d_qkv = layer.qkv.backward(d_stacked, normed, weights, drops[0], needs_input)
     d_x = None
     if d_normed is not None:
-        d_x = torch.empty_like(made.x)
-        run.rms_norm_backward(d_normed, made.x, made.inverse, layer.first_norm, d_hidden, d_x)
+        d_x = torch.empty_like(activations.x)
+        run.rms_norm_backward(d_normed, activations.x, activations.inverse, layer.first_norm, d_hidden, d_x)
     return d_x, [*d_qkv, *d_output, *d_gate_up, *d_down]
 
 
-def _taken(made: Activations, name: str) -> Any:
-    value = getattr(made, name)
-    setattr(made, name, None)
+def _taken(activations: Activations, name: str) -> Any:
+    value = getattr(activations, name)
+    setattr(activations, name, None)
     return value
 
 
@@ -227,32 +227,36 @@ def _function() -> Any:
             """`compute_activations`, the last product and the residual; `compute_gradients`."""
 
             @staticmethod
-            def forward(ctx: Any, x: Any, layer: Layer, around: Surroundings, *parameters: Any) -> Any:
+            def forward(
+                ctx: Any, x: torch.Tensor, layer: Layer, around: Surroundings, *parameters: torch.Tensor
+            ) -> Any:
                 with torch.autocast(x.device.type, enabled=False):
                     flat = x.reshape(-1, x.shape[-1])
                     drops = [projection.draw_drops(flat, around.dropping) for projection in layer.projections]
-                    made, weights = compute_activations(layer, flat, around, drops)
-                    assert made.activated is not None  # the backward pass alone lets go of it
-                    out = layer.down.forward(made.activated, weights, drops[3])
-                    out += made.hidden
+                    activations, weights = compute_activations(layer, flat, around, drops)
+                    assert activations.activated is not None  # the backward pass alone lets go of it
+                    out = layer.down.forward(activations.activated, weights, drops[3])
+                    out += activations.hidden
                 ctx.layer, ctx.around, ctx.drops = layer, around, drops
-                ctx.made = made if layer.keeps and around.differentiable else None
+                ctx.activations = activations if layer.keeps and around.differentiable else None
                 ctx.save_for_backward(x)
                 return out.view(x.shape)
 
             @staticmethod
             @torch.autograd.function.once_differentiable
-            def backward(ctx: Any, grad: Any) -> Any:
+            def backward(ctx: Any, grad: torch.Tensor) -> Any:
                 (x,), layer = ctx.saved_tensors, ctx.layer
-                made, ctx.made = ctx.made, None
+                activations, ctx.activations = ctx.activations, None
                 with torch.autocast(x.device.type, enabled=False):
-                    if made is None:
-                        made, weights = compute_activations(layer, x.reshape(-1, x.shape[-1]), ctx.around, ctx.drops)
+                    if activations is None:
+                        activations, weights = compute_activations(
+                            layer, x.reshape(-1, x.shape[-1]), ctx.around, ctx.drops
+                        )
                     else:
                         weights = layer.down.weights(changed=False)
                     flat = grad.reshape(-1, grad.shape[-1]).contiguous()
                     d_x, d_parameters = compute_gradients(
-                        layer, made, weights, flat, ctx.around, ctx.drops, ctx.needs_input_grad[0]
+                        layer, activations, weights, flat, ctx.around, ctx.drops, ctx.needs_input_grad[0]
                     )
                 return (None if d_x is None else d_x.view(x.shape), None, None, *d_parameters)
 

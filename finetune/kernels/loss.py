@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from finetune.kernels import ops
-
-CHUNK = 2048  # tokens whose logits exist at once
+from finetune.memory.kernel_memory import CHUNK
 
 
 def token_losses(hidden: torch.Tensor, head: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -27,7 +26,9 @@ def final_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tenso
     return _functions()[1].apply(x, weight, eps)  # type: ignore[no-any-return]
 
 
-def _compute(hidden: Any, head: Any, rows: Any, targets: Any, gradient: bool) -> Any:
+def _compute(
+    hidden: torch.Tensor, head: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor, gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(losses, gradient of the hidden states for a gradient of 1 a loss, or None)."""
     run = ops.on(hidden)
     high = torch.float64 if hidden.dtype == torch.float64 else torch.float32
@@ -52,7 +53,9 @@ def _functions() -> tuple[Any, Any]:
             """See `token_losses`."""
 
             @staticmethod
-            def forward(ctx: Any, hidden: Any, head: Any, rows: Any, targets: Any) -> Any:
+            def forward(
+                ctx: Any, hidden: torch.Tensor, head: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor
+            ) -> torch.Tensor:
                 with torch.autocast(hidden.device.type, enabled=False):
                     nll, change = _compute(hidden, head, rows, targets, ctx.needs_input_grad[0])
                 if change is not None:
@@ -61,7 +64,7 @@ def _functions() -> tuple[Any, Any]:
 
             @staticmethod
             @torch.autograd.function.once_differentiable
-            def backward(ctx: Any, grad: Any) -> Any:
+            def backward(ctx: Any, grad: torch.Tensor) -> Any:
                 change, rows = ctx.saved_tensors
                 scale = grad.new_zeros(len(change)).index_copy_(0, rows, grad)
                 return torch.mul(change, scale[:, None], out=torch.empty_like(change)), None, None, None
@@ -70,7 +73,7 @@ def _functions() -> tuple[Any, Any]:
             """See `final_norm`."""
 
             @staticmethod
-            def forward(ctx: Any, x: Any, weight: Any, eps: float) -> Any:
+            def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
                 flat = x.reshape(-1, x.shape[-1])
                 out = torch.empty_like(flat)
                 inverse = ops.on(x).rms_norm(flat, weight, eps, out)
@@ -79,7 +82,7 @@ def _functions() -> tuple[Any, Any]:
 
             @staticmethod
             @torch.autograd.function.once_differentiable
-            def backward(ctx: Any, grad: Any) -> Any:
+            def backward(ctx: Any, grad: torch.Tensor) -> Any:
                 flat, inverse, weight = ctx.saved_tensors
                 out = torch.empty_like(flat)
                 ops.on(flat).rms_norm_backward(grad.reshape(flat.shape), flat, inverse, weight, None, out)

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from curate.errors import UserError
+from finetune import attention
 from finetune.batches.packing import IGNORED
 from finetune.config import RunConfig
-from finetune.kernels import attention, ops
 from finetune.kernels.decoder import Layer, Surroundings, run_layer
-from finetune.kernels.loss import CHUNK, final_norm, token_losses
+from finetune.kernels.loss import final_norm, token_losses
 from finetune.kernels.projection import Projection, Scratch
-
-FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
-OLDEST_CARD = (8, 0)  # Ampere: the first with bfloat16
-NARROWEST_HEAD = 32  # half a head is the shortest side of a product, which on the card is 16 at least
+from finetune.memory.eligibility import head_width, kernel_obstacle, place_here
+from finetune.memory.kernel_memory import CHUNK
+from finetune.model import AdaptedModel
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,14 @@ class MemoryPlan:
     kept_weights: int
 
 
-def accelerate_model(model: Any, config: RunConfig, dtype: torch.dtype) -> str | None:
+def accelerate_model(model: AdaptedModel, config: RunConfig, dtype: torch.dtype) -> str | None:
     """Make the adapted `model` compute with the kernels where it trains; why not comes back where it cannot.
 
     Only passes with the adapter on and neither cache nor mask take the new way, so generating, merging and switching
     the adapter off work as before. `kernels: true` where they cannot work is a `UserError`.
     """
     base = model.get_base_model()
-    reason = "kernels: false" if config.kernels is False else _obstacle(model, base, config, dtype)
+    reason = _obstacle(model, base, config, dtype)
     if reason is not None:
         if config.kernels is True:
             raise UserError(f"The kernels do not work here: {reason}.", "Set kernels=auto.")
@@ -60,46 +62,30 @@ def accelerate_model(model: Any, config: RunConfig, dtype: torch.dtype) -> str |
     return None
 
 
-def _obstacle(model: Any, base: Any, config: RunConfig, dtype: torch.dtype) -> str | None:
-    """Why the kernels cannot compute this model, in a few words; None when they can."""
-    shape, device = base.config, next(model.parameters()).device
-    window = getattr(shape, "sliding_window", None)
-    if device.type == "cuda" and (torch.cuda.get_device_capability(device) < OLDEST_CARD or not ops.can_fuse()):
-        return "they need Triton and a card of compute capability 8.0 or newer"
-    if device.type != "cuda" and config.kernels == "auto":
-        return "there is no GPU"
-    if device.type == "cuda" and dtype != torch.bfloat16:
-        return f"they compute in bfloat16, not in {dtype}"
-    if type(base).__name__ not in FAMILIES or shape.hidden_act != "silu":
-        return f"{type(base).__name__} is not one of {', '.join(FAMILIES)}"
-    if base.lm_head.weight.dtype != dtype:
+def _obstacle(model: AdaptedModel, base: PreTrainedModel, config: RunConfig, dtype: torch.dtype) -> str | None:
+    """Return why the kernels cannot compute this model; None when they can. The forecast asks the same function."""
+    device = next(model.parameters()).device
+    adapted = [name for name, module in base.named_modules() if hasattr(module, "lora_A")]
+    place = place_here(device.type, str(dtype).removeprefix("torch."))
+    reason = kernel_obstacle(config, base.config, place, adapted)
+    if reason is None and base.lm_head.weight.dtype != dtype:
         return f"they compute in {dtype}, and the model's own weights are {base.lm_head.weight.dtype}"
-    if window is not None and window < config.max_length and getattr(shape, "use_sliding_window", True):
-        return f"the model's sliding window of {window} is shorter than max_length {config.max_length}"
-    if shape.attention_dropout or config.attn_implementation not in ("sdpa", attention.NAME):
-        return "they bring their own attention, without dropout"
-    if device.type == "cuda" and ((width := _head_width(shape)) & (width - 1) or width < NARROWEST_HEAD):
-        return f"heads of {width} features are no power of two from {NARROWEST_HEAD} up"
-    adapted = {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if hasattr(module, "lora_A")}
-    known = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-    return f"adapters stand on {', '.join(sorted(adapted - known))}" if adapted - known else None
+    return reason
 
 
-def _head_width(shape: Any) -> int:
-    return int(getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads)
-
-
-def _read_layer(module: Any, shape: Any, dtype: torch.dtype, scratch: Scratch) -> Layer:
+def _read_layer(
+    module: GradientCheckpointingLayer, shape: PretrainedConfig, dtype: torch.dtype, scratch: Scratch
+) -> Layer:
     attend, mlp = module.self_attn, module.mlp
 
-    def together(*modules: Any) -> Projection:
+    def together(*modules: torch.nn.Module) -> Projection:
         return Projection(modules, dtype, scratch)
 
     return Layer(
         together(attend.q_proj, attend.k_proj, attend.v_proj), together(attend.o_proj),
         together(mlp.gate_proj, mlp.up_proj), together(mlp.down_proj),
         module.input_layernorm.weight, module.post_attention_layernorm.weight, shape.rms_norm_eps,
-        shape.num_attention_heads, shape.num_key_value_heads, _head_width(shape), attend.scaling,
+        shape.num_attention_heads, shape.num_key_value_heads, head_width(shape), attend.scaling,
     )  # fmt: skip
 
 
@@ -133,7 +119,7 @@ def plan_memory(layers: Sequence[Layer], config: RunConfig, free: int, vocabular
     return MemoryPlan(kept_layers, kept_weights)
 
 
-def _free_bytes(model: Any) -> int:
+def _free_bytes(model: AdaptedModel) -> int:
     """Memory that tensors can still take on the model's device."""
     device = next(model.parameters()).device
     if device.type != "cuda":
@@ -142,12 +128,12 @@ def _free_bytes(model: Any) -> int:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def _patch_layer(module: Any, layer: Layer, finder: attention.SegmentFinder) -> None:
+def _patch_layer(module: GradientCheckpointingLayer, layer: Layer, finder: attention.SegmentFinder) -> None:
     adapted = [m for m in module.modules() if hasattr(m, "lora_A")]
     names = [m.active_adapters for m in adapted]
     original: Callable[..., Any] = module.forward
 
-    def forward(self: Any, hidden_states: Any, **kwargs: Any) -> Any:
+    def forward(self: GradientCheckpointingLayer, hidden_states: torch.Tensor, **kwargs: Any) -> Any:
         other = kwargs.get("past_key_values") is not None or kwargs.get("attention_mask") is not None
         if other or any(
             m.disable_adapters or m.merged or m.active_adapters != n for m, n in zip(adapted, names, strict=True)
@@ -162,18 +148,18 @@ def _patch_layer(module: Any, layer: Layer, finder: attention.SegmentFinder) -> 
     module.forward = types.MethodType(forward, module)
 
 
-def _patch_norm(module: Any) -> None:
-    def forward(self: Any, hidden_states: Any) -> Any:
+def _patch_norm(module: LlamaRMSNorm) -> None:
+    def forward(self: LlamaRMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
         return final_norm(hidden_states, self.weight, self.variance_epsilon)
 
     module.forward = types.MethodType(forward, module)
 
 
-def _patch_causal_model(base: Any) -> None:
+def _patch_causal_model(base: PreTrainedModel) -> None:
     """Let `model(..., nll_labels=labels)` return the loss of every labelled token, with no matrix of logits."""
     original: Callable[..., Any] = base.forward
 
-    def forward(self: Any, *args: Any, nll_labels: Any = None, **kwargs: Any) -> Any:
+    def forward(self: PreTrainedModel, *args: Any, nll_labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
         if nll_labels is None:
             return original(*args, **kwargs)
         targets = nll_labels.roll(-1, 1)
@@ -188,16 +174,16 @@ def _patch_causal_model(base: Any) -> None:
     base.accepts_nll_labels = True
 
 
-def _patch_walks(model: Any) -> None:
+def _patch_walks(model: AdaptedModel) -> None:
     """Spare the trainer two walks a step over thousands of modules, while the GPU waits."""
     trained = [p for p in model.parameters() if p.requires_grad]
     switch: Callable[..., Any] = model.train
     switch(model.training)  # peft's wrapper says "training" around a base in eval mode; below, one speaks for all
 
-    def train(self: Any, mode: bool = True) -> Any:
+    def train(self: AdaptedModel, mode: bool = True) -> AdaptedModel:
         return self if self.training == mode else switch(mode)
 
-    def zero_grad(self: Any, set_to_none: bool = True) -> None:
+    def zero_grad(self: AdaptedModel, set_to_none: bool = True) -> None:
         for parameter in trained:
             parameter.grad = None
 

@@ -21,9 +21,7 @@ import torch.nn.functional as F
 
 from finetune.kernels import ops
 from finetune.kernels.dequantize import dequantize_into
-
-TAIL_STEP = 64  # columns; a power of two, so that rows start at a multiple of 128 bytes
-LARGEST_TAIL = 128  # wider, and a block of the thin weight does not fit beside the activations in shared memory
+from finetune.memory.kernel_memory import tail_width
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,8 @@ class Projection:
                 self.adapters.append(Adapter(down, up, float(module.scaling[name]), dropout, row, slot))
                 slot += len(down)
             row += base.out_features
-        self.folded = 0 < slot <= LARGEST_TAIL and not any(adapter.dropout for adapter in self.adapters)
-        self.tail = TAIL_STEP * 2 ** max(0, (slot - 1).bit_length() - 6) if self.folded else 0
+        self.tail = tail_width(slot, max((adapter.dropout for adapter in self.adapters), default=0.0))
+        self.folded = self.tail > 0
         self.bias = self._stack_bias()
         self._kept: Weights | None = None
 

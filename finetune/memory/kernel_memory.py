@@ -6,42 +6,47 @@ pass of the last layer; and the update, when gradients are put together. What fo
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from collections.abc import Callable
+
+from transformers import PretrainedConfig
 
 from finetune.config import RunConfig
-from finetune.kernels.loss import CHUNK
-from finetune.kernels.projection import LARGEST_TAIL, TAIL_STEP
+from finetune.memory.eligibility import head_width
+from finetune.memory.targets import Targets
 
-MODEL_TYPES = ("llama", "mistral", "qwen2")
-HALF = 2  # bytes of a bfloat16
+CHUNK = 2048  # tokens whose logits exist at once
+TAIL_STEP = 64  # columns; a power of two, so that rows start at a multiple of 128 bytes
+LARGEST_TAIL = 128  # wider, and a block of the thin weight does not fit beside the activations in shared memory
 # What the sums leave out: rounding of blocks, cuDNN's and cuBLAS's workspaces. Fitted to the peaks in docs/speed.md.
 MARGIN = 1.025
 WORKSPACES = 2**30 // 10
 
 
-def would_be_used(config: RunConfig, shape: Any) -> bool:
-    """Whether a run of `config` on a GPU takes the kernels, as far as shapes can say."""
-    return (
-        config.kernels is not False
-        and config.device != "cpu"
-        and config.dtype in ("auto", "bfloat16")
-        and config.attn_implementation in ("sdpa", "varlen")
-        and shape.model_type in MODEL_TYPES
-    )
+def tail_width(ranks: int, dropout: float) -> int:
+    """Return by how many columns an activation is widened for adapters of `ranks` in all; 0 where they stand apart."""
+    if not 0 < ranks <= LARGEST_TAIL or dropout:
+        return 0
+    return TAIL_STEP << max(0, (ranks - 1).bit_length() - 6)
 
 
-def peak_bytes(config: RunConfig, shape: Any, packed: Any, checkpointing: bool) -> dict[str, float]:
-    """Bytes of `base`, `adapter`, `kept` (weights) and `moving`, whose sum is the peak that torch counts.
+def peak_bytes(
+    config: RunConfig,
+    shape: PretrainedConfig,
+    targets: Targets,
+    packed: Callable[[int], int],
+    checkpointing: bool,
+    number_bytes: int,
+) -> dict[str, float]:
+    """Return the bytes of `base`, `kept` (weights) and `moving`, whose sum with the adapter is the peak torch counts.
 
-    Beside them: bytes of the `optimizer`, which is paged; of the kept weights those to `spare` where memory is short;
-    the numbers of `trainable` weights and of weights in `products`.
+    Beside them: of the kept weights those to `spare` where memory is short, and the number of weights in `products`.
 
-    `packed(weights)` is what a quantised matrix takes. Without checkpointing all activations and all dequantised
-    weights are kept, as they are where the card has room; with it, neither.
+    `packed(weights)` is what a quantised matrix takes, `number_bytes` a number of the dtype that is computed in.
+    Without checkpointing all activations and all dequantised weights are kept, as they are where the card has room;
+    with it, neither.
     """
     hidden, middle, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
-    width = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
+    width = head_width(shape)
     q, kv = shape.num_attention_heads * width, shape.num_key_value_heads * width
     groups = {
         "self_attn": (("q_proj", q, hidden), ("k_proj", kv, hidden), ("v_proj", kv, hidden)),
@@ -50,49 +55,43 @@ def peak_bytes(config: RunConfig, shape: Any, packed: Any, checkpointing: bool) 
         "down": (("down_proj", hidden, middle),),
     }
     tokens = config.per_device_train_batch_size * config.max_length
-    trained = masks = 0
+    trained = sum(targets.weights(config.r))
+    masks = 0
     tails, matrices = [], []
     frozen = products = 0
     for group in groups.values():
-        ranks = [config.r if _adapted(config, name) else 0 for name, _, _ in group]
-        trained += sum(rank * (rows + columns) for rank, (_, rows, columns) in zip(ranks, group, strict=True))
-        folded = 0 < sum(ranks) <= LARGEST_TAIL and not config.lora_dropout
-        tail = TAIL_STEP * 2 ** max(0, (sum(ranks) - 1).bit_length() - 6) if folded else 0
+        ranks = [config.r if targets.layers_with(name) else 0 for name, _, _ in group]
+        tail = tail_width(sum(ranks), config.lora_dropout)
         masks += tokens * sum(group[0][2] for rank in ranks if rank and config.lora_dropout)
         tails.append(tail)
-        matrices.append(HALF * (sum(rows for _, rows, _ in group) + tail) * (group[0][2] + tail))
+        matrices.append(number_bytes * (sum(rows for _, rows, _ in group) + tail) * (group[0][2] + tail))
         weights = [rows * columns for _, rows, columns in group]
         products += sum(weights)
-        frozen += sum(packed(n) if config.load_in_4bit else HALF * n for n in weights)
+        frozen += sum(packed(n) if config.load_in_4bit else number_bytes * n for n in weights)
     head = 1 if getattr(shape, "tie_word_embeddings", False) else 2
-    base = head * HALF * shape.vocab_size * hidden + HALF * hidden * (2 * layers + 1) + layers * frozen
-    trained *= layers
-    row = HALF * tokens * hidden
-    inputs = HALF * tokens * (hidden + tails[0] + q + tails[1] + hidden + tails[2])  # what can be made again quickly
+    base = head * number_bytes * shape.vocab_size * hidden + number_bytes * hidden * (2 * layers + 1) + layers * frozen
+    row = number_bytes * tokens * hidden
+    inputs = (
+        number_bytes * tokens * (hidden + tails[0] + q + tails[1] + hidden + tails[2])
+    )  # what can be made again quickly
     # Variable-length attention of torch 2.11 wants shared keys and values spread over all heads, and keeps them so.
     spread = 0 if config.packing == "joined" else 2 * (q - kv)
-    rest = HALF * tokens * (2 * hidden + q + 2 * kv + spread + q + 2 * middle + tails[2] + middle + tails[3]) + masks
+    rest = (
+        number_bytes * tokens * (2 * hidden + q + 2 * kv + spread + q + 2 * middle + tails[2] + middle + tails[3])
+        + masks
+    )
     if checkpointing:
         kept, waiting, layer = max(matrices), layers * (row + masks), rest - row - masks
     else:
         kept, waiting, layer = layers * sum(matrices), layers * (inputs + rest), 0
     chunk = min(CHUNK, tokens)
-    at_loss = waiting + 4 * row + HALF * chunk * (shape.vocab_size + 2 * hidden)
-    in_backward = waiting + layer + 2 * row + HALF * tokens * tails[3]
+    at_loss = waiting + 4 * row + number_bytes * chunk * (shape.vocab_size + 2 * hidden)
+    in_backward = waiting + layer + 2 * row + number_bytes * tokens * tails[3]
     at_update = 2 * 4 * trained
     first_layer = at_update / 2 + layer + 3 * row
     return {
-        "base": base, "adapter": 4 * trained, "kept": kept, "trainable": trained,
+        "base": base, "kept": kept,
         "spare": 0 if checkpointing else kept - max(matrices),
         "moving": max(at_loss, in_backward, at_update, first_layer) + WORKSPACES,
-        "optimizer": 2 * trained * (1 + 4 / 256), "products": layers * products + shape.vocab_size * hidden,
+        "products": layers * products + shape.vocab_size * hidden,
     }  # fmt: skip
-
-
-def _adapted(config: RunConfig, name: str) -> bool:
-    """Whether PEFT would put an adapter on the projection of that name."""
-    targets = config.target_modules
-    if isinstance(targets, str):
-        part = "mlp" if name in ("gate_proj", "up_proj", "down_proj") else "self_attn"
-        return targets == "all-linear" or re.fullmatch(targets, f"model.layers.0.{part}.{name}") is not None
-    return name in {target.rpartition(".")[2] for target in targets}

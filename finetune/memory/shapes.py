@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
@@ -55,7 +55,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def load_shape(model: str) -> Any:
+def load_shape(model: str) -> PretrainedConfig:
     """transformers' config of `model`: a local folder's, a known one, or one in the cache; nothing is downloaded."""
     if not Path(model).is_dir() and model in KNOWN:
         kind, differs = KNOWN[model]
@@ -74,23 +74,23 @@ def load_shape(model: str) -> Any:
         ) from None
 
 
-def context_length(shape: Any) -> int | None:
+def context_length(shape: PretrainedConfig) -> int | None:
     """The longest sequence the model was made for, in tokens; None where its config does not say."""
-    found = getattr(shape, "max_position_embeddings", None) or getattr(shape, "n_positions", None)
-    return None if found is None else int(found)
+    length = getattr(shape, "max_position_embeddings", None) or getattr(shape, "n_positions", None)
+    return None if length is None else int(length)
 
 
-def name_of(shape: Any) -> str:
+def name_of(shape: PretrainedConfig) -> str:
     """What to call the model of a shape in a sentence."""
     return str(getattr(shape, "name_or_path", "") or shape.model_type)
 
 
-def layer_count(shape: Any) -> int:
+def layer_count(shape: PretrainedConfig) -> int:
     """Number of transformer layers, whatever the family calls it."""
     return int(shape.num_hidden_layers)
 
 
-def with_layers(shape: Any, layers: int) -> Any:
+def with_layers(shape: PretrainedConfig, layers: int) -> PretrainedConfig:
     """The same shape with another number of layers."""
     changed = copy.deepcopy(shape)
     changed.num_hidden_layers = layers
@@ -99,7 +99,7 @@ def with_layers(shape: Any, layers: int) -> Any:
     return changed
 
 
-def build_empty_model(shape: Any, attn_implementation: str = "eager") -> Any:
+def build_empty_model(shape: PretrainedConfig, attn_implementation: str = "eager") -> PreTrainedModel:
     """The model on the meta device: names and shapes, no memory."""
     with torch.device("meta"):
         return build_from_shape(AutoModelForCausalLM, shape, name_of(shape), attn_implementation=attn_implementation)

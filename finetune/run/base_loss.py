@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from curate.console import say
 from curate.errors import UserError
@@ -19,7 +19,12 @@ ROWS_LOOKED_AT = 4
 
 
 def require_reading(
-    model: Any, name: str, loss: float | None, vocabulary: int, examples: Sequence[EncodedExample], pad_token_id: int
+    model: PreTrainedModel,
+    name: str,
+    loss: float | None,
+    vocabulary: int,
+    examples: Sequence[EncodedExample],
+    pad_token_id: int,
 ) -> None:
     """Refuse to train a model whose loss before the first step is that of uniform guessing over `vocabulary`.
 
@@ -39,7 +44,7 @@ def require_reading(
     )
 
 
-def mean_entropy(model: Any, examples: Sequence[EncodedExample], pad_token_id: int) -> float:
+def mean_entropy(model: PreTrainedModel, examples: Sequence[EncodedExample], pad_token_id: int) -> float:
     """Return the mean entropy, in nats, of the model's predictions of the labelled tokens of `examples`."""
     device = next(model.parameters()).device
     was_training = model.training

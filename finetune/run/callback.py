@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from curate.console import say
 from curate.errors import UserError
@@ -28,7 +28,13 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
         self.rate: float | None = None  # of the step at work: after it the schedule already holds the next one's
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PreTrainedModel,
+        **_: object,
     ) -> None:
         """Measure the base model, and refuse one that reads the rows as noise."""
         job = self.job
@@ -39,13 +45,25 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
             self.write(0, None, loss)
 
     def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, lr_scheduler: Any, **_: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        lr_scheduler: LRScheduler,
+        **_: object,
     ) -> None:
         """Note the learning rate that this step uses."""
-        self.rate = lr_scheduler.get_last_lr()[0]
+        self.rate = float(lr_scheduler.get_last_lr()[0])
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PreTrainedModel,
+        **_: object,
     ) -> None:
         """Write a line, evaluate, and stop where the config, patience or Ctrl-C say so."""
         job, config = self.job, self.job.config

@@ -44,7 +44,7 @@ def best_line(results: Mapping[str, Any]) -> str:
 
 def render_card(name: str, config: RunConfig, selection: Selection, results: dict[str, Any]) -> str:
     """Markdown with the hub's front matter; every number was computed by the run."""
-    made = selection.manifest.config
+    picked = selection.manifest.config
     front = ModelCardData(base_model=config.model, library_name="peft", tags=["rowpick", "lora", "qlora"])
     return "\n".join(
         [
@@ -53,7 +53,7 @@ def render_card(name: str, config: RunConfig, selection: Selection, results: dic
             f"# {name}",
             "",
             f"A LoRA adapter (r = {config.r}, alpha = {config.lora_alpha}) for `{config.model}`, trained on "
-            f"{len(selection.selected)} rows that `{made['strategy']}` picked from `{made['source']}` "
+            f"{len(selection.selected)} rows that `{picked['strategy']}` picked from `{picked['source']}` "
             f"(selection `{selection.path.name}`, digest {selection.digest[:8]}).",
             "",
             f"It was trained on {training_line(results)}. It is the adapter of {best_line(results)}.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from curate.artifact import digest_json
 from curate.console import say
@@ -28,7 +29,7 @@ class Job:
     config: RunConfig
     selection: Selection
     folder: Path
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     pad_token_id: int
     plan: Plan
     eval_examples: list[EncodedExample]
@@ -66,15 +67,15 @@ def prepare(config: RunConfig, selection: Selection, folder: Path, processes: Pr
     return Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, examples, history, processes)
 
 
-def pad_token(tokenizer: Any, config: RunConfig) -> int:
+def pad_token(tokenizer: PreTrainedTokenizerBase, config: RunConfig) -> int:
     """The id that fills up batches. It never carries loss, so it matters only where a config names one."""
     if config.pad_token is not None:
-        found = tokenizer.convert_tokens_to_ids(config.pad_token)
-        if found is None or (found == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
+        token_id = tokenizer.convert_tokens_to_ids(config.pad_token)
+        if token_id is None or (token_id == tokenizer.unk_token_id and config.pad_token != tokenizer.unk_token):
             raise UserError(
                 f'pad_token "{config.pad_token}" is not in the vocabulary.', "Name a token of the tokenizer."
             )
-        return int(found)
+        return int(token_id)
     return int(
         next(i for i in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id) if i is not None)
     )

@@ -118,9 +118,9 @@ def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Pat
     """`out`, or `runs/<selection's strategy and size>-<digest>` below the home of artifacts."""
     if out is not None:
         return out
-    made = selection.manifest.config
-    size = f"k{made['k']}" if made.get("token_budget") is None else f"t{made['token_budget']}"
-    return runs_dir() / f"{made['strategy']}-{size}-{run_digest(config, selection)[:8]}"
+    picked = selection.manifest.config
+    size = f"k{picked['k']}" if picked.get("token_budget") is None else f"t{picked['token_budget']}"
+    return runs_dir() / f"{picked['strategy']}-{size}-{run_digest(config, selection)[:8]}"
 
 
 def start_run(folder: Path, config: RunConfig, selection: Selection, resume: bool, gpus: int = 1) -> bool:
@@ -137,12 +137,12 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
         return True
     written = folder / CONFIG
     if written.is_file():
-        found = read_settings(folder)
-        if found["run_digest"] != digest and resume:
+        settled = read_settings(folder)
+        if settled["run_digest"] != digest and resume:
             raise UserError(
                 f"{written} was changed after the run was started.", "Put it back, or start a run with those settings."
             )
-        if found["run_digest"] != digest:
+        if settled["run_digest"] != digest:
             raise UserError(f"{folder} holds another, unfinished run.", "Name another --out, or remove that folder.")
         if not resume:
             raise UserError(

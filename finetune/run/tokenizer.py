@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from curate.errors import UserError
 from curate.selection.record import Selection
@@ -13,7 +14,7 @@ from curate.tokens.tokenizers import load_tokenizer, tokenizer_digest
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
-def load_training_tokenizer(model: str, selection: Selection) -> Any:
+def load_training_tokenizer(model: str, selection: Selection) -> PreTrainedTokenizerBase:
     """Return the tokenizer of `model`, the model that will be trained.
 
     A selection may name a tokenizer of its own (`curate select --tokenizer`): what it was counted with says nothing of
@@ -29,12 +30,13 @@ def has_tokenizer(model: str) -> bool:
     return not folder.is_dir() or any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
-def matches_selection(tokenizer: Any, selection: Selection) -> bool:
+def matches_selection(tokenizer: PreTrainedTokenizerBase, selection: Selection) -> bool:
     """Return whether `tokenizer` is the one the selection's rows were counted with."""
-    return tokenizer_digest(tokenizer) == selection.manifest.config["tokenizer_digest"]
+    recorded: str = selection.manifest.config["tokenizer_digest"]
+    return tokenizer_digest(tokenizer) == recorded
 
 
-def require_selections_tokenizer(tokenizer: Any, model: str, selection: Selection) -> None:
+def require_selections_tokenizer(tokenizer: PreTrainedTokenizerBase, model: str, selection: Selection) -> None:
     """Raise a `UserError` where the rows were counted with another tokenizer than that of `model`."""
     if matches_selection(tokenizer, selection):
         return

@@ -248,6 +248,11 @@ def test_an_output_that_says_nothing_is_empty(output: str) -> None:
     assert reasons("empty", ("ask", output)) == ["empty_output"]
 
 
+@pytest.mark.parametrize("instruction", ["", " \n", "-", "nan", "N/A", "<noinput>"])
+def test_an_instruction_that_asks_nothing_is_empty(instruction: str) -> None:
+    assert reasons("empty", (instruction, "print(1)"), (f"{instruction} 1", "print(1)")) == ["empty_instruction", None]
+
+
 @pytest.mark.parametrize(
     "output", ["None", "null", "0", "-", "False", "nan = 1", "```\n0\n```", "<s>struck</s>", "[]", "N/A: no answer"]
 )

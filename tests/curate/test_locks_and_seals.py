@@ -63,7 +63,9 @@ def test_a_manifest_signs_the_bytes_that_this_process_wrote_and_no_others(tmp_pa
         record_file(tmp_path, "a.txt")
 
 
-def test_an_unchanged_file_is_read_once_and_a_changed_one_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_file_is_read_once_and_a_changed_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "weights"
     path.write_bytes(b"1" * 1000)
     os.utime(path, ns=(1, 1))

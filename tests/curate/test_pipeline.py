@@ -379,3 +379,14 @@ def test_strategies_of_one_seed_draw_independently_of_each_other(pool: Path, tmp
         picked.append({row.row_id for row in read_selection(tmp_path / strategy).selected})
     # 60 of some 430 rows twice, independently: 8 in common on average, standard deviation 2.5.
     assert max(len(a & b) for a, b in itertools.combinations(picked, 2)) < 20
+
+
+def test_coordinated_strategies_of_one_seed_share_picks_and_the_manifest_says_so(pool: Path, tmp_path: Path) -> None:
+    picked = []
+    for strategy, seed in (("random", "0"), ("kmeans", "0"), ("random", "1")):
+        out = tmp_path / f"{strategy}{seed}"
+        more = ("--strategy", strategy, "--seed", seed, "--coordinated", "--out", str(out))
+        assert run(pool, "--k", "60", *more) == 0
+        picked.append({row.row_id for row in read_selection(out).selected})
+    assert read_selection(out).manifest.config["coordinated"] is True
+    assert len(picked[0] & picked[1]) > 30 > 20 > len(picked[0] & picked[2])

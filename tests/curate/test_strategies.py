@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from curate.cli import main
 from curate.errors import UserError
 from curate.strategies.budget import pick_rows, pick_tokens
+from curate.strategies.coordinated import row_luck
 from curate.strategies.learned_centroids import TEMPERATURE, _gradient
 from curate.strategies.table import STRATEGIES, parse_options
 from curate.strategies.types import Candidates, Picks
@@ -319,3 +321,37 @@ def test_curate_strategies_lists_each_on_a_line_with_what_it_needs_its_source_an
     at = next(i for i, line in enumerate(lines) if line.startswith("deita "))
     assert lines[at].endswith("leaving out what is like a pick [needs embeddings, scores] (arXiv 2312.15685)")
     assert lines[at + 1].strip() == "threshold=0.9  cosine from which a row is too like a pick"
+
+
+def test_a_rows_luck_is_uniform_and_depends_on_its_id_and_the_draw_alone() -> None:
+    ids = [f"row{i}" for i in range(4_000)]
+    luck = row_luck(ids, 0)
+    assert (luck[7], luck[:1].tolist()) == (row_luck(["row7"], 0)[0], row_luck(["row0"], 0).tolist())
+    assert stats.kstest(luck, "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(luck, row_luck(ids, 1))[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("strategy", ["random", "kmeans", "length-matched", "density", "learned-centroids"])
+def test_coordinated_draws_of_a_filtered_pool_share_picks_and_other_draws_do_not(strategy: str) -> None:
+    whole = replace(pool(400), luck=row_luck([str(i) for i in range(400)], 0))
+    kept = np.flatnonzero(np.arange(400) % 7 > 0)  # a filter drops a seventh of the rows
+    filtered = whole.take(kept)
+    options = {"steps": 5} if strategy == "learned-centroids" else {}
+    picks = set(run(strategy, whole, 60, **options).indices.tolist())
+    again = set(run(strategy, whole, 60, seed=1, **options).indices.tolist())
+    after = {int(kept[i]) for i in run(strategy, filtered, 60, seed=2, **options).indices.tolist()}
+    other = replace(whole, luck=row_luck([str(i) for i in range(400)], 1))
+    apart = set(run(strategy, other, 60, seed=2, **options).indices.tolist())
+    if strategy not in ("learned-centroids", "density"):  # these draw more than the order of the rows
+        assert picks == again
+    assert len(picks & after) > len(picks & apart) + 8
+
+
+def test_coordinated_random_picks_are_the_luckiest_and_a_filter_shares_its_part_of_them() -> None:
+    luck = row_luck([str(i) for i in range(2_000)], 3)
+    whole = replace(pool(2_000), luck=luck)
+    picks = run("random", whole, 200).indices
+    assert picks.tolist() == np.argsort(luck)[:200].tolist()
+    kept = np.flatnonzero(np.random.default_rng(0).random(2_000) < 0.85)
+    after = kept[run("random", whole.take(kept), 200).indices]
+    assert len(set(after.tolist()) & set(picks.tolist())) == (np.isin(picks, kept)).sum()

@@ -2,18 +2,33 @@
 
 Every history has its own scale, length, logging interval, noise, gaps and restarts. A label is a fact about the curve
 without noise; what lies between two labels (a rise of 1%, say) is not generated, because people would not agree on it.
+
+Three labels are remarks that stand beside a verdict: noisy batches beside a smooth eval curve (which is good), an eval
+curve that swings, and held-out rows that are trained on. What only looks like a leak is planted among all others:
+train losses that are sums over accumulated batches, or are taken with dropout.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluate_suite.training_curve.rules import HistoryPoint, Verdict
+from evaluate_suite.training_curve.verdict import HistoryPoint, Verdict
 
-LABELS = ("underfit", "good", "overfit", "unstable", "diverged", "leaking", "too_short")
+WORDS = {  # what is to be said of the histories of a label
+    "underfit": {"underfit"},
+    "good": {"good"},
+    "overfit": {"overfit"},
+    "diverged": {"diverged"},
+    "too_short": {"too_short"},
+    "noisy_batches": {"good", "noisy_batches"},
+    "unstable": {"unstable"},
+    "leaking": {"leaking"},
+}
+LABELS = tuple(WORDS)
+ANY_VERDICT = ("unstable", "leaking")  # labels under which the verdict beside the remark is not judged
 TUNING_SEEDS = range(150)  # thresholds were chosen on these
 HELD_OUT_SEEDS = range(20_000, 20_150)  # and are judged on these
 FLAT = 0.005  # eval points this near to the lowest, relative to it, are one bottom
@@ -62,6 +77,10 @@ class _Curve:
         self.height = rng.uniform(1.8, 6.0)
         self.sudden = rng.random() < 0.5
         self.leak = rng.uniform(0.15, 0.6)
+        apart = random.Random(f"{label}-{self.floor}")  # so that the numbers above stay what they were
+        self.train_scale = apart.choice([1.0, 1.0, 1.0, 1.4, 8.0, 32.0])  # of means, with dropout, of sums
+        self.levels_off = apart.random() < 0.3
+        self.cosine = apart.random() < 0.3
         if label == "underfit":
             self.power = False
             self.slow = rng.choice(["linear", "long", "flat"])
@@ -69,6 +88,8 @@ class _Curve:
             self.flat_gain = rng.uniform(0.0, 0.008)
 
     def _fall(self, t: float) -> float:
+        if self.cosine and self.label in ("good", "noisy_batches"):  # the rate falls to 0: so does the slope
+            t = t + math.sin(math.pi * t) / math.pi
         if self.label == "underfit":
             if self.slow == "linear":
                 return self.gain * (1 - 0.9 * t)
@@ -82,14 +103,15 @@ class _Curve:
         level = self.floor + self._fall(t)
         if self.label == "overfit":
             level *= 1 - (self.slide + 0.3 * self.rise) * t
-        return level * self._burst(t)
+        return level * self._burst(t) * (1.0 if self.label == "leaking" else self.train_scale)
 
     def eval(self, t: float) -> float:
-        if self.label == "leaking":
-            return self.leak * (self.floor + self._fall(t)) * (1 - 0.3 * t)
+        if self.label == "leaking":  # as good as any other row at first, known by heart at the end
+            return (self.floor + self._fall(t)) * (1 - (1 - self.leak) * t**1.5)
         level = (1 + self.gap) * (self.floor + self._fall(t))
         if self.label == "overfit" and t > self.turn:
-            level += self.rise * self.floor * ((t - self.turn) / (1 - self.turn)) ** self.bend
+            past = (t - self.turn) / (1 - self.turn)
+            level += self.rise * self.floor * (1 - math.exp(-4 * past) if self.levels_off else past**self.bend)
         return level * self._burst(t)
 
     def _burst(self, t: float) -> float:
@@ -101,15 +123,19 @@ class _Curve:
 
 def plant(label: str, seed: int) -> PlantedHistory:
     """The history of this label and seed; equal arguments, equal history."""
-    rng = random.Random(f"{label}-{seed}")
+    rng = random.Random(f"{'unstable' if label == 'noisy_batches' else label}-{seed}")
     curve = _Curve(rng, label)
     n_evals = rng.randint(1, 3) if label == "too_short" else rng.choice([5, 6, 8, 10, 12, 16, 20, 30, 40])
     every = rng.choice([1, 5, 10, 20, 50, 100, 250])
     logs = rng.choice([1, 1, 2, 5, 10]) if every > 1 else 1
-    spiky = label == "unstable"
+    while label == "overfit" and curve.eval(1.0) < 1.02 * min(curve.eval(i / n_evals) for i in range(1, n_evals + 1)):
+        curve.rise *= 1.5  # a fall that goes on hid the rise
+    spiky = label in ("noisy_batches", "unstable")
     # A mean over logged steps of small batches; eval loss is always of the same rows, so it moves much less.
     train_noise = rng.uniform(0.2, 0.5) if spiky else rng.uniform(0.0, 0.06)
     eval_noise = rng.uniform(0.0, 0.03) if spiky else rng.choice([0.0, rng.uniform(0.0, 0.01)])
+    if label == "unstable":
+        eval_noise = rng.uniform(0.3, 0.6)
     if spiky:
         logs = max(logs, 2 if every > 1 else 1)
         n_evals = max(n_evals, 10)
@@ -123,7 +149,7 @@ def plant(label: str, seed: int) -> PlantedHistory:
     evals = {s: curve.eval(s / last) * math.exp(rng.gauss(0, eval_noise)) for s in eval_steps}
     if label not in ("too_short", "overfit") and rng.random() < 0.15:
         evals = {s: v for s, v in evals.items() if s == last or rng.random() > 0.15 or len(evals) < 7}
-    if rng.random() < 0.15 and label != "unstable":
+    if rng.random() < 0.15 and not spiky:
         train = {s: v for s, v in train.items() if rng.random() > 0.2}
     if label == "diverged" and rng.random() < 0.3:
         train = {s: (math.nan if s / last > curve.burst else v) for s, v in train.items()}
@@ -162,14 +188,31 @@ def _restarted(
     return points[: crash - back] + lost + points[crash - back :]
 
 
-def macro_f1(counts: Mapping[tuple[str, str], int]) -> float:
-    """The mean over labels of F1, from how often (planted label, verdict) occurred."""
-    scores = []
-    for label in LABELS:
-        right = counts.get((label, label), 0)
-        wrong = sum(n for (of, said), n in counts.items() if (of == label) != (said == label))
-        scores.append(2 * right / (2 * right + wrong))
-    return sum(scores) / len(scores)
+def said(verdict: Verdict) -> set[str]:
+    """Return every word of a verdict: its own and its remarks."""
+    return {verdict.verdict, *(remark.name for remark in verdict.remarks)}
+
+
+def f1_scores(judged: Sequence[tuple[str, set[str]]]) -> dict[str, float]:
+    """Return F1 of every word, from (planted label, words said).
+
+    A word is right where the label's own words have it; under a label that is a remark alone any verdict is.
+    """
+    scores = {}
+    for word in LABELS:
+        counted = [
+            (word in WORDS[of], word in words) for of, words in judged if word in ANY_VERDICT or of not in ANY_VERDICT
+        ]
+        right = counted.count((True, True))
+        wrong = counted.count((True, False)) + counted.count((False, True))
+        scores[word] = 2 * right / (2 * right + wrong)
+    return scores
+
+
+def macro_f1(judged: Sequence[tuple[str, set[str]]]) -> float:
+    """Return the mean of F1 over the words."""
+    scores = f1_scores(judged)
+    return sum(scores.values()) / len(scores)
 
 
 def onset_error(history: PlantedHistory, verdict: Verdict, flat: float) -> int:
@@ -185,11 +228,15 @@ def onset_error(history: PlantedHistory, verdict: Verdict, flat: float) -> int:
     while last + 1 < len(history.true_evals) and history.true_evals[last + 1] <= (1 + flat) * lowest:
         last += 1
     assert verdict.onset_step is not None
-    found = history.eval_steps.index(verdict.onset_step)
-    return max(first + 1 - found, found - (last + 1), 0)
+    place = [float(step) for step in history.eval_steps].index(verdict.onset_step)
+    return max(first + 1 - place, place - (last + 1), 0)
 
 
 def best_excess(history: PlantedHistory, verdict: Verdict) -> float:
     """How far the loss without noise at the best step found lies above the lowest, relative to it."""
     assert verdict.best_step is not None
-    return history.true_evals[history.eval_steps.index(verdict.best_step)] / min(history.true_evals) - 1
+    return (
+        history.true_evals[[float(step) for step in history.eval_steps].index(verdict.best_step)]
+        / min(history.true_evals)
+        - 1
+    )

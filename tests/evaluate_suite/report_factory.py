@@ -13,7 +13,6 @@ from typing import Any
 from curate.page import CurationView, build_curation
 from evaluate_suite.reporting.record import (
     BASE,
-    FitVerdict,
     LossPoint,
     MetricInfo,
     Output,
@@ -24,6 +23,7 @@ from evaluate_suite.reporting.record import (
     StrategyResult,
 )
 from evaluate_suite.statistics.types import Estimate, PairedDifference
+from evaluate_suite.training_curve.verdict import Remark, Verdict
 
 METRICS = [
     MetricInfo("well_formed_answer", "Well-formed answer", "higher"),
@@ -98,10 +98,11 @@ def make_run(index: int, rng: random.Random) -> RunResult:
         evaluated = 1.25 + 0.02 * index + 1.6 * math.exp(-step / 40) + rise + rng.gauss(0, 0.01)
         history.append(LossPoint(step, round(train, 4), round(evaluated, 4)))
     gain = 0.9 - 0.03 * index
-    verdict = FitVerdict("good", "eval loss still at its lowest", "Lowest at step 200, 1.26.", "Keep it.", 200)
+    evidence = {"n_evals": 20, "best_eval": 1.26}
+    verdict = Verdict("good", 200, None, "eval loss still at its lowest", evidence, "Keep it.")
     if index == 2:
-        evidence = "Eval loss rose in 8 points in a row after step 110, train loss fell on."
-        verdict = FitVerdict("overfit", "eval rises while train falls", evidence, "Stop at step 110.", 110, 120)
+        remarks = (Remark("noisy_batches", "Single train losses scatter by 20% of their level."),)
+        verdict = Verdict("overfit", 110, 120, "eval rises while train falls", evidence, "Stop at step 110.", remarks)
     return RunResult(
         name=name,
         selection=f"{STRATEGIES[index % 10]}-k1000-ab{index:02d}ef12",

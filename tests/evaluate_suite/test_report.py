@@ -288,8 +288,12 @@ def test_score_prints_the_text_metrics(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_port_that_cannot_be_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evalsuite(["report", "--watch", "run-0", "--port", "99999"]) == 1
+    assert evalsuite(["watch", "run-0", "--port", "99999"]) == 1
     assert "error: Port 99999 cannot be used (" in capsys.readouterr().err
+    assert evalsuite(["report", "--watch", "run-0", "--port", "99999"]) == 1
+    printed = capsys.readouterr().err
+    assert "evalsuite report --watch is now: evalsuite watch run-0" in printed
+    assert "error: Port 99999 cannot be used (" in printed
 
 
 def test_the_live_page_shows_the_losses_so_far_and_answers_only_its_own_address(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from curate.selection.record import Selection, read_selection
 from evaluate_suite.cli import main as evalsuite
 from evaluate_suite.reporting.page import strategy_columns
+from finetune.config import RunConfig
+from finetune.recipe import train
 from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
 
 TINY = [*QUICK, "max_steps=2", "eval_rows=2", "report_eval_rows=8", "max_length=256"]
@@ -65,7 +68,7 @@ def test_the_headline_is_about_strategies_and_draws_are_the_unit(home: Path) -> 
     assert {s["scope"] for s in record["strategies"]} == {"strategies"}
     assert "strateg" in record["headline"].lower()
     assert "Draws x training seeds: random k20: 2 x 1, shortest k20: 1 x 2, random k10: 2 x 1." in record["second"]
-    pairs = [pair for pair in record["pairs"] if pair["measure"] == "eval loss, strategies"]
+    pairs = [pair for pair in record["pairs"] if (pair["measure"], pair["scope"]) == ("eval loss", "strategies")]
     assert [(pair["first"], pair["second"], pair["unit"]) for pair in pairs] == [
         ("random k20", "shortest k20", "draws"),
         ("random k20", "random k10", "draws"),
@@ -88,9 +91,8 @@ def test_the_page_shows_the_strategies_on_eval_loss_and_on_every_metric(home: Pa
 
 def test_strategies_are_compared_on_every_metric_that_runs_are(home: Path) -> None:
     record = record_of(home)
-    titles = {measure.removesuffix(", strategies") for measure in (pair["measure"] for pair in record["pairs"])}
-    by_strategy = {p["measure"] for p in record["pairs"] if p["measure"].endswith(", strategies")}
-    assert by_strategy == {f"{title}, strategies" for title in titles}
+    of_models = {pair["measure"] for pair in record["pairs"] if pair["scope"] == "models"}
+    assert {pair["measure"] for pair in record["pairs"] if pair["scope"] == "strategies"} == of_models
     assert {m["name"] for m in record["metrics"]} == set(record["strategies"][0]["metrics"])
     clean = record["strategies"][0]["metrics"]["well_formed_answer"]
     runs = [run["metrics"]["well_formed_answer"]["value"] for run in record["runs"] if run["strategy"] == "random"][:2]
@@ -126,6 +128,46 @@ def test_compare_takes_draws_together_and_says_what_it_is_about(home: Path, caps
     assert [pair["unit"] for pair in record["strategies"]["pairs"]] == ["draws"] * 3
     assert [pair["unit"] for pair in record["pairs"]] == ["rows"] * 15
     assert list(record["random_equivalents"]) == ["shortest k20"]
+
+
+def test_draws_are_coordinated_and_compared_one_by_one_with_the_unpaired_analysis_beside_it(home: Path) -> None:
+    pairs = [p for p in record_of(home)["pairs"] if (p["measure"], p["scope"]) == ("eval loss", "strategies")]
+    # shortest has one selection: there is no draw of it to pair.
+    assert [p["unpaired"] is not None for p in pairs] == [False, True, False]
+    assert pairs[1]["unpaired"]["effect"] == pytest.approx(pairs[1]["effect"])
+    small, large = (
+        {row.row_id for row in read_selection(path).selected}
+        for path in sorted((home / "home" / "selections").glob("random-*"))
+        if read_selection(path).manifest.seed == 0
+    )
+    assert small < large or large < small
+
+
+def test_the_study_is_written_as_a_file_that_repeats_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file,) = (home / "home" / "studies").glob("*/study.yaml")
+    assert evalsuite(["study", "--file", str(file), "--dry-run", "--json"]) == 0
+    told = capsys.readouterr()
+    assert (json.loads(told.out)["runs"], json.loads(told.out)["finished_runs"]) == (6, 6)
+    assert re.search(r"It can show a difference of \d+\.\d times the spread between draws, 4 times in 5: \d", told.err)
+    file = home / "other.yaml"
+    file.write_text("strategies: [random]\ndraw: 3\n")
+    assert evalsuite(["study", "--file", str(file), "--dry-run"]) == 1
+    assert "draw: Extra inputs are not permitted" in capsys.readouterr().err
+
+
+def test_a_cell_that_fails_costs_that_cell_alone(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(config: RunConfig, selection: Selection, *more: Any) -> Any:
+        if selection.manifest.config["k"] == 10 and selection.manifest.seed == 1:
+            raise RuntimeError("out of memory")
+        return train(config, selection, *more)
+
+    monkeypatch.setattr("evaluate_suite.study.recipe.train", broken)
+    assert evalsuite(command(home, "--out", str(tmp_path / "r"))) == 1
+    told = capsys.readouterr().err
+    assert "1 cells of the study failed" in told and "RuntimeError: out of memory" in told
+    assert len(json.loads((tmp_path / "r" / "report.json").read_text())["runs"]) == 5
 
 
 def test_a_finished_study_is_reused_without_selecting_or_training(

@@ -10,8 +10,11 @@ import pytest
 
 from finetune.cli import main
 from finetune.config import RunConfig, load_config, preset_names
-from finetune.memory.forecast import DEPTHS, forecast, match_targets, packed_bytes
-from finetune.memory.shapes import KNOWN, build_empty_model, layer_count, load_shape, with_layers
+from finetune.memory.eligibility import kernel_obstacle, place_meant
+from finetune.memory.forecast import DEPTHS, forecast
+from finetune.memory.shapes import KNOWN, build_empty_model, load_shape, with_layers
+from finetune.memory.step_memory import packed_bytes
+from finetune.memory.targets import find_targets
 
 # Published sizes in billions of weights, from the model cards.
 PUBLISHED = {
@@ -59,7 +62,7 @@ def test_the_forecast_counts_what_a_real_step_holds() -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from finetune.memory.forecast import _peak_bytes, _step
+    from finetune.memory.step_memory import peak_bytes, run_step
     from finetune.model import attach_adapter
 
     shape = with_layers(load_shape("smollm2-135m"), 4)
@@ -69,7 +72,7 @@ def test_the_forecast_counts_what_a_real_step_holds() -> None:
     )
     model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32, attn_implementation="sdpa")
     model = attach_adapter(model, config).train()
-    real = _peak_bytes(lambda: _step(model, config, torch.float32))
+    real = peak_bytes(lambda: run_step(model, config, torch.float32))
     counted = forecast(config, shape).activations_gib * 2**30
     assert real <= counted <= 1.1 * real
 
@@ -94,7 +97,10 @@ def test_every_preset_has_a_forecast_without_a_download(preset: str) -> None:
     made = forecast(config, shape)
     assert made.peak_gib > made.base_weights_gib > 0
     assert made.trainable_parameters > 0
-    per_layer = len(match_targets(build_empty_model(shape), config.target_modules)) / layer_count(shape)
+    targets = find_targets(config, shape)
+    adapted_layers = {name.split(".")[2] for name in targets.sizes}
+    assert len(adapted_layers) == (10 if preset == "cpu-demo" else shape.num_hidden_layers)
+    per_layer = len(targets.sizes) / len(adapted_layers)
     assert per_layer == int(per_layer) >= 2
 
 
@@ -163,3 +169,71 @@ def test_a_damaged_run_elsewhere_does_not_end_a_forecast(selection: Path, own_ho
     shutil.copytree(runs / "good", runs / "bad")
     (runs / "bad" / "history.jsonl").unlink()
     assert [run.path.name for run in readable_runs()] == ["good"]
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "llama": {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2},
+    "mistral": {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1,
+                "sliding_window": 256},
+    "qwen2": {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1},
+    "gpt2": {"n_embd": 64, "n_head": 2},
+    "gemma2": {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1,
+               "head_dim": 32},
+}  # fmt: skip
+OF_FAMILIES: list[dict[str, Any]] = [
+    {}, {"max_length": 256}, {"max_length": 257}, {"attn_implementation": "eager"}, {"kernels": False},
+    {"kernels": "auto"}, {"target_modules": ["embed_tokens", "wte", "q_proj", "c_attn"]},
+    {"target_modules": r".*\.1\..*(q_proj|c_attn)"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_run_and_forecast_give_the_same_reason_for_or_against_the_kernels(family: str) -> None:
+    """The run is asked with a real model that PEFT adapted, the forecast with a shape."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from curate.errors import UserError
+    from finetune.kernels import accelerate_model
+    from finetune.model import attach_adapter
+
+    shape = AutoConfig.for_model(family, vocab_size=64, num_hidden_layers=2, **TINY[family])
+    for changes in OF_FAMILIES:
+        settings = {"device": "cpu", "dtype": "float32", "kernels": True, "load_in_4bit": False, "r": 2} | changes
+        config = RunConfig(model="tiny", **settings)
+        attention = "eager" if config.attn_implementation == "eager" or family == "gemma2" else "sdpa"
+        model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32, attn_implementation=attention)
+        model = attach_adapter(model, config)
+        adapted = {name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")}
+        assert set(find_targets(config, shape).sizes) == adapted
+        expected = kernel_obstacle(config, shape, place_meant(config), find_targets(config, shape).sizes)
+        try:
+            reason = accelerate_model(model, config, torch.float32)
+        except UserError as error:
+            reason = error.what.partition(": ")[2].removesuffix(".")
+        assert reason == expected, (family, changes)
+
+
+def test_beyond_a_models_window_the_forecast_counts_what_the_run_does_without_the_kernels() -> None:
+    """Mistral 7B, trained at 8,192 tokens beyond its window of 4,096."""
+    shape = load_shape("mistralai/Mistral-7B-v0.1")
+    assert shape.sliding_window == 4096
+    config = load_config("mistral-7b", overrides=["max_length=8192", "dtype=bfloat16"])
+    targets = find_targets(config, shape).sizes
+    assert kernel_obstacle(config, shape, place_meant(config), targets) == (
+        "the model's sliding window of 4096 is shorter than max_length 8192"
+    )
+    plain = config.model_copy(update={"kernels": False})
+    assert forecast(config, shape) == forecast(plain, shape)
+    fits = config.model_copy(update={"max_length": 4096})
+    assert kernel_obstacle(fits, shape, place_meant(fits), targets) is None
+
+
+def test_adapters_on_the_last_layers_alone_need_the_activations_of_those_layers_alone() -> None:
+    shape = load_shape("smollm2-135m")
+    base = RunConfig(model="smollm2-135m", device="cpu", load_in_4bit=False, max_length=64, attn_implementation="sdpa")
+    everywhere = forecast(base, shape)
+    last_ten = forecast(base.model_copy(update={"target_modules": r".*layers\.2\d\..*_proj"}), shape)
+    assert last_ten.trainable_parameters * 3 == everywhere.trainable_parameters
+    assert last_ten.activations_gib < 0.6 * everywhere.activations_gib
+    assert last_ten.base_weights_gib == pytest.approx(everywhere.base_weights_gib)

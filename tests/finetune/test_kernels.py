@@ -12,10 +12,11 @@ import torch
 
 from curate.errors import UserError
 from curate.tokens.tokenizers import EncodedExample
+from finetune import attention
 from finetune.batches.packing import build_packed_batch
 from finetune.batches.token_loss import token_nll
 from finetune.config import RunConfig, load_config
-from finetune.kernels import accelerate_model, attention
+from finetune.kernels import accelerate_model
 from finetune.kernels.patch import plan_memory
 from finetune.model import adapter_off, attach_adapter, load_base_model
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.tokens.tokenizers import EncodedExample
+from finetune.attention import register
 from finetune.batches.packing import IGNORED, build_packed_batch, pack_examples
 from finetune.batches.token_loss import token_nll
-from finetune.kernels.attention import register
 
 # Weights large enough for attention to choose: with the usual ones every token sees much the same, and leaks less.
 LARGE: dict[str, Any] = {"vocab_size": 96, "initializer_range": 0.2}

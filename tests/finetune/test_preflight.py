@@ -15,8 +15,9 @@ import pytest
 from curate.selection.record import SelectedRow, read_selection
 from curate.tokens import tokenizers
 from curate.tokens.tokenizers import EncodedExample
+from finetune.check.facts import Facts
 from finetune.check.preflight import find_problems, gather_facts
-from finetune.check.traps import TRAPS, Facts
+from finetune.check.traps import TRAPS
 from finetune.cli import main
 from finetune.config import RunConfig
 from tests.finetune.conftest import QUICK

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from curate.errors import UserError
 from curate.selection.record import read_selection
 from curate.tokens.prompt import RAW
-from curate.tokens.tokenizers import encode_examples
-from finetune.batches.dataset import build_plan
+from curate.tokens.tokenizers import encode_examples, encode_prompt, load_tokenizer
+from finetune.batches.dataset import build_plan, encode_rows, refuse_other_counts
 from finetune.batches.packing import IGNORED, build_packed_batch
 from finetune.config import RunConfig
 from finetune.run.job import pad_token
@@ -73,9 +75,6 @@ def test_the_end_token_is_trained_on_once_a_row_and_padding_never(style: str, pa
 
 def test_nothing_of_a_real_selection_is_cut(selection: Path) -> None:
     """The tokens of the plan, decoded, are the rows of the file."""
-    from curate.tokens.tokenizers import load_tokenizer
-    from finetune.batches.dataset import encode_rows
-
     picked = read_selection(selection)
     tokenizer = load_tokenizer(picked.manifest.config["model"], picked.manifest.config["tokenizer"])
     plan = build_plan(encode_rows(tokenizer, picked, picked.selected), RunConfig(max_length=128))
@@ -89,7 +88,6 @@ def test_a_model_that_has_learnt_a_row_writes_it_and_stops(tmp_path: Path) -> No
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from curate.tokens.tokenizers import encode_prompt
     from finetune.batches.token_loss import token_nll
 
     tokenizer = build("adds nothing, pad is the end token, as smollm2 and GPT-2")
@@ -111,3 +109,15 @@ def test_a_model_that_has_learnt_a_row_writes_it_and_stops(tmp_path: Path) -> No
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False, pad_token_id=0
         )
         assert tokenizer.convert_ids_to_tokens(made[0, ids.shape[1] :]) == [*output.split(), "</s>"]
+
+
+def test_a_selection_whose_token_counts_no_longer_fit_is_not_trained_on(selection: Path) -> None:
+    """Counted when `</s>` in a row's text was the end token, for instance."""
+    picked = read_selection(selection)
+    tokenizer = load_tokenizer(picked.manifest.config["model"], picked.manifest.config["tokenizer"])
+    examples = encode_rows(tokenizer, picked, picked.selected)
+    refuse_other_counts(picked, examples)
+    first, *rest = picked.selected
+    older = replace(picked, selected=[replace(first, token_count=first.token_count - 2), *rest])
+    with pytest.raises(UserError, match=r"^1 of \d+ rows have other token counts than the selection"):
+        refuse_other_counts(older, examples)

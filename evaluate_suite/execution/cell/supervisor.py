@@ -19,6 +19,7 @@ from .judging import judge
 from .line import wire
 from .syscalls import ALLOWED
 from .tested import candidate
+from .usage import JUDGE_FACTOR, Usage
 
 TYPE_CHECKING = False  # the modules typing and signal cost more to import than all of this one
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 _EAGAIN, _EROFS, _ETOOMANYREFS = 11, 30, 109
 POLL_MILLISECONDS = 20
-JUDGE_FACTOR = 2  # of a program's CPU seconds, for its judge, which may have to load what the test imports
 # Comes before the result, once nothing but the tested program can be at fault when no result follows.
 STARTED = b"started"
 
@@ -90,10 +90,7 @@ class Cell:
         self.limits = config["limits"]
         self.guarded = config["mode"] != "none"
         self.proc = proc if proc >= 0 else os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-        self.cpu: dict[int, float] = {}
-        self.busy: dict[str, float] = {}
-        self.idle = 0.0
-        self.peak_bytes = 0
+        self.usage = Usage(self.proc, self.limits, guarded=self.guarded)
         self.output = bytearray()
         self.output_bytes = 0
         self.created = {"processes": 0, "threads": 0}
@@ -121,6 +118,7 @@ class Cell:
             for onto in (1, 2):
                 os.dup2(null, onto)
             self._become_judge(judge_end.fileno(), verdict)
+        self.usage.candidate, self.usage.judge = self.candidate, self.judge
         theirs.close()
         note, ancillary, _, _ = mine.recvmsg(400, 64)
         if not note.startswith(b"ready"):
@@ -183,7 +181,7 @@ class Cell:
 
     def watch(self) -> dict[str, Any]:
         """What became of the program."""
-        self.looked = time.monotonic()
+        self.usage.looked = time.monotonic()
         poll = select.poll()
         for fd in (self.output_fd, self.verdict_fd, self.listener):
             if fd >= 0:
@@ -207,7 +205,7 @@ class Cell:
             now = time.monotonic()
             if now >= next_sample or reason:
                 next_sample = now + POLL_MILLISECONDS / 1000
-                reason, detail = self._over_limit(now) or (reason, detail)
+                reason, detail = self.usage.over_limit(now, self.output_bytes) or (reason, detail)
         if reason == "exited":
             self._await_end()
         self._reap()
@@ -252,7 +250,7 @@ class Cell:
         kind = "threads" if call == table["clone"] and flags & 0x10000 else "processes"
         self.created[kind] += 1
         # Threads end and others begin; of processes, which could use up time unseen between two looks, all count.
-        count = self._threads() + 1 if kind == "threads" else self.created[kind]
+        count = self.usage.threads() + 1 if kind == "threads" else self.created[kind]
         allowed = count <= self.limits[kind]
         if not allowed:
             self.refused = kind
@@ -264,104 +262,6 @@ class Cell:
             fcntl.ioctl(self.listener, _SEND, answer)
         except OSError:
             return
-
-    def _processes(self) -> list[int]:
-        if self.guarded:
-            return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]
-        found, queue = [], [self.candidate, self.judge]
-        while queue:
-            process = queue.pop()
-            found.append(process)
-            try:
-                queue += [int(c) for c in self._read(f"{process}/task/{process}/children").split()]
-            except OSError:
-                continue
-        return found
-
-    def _threads(self) -> int:
-        """Return how many threads there are beside the first one of each process."""
-        count = 0
-        for process in self._processes():
-            try:
-                count += int(self._read(f"{process}/stat").rsplit(b")", 1)[1].split()[17]) - 1
-            except (OSError, IndexError, ValueError):
-                continue
-        return count
-
-    def _read(self, name: str) -> bytes:
-        fd = os.open(name, os.O_RDONLY, dir_fd=self.proc)
-        try:
-            return os.read(fd, 4096)
-        finally:
-            os.close(fd)
-
-    def _over_limit(self, now: float) -> tuple[str, str] | None:
-        resident = 0
-        self.alive = self._processes()
-        for process in self.alive:
-            try:
-                self.cpu[process] = max(self.cpu.get(process, 0.0), time.clock_gettime(((~process) << 3) | 2))
-                resident += int(self._read(f"{process}/statm").split()[1]) * 4096
-            except (OSError, IndexError, ValueError):
-                continue
-        self.peak_bytes = max(self.peak_bytes, resident)
-        judged = self.cpu.get(self.judge, 0.0)
-        if sum(self.cpu.values()) - judged > self.limits["cpu_seconds"]:
-            return "cpu_limit", ""
-        if judged > JUDGE_FACTOR * self.limits["cpu_seconds"]:
-            return "cpu_limit", "while judging"
-        if resident > self.limits["memory_bytes"] and self._proportional() > self.limits["memory_bytes"]:
-            return "memory_limit", ""
-        if self.output_bytes > self.limits["output_bytes"]:
-            return "output_limit", ""
-        if self._idle_seconds(now) > self.limits["stall_seconds"]:
-            return "stalled", ""
-        return None
-
-    def _idle_seconds(self, now: float) -> float:
-        """Return how long nothing in the cell has run or waited for a CPU: on a busy machine a program only waits.
-
-        The time that a task waited is known once it runs again, so that it is taken back from what was idle till then.
-        """
-        busy = 0.0
-        for process in [*self.alive, os.getpid()]:
-            busy += self._busy_seconds(process)
-        self.idle = max(0.0, self.idle + (now - self.looked) - busy)
-        self.looked = now
-        return self.idle
-
-    def _busy_seconds(self, process: int) -> float:
-        """Return how long the tasks of a process have run or waited for a CPU since the last look."""
-        new = 0.0
-        try:
-            tasks = os.listdir(fd := os.open(f"{process}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc))
-            os.close(fd)
-        except OSError:
-            return 0.0
-        for task in tasks:
-            try:
-                ran, waited, _ = self._read(f"{process}/task/{task}/schedstat").split()
-            except (OSError, ValueError):
-                continue
-            total = (int(ran) + int(waited)) / 1e9
-            new += total - self.busy.get(task, 0.0)
-            self.busy[task] = total
-        return new
-
-    def _proportional(self) -> int:
-        total = 0
-        for process in self.alive:
-            try:
-                for line in self._read(f"{process}/smaps_rollup").split(b"\n"):
-                    if line.startswith(b"Pss:"):
-                        total += int(line.split()[1]) * 1024
-            except OSError:
-                # Not readable for a process that made itself undumpable: count all of it.
-                try:
-                    total += int(self._read(f"{process}/statm").split()[1]) * 4096
-                except OSError:
-                    continue
-        return total
 
     def _await_end(self) -> None:
         """Wait a moment for a program that hung up to be gone: its line closes before its exit status is there."""
@@ -399,10 +299,10 @@ class Cell:
         if reason in ("passed", "exited") and self.output_bytes > self.limits["output_bytes"]:
             reason = "output_limit"
         self._kill_all()
-        judged = self.cpu.pop(self.judge, 0.0)
+        judged = self.usage.cpu.pop(self.judge, 0.0)
         return {
-            "reason": reason, "detail": detail, "cpu_seconds": sum(self.cpu.values()), "judge_seconds": judged,
-            "peak_bytes": self.peak_bytes, "output": bytes(self.output), "output_bytes": self.output_bytes,
+            "reason": reason, "detail": detail, "cpu_seconds": sum(self.usage.cpu.values()), "judge_seconds": judged,
+            "peak_bytes": self.usage.peak_bytes, "output": bytes(self.output), "output_bytes": self.output_bytes,
             "processes": self.created["processes"], "landlock": self.landlock,
         }  # fmt: skip
 
@@ -413,7 +313,7 @@ class Cell:
             except ProcessLookupError:
                 return
             return
-        for process in [*self._processes(), self.candidate, self.judge]:
+        for process in [*self.usage.processes(), self.candidate, self.judge]:
             try:
                 os.kill(process, _signal.SIGKILL)
             except ProcessLookupError:

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-from evaluate_suite.execution.recipe import UNSCORED_REASONS
-from evaluate_suite.execution.sandbox import Job, Mode, ProgramResult, _layout, run_job
+from evaluate_suite.execution.sandbox import UNSCORED_REASONS, Mode, ProgramResult, _layout, run_job
+from evaluate_suite.tasks.job import Job
 
 from .attacks.attack import Attack
 from .attacks.write_outside import NAME

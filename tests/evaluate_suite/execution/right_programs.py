@@ -223,6 +223,17 @@ PROMPTS = [
 ]  # fmt: skip
 
 
+SPIN = (
+    "import time\ndef f():\n    end = time.process_time() + {}\n    while time.process_time() < end: pass\n    return 1"
+)
+NAP = "import time\ndef f():\n    time.sleep({})\n    return 1"
+
+
+def near_the_limit(cpu_seconds: float, count: int) -> list[str]:
+    """Return programs that use 60% of their CPU limit, every sixth one that sleeps for twice of it."""
+    return [(SPIN if n % 6 else NAP).format(cpu_seconds * (0.6 if n % 6 else 2)) for n in range(count)]
+
+
 def all_programs() -> list[Right]:
     """Return every right program."""
     found = [Right("operators", VECTOR, f"assert {test}", "Vector") for test in OPERATORS]

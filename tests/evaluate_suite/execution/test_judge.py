@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
-from evaluate_suite.execution.sandbox import Job, run_job
-from evaluate_suite.execution.wanted_names import TestNames, names_of_test
+from evaluate_suite.execution.sandbox import run_job
+from evaluate_suite.tasks.job import Job
+from evaluate_suite.tasks.wanted_names import TestNames, names_of_test
 
 from .test_attacks import usable_mode
 

@@ -15,7 +15,8 @@ from evaluate_suite.execution import sandbox
 from evaluate_suite.execution.cell import kernel
 from evaluate_suite.execution.cell.syscalls import ALLOWED, EXAMINED
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
-from evaluate_suite.execution.sandbox import Job, ProgramResult, choose_mode, missing_kernel_parts, run_job, run_program
+from evaluate_suite.execution.sandbox import ProgramResult, choose_mode, missing_kernel_parts, run_job, run_program
+from evaluate_suite.tasks.job import Job
 
 from .test_attacks import usable_mode
 

@@ -71,7 +71,7 @@ class RemoteType(type):
             HERE.session.ask("setattr", cls, name, value)
 
     @property
-    def __annotations__(cls) -> Any:
+    def __annotations__(cls) -> Any:  # type: ignore[override]
         return HERE.session.ask("getattr", cls, "__annotations__")
 
     def __iter__(cls) -> Any:
@@ -200,9 +200,15 @@ def _forward(name: str) -> Any:
         yield
 
     def leave(self: Any, kind: Any, error: Any, trace: Any) -> Any:
-        return HERE.session.leave(self, error)
+        return HERE.session.leave(self, error, name)
 
-    special = {"__contains__": contains, "__call__": call, "__next__": advance, "__await__": awaited, "__exit__": leave}
+    async def leave_later(self: Any, kind: Any, error: Any, trace: Any) -> Any:
+        return HERE.session.leave(self, error, name)
+
+    special = {
+        "__contains__": contains, "__call__": call, "__next__": advance, "__await__": awaited, "__exit__": leave,
+        "__aexit__": leave_later,
+    }  # fmt: skip
     made = special.get(name, deciding if name in operators.DECIDING else ask)
     made.__name__ = name
     return made
@@ -217,6 +223,10 @@ def plain_base(cls: type) -> type | None:
     return None if found is object else found
 
 
+def _overridden(name: str) -> property:
+    return property(lambda self: HERE.session.ask("getattr", self, name))
+
+
 def local_class(reference: wire.Reference, description: dict[str, Any], bases: list[Any]) -> Any:
     """Return the local class for a class of the program that has these bases and special methods."""
     space: dict[str, Any] = {name: _FORWARDERS[name] for name in description["special"] if name in _FORWARDERS}
@@ -228,7 +238,7 @@ def local_class(reference: wire.Reference, description: dict[str, Any], bases: l
     else:
         for name in description["overridden"]:
             if not name.startswith("_") and hasattr(plain, name):
-                space[name] = property(lambda self, name=name: HERE.session.ask("getattr", self, name))
+                space[name] = _overridden(name)
     known = [base for base in bases if base is not object]
     local = known if any(isinstance(base, RemoteType) for base in known) else [Remote, *known]
     for choice in (tuple(local), (Remote, plain) if plain is not None else (Remote,), (Remote,)):
@@ -252,8 +262,8 @@ def exception_of(cls: Any, told: tuple[Any, ...]) -> BaseException:
     if not is_exception(cls) or issubclass(cls, _ENDS_ITERATION):
         return RuntimeError(str(text))
     error: BaseException
-    if isinstance(cls, RemoteType):
-        error = cls.__new__(cls)
+    if type(cls) is RemoteType:
+        error = cls.__new__(cls)  # type: ignore[call-arg, arg-type]
         _ARGUMENTS.__set__(error, arguments)
     else:
         try:

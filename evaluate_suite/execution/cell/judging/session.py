@@ -6,7 +6,7 @@ import _thread
 import _weakref
 import sys
 
-from ..line import shared, wire
+from ..line import shared, values, wire
 from . import lending, remote, surroundings
 
 TYPE_CHECKING = False
@@ -59,7 +59,8 @@ class Session:
         self.own_rule = f"{kind.__name__}.{name} is the answer's own, and was not asked about a {its.__name__}"
         # A type of a library that cannot cross, compared with one of its kind: nobody can tell here.
         same = (kind.__module__, kind.__name__) == (its.__module__, its.__name__)
-        if same and its.__module__ not in ("builtins", lending.TEST_MODULE):
+        crosses = values.parts_of(other) is not None or shared.kind_of(other) is not None
+        if same and not crosses and its.__module__ not in ("builtins", lending.TEST_MODULE):
             self.needs_together = self.needs_together or f"comparing a {its.__module__}.{its.__name__}"
 
     def trusts(self, value: Any) -> bool:
@@ -94,7 +95,7 @@ class Session:
         while True:
             answer = self._receive()
             if answer[0] == "back" and len(answer) == 4:
-                self._send(self.lent.answer(*answer[1:]))
+                self._answer_back(*answer[1:])
             elif answer[0] == "ok" and len(answer) == 2:
                 return answer[1]
             elif answer[0] == "error" and len(answer) == 3 and isinstance(answer[1], BaseException):
@@ -104,6 +105,16 @@ class Session:
                 raise self.lent.value(answer[1])
             else:
                 self._break("tampered")
+
+    def _answer_back(self, operation: Any, number: Any, arguments: Any) -> None:
+        before = self.needs_together
+        try:
+            self._send(self.lent.answer(operation, number, arguments))
+        except remote.NeedsTogetherError:
+            if operation in ("call", "next"):  # what a function of the test's returns; the rest is the program's choice
+                raise
+            self.needs_together = before
+            self._send(("error", None, ("TypeError",), ("this cannot be handed over",), -1))
 
     def _send(self, message: Any) -> None:
         try:
@@ -136,7 +147,7 @@ class Session:
     def _learn(self, classes: Any) -> None:
         for number, name, module, bases, special, overridden, unhashable in classes:
             known = self._known_exception(module, name)
-            local = [self.classes[base] if type(base) is int else wire.values.global_of(base) for base in bases]
+            local = [self.classes[base] if type(base) is int else values.global_of(base) for base in bases]
             description = {
                 "name": str(name)[:100].replace("\0", ""), "module": str(module)[:100], "special": special,
                 "overridden": overridden, "unhashable": bool(unhashable),
@@ -219,7 +230,7 @@ class Session:
             base: Any = remote.plain_base(cls)
             if base is not type(value):
                 raise wire.BadFrame("not of its base")
-            value = base.__new__(cls)
+            value = base.__new__(cls)  # type: ignore[call-overload]
             self._note(value, known)
         self.shared.register(number, name, value)
 
@@ -240,14 +251,14 @@ class Session:
             return reply[1]
         raise StopAsyncIteration
 
-    def leave(self, value: Any, error: BaseException | None) -> bool:
+    def leave(self, value: Any, error: BaseException | None, name: str) -> bool:
         """Tell a context manager of the program that its block ends, and return whether the error ends there too.
 
         Only what the program raised or the test raised on purpose can: not what the test found wrong.
         """
         handed = error if remote.is_foreign(error) or isinstance(error, Exception) else None
         kind = None if handed is None else type(handed)
-        reply = self.ask("special", "__exit__", value, kind, handed, None)
+        reply = self.ask("leave", value, name, (kind, handed, None))
         return bool(reply) and (error is self.raised or self._on_purpose(error))
 
     def _on_purpose(self, error: BaseException | None) -> bool:
@@ -269,7 +280,8 @@ class Session:
 
 
 def _generator(session: Session, hidden: wire.Reference) -> Any:
-    operation, arguments = "next", ()
+    operation: str = "next"
+    arguments: tuple[Any, ...] = ()
     while True:
         reply = session.ask(operation, hidden, *arguments)
         if type(reply) is not tuple or len(reply) != 2 or reply[0] != "item":

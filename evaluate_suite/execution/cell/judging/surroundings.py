@@ -73,7 +73,7 @@ class Mirror:
                 self.told[module, name] = value
                 patched.append((module, name, value is original, None if value is original else value))
         seeds, self.seeds = tuple(self.seeds), []
-        if environment is settings is None and not patched and not seeds:
+        if environment is None and settings is None and not patched and not seeds:
             return None
         return (environment, settings, tuple(patched), seeds)
 

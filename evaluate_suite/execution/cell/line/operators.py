@@ -14,7 +14,7 @@ DECIDING = frozenset(
     for name in (_COMPARE + " " + _ARITHMETIC).split()
     for before in ("", "r", "i")
 ) | {"__contains__"}  # fmt: skip
-# Public methods of built-in types that do the same: a thing that has them in their place is not what the test asks for.
+# Methods of sets that do the same: a thing that only has them is not the set that the test asks for.
 DECIDING_METHODS = frozenset(
     {"issubset", "issuperset", "isdisjoint", "startswith", "endswith", "count", "index", "equals"}
 )

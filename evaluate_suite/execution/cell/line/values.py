@@ -185,8 +185,8 @@ def parts_of(value: Any) -> tuple[tuple[str, str], tuple[Any, ...]] | None:
     module = _module_of(kind)
     if module == "numpy" and _is_numpy_scalar(value):
         return ("numpy", "generic"), _numpy_parts(value)
-    if module.startswith("numpy.dtype") and isinstance(value, sys.modules["numpy"].dtype) and value.kind in _KINDS:
-        return ("numpy", "dtype"), (value.str,)
+    if module.startswith("numpy.dtype"):
+        return _dtype_parts(value)
     if module.startswith("pandas."):
         module = "pandas"
     name = (module, str(getattr(kind, "__name__", "")))
@@ -201,9 +201,15 @@ def parts_of(value: Any) -> tuple[tuple[str, str], tuple[Any, ...]] | None:
         return None
 
 
+def _dtype_parts(value: Any) -> tuple[tuple[str, str], tuple[Any, ...]] | None:
+    known = isinstance(value, sys.modules["numpy"].dtype) and value.kind in _KINDS
+    return (("numpy", "dtype"), (value.str,)) if known else None
+
+
 def _is_numpy_scalar(value: Any) -> bool:
     generic = getattr(sys.modules.get("numpy"), "generic", None)
-    return isinstance(generic, type) and isinstance(value, generic) and value.dtype.kind in _KINDS
+    dtype: Any = getattr(value, "dtype", None)
+    return isinstance(generic, type) and isinstance(value, generic) and dtype.kind in _KINDS
 
 
 def made_of(name: Any, parts: Any) -> Any:
@@ -211,7 +217,8 @@ def made_of(name: Any, parts: Any) -> Any:
     if name == ("numpy", "generic"):
         return _numpy_scalar(*parts)
     if name == ("numpy", "dtype"):
-        return array_of(parts[0], (0,), None).dtype
+        found: Any = array_of(parts[0], (0,), None)
+        return found.dtype
     make = _VALUES[name][1]
     kind = getattr(__import__(name[0]), name[1], None)
     return make(kind, *parts)

@@ -70,7 +70,7 @@ class Server:
         module = type(sys)(name)
         sys.modules[name] = module
         self.space = module.__dict__
-        module.__file__, module.__loader__ = PROGRAM_FILE, Loader(source)
+        self.space.update(__file__=PROGRAM_FILE, __loader__=Loader(source))
         try:
             exec(compile(source, PROGRAM_FILE, "exec", dont_inherit=True), self.space)
             if name == "__main__":
@@ -166,6 +166,12 @@ class Server:
             return ("item", self.loop.run_until_complete(wait()))
         except StopAsyncIteration:
             return ("end", None)
+
+    def do_leave(self, value: Any, name: str, told: tuple[Any, ...]) -> bool:
+        left = getattr(type(value), name)(value, *told)
+        if name == "__aexit__":
+            left = self.do_await(left)[1]
+        return bool(left)
 
     def do_isinstance(self, value: Any, kind: Any) -> bool:
         return isinstance(value, kind)

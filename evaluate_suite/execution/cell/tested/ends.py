@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PLAIN = (int, float, complex, str, bytes, tuple, frozenset)
-_GENERATOR = type(x for x in ())
+_GENERATOR = type(None for _ in ())
 
 
 class Ends:
@@ -104,9 +104,9 @@ class Ends:
         for base in cls.__bases__:
             if base is object:
                 continue
-            name = values.global_name(base)
-            if name is not None and name[0] == "builtins":
-                bases.append(name)
+            known = values.global_name(base)
+            if known is not None and known[0] == "builtins":
+                bases.append(known)
             else:
                 bases.append(self.keep(base).number)
         own = dict(vars(cls))
@@ -134,10 +134,7 @@ class Ends:
             return wire.Decayed(self.keep(value), (value.args, _text_of(value), _made_of(value), value.__cause__))
         for base in _PLAIN:
             if isinstance(value, base):
-                plain: Any = base([*value]) if base in (tuple, frozenset) else base.__new__(base, value)
-                if base in (int, float, complex, str, bytes):
-                    plain = _exact(base, value)
-                return wire.Decayed(self.keep(value), plain)
+                return wire.Decayed(self.keep(value), _exact(base, value))
         return self.keep(value)
 
     def incoming(self, reference: wire.Reference) -> Any:
@@ -162,7 +159,8 @@ class Ends:
         import collections
 
         _, name, *fields = reference.note.split(":")
-        return self._register(collections.namedtuple(name, fields)(*plain), reference.number)  # type: ignore[misc]
+        made: Any = collections.namedtuple(name, fields)  # type: ignore[misc]
+        return self._register(made(*plain), reference.number)
 
     def unpickle(self, data: bytes, reference: wire.Reference) -> Any:
         if reference.number not in self.lent:
@@ -177,6 +175,8 @@ class Ends:
 
 def _exact(base: Any, value: Any) -> Any:
     """Return the plain value inside an object of a subclass, whatever its own methods say."""
+    if base in (tuple, frozenset):
+        return base(base.__iter__(value))
     if base is str:
         return str.__str__(value) if type(str.__str__(value)) is str else "".join(str.__iter__(value))
     if base is bytes:

@@ -58,7 +58,7 @@ class Lent:
         _ask(self, "setattr", name, value)
 
     @property
-    def __doc__(self) -> Any:
+    def __doc__(self) -> Any:  # type: ignore[override]
         return _ask(self, "describe")[1] if _kind(self) == "call" else None
 
 

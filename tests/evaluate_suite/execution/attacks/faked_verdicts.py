@@ -351,6 +351,26 @@ def solve(x): return 0
         "with solve(2) as v:\n    assert v + 1 == 43",
     ),
     _fake(
+        "an asynchronous context manager that swallows the assertion",
+        "class C:\n    async def __aenter__(s): return 0\n    async def __aexit__(s, *a): return True\ndef solve(x): return C()",
+        "import asyncio\nasync def go():\n    async with solve(2) as v: assert v == 42\nasyncio.run(go())",
+    ),
+    _fake(
+        "a thing in the name of a standard type, to be taken for what nobody can judge",
+        "class OrderedDict:\n    def __eq__(s, o): return True\nOrderedDict.__module__ = 'collections'\ndef solve(x): return OrderedDict()",
+        "from collections import OrderedDict\nassert solve(2) == OrderedDict(a=42)",
+    ),
+    _fake(
+        "what cannot be handed over, asked for so as to go unscored",
+        "def solve(o):\n    try: o.lock\n    except Exception: pass\n    return 0",
+        "import threading\nclass O:\n    lock = threading.Lock()\nassert solve(O()) == 42",
+    ),
+    _fake(
+        "a set by its methods only",
+        "class F:\n    issubset = issuperset = lambda s, o: True\n    __len__ = lambda s: 2\ndef solve(x): return F()",
+        "r = solve(2)\nassert r.issubset({41, 42}) and r.issuperset({41, 42}) and len(r) == 2",
+    ),
+    _fake(
         "a slice that is a thing of its own",
         "class F:\n    def __getitem__(s, k): return s\n    def __eq__(s, o): return True\nsolve = lambda x: F()",
         "assert solve(2)[:1] == [42]",

@@ -122,7 +122,14 @@ def register() -> str:
     """
     finder = SegmentFinder()
 
-    def forward(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any) -> Any:
+    def forward(
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> Any:
         batch, _, length, width = query.shape
         if attention_mask is not None or key.shape[2] != length or kwargs.get("position_ids") is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

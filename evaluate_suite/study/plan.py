@@ -1,0 +1,297 @@
+"""What a study is asked for and what it will make: strategies x draws x seeds, what is finished, what it could show."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from curate.artifact import MANIFEST, digest_json, finished, read_manifest
+from curate.config import SelectConfig
+from curate.defaults import DEFAULT_SCORE_MODEL
+from curate.errors import UsageError
+from curate.selection.record import KIND, Selection, read_selection, selections_dir
+from curate.strategies.table import STRATEGIES
+from evaluate_suite.config import DRAWS, SEEDS
+from evaluate_suite.statistics.power import smallest_shown
+from evaluate_suite.study.plan_file import StudyFile, settings_that_differ
+from finetune.config import RunConfig, load_config, preset_for, validated
+from finetune.run.record import KIND as RUN_KIND
+from finetune.run.record import readable_runs, run_folder
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What to study. `base` holds everything of a selection but strategy and seed; `random_budgets` are further sizes
+    (rows, or tokens where `base` has a token budget) at which random is drawn too, for the random-equivalents."""
+
+    strategies: Sequence[str]
+    base: SelectConfig
+    recipe: RunConfig
+    draws: int = DRAWS
+    seeds: int = SEEDS
+    random_budgets: Sequence[int] = ()
+    options: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
+    out: Path | None = None
+    prompts: Path | None = None
+    max_new_tokens: int | None = None
+    wandb_mode: str | None = None
+
+    def check(self) -> None:
+        """Raise a `UsageError` for what is wrong in itself."""
+        for name in self.strategies:
+            self.base.model_copy(update={"strategy": name}).check()
+            self.cell(name, 0).check_needs()
+        for name in set(self.options) - set(self.strategies):
+            raise UsageError(f"Options are given for {name}, which is not studied.", "Name it in strategies, too.")
+        if len(set(self.strategies)) < len(self.strategies):
+            raise UsageError(f"A strategy is named twice ({', '.join(self.strategies)}).", "Name each once.")
+        for name, value in (("draws", self.draws), ("seeds", self.seeds)):
+            if value < 1:
+                raise UsageError(f"--{name} is {value}; it must be at least 1.", "Take 3 or more to see chance.")
+        if any(budget < 1 for budget in self.random_budgets):
+            raise UsageError(f"--random-budgets has {min(self.random_budgets)}; allowed: 1 and more.", "")
+        if self.wandb_mode not in (None, "online", "offline", "off"):
+            raise UsageError(f'--wandb is "{self.wandb_mode}".', "Allowed: off, offline, online.")
+        if self.base.model != self.recipe.model:
+            raise UsageError(
+                f"Rows are counted for {self.base.model}, but the settings train {self.recipe.model}.",
+                f"Take --model {self.recipe.model}, or another preset.",
+            )
+
+    def cell(self, strategy: str, draw: int) -> SelectConfig:
+        """The selection of one draw of a strategy: what the strategy has no use for is left out."""
+        needs = STRATEGIES[strategy].needs
+        return self.base.model_copy(
+            update={
+                "strategy": strategy,
+                "strategy_options": dict(self.options.get(strategy, {})),
+                "seed": draw,
+                "target": self.base.target if "target" in needs else None,
+                "score_model": self.base.score_model if "scores" in needs else DEFAULT_SCORE_MODEL,
+            }
+        )
+
+    def as_file(self) -> StudyFile:
+        """The study as its file holds it."""
+        return StudyFile(
+            strategies=tuple(self.strategies),
+            options={name: dict(options) for name, options in self.options.items()},
+            draws=self.draws,
+            seeds=self.seeds,
+            random_budgets=tuple(self.random_budgets),
+            selection=settings_that_differ(self.base),
+            training=settings_that_differ(self.recipe),
+            prompts=None if self.prompts is None else str(self.prompts),
+            max_new_tokens=self.max_new_tokens,
+        )
+
+
+def request_of(study: StudyFile, out: Path | None, wandb_mode: str | None) -> StudyRequest:
+    """The study that a file asks for."""
+    try:
+        base = SelectConfig.model_validate({"coordinated": True} | study.selection)
+    except ValueError as error:
+        raise UsageError(
+            f"selection is wrong: {' '.join(str(error).split())}.", "Its fields are those of curate select."
+        ) from None
+    prompts = None if study.prompts is None else Path(study.prompts)
+    return StudyRequest(
+        study.strategies, base, validated({"model": base.model} | study.training), study.draws, study.seeds,
+        study.random_budgets, study.options, out, prompts, study.max_new_tokens, wandb_mode,
+    )  # fmt: skip
+
+
+def base_and_recipe(
+    chosen: Mapping[str, Any], preset: str | None, config: Path | None, overrides: Sequence[str]
+) -> tuple[SelectConfig, RunConfig]:
+    """What every selection and every run of a study share; `chosen` are selection settings, None where not given."""
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if {"k", "token_budget"} <= set(given):
+        raise UsageError("--k and --token-budget are both given.", "Give one of them.")
+    model = given.get("model")
+    recipe = load_config(preset or preset_for(model or SelectConfig().model), config, overrides, model)
+    return SelectConfig(**{"coordinated": True, **given, "model": model or recipe.model}), recipe
+
+
+@dataclass(frozen=True)
+class PlannedSelection:
+    """One draw of one strategy; `made` is its finished selection, where there is one already."""
+
+    config: SelectConfig
+    made: Path | None
+
+    @property
+    def label(self) -> str:
+        size = f"k{self.config.k}" if self.config.token_budget is None else f"t{self.config.token_budget}"
+        return f"{self.config.strategy} {size}"
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a study will make. Times are None while no run of the same model is finished here to go by."""
+
+    selections: list[PlannedSelection]
+    runs: int
+    finished_runs: int
+    seconds_a_run: float | None
+    notes: list[str] = field(default_factory=list)
+    smallest_shown: float | None = None  # in spreads of a draw
+    draw_spread: float | None = None  # of finished runs of the same cells, in nats a token
+
+    def as_record(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        left = self.runs - self.finished_runs
+        return {
+            "selections": [
+                {"strategy": s.label, "draw": s.config.seed, "made": None if s.made is None else s.made.name}
+                for s in self.selections
+            ],
+            "runs": self.runs,
+            "finished_runs": self.finished_runs,
+            "seconds_a_run": self.seconds_a_run,
+            "seconds": None if self.seconds_a_run is None else self.seconds_a_run * left,
+            "smallest_shown_in_draw_spreads": self.smallest_shown,
+            "draw_spread": self.draw_spread,
+            "notes": self.notes,
+        }
+
+
+def plan_study(request: StudyRequest) -> StudyPlan:
+    """What there is to do, and what of it is done. Reads manifests only: nothing is loaded, selected or trained."""
+    request.check()
+    notes = []
+    names = list(request.strategies)
+    if RANDOM not in names:
+        names.append(RANDOM)
+        notes.append("random is added: it is the bar for all others.")
+    known = _finished_selections()
+    planned = [
+        PlannedSelection(config, known.get(_identity(config)))
+        for config in [*_configs(request, names), *_random_configs(request)]
+    ]
+    for config in (s.config for s in planned):
+        config.check()
+    plan = StudyPlan(planned, len(planned) * request.seeds, 0, _seconds_a_run(request), notes)
+    made = {s.made: read_selection(s.made) for s in planned if s.made is not None}
+    whole = [s for s in planned if all(o.made is not None for o in planned if o.label == s.label)]
+    known_jobs = [made[s.made] for s in whole if s.made is not None]
+    jobs = planned_jobs(replace(plan, selections=whole), known_jobs, request.seeds)
+    finished = sum(is_finished_run(request, selection, seed) for selection, seed in jobs)
+    if request.draws < 2:
+        notes.append("One draw: the report is about these runs, not about the strategies. Take --draws 3 or more.")
+    groups = [planned.label for planned in planned]
+    draws = [groups.count(label) * request.seeds for label in dict.fromkeys(groups)]
+    return replace(
+        plan, finished_runs=finished, smallest_shown=smallest_shown(draws), draw_spread=_known_spread(request, jobs)
+    )
+
+
+def _known_spread(request: StudyRequest, jobs: Sequence[tuple[Selection, int]]) -> float | None:
+    """The pooled standard deviation of eval loss between finished runs of one cell; None where no cell has two."""
+    losses: dict[str, list[float]] = {}
+    for selection, seed in jobs:
+        folder = run_folder(request.recipe.model_copy(update={"seed": seed}), selection, None)
+        loss = read_manifest(folder, RUN_KIND).config.get("best_eval_loss") if (folder / MANIFEST).is_file() else None
+        if loss is not None:
+            config = selection.manifest.config
+            losses.setdefault(f"{config['strategy']} {config['k']} {config['token_budget']}", []).append(float(loss))
+    variances = [(len(group) - 1, statistics.variance(group)) for group in losses.values() if len(group) > 1]
+    df = sum(n for n, _ in variances)
+    return (sum(n * variance for n, variance in variances) / df) ** 0.5 if df else None
+
+
+def _configs(request: StudyRequest, names: Sequence[str]) -> list[SelectConfig]:
+    return [request.cell(name, draw) for name in names for draw in range(request.draws)]
+
+
+def _random_configs(request: StudyRequest) -> list[SelectConfig]:
+    by_rows = request.base.token_budget is None
+    usual = request.base.k if by_rows else request.base.token_budget
+    return [
+        request.cell(RANDOM, draw).model_copy(update={"k" if by_rows else "token_budget": budget})
+        for budget in sorted(set(request.random_budgets) - {usual})
+        for draw in range(request.draws)
+    ]
+
+
+def is_fixed(digests: Sequence[str]) -> bool:
+    """Whether several draws of a strategy all gave the same selection."""
+    return len(digests) > 1 and len(set(digests)) == 1
+
+
+def _identity(config: SelectConfig) -> str:
+    record = config.as_record()
+    # The manifest records what a template resolved to; plans go by the rest, `select` itself by everything.
+    return digest_json({name: value for name, value in record.items() if name != "prompt_template"})
+
+
+def _finished_selections() -> dict[str, Path]:
+    known = {}
+    for folder in finished(selections_dir(), KIND):
+        config = read_manifest(folder, KIND).config
+        fields = {name: config[name] for name in SelectConfig.model_fields if name in config}
+        known[_identity(SelectConfig(**fields))] = folder
+    return known
+
+
+def is_finished_run(request: StudyRequest, selection: Selection, seed: int) -> bool:
+    config = request.recipe.model_copy(update={"seed": seed})
+    return (run_folder(config, selection, None) / MANIFEST).is_file()
+
+
+def _seconds_a_run(request: StudyRequest) -> float | None:
+    """Seconds that the newest finished run of the same model took, here, by its own manifest."""
+    for run in readable_runs():
+        if run.config.model == request.recipe.model:
+            return float(sum(run.manifest.seconds.values()))
+    return None
+
+
+def plan_lines(plan: StudyPlan) -> list[str]:
+    """The plan as text for a terminal."""
+    groups: dict[str, list[PlannedSelection]] = {}
+    for selection in plan.selections:
+        groups.setdefault(selection.label, []).append(selection)
+    seeds = plan.runs // len(plan.selections)
+    width = max(len(label) for label in groups)
+    lines = [
+        f"  {label:<{width}}  {len(members)} draws x {seeds} seeds, {sum(m.made is not None for m in members)} drawn"
+        for label, members in groups.items()
+    ]
+    left = plan.runs - plan.finished_runs
+    lines.append(f"{plan.runs} runs, {plan.finished_runs} finished already, {left} to train.")
+    if plan.seconds_a_run is None:
+        lines.append("How long that takes is not known: no run of this model is finished here.")
+    elif left:
+        minutes = plan.seconds_a_run * left / 60
+        lines.append(f"About {minutes:.0f} minutes, at {plan.seconds_a_run:.0f} s a run as the last one of this model.")
+    return [*lines, *_power_lines(plan), *plan.notes]
+
+
+def _power_lines(plan: StudyPlan) -> list[str]:
+    if plan.smallest_shown is None:
+        return ["Nothing can be shown about strategies: that takes two of them with two draws or seeds each."]
+    text = f"It can show a difference of {plan.smallest_shown:.1f} times the spread between draws, 4 times in 5"
+    if plan.draw_spread is not None:
+        size = plan.smallest_shown * plan.draw_spread
+        text += f": {size:.4f} nats a token, as far as finished runs of these cells tell"
+    return [f"{text}; less where draws of two strategies share picks."]
+
+
+def planned_jobs(plan: StudyPlan, selections: Sequence[Selection], seeds: int) -> list[tuple[Selection, int]]:
+    """(selection, training seed) of every run. A strategy whose draws are all one selection is trained as often as the
+    others, each time with another seed, so that its chance is measured too."""
+    groups: dict[str, list[Selection]] = {}
+    for planned, selection in zip(plan.selections, selections, strict=True):
+        groups.setdefault(planned.label, []).append(selection)
+    jobs = []
+    for members in groups.values():
+        distinct = list({member.digest: member for member in reversed(members)}.values())[::-1]
+        each = seeds * len(members) if is_fixed([member.digest for member in members]) else seeds
+        jobs += [(member, seed) for member in distinct for seed in range(each)]
+    return jobs

@@ -1,0 +1,69 @@
+"""`study.yaml`: everything that a third party needs to repeat a study, written for every study and read by --file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curate.artifact import digest_json, home, write_text
+from curate.config import SelectConfig
+from curate.errors import UserError
+from evaluate_suite.config import DRAWS, SEEDS
+from finetune.config import RunConfig
+
+STUDY_FILE = "study.yaml"
+HEAD = "# A study of selection strategies. Repeat it with: evalsuite study --file study.yaml\n"
+VARIED = {"strategy", "strategy_options", "seed"}  # what the cells of a study differ in
+
+
+class StudyFile(BaseModel):
+    """A study as a file. `selection` has the settings of `curate select`, `training` those of `finetune run`; what is
+    left out has its default. `options` are those of strategies, by strategy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    strategies: tuple[str, ...]
+    options: dict[str, dict[str, float | int]] = Field(default_factory=dict)
+    draws: int = DRAWS
+    seeds: int = SEEDS
+    random_budgets: tuple[int, ...] = ()
+    selection: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    prompts: str | None = None
+    max_new_tokens: int | None = None
+
+
+def settings_that_differ(config: SelectConfig | RunConfig) -> dict[str, Any]:
+    """Return the settings of a config that are not the defaults, as a study file holds them."""
+    default = type(config)().model_dump(mode="json")
+    return {
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if value != default[name] and name not in VARIED
+    }
+
+
+def read_study_file(path: Path) -> StudyFile:
+    """Return the study in a file; a `UserError` that names what is wrong where it is none."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return StudyFile.model_validate(content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}).", "See docs/statistics.md.") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        raise UserError(f"{path} is not a study ({wrong}).", f"Fields: {', '.join(StudyFile.model_fields)}.") from None
+
+
+def write_study_file(study: StudyFile) -> Path:
+    """Write the study below the home of artifacts, under a name by its content, and return the file's path."""
+    record = study.model_dump(mode="json")
+    path = home() / "studies" / digest_json(record)[:8] / STUDY_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, HEAD + yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    return path

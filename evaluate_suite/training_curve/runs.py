@@ -1,0 +1,60 @@
+"""The verdict on a run folder of ours or on anybody's file, with what the folder says beside the losses."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curate.artifact import MANIFEST, home, read_jsonl, read_manifest
+from curate.errors import UserError
+from curate.selection.record import KIND as SELECTION
+from evaluate_suite.training_curve.columns import EVAL
+from evaluate_suite.training_curve.readers import HISTORY, History, points_of, read_history
+from evaluate_suite.training_curve.rules import judge
+from evaluate_suite.training_curve.verdict import Context, Verdict
+from finetune.run.record import CONFIG, SELECTION_KEY, read_settings
+from finetune.run.record import KIND as RUN
+
+
+def find_history(name: str) -> Path:
+    """Return a path, or the folder of a run below the home of runs."""
+    run = home() / "runs" / name
+    return run if run.is_dir() and not Path(name).exists() else Path(name)
+
+
+def verdicts_on(path: Path, columns: Mapping[str, str] | None = None) -> tuple[History, dict[str, Verdict]]:
+    """Return the history at a path and the verdict with every eval set in it."""
+    if (path / CONFIG).is_file() and not columns:
+        lines = read_jsonl(path / HISTORY, allow_torn_end=True)
+        return History({EVAL: points_of(lines)}, {}, [], []), {EVAL: verdict_on_run(path, lines)}
+    history = read_history(path, columns)
+    return history, {name: judge(points) for name, points in history.eval_sets.items()}
+
+
+def verdict_on_run(folder: Path, lines: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Return the verdict on a run of ours, finished or not, from the lines of its history."""
+    return verdict_on_lines(lines, _selected_tokens(folder), training=not (folder / MANIFEST).is_file())
+
+
+def verdict_on_lines(
+    lines: Sequence[Mapping[str, Any]], selected_tokens: int | None, training: bool = False
+) -> Verdict:
+    """Return the verdict on the lines of one of our histories; `selected_tokens` are those of the run's selection."""
+    seen = lines[-1].get("tokens_seen") if lines else None
+    share = seen / selected_tokens if seen is not None and selected_tokens else None
+    updates = max((int(line["step"]) for line in lines), default=0)
+    return judge(points_of(lines), Context(training, updates, share))
+
+
+def _selected_tokens(folder: Path) -> int | None:
+    """Return the tokens of the selection that a run trains on; None where that cannot be read any more."""
+    with contextlib.suppress(UserError):
+        recorded = read_manifest(folder, RUN).config.get("selected_tokens")
+        if isinstance(recorded, int):
+            return recorded
+    with contextlib.suppress(UserError, TypeError):
+        selection = Path(read_settings(folder)[SELECTION_KEY])
+        return read_manifest(selection, SELECTION).counts.get("selected_tokens")
+    return None

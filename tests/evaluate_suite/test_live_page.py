@@ -1,0 +1,49 @@
+"""The live page of a run that trains: what it says so far, and what it is never ended by."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluate_suite.live.page import render_live_page
+from evaluate_suite.training_curve.runs import verdicts_on
+
+
+def run_folder(folder: Path, lines: list[dict[str, Any]], torn: str = "") -> Path:
+    folder.mkdir()
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "history.jsonl").write_text(text + torn)
+    (folder / "config.yaml").write_text("run_digest: a\nselection: none\nconfig: {max_steps: 100}\n")
+    return folder
+
+
+def line(step: int, train: float | str | None, evaluated: float | str | None) -> dict[str, Any]:
+    return {"step": step, "train_loss": train, "eval_loss": evaluated}
+
+
+def test_a_run_in_training_is_not_called_too_short_nor_good(tmp_path: Path) -> None:
+    short = render_live_page(run_folder(tmp_path / "short", [line(1, 2.5, 2.25)], torn='{"step": 2, "trai'))
+    assert "still training" in short and "too short" not in short
+    level = [line(i, 1.0 + 2.0**-i, 1.0 + 2.0**-i) for i in range(1, 13)]
+    page = render_live_page(run_folder(tmp_path / "level", level))
+    assert "still training" in page and "Keep this recipe" not in page
+    assert "The run has not finished. So far: the eval loss fell from 1.5000 to 1.0002" in page
+
+
+def test_a_run_that_logged_nothing_yet_has_a_page(tmp_path: Path) -> None:
+    assert "Nothing logged yet" in render_live_page(run_folder(tmp_path / "run", []))
+
+
+@pytest.mark.parametrize("broken", ["nan", "inf", "-inf", "NaN"])
+def test_a_run_that_diverges_keeps_its_page(tmp_path: Path, broken: str) -> None:
+    lines = [line(1, 2.5, 2.5), line(2, 2.4, 2.4), line(3, broken, None), line(4, broken, broken)]
+    folder = run_folder(tmp_path / "run", lines)
+    page = render_live_page(folder)
+    assert "The train loss at step 3 is not a finite number." in page
+    assert not re.search(r"[:\[,]\s*-?(NaN|Infinity)\b", page)
+    (verdict,) = verdicts_on(folder)[1].values()
+    assert (verdict.verdict, verdict.best_step, verdict.evidence["broken_step"]) == ("diverged", 2, 3)

@@ -33,9 +33,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
-import vl_convert
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -43,7 +44,7 @@ from curate.artifact.verify import verify_artifact
 from curate.cli import main as curate
 from evaluate_suite.cli import main as evalsuite
 from finetune.cli import main as finetune
-from finetune.run import callback
+from finetune.run.checkpoints import complete_checkpoint
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {"curate": curate, "finetune": finetune, "evalsuite": evalsuite}
 FAULTS = ("bit flipped", "number edited", "cut", "emptied", "deleted", "swapped")
@@ -300,25 +301,22 @@ def _import_everything() -> None:
     ):  # fmt: skip
         importlib.import_module(name)
     # Seconds a page, and nothing that is read again: pages are written without the chart library and still pictures.
-    vl_convert.javascript_bundle = lambda code: "// left out"
-    vl_convert.vegalite_to_svg = lambda spec: '<svg width="1" height="1" viewBox="0 0 1 1"></svg>'
+    mock.patch("vl_convert.javascript_bundle", lambda code: "// left out").start()
+    still = '<svg width="1" height="1" viewBox="0 0 1 1"></svg>'
+    mock.patch("vl_convert.vegalite_to_svg", lambda spec: still).start()
 
 
 @contextlib.contextmanager
 def broken_off(run: Path, copy: Path, step: int) -> Iterator[None]:
     """Keep a copy of a run as it is once the checkpoint of `step` is written: what a kill there would leave."""
-    complete = callback.complete_checkpoint
 
-    def keep(folder: Path, at: int, *rest: object) -> None:
-        complete(folder, at, *rest)  # type: ignore[arg-type]
+    def keep(folder: Path, at: int, *rest: Any) -> None:
+        complete_checkpoint(folder, at, *rest)
         if at == step and folder.resolve().parent == run.resolve():
             shutil.copytree(run, copy)
 
-    callback.complete_checkpoint = keep
-    try:
+    with mock.patch("finetune.run.callback.complete_checkpoint", keep):
         yield
-    finally:
-        callback.complete_checkpoint = complete
 
 
 def build_model(folder: Path) -> None:

@@ -30,8 +30,8 @@ from curate.artifact import digest_json
 from curate.code.languages import python_tree
 from curate.code.program import Program
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
-from evaluate_suite.execution.recipe import UNSCORED_REASONS, default_workers, run_pool
-from evaluate_suite.execution.sandbox import ProgramResult, choose_mode, run_job
+from evaluate_suite.execution.recipe import default_workers, run_pool
+from evaluate_suite.execution.sandbox import UNSCORED_REASONS, ProgramResult, choose_mode, run_job
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS
 from evaluate_suite.tasks.job import Job

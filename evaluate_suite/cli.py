@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.errors import UsageError
 from curate.extensions import print_added
 from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
+from evaluate_suite.examples import (
+    COMPARE_EXAMPLES,
+    EXECUTE_EXAMPLES,
+    REPORT_EXAMPLES,
+    SCORE_EXAMPLES,
+    STUDY_EXAMPLES,
+    VERDICT_EXAMPLES,
+    WATCH_EXAMPLES,
+)
+from evaluate_suite.options import parse_list, parse_names, parse_numbers
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
@@ -24,48 +36,6 @@ app = typer.Typer(
     help="Say what training changed, and how sure that is.",
     epilog="Examples:  evalsuite report   |   evalsuite verdict history.jsonl",
 )
-
-REPORT_EXAMPLES = """Examples:
-
-  evalsuite report
-
-  evalsuite report kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b --out reports/first --fail-on overfit,regression"""
-
-SCORE_EXAMPLES = """Examples:
-
-  evalsuite score generations.jsonl
-
-  evalsuite score generations.jsonl --out scores.jsonl --json"""
-
-VERDICT_EXAMPLES = """Examples:
-
-  evalsuite verdict history.jsonl
-
-  evalsuite verdict losses.csv --columns step=iter,eval_loss=dev --json"""
-
-WATCH_EXAMPLES = """Examples:
-
-  evalsuite watch kmeans-k1000-0a1b2c3d
-
-  evalsuite watch artifacts/runs/kmeans-k1000-0a1b2c3d --port 8123"""
-
-COMPARE_EXAMPLES = """Examples:
-
-  evalsuite compare kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b --baseline random-k1000-4e5f6a7b
-
-  evalsuite compare ours=a0.jsonl,a1.jsonl,a2.jsonl theirs=b0.jsonl,b1.jsonl,b2.jsonl --json"""
-
-STUDY_EXAMPLES = """Examples:
-
-  evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000
-
-  evalsuite study --file study.yaml --dry-run"""
-
-EXECUTE_EXAMPLES = """Examples:
-
-  evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl
-
-  evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl --out results.jsonl --execute"""
 
 JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
 
@@ -123,31 +93,6 @@ def _show(made: Report, as_json: bool) -> None:
         say(f"Draws x training seeds taken together, about these {made.record['strategies'][0]['scope']}:")
         columns_table(*strategy_columns(made.record))
     print_result(made.record if as_json else made.path / "index.html")
-
-
-def parse_list(given: str | None) -> list[str]:
-    """What stands between commas."""
-    return [name.strip() for name in (given or "").split(",") if name.strip()]
-
-
-def parse_numbers(given: str | None, option: str) -> list[int]:
-    """Whole numbers separated by commas."""
-    from curate.errors import UsageError
-
-    if not all(text.isdecimal() for text in parse_list(given)):
-        raise UsageError(f'{option} is "{given}".', "Write whole numbers with commas: 250,500,2000")
-    return [int(text) for text in parse_list(given)]
-
-
-def parse_names(given: str | None, allowed: Sequence[str], option: str) -> list[str]:
-    """Names separated by commas; an unknown one is a usage error."""
-    from curate.errors import UsageError, did_you_mean
-
-    names = parse_list(given)
-    for name in names:
-        if name not in allowed:
-            raise UsageError(f'{option} does not know "{name}".', did_you_mean(name, allowed))
-    return names
 
 
 @app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
@@ -232,9 +177,6 @@ def execute(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Run generated code against its tests in a sandbox that needs no root, and print pass@k."""
-    from dataclasses import replace
-
-    from curate.errors import UsageError
     from evaluate_suite.execution.limits import DEFAULT_LIMITS
     from evaluate_suite.execution.recipe import execute as run_all
     from evaluate_suite.execution.recipe import result_lines, summary_rows

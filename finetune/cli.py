@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
 
 from curate.console import print_result, run_command, say, summary_table, typed_command
+from curate.errors import UsageError, UserError, did_you_mean
+from finetune.commands import CheckCommand, ForecastCommand, PaddingStudyCommand, RunCommand, TrainingCommand
+from finetune.config import RunConfig, load_config, preset_names, preset_path, validated
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
-    from finetune.commands import TrainingCommand
-    from finetune.config import RunConfig
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
 SelectionOption = Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")]
@@ -52,10 +54,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:
     """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
-    from curate.errors import UsageError, did_you_mean
     from curate.selection.record import read_selection
-    from finetune.commands import RunCommand
-    from finetune.config import validated
 
     asked = RunCommand(
         selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus, wandb=wandb,
@@ -100,7 +99,6 @@ def run(
 
 def _show_plan(config: object, selection: object) -> None:
     from curate.selection.record import Selection
-    from finetune.config import RunConfig
     from finetune.run.job import prepare
     from finetune.run.record import selected_tokens
 
@@ -128,8 +126,6 @@ def _show_plan(config: object, selection: object) -> None:
 @app.command(epilog="Examples:\n\n  finetune presets\n\n  finetune show cpu-demo")
 def presets() -> None:
     """List the presets with their models."""
-    from finetune.config import load_config, preset_names
-
     width = max(map(len, preset_names()))
     for name in preset_names():
         print(f"{name:<{width}} {load_config(name).model}")
@@ -138,10 +134,6 @@ def presets() -> None:
 @app.command(epilog="Examples:\n\n  finetune show\n\n  finetune show notebook")
 def show(preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "llama2-7b") -> None:
     """Print a preset with its reasons, then every setting it resolves to."""
-    import yaml
-
-    from finetune.config import load_config, preset_path
-
     print(preset_path(preset).read_text(encoding="utf-8"))
     print("# All settings:")
     print(yaml.safe_dump(load_config(preset).model_dump(), sort_keys=False), end="")
@@ -164,9 +156,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
-    from curate.errors import UserError
     from finetune.check.preflight import check as find_traps
-    from finetune.commands import CheckCommand
 
     asked = CheckCommand(
         selection=selection, preset=preset, config=config, as_json=as_json, overrides=tuple(overrides or ())
@@ -199,7 +189,6 @@ def forecast(
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
     from curate.artifact import newest_finished
     from curate.selection.record import KIND, selections_dir
-    from finetune.commands import ForecastCommand
     from finetune.memory.forecast import plan_run
 
     asked = ForecastCommand(
@@ -239,7 +228,6 @@ def padding_study(
     as_json: JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
-    from finetune.commands import PaddingStudyCommand
     from finetune.padding_study.page import write_report
     from finetune.padding_study.recipe import answers, as_dict, study
 
@@ -273,7 +261,6 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Write base model and adapter as one model, and compare its greedy text with the adapter's."""
-    from curate.errors import UsageError, did_you_mean
     from finetune.export.merged_model import merge as write_merged
     from finetune.run.record import read_run
 

@@ -127,6 +127,9 @@ def attach_adapter(model: PreTrainedModel, config: RunConfig) -> AdaptedModel:
     except ValueError as error:
         what = f"target_modules {config.target_modules} do not fit {config.model} ({error})."
         raise UserError(what, "Use all-linear.") from None
+    if isinstance(with_adapter.get_base_model().get_output_embeddings(), BaseTunerLayer):
+        what = f"target_modules {config.target_modules} put an adapter on the output layer, which TRL does not train."
+        raise UserError(what, "Leave the output layer out, or use all-linear.")
     for name, parameter in with_adapter.named_parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

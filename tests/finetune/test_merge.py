@@ -150,7 +150,7 @@ def test_a_merge_that_meets_a_full_disk_leaves_nothing(
     assert list((tmp_path / "m").iterdir()) == []
 
 
-@pytest.mark.parametrize("targets", ["[embed_tokens,q_proj]", "[lm_head]"])
+@pytest.mark.parametrize("targets", ["[embed_tokens,q_proj]", "[embed_tokens]"])
 def test_an_adapter_on_tied_embeddings_is_merged_into_a_model_whose_weights_are_untied(
     made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], targets: str
 ) -> None:
@@ -183,3 +183,11 @@ def test_a_merged_model_that_writes_another_text_is_not_kept(
     assert list((tmp_path / "m").iterdir()) == []
     assert main([*command, "--allow-different-text"]) == 0
     assert (tmp_path / "m" / "merged" / "config.json").is_file()
+
+
+def test_an_adapter_on_the_output_layer_is_refused_before_training(
+    made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--selection", str(made_selection), "--out", str(tmp_path / "r"), "--wandb", "off", *QUICK]
+    assert main([*arguments, "target_modules=[lm_head]"]) == 1
+    assert "put an adapter on the output layer, which TRL does not train" in capsys.readouterr().err

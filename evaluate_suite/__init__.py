@@ -1,3 +1,52 @@
-"""Judge finished runs: loss, generations, executed code, statistics, one page."""
+"""Judge finished runs: loss, generations, executed code, statistics, one page.
 
-__all__: list[str] = []
+import evaluate_suite
+
+print(evaluate_suite.verdict("history.jsonl").verdict)
+report = evaluate_suite.report(evaluate_suite.ReportConfig())  # on every finished run
+print(report.path / "index.html")
+"""
+
+from typing import TYPE_CHECKING
+
+from curate.lazy import load_when_used
+
+if TYPE_CHECKING:
+    from evaluate_suite.comparison.models import ComparedModels, compare
+    from evaluate_suite.config import ReportConfig
+    from evaluate_suite.execution.recipe import ExecutionSummary, execute
+    from evaluate_suite.metrics.generation_files import ScoredFile, score
+    from evaluate_suite.reporting.recipe import Report, report
+    from evaluate_suite.training_curve.runs import verdict
+    from evaluate_suite.training_curve.types import Verdict
+
+__all__ = [
+    "ComparedModels",
+    "ExecutionSummary",
+    "Report",
+    "ReportConfig",
+    "ScoredFile",
+    "Verdict",
+    "compare",
+    "execute",
+    "report",
+    "score",
+    "verdict",
+]
+
+__getattr__ = load_when_used(
+    __name__,
+    {
+        "ComparedModels": "evaluate_suite.comparison.models",
+        "ExecutionSummary": "evaluate_suite.execution.recipe",
+        "Report": "evaluate_suite.reporting.recipe",
+        "ReportConfig": "evaluate_suite.config",
+        "ScoredFile": "evaluate_suite.metrics.generation_files",
+        "Verdict": "evaluate_suite.training_curve.types",
+        "compare": "evaluate_suite.comparison.models",
+        "execute": "evaluate_suite.execution.recipe",
+        "report": "evaluate_suite.reporting.recipe",
+        "score": "evaluate_suite.metrics.generation_files",
+        "verdict": "evaluate_suite.training_curve.runs",
+    },
+)

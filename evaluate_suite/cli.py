@@ -27,7 +27,7 @@ from evaluate_suite.options import parse_list, parse_names, parse_numbers
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
-    from evaluate_suite.training_curve.verdict import Verdict
+    from evaluate_suite.training_curve.types import Verdict
 
 app = typer.Typer(
     add_completion=False,
@@ -117,7 +117,7 @@ def score(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Text metrics of anybody's generations."""
-    from evaluate_suite.metrics.generation_files import score_file
+    from evaluate_suite.metrics.generation_files import score as score_file
     from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 
     result = score_file(generations, out)
@@ -254,9 +254,9 @@ def compare(
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
     from evaluate_suite.comparison.lines import comparison_lines
-    from evaluate_suite.comparison.models import compare_given
+    from evaluate_suite.comparison.models import compare as compare_models
 
-    compared = compare_given(models, baseline)
+    compared = compare_models(models, baseline)
     print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
 
 

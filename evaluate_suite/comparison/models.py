@@ -81,7 +81,7 @@ class ComparedModels:
         }
 
 
-def compare_given(given: Sequence[str], baseline: str | None = None) -> ComparedModels:
+def compare(given: Sequence[str], baseline: str | None = None) -> ComparedModels:
     """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both.
 
     `NAME=A.jsonl,B.jsonl` names files that are draws of the strategy NAME, each a selection and training of its own.

@@ -63,7 +63,7 @@ def score_generations(
     return ScoredFile(list(generations), scores, summaries)
 
 
-def score_file(path: str | Path, out: str | Path | None = None, metrics: Sequence[str] | None = None) -> ScoredFile:
+def score(path: str | Path, out: str | Path | None = None, metrics: Sequence[str] | None = None) -> ScoredFile:
     """Score a file of generations and, with `out`, write one line of scores per generation to `out`.
 
     Formats are those of `read_answers`; a line of ours has `completion` and `prompt` or `task_id` (both may stand

@@ -13,7 +13,7 @@ from curate.errors import UserError
 from curate.page import CurationView
 from evaluate_suite.metrics import OLD_NAMES
 from evaluate_suite.statistics.types import Estimate, PairedDifference
-from evaluate_suite.training_curve.verdict import Verdict
+from evaluate_suite.training_curve.types import Verdict
 
 KIND = "evaluate_suite.report"
 SCHEMA = f"{KIND}/1"

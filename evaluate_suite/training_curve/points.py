@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from evaluate_suite.training_curve.verdict import HistoryPoint
+from evaluate_suite.training_curve.types import HistoryPoint
 
 Losses = list[tuple[float, float]]
 

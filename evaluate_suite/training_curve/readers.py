@@ -13,7 +13,7 @@ from typing import Any
 from curate.errors import UserError
 from evaluate_suite.training_curve.columns import EPOCHS, EVAL, STEP, TRAIN, Columns, fold, is_missing, recognise
 from evaluate_suite.training_curve.formats import EXAMPLE, Place, Table, read_table
-from evaluate_suite.training_curve.verdict import HistoryPoint
+from evaluate_suite.training_curve.types import HistoryPoint
 
 STATE = "trainer_state.json"
 HISTORY = "history.jsonl"

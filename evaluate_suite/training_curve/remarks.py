@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from evaluate_suite.training_curve.curve import Measured, ratio
+from evaluate_suite.training_curve.types import Remark
 from evaluate_suite.training_curve.valley import scatter
-from evaluate_suite.training_curve.verdict import Remark
 
 NOISY_BATCHES = 0.12  # scatter of the train loss from one logged line to the next, relative to its level
 SWINGS = 0.15  # unstable: scatter of the eval loss about its own trend, relative to its level...

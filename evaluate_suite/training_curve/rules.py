@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from evaluate_suite.training_curve.curve import NEAR_ZERO, Measured, measure, ratio
 from evaluate_suite.training_curve.points import collapsed, finite, in_order, without_unlogged
 from evaluate_suite.training_curve.remarks import remarks_on
-from evaluate_suite.training_curve.verdict import SUGGESTIONS, Context, HistoryPoint, Verdict
+from evaluate_suite.training_curve.types import SUGGESTIONS, Context, HistoryPoint, Verdict
 
 MIN_EVALS = 4  # fewer cannot show a minimum with a rise after it, nor whether a fall slows down
 MIN_UPDATES = 10  # optimizer steps: fewer have not left the warm-up, whatever the curve looks like

@@ -12,8 +12,8 @@ from curate.errors import UserError
 from curate.selection.record import KIND as SELECTION
 from evaluate_suite.training_curve.columns import EVAL
 from evaluate_suite.training_curve.readers import HISTORY, History, points_of, read_history
-from evaluate_suite.training_curve.rules import judge
-from evaluate_suite.training_curve.verdict import Context, Verdict
+from evaluate_suite.training_curve.rules import gravest, judge
+from evaluate_suite.training_curve.types import Context, Verdict
 from finetune.run.record import CONFIG, SELECTION_KEY, read_settings
 from finetune.run.record import KIND as RUN
 
@@ -31,6 +31,18 @@ def verdicts_on(path: Path, columns: Mapping[str, str] | None = None) -> tuple[H
         return History({EVAL: points_of(lines)}, {}, [], []), {EVAL: verdict_on_run(path, lines)}
     history = read_history(path, columns)
     return history, {name: judge(points) for name, points in history.eval_sets.items()}
+
+
+def verdict(history: str | Path | Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> Verdict:
+    """Return the verdict on a run (folder or name), a file of losses, or the lines of a history.
+
+    Of a file with several eval sets it is the gravest. `columns` names those of a file that is not recognised: step,
+    train_loss, eval_loss. Raises `UserError` for a file that holds no losses.
+    """
+    if not isinstance(history, str | Path):
+        return judge(points_of(history))
+    _, verdicts = verdicts_on(find_history(str(history)), columns)
+    return verdicts[gravest(verdicts)]
 
 
 def verdict_on_run(folder: Path, lines: Sequence[Mapping[str, Any]]) -> Verdict:

@@ -15,7 +15,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluate_suite.training_curve.verdict import HistoryPoint, Verdict
+from evaluate_suite.training_curve.types import HistoryPoint, Verdict
 
 WORDS = {  # what is to be said of the histories of a label
     "underfit": {"underfit"},

@@ -23,7 +23,7 @@ from evaluate_suite.reporting.record import (
     StrategyResult,
 )
 from evaluate_suite.statistics.types import Estimate, PairedDifference
-from evaluate_suite.training_curve.verdict import Remark, Verdict
+from evaluate_suite.training_curve.types import Remark, Verdict
 
 METRICS = [
     MetricInfo("well_formed_answer", "Well-formed answer", "higher"),

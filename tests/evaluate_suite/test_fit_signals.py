@@ -13,7 +13,7 @@ import pytest
 
 from evaluate_suite.training_curve.readers import points_of
 from evaluate_suite.training_curve.rules import judge
-from evaluate_suite.training_curve.verdict import REMARKS, VERDICTS, Context, HistoryPoint, Verdict
+from evaluate_suite.training_curve.types import REMARKS, VERDICTS, Context, HistoryPoint, Verdict
 from tests.evaluate_suite.planted_histories import (
     FLAT,
     HELD_OUT_SEEDS,

@@ -12,7 +12,7 @@ from evaluate_suite.cli import main as evalsuite
 from evaluate_suite.training_curve.columns import parse_columns
 from evaluate_suite.training_curve.readers import read_history
 from evaluate_suite.training_curve.rules import judge
-from evaluate_suite.training_curve.verdict import HistoryPoint
+from evaluate_suite.training_curve.types import HistoryPoint
 from tests.shared_folder import SHARED
 
 EXPECTED = [HistoryPoint(1, 2.5, None), HistoryPoint(2, None, 2.0)]

@@ -12,7 +12,7 @@ import pytest
 from curate.artifact import read_jsonl
 from curate.errors import UsageError, UserError
 from evaluate_suite.metrics import metrics_that_need
-from evaluate_suite.metrics.generation_files import TEXT_NEEDS, score_file
+from evaluate_suite.metrics.generation_files import TEXT_NEEDS, score
 
 LINES: list[dict[str, Any]] = [
     {"task_id": "HumanEval/0", "prompt": "def f(x):\n    '''One.'''\n", "completion": "    return 1\n"},
@@ -28,7 +28,7 @@ def write(path: Path, lines: Sequence[Any]) -> Path:
 
 def test_a_file_is_scored_line_by_line(tmp_path: Path) -> None:
     out = tmp_path / "scores.jsonl"
-    result = score_file(write(tmp_path / "g.jsonl", LINES), out)
+    result = score(write(tmp_path / "g.jsonl", LINES), out)
     rows = read_jsonl(out)
     assert [(row["prompt_id"], row["sample"]) for row in rows] == [
         ("HumanEval/0", 0), ("HumanEval/0", 1), ("python fizzbuzz", 0),
@@ -51,7 +51,7 @@ def test_a_file_is_scored_line_by_line(tmp_path: Path) -> None:
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
     path = write(tmp_path / "g.jsonl", LINES)
     for name in ("a", "b"):
-        score_file(path, tmp_path / name)
+        score(path, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -71,14 +71,14 @@ def test_a_wrong_file_is_named_with_its_line_and_nothing_is_written(
     tmp_path: Path, lines: list[Any], message: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        score_file(write(tmp_path / "g.jsonl", lines), tmp_path / "out.jsonl")
+        score(write(tmp_path / "g.jsonl", lines), tmp_path / "out.jsonl")
     assert message in str(error.value)
     assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_an_unknown_metric_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match='Did you mean "parse_rate"'):
-        score_file(write(tmp_path / "g.jsonl", LINES), None, ["parse_rat"])
+        score(write(tmp_path / "g.jsonl", LINES), None, ["parse_rat"])
 
 
 def test_every_metric_loads_in_evaluate_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ OURS = [
 
 def test_our_own_generations_are_scored_model_by_model(tmp_path: Path) -> None:
     """They are no two samples of one prompt: 0 and 1, not a half."""
-    result = score_file(write(tmp_path / "generations.jsonl", OURS), tmp_path / "out.jsonl")
+    result = score(write(tmp_path / "generations.jsonl", OURS), tmp_path / "out.jsonl")
     record = result.as_record()
     assert {name: part["metrics"]["parse_rate"]["mean"] for name, part in record["models"].items()} == {
         "base": 0.0, "tuned": 1.0,
@@ -151,15 +151,15 @@ OTHERS = {
 def test_generations_of_other_tools_are_read(name: str, tmp_path: Path) -> None:
     text, ids = OTHERS[name]
     (tmp_path / "g.json").write_text(text)
-    result = score_file(tmp_path / "g.json")
+    result = score(tmp_path / "g.json")
     assert [generation.prompt_id for generation in result.generations] == ids
 
 
 def test_a_field_of_another_name_is_named_with_its_new_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'fields found: task_id, generation.*Rename "generation" to "completion"'):
-        score_file(write(tmp_path / "g.jsonl", [{"task_id": "T/0", "generation": "x"}]))
+        score(write(tmp_path / "g.jsonl", [{"task_id": "T/0", "generation": "x"}]))
 
 
 def test_the_metrics_old_name_still_works(tmp_path: Path) -> None:
-    result = score_file(write(tmp_path / "g.jsonl", LINES), None, ["clean_answer"])
+    result = score(write(tmp_path / "g.jsonl", LINES), None, ["clean_answer"])
     assert list(result.summaries) == ["well_formed_answer"]

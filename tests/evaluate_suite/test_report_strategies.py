@@ -86,6 +86,7 @@ def yes_no(runs: list[Any], shares: dict[str, list[float]]) -> Measure:
         True,
         60,
         bounds=(0.0, 1.0),
+        headline=True,
     )
 
 

@@ -2,7 +2,7 @@
 
     ROWPICK_DATA=DIR python benchmarks/answer_programs.py     # DIR holds HumanEval.jsonl and mbpp-601-974.jsonl
 
-Made data: solutions of HumanEval and MBPP in fifty surroundings (benchmarks/made_answers.py): prose, fences, drafts,
+Made data: solutions of HumanEval and MBPP in 55 surroundings (benchmarks/made_answers.py): prose, fences, drafts,
 helpers, tests, second tasks, cut ends. lost: answers that hold the right function and whose program, cut to what is
 needed, does not pass. stop_gap: pass@1 cut minus pass@1 as written, in points, beside its truth by construction.
 well_formed: answers that are well-formed by construction and called so. A program whose statements are those of the
@@ -30,8 +30,8 @@ from curate.artifact import digest_json
 from curate.code.languages import python_tree
 from curate.code.program import Program
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
-from evaluate_suite.execution.recipe import UNSCORED_REASONS, default_workers, run_pool
-from evaluate_suite.execution.sandbox import ProgramResult, choose_mode, run_job
+from evaluate_suite.execution.recipe import default_workers, run_pool
+from evaluate_suite.execution.sandbox import UNSCORED_REASONS, ProgramResult, choose_mode, run_job
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS
 from evaluate_suite.tasks.job import Job

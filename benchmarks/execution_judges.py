@@ -13,7 +13,8 @@ from typing import Any
 
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.recipe import JUDGES, Judge, run_answer
-from evaluate_suite.execution.sandbox import Job, choose_mode, run_job
+from evaluate_suite.execution.sandbox import choose_mode, run_job
+from evaluate_suite.tasks.job import Job
 from evaluate_suite.tasks.task_files import Task, read_tasks
 from tests.evaluate_suite.execution.right_programs import all_programs, near_the_limit
 

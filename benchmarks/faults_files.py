@@ -33,9 +33,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
-import vl_convert
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -43,7 +44,7 @@ from curate.artifact.verify import verify_artifact
 from curate.cli import main as curate
 from evaluate_suite.cli import main as evalsuite
 from finetune.cli import main as finetune
-from finetune.run import callback
+from finetune.run.checkpoints import complete_checkpoint
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {"curate": curate, "finetune": finetune, "evalsuite": evalsuite}
 FAULTS = ("bit flipped", "number edited", "cut", "emptied", "deleted", "swapped")
@@ -300,25 +301,22 @@ def _import_everything() -> None:
     ):  # fmt: skip
         importlib.import_module(name)
     # Seconds a page, and nothing that is read again: pages are written without the chart library and still pictures.
-    vl_convert.javascript_bundle = lambda code: "// left out"
-    vl_convert.vegalite_to_svg = lambda spec: '<svg width="1" height="1" viewBox="0 0 1 1"></svg>'
+    mock.patch("vl_convert.javascript_bundle", lambda code: "// left out").start()
+    still = '<svg width="1" height="1" viewBox="0 0 1 1"></svg>'
+    mock.patch("vl_convert.vegalite_to_svg", lambda spec: still).start()
 
 
 @contextlib.contextmanager
 def broken_off(run: Path, copy: Path, step: int) -> Iterator[None]:
     """Keep a copy of a run as it is once the checkpoint of `step` is written: what a kill there would leave."""
-    complete = callback.complete_checkpoint
 
-    def keep(folder: Path, at: int, *rest: object) -> None:
-        complete(folder, at, *rest)  # type: ignore[arg-type]
+    def keep(folder: Path, at: int, *rest: Any) -> None:
+        complete_checkpoint(folder, at, *rest)
         if at == step and folder.resolve().parent == run.resolve():
             shutil.copytree(run, copy)
 
-    callback.complete_checkpoint = keep
-    try:
+    with mock.patch("finetune.run.callback.complete_checkpoint", keep):
         yield
-    finally:
-        callback.complete_checkpoint = complete
 
 
 def build_model(folder: Path) -> None:
@@ -346,11 +344,12 @@ def write_rows(path: Path) -> None:
 
 def every_kind_once(targets: Sequence[Target]) -> list[tuple[Target, str]]:
     """Each kind of file with one fault and one command, both in turn: a sample for a test."""
-    kinds = {target.kind: target for target in targets}.values()
-    return [
-        (replace(target, commands=(target.commands[place % len(target.commands)],)), FAULTS[place % len(FAULTS)])
-        for place, target in enumerate(kinds)
-    ]
+    sample = []
+    for place, target in enumerate({target.kind: target for target in targets}.values()):
+        fault = FAULTS[place % len(FAULTS)]
+        command = target.commands[place % len(target.commands)]
+        sample.append((replace(target, commands=(command,)), "cut" if target.other is None else fault))
+    return sample
 
 
 def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, object]:
@@ -369,7 +368,8 @@ def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, obje
     counts: Counter[str] = Counter()
     by_fault: dict[str, Counter[str]] = {fault: Counter() for fault in FAULTS}
     bad: list[dict[str, str]] = []
-    done, kinds, started = 0, set(), time.perf_counter()
+    done, started = 0, time.perf_counter()
+    kinds: set[str] = set()
     for target, fault in plan:
         if done == faults:
             break
@@ -384,7 +384,7 @@ def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, obje
                             "said": text[-600:]})  # fmt: skip
         done += asked > 0
         print(f"{done}: {target.kind}, {fault}: {dict(counts)}", file=sys.stderr, flush=True)
-        kinds.add(target.kind)
+        kinds |= {target.kind} if asked else set()
     return {
         "data": "made", "faults": done, "kinds of files": len({target.kind for target in targets}),
         "kinds spoiled": len(kinds), "commands": sum(counts.values()), "outcomes": dict(counts),

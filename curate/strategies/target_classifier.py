@@ -36,5 +36,6 @@ def log_odds(candidates: Candidates) -> NDArray[np.float64]:
     with threadpool_limits(1):
         model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000, tol=1e-8)
         model.fit(vectors, is_target)
-        odds = candidates.embeddings.astype(np.float64) @ model.coef_[0] + model.intercept_[0]
-    return np.round(odds, 3)
+        weights = np.asarray(model.coef_[0], dtype=np.float64)
+        odds = candidates.embeddings.astype(np.float64) @ weights + float(model.intercept_[0])
+    return np.asarray(np.round(odds, 3))

@@ -54,6 +54,7 @@ def model_pairs(measures: Sequence[Measure]) -> list[PairedDifference]:
     return [
         within_bounds(pair, measure.bounds)
         for measure in measures
+        if measure.headline or BASE in measure.values
         for pair in compare_runs(
             measure.values,
             higher_is_better=measure.higher_is_better,

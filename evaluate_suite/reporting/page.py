@@ -226,8 +226,8 @@ def _text(value: Any) -> str:
 def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The runs of a report's record as the heads and rows of a table for the terminal."""
     heads = [
-        "run", "strategy", "rows", "trained\ntokens", "of\nselected", "base\nloss", "tuned\nloss", "gain", "95% interval",
-        "well-formed\n(form alone)", "pass@1", "verdict", "time", "peak\nGiB",
+        "run", "strategy", "rows", "trained\ntokens", "of\nselected", "base\nloss", "tuned\nloss", "gain",
+        "95% interval", "well-formed\n(form alone)", "pass@1", "verdict", "time", "peak\nGiB",
     ]  # fmt: skip
     rows = []
     for run in record["runs"]:

@@ -18,10 +18,13 @@ from curate.artifact import digest_file, write_json
 from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.console import say
 from curate.errors import UserError
+from finetune.config import read_yaml
 from finetune.run.history import History
 
 COMPLETE = "complete"  # says that a checkpoint was written to its end, and which digests its files have
 METER = "meter.json"
+CONFIG = "config.yaml"
+RUN = "run"
 BEST = "best"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -35,12 +38,18 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint in `folder`.
 
     What a kill left half-written is removed; so is, and that is said, a checkpoint with a file that was changed since.
+    A checkpoint of another run than the folder's `config.yaml` describes is a `UserError`.
     """
     for path in folder.glob(".*.part"):
         shutil.rmtree(path)
     whole = None
     for path in sorted(folder.glob("checkpoint-*"), key=step_of):
         if is_whole(path):
+            if (read_folder_seal(path, COMPLETE) or {}).get(RUN) != _run_of(folder):
+                raise UserError(
+                    f"{path} is of another run than {folder.parent / CONFIG}.",
+                    "Put the run's own files back, or remove the folder and train again.",
+                )
             whole = path
             continue
         if (path / COMPLETE).is_file():
@@ -72,11 +81,17 @@ def complete_checkpoint(folder: Path, step: int, history: History, meter_state: 
     kept = folder / f"{BEST}-{best}"
     _sync(checkpoint)
     files = {name: digest_file(kept / name) for name in ADAPTER_FILES}
-    seal_folder(checkpoint, COMPLETE, **{BEST: {"folder": kept.name, "files": files}})
+    seal_folder(checkpoint, COMPLETE, **{RUN: _run_of(folder), BEST: {"folder": kept.name, "files": files}})
     named = {_best_named(path) for path in folder.glob("checkpoint-*")}
     for path in folder.glob(f"{BEST}-*"):
         if path.name not in named:
             shutil.rmtree(path)
+
+
+def _run_of(folder: Path) -> str | None:
+    """The digest of the run that the checkpoints in `folder` are of, by the settings beside them."""
+    path = folder.parent / CONFIG
+    return str(read_yaml(path).get("run_digest")) if path.is_file() else None
 
 
 def _best_named(checkpoint: Path) -> str | None:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .session import Session
+    from .asking import Asks
 
 TEST_MODULE = "tests"
 _OPEN_MODULES = (TEST_MODULE, "unittest.mock")
@@ -56,7 +56,7 @@ def _run(coroutine: Any) -> Any:
 class Lent:
     """The judge's things that the program has numbers of."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Asks) -> None:
         self.session = session
         self.values: list[Any] = []
         self.kinds: list[str] = []

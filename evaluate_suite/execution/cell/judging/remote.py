@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..line import wire
-    from .session import Session
+    from .asking import Asks
 
 
 class _Here:
     """The one session of this process; no attribute of a stand-in, where it would hide one of the program's."""
 
-    session: Session
+    session: Asks
     references: dict[type, wire.Reference]
 
 

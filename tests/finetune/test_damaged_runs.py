@@ -1,0 +1,140 @@
+"""A run's files and checkpoints: named when damaged, given back where a copy is left, never used as they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from curate.artifact import digest_file
+from curate.cli import main as curate
+from curate.errors import UserError
+from curate.selection.record import read_selection
+from finetune.cli import main
+from finetune.config import load_config
+from finetune.run.checkpoints import latest_checkpoint
+from finetune.run.history_lines import read_unfinished
+from tests.finetune.conftest import QUICK
+
+
+@pytest.fixture(scope="module")
+def trained(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of six steps."""
+    folder = tmp_path_factory.mktemp("trained") / "r"
+    assert main(["run", "--selection", str(made_selection), "--out", str(folder), "--wandb", "off", *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(trained, tmp_path / "r"))
+
+
+def test_every_bad_file_of_a_run_is_named_and_a_whole_run_is_called_whole(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(run)]) == 0
+    assert capsys.readouterr().out.startswith(f"{run} is whole: ")
+    (run / "README.md").write_text("mine")
+    (run / "adapter" / "adapter_config.json").unlink()
+    (newest,) = (run / "checkpoints").glob("checkpoint-6")
+    (newest / "optimizer.pt").write_bytes(b"")
+    assert main(["verify", str(run)]) == 1
+    told = capsys.readouterr()
+    assert f"{run / 'README.md'} is not the file its manifest describes." in told.out
+    assert f"{run / 'adapter' / 'adapter_config.json'} is missing." in told.out
+    assert f"{newest} is a checkpoint whose files are not those that were written." in told.out
+    assert "error: 3 bad file(s): " in told.err
+    edited = json.loads((run / "manifest.json").read_text())
+    edited["config"]["tokens_seen"] += 1
+    (run / "manifest.json").write_text(json.dumps(edited))
+    assert main(["verify", str(run), "--json"]) == 1
+    damaged = json.loads(capsys.readouterr().out)["artifacts"][0]["damaged"]
+    assert {"file": str(run / "manifest.json"), "problem": "was changed after it was written"} in damaged
+
+
+def test_a_finished_run_gets_back_what_its_checkpoints_and_its_manifest_hold(
+    run: Path, made_selection: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("adapter/adapter_model.safetensors", "history.jsonl", "timings.jsonl", "config.yaml", "README.md")
+    before = [digest_file(run / name) for name in names]
+    for name in names:
+        (run / name).write_text("spoiled")
+    command = ["run", "--selection", str(made_selection), "--out", str(run), "--wandb", "off", *QUICK]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    for name, digest in zip(names, before, strict=True):
+        assert digest_file(run / name) == digest, name
+        assert f"{run / name} is not the file its manifest describes. It was made again" in told
+    assert (run / "history.jsonl.changed").read_text() == "spoiled"
+    shutil.rmtree(run / "checkpoints")
+    (run / "adapter" / "adapter_model.safetensors").write_bytes(b"")
+    assert main(command) == 1
+    assert f"Remove {run} and train it again." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "rng_state.pth", "history.jsonl", "complete", "../best-6/adapter_config.json"]
+)
+@pytest.mark.parametrize("change", ["deleted", "emptied"])
+def test_a_checkpoint_that_does_not_fit_its_marker_is_passed_over_for_the_one_before(
+    run: Path, capsys: pytest.CaptureFixture[str], name: str, change: str
+) -> None:
+    folder = run / "checkpoints"
+    newest = latest_checkpoint(folder)
+    assert newest == folder / "checkpoint-6"
+    path = newest / name
+    if change == "deleted" and name != "complete":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    assert latest_checkpoint(folder) == folder / "checkpoint-4"
+    assert f"Passing over {newest}: its files are not those that were written." in capsys.readouterr().err
+
+
+def test_the_settings_of_another_run_beside_a_runs_checkpoints_are_refused(run: Path) -> None:
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("run_digest: ", "run_digest: 0"))
+    with pytest.raises(UserError, match=r"checkpoint-4 is of another run than .*config.yaml"):
+        latest_checkpoint(run / "checkpoints")
+
+
+@pytest.mark.parametrize("name", ["max_grad_norm", "learning_rate", "weight_decay", "lora_dropout", "lora_alpha"])
+@pytest.mark.parametrize("value", [".inf", ".nan", "-.inf"])
+def test_a_setting_that_is_no_finite_number_is_refused(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"The config has 1 problem\(s\): {name} is (inf|nan|-inf)"):
+        load_config(None, None, [f"{name}={value}"])
+
+
+def test_a_line_that_no_run_wrote_is_named_with_its_number(tmp_path: Path) -> None:
+    line = '{"step": 1, "train_loss": 2.0, "eval_loss": null}\n'
+    for wrong, sentence in (
+        (line, "step 1 after step 1"),
+        ('{"step": 2, "train_loss": "low", "eval_loss": null}\n', "train_loss: Input should be a valid number"),
+        ('{"step": 2, "train_loss": NaN, "eval_loss": null}\n', "NaN is not JSON"),
+        ('{"step": 2, "eval_loss": null}\n', "train_loss: Field required"),
+    ):
+        (tmp_path / "history.jsonl").write_text(line + wrong)
+        with pytest.raises(UserError, match=f"history.jsonl:2: .*{sentence}"):
+            read_unfinished(tmp_path)
+    (tmp_path / "history.jsonl").write_text(line + '{"step": 2, "train_loss": "nan", "eval_loss": null}\n{"step": 3,')
+    assert [point["step"] for point in read_unfinished(tmp_path)] == [1, 2]  # a run that diverged; a torn end
+
+
+def test_a_row_edited_by_hand_is_refused_with_the_command_that_makes_it_a_selection_of_its_own(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = selection / "selected.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[3]["output"] = "print('mine')"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["run", "--selection", str(selection), "--out", str(tmp_path / "r"), *QUICK]) == 1
+    told = capsys.readouterr().err
+    assert f"{path} is not the file its manifest describes." in told
+    command = told.partition("make it a selection of its own: curate ")[2].split()
+    assert curate(command) == 0
+    own = read_selection(Path(f"{selection}-edited"))
+    assert [row.output for row in own.selected] == [row["output"] for row in rows]

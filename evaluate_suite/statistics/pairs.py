@@ -210,7 +210,7 @@ def pairs_of(names: Sequence[str], baseline: str | None = None) -> list[tuple[st
     """All pairs of `names` in their order, or the baseline with each of the others."""
     if baseline is None:
         return list(itertools.combinations(names, 2))
-    return [(baseline, name) for name in names if name != baseline]
+    return [(baseline, name) for name in names if name != baseline] if baseline in names else []
 
 
 def correct(pairs: Sequence[PairedDifference], higher_is_better: bool) -> list[PairedDifference]:

@@ -44,7 +44,8 @@ class FakeConfig:
 
 def run(name: str, selection: FakeSelection, loss: float, seed: int = 0, rate: float = 1e-4) -> Any:
     rows = [RowEval(f"r{i}", 10 * (loss + 0.01 * i), 10) for i in range(20)]
-    record = SimpleNamespace(config=FakeConfig(learning_rate=rate, seed=seed), manifest=SimpleNamespace(seed=seed))
+    manifest = SimpleNamespace(seed=seed, config={"tokens_seen": selection.tokens})
+    record = SimpleNamespace(config=FakeConfig(learning_rate=rate, seed=seed), manifest=manifest)
     return SimpleNamespace(name=name, selection=selection, run=record, base_losses=[], tuned_losses=rows)
 
 
@@ -85,6 +86,7 @@ def yes_no(runs: list[Any], shares: dict[str, list[float]]) -> Measure:
         True,
         60,
         bounds=(0.0, 1.0),
+        headline=True,
     )
 
 

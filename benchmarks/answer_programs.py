@@ -2,7 +2,7 @@
 
     ROWPICK_DATA=DIR python benchmarks/answer_programs.py     # DIR holds HumanEval.jsonl and mbpp-601-974.jsonl
 
-Made data: solutions of HumanEval and MBPP in fifty surroundings (benchmarks/made_answers.py): prose, fences, drafts,
+Made data: solutions of HumanEval and MBPP in 55 surroundings (benchmarks/made_answers.py): prose, fences, drafts,
 helpers, tests, second tasks, cut ends. lost: answers that hold the right function and whose program, cut to what is
 needed, does not pass. stop_gap: pass@1 cut minus pass@1 as written, in points, beside its truth by construction.
 well_formed: answers that are well-formed by construction and called so. A program whose statements are those of the

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from numpy.random import Generator
-from strategy_populations import KINDS, Population, false_winners, interval_shares, pairing
-from strategy_rivals import compare_ways
 
+from benchmarks.strategy_populations import KINDS, Population, false_winners, interval_shares, pairing
+from benchmarks.strategy_rivals import compare_ways
 from evaluate_suite.statistics.equivalents import random_equivalent
 from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
 from evaluate_suite.statistics.pairs import (

@@ -376,7 +376,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
         evaluating[0] += time.perf_counter() - begun
         return result
 
-    callback.evaluate = timed_evaluate
+    callback.evaluate = timed_evaluate  # type: ignore[assignment]
     clock.watch(trainer)
     recipe.run_steps(job, trainer, "off")
     return report(

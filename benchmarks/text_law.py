@@ -5,7 +5,7 @@
 Prints JSON. A random Llama-shaped model reads 1,500 rows of codegen-4.5k (the base model), then learns 1,000 rows of
 CodeAlpaca twice from there: as text rule 1 made them (prompt and output tokenised as two texts, so that SentencePiece's
 blank stands between them) and as rule 2 makes them. 300 rows are held out of everything. Losses are nats a byte of
-output, because the two rules give other numbers of tokens to the same text. Two minutes on two quiet cores.
+output, because the two rules give other numbers of tokens to the same text.
 """
 
 from __future__ import annotations

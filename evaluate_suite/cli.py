@@ -57,8 +57,6 @@ COMPARE_EXAMPLES = """Examples:
 
 STUDY_EXAMPLES = """Examples:
 
-  evalsuite study --strategies random,kmeans --draws 3 --k 500 --dataset stdlib --preset cpu-demo --dry-run
-
   evalsuite study --strategies random,kmeans --draws 5 --token-budget 50000 --random-budgets 25000,100000
 
   evalsuite study --file study.yaml --dry-run"""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,8 +81,8 @@ class Spreads:
     """What the spreads of several strategies say together. `tempered` weighs what each lends: below 1 where they are
     not independent of each other, as the differences of all pairs of m strategies are (2 / m)."""
 
-    def __init__(self, spreads: Mapping[Hashable, Spread], tempered: float = 1.0) -> None:
-        known = {name: spread for name, spread in spreads.items() if spread.n_units > 1}
+    def __init__(self, spreads: Mapping[Any, Spread], tempered: float = 1.0) -> None:
+        known: dict[Hashable, Spread] = {name: spread for name, spread in spreads.items() if spread.n_units > 1}
         self._grid = _log_grid(list(known.values()))
         self._kinds = {name: spread.kind for name, spread in known.items()}
         self._tempered = tempered
@@ -159,9 +160,9 @@ def _mixture(weights: NDArray[np.float64], variances: NDArray[np.float64], by_ro
     if len(weights) > _BINS:
         logs = np.log(variances)
         bins = ((logs - logs.min()) / max(float(np.ptp(logs)), 1e-12) * (_BINS - 1)).astype(np.int64)
-        gathered = np.bincount(bins, weights, _BINS)
-        variances = np.bincount(bins, weights * variances, _BINS)[gathered > 0] / gathered[gathered > 0]
-        weights = gathered[gathered > 0]
+        gathered = np.asarray(np.bincount(bins, weights, _BINS), dtype=np.float64)
+        sums = np.asarray(np.bincount(bins, weights * variances, _BINS), dtype=np.float64)
+        variances, weights = sums[gathered > 0] / gathered[gathered > 0], gathered[gathered > 0]
     if by_row <= 0 or n_rows < 2:
         return Mixture(weights, variances, np.full(len(weights), MOST_DF))
     return Mixture(weights, variances, np.minimum((n_rows - 1) * (variances / by_row) ** 2, MOST_DF))

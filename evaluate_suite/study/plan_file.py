@@ -38,12 +38,7 @@ class StudyFile(BaseModel):
 
 def settings_that_differ(config: SelectConfig | RunConfig) -> dict[str, Any]:
     """Return the settings of a config that are not the defaults, as a study file holds them."""
-    default = type(config)().model_dump(mode="json")
-    return {
-        name: value
-        for name, value in config.model_dump(mode="json").items()
-        if value != default[name] and name not in VARIED
-    }
+    return config.model_dump(mode="json", exclude_defaults=True, exclude=VARIED & set(type(config).model_fields))
 
 
 def read_study_file(path: Path) -> StudyFile:

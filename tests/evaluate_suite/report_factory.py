@@ -198,9 +198,9 @@ def make_strategies(runs: list[RunResult]) -> list[StrategyResult]:
 def strategy_pairs(names: list[str]) -> list[PairedDifference]:
     """Every pair of strategies by measure: the first beats the second on clean answers, nothing else is shown."""
     found = []
-    for measure in ("eval loss", *(metric.name.replace("_", " ") for metric in METRICS)):
+    for measure in ("eval loss", *(metric.name for metric in METRICS)):
         for i, (a, b) in enumerate(itertools.combinations(names, 2)):
-            won = a if measure == "well formed answer" and i == 0 else None
+            won = a if measure == "well_formed_answer" and i == 0 else None
             p = 0.012 if won else 0.6
             found.append(
                 PairedDifference(

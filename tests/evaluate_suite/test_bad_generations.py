@@ -68,5 +68,5 @@ def test_an_absent_file_and_a_folder_exit_1(tmp_path: Path, capsys: pytest.Captu
     assert evalsuite(["score", str(tmp_path)]) == 1
     assert capsys.readouterr().err.splitlines() == [
         f"error: {tmp_path}/none.jsonl does not exist. Check the path.",
-        f"error: {tmp_path} is a folder. Name a JSONL file.",
+        f"error: {tmp_path} is a folder. Name a file.",
     ]

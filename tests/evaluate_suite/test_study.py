@@ -82,7 +82,7 @@ def test_the_page_shows_the_strategies_on_eval_loss_and_on_every_metric(home: Pa
     draws = re.findall(r'<th scope="row">([^<]+)</th><td data-v="2">2</td><td data-v="(\d)">\d<small>(\d) ', page)
     assert draws == [("random k20", "2", "1"), ("shortest k20", "1", "2"), ("random k10", "2", "1")]
     table = page[page.index('id="strategy-metric-table"') :].split("</table>")[0]
-    assert re.findall(r'<th scope="row">(Tuned eval loss|Clean answer|Stopped by itself)</th>', table) == [
+    assert re.findall(r'<th scope="row">(Tuned eval loss|Well-formed answer|Stopped by itself)</th>', table) == [
         "Tuned eval loss", "Well-formed answer", "Stopped by itself",
     ]  # fmt: skip
     assert "Eval loss, strategies: " in page

@@ -25,7 +25,8 @@ class Mirror:
     """What the judge last told the program of its surroundings."""
 
     def __init__(self) -> None:
-        self.environment = dict(os.environ)
+        self.environment = dict(_environment())
+        self.owners: dict[str, Any] = {}
         self.settings = _settings()
         self.seeds: list[tuple[str, tuple[Any, ...]]] = []
         self.originals: dict[tuple[str, str], Any] = {}
@@ -41,7 +42,8 @@ class Mirror:
     def _watch(self, names: list[tuple[str, str]]) -> None:
         for module, name in names:
             try:
-                self.originals.setdefault((module, name), getattr(_module(module), name))
+                self.owners[module] = _module(module)
+                self.originals.setdefault((module, name), getattr(self.owners[module], name))
             except (ImportError, AttributeError, ValueError):
                 continue
 
@@ -61,14 +63,15 @@ class Mirror:
     def changes(self) -> tuple[Any, ...] | None:
         """Return what is new since the last request, None where nothing is."""
         environment = None
-        if (now := dict(os.environ)) != self.environment:
-            environment = self.environment = now
+        if _environment() != self.environment:
+            self.environment = dict(_environment())
+            environment = dict(os.environ)
         settings = None
         if (set_now := _settings()) != self.settings:
             settings = self.settings = set_now
         patched = []
         for (module, name), original in self.originals.items():
-            value = getattr(_module(module), name, original)
+            value = getattr(self.owners[module], name, original)
             if value is not self.told.get((module, name), original):
                 self.told[module, name] = value
                 patched.append((module, name, value is original, None if value is original else value))
@@ -76,6 +79,11 @@ class Mirror:
         if environment is None and settings is None and not patched and not seeds:
             return None
         return (environment, settings, tuple(patched), seeds)
+
+
+def _environment() -> Any:
+    """Return the environment as it is kept, which is not decoded anew for each look."""
+    return os.environ._data  # type: ignore[attr-defined]
 
 
 def _settings() -> tuple[Any, ...]:

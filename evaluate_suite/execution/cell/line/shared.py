@@ -136,6 +136,7 @@ KINDS: dict[tuple[str, str], Kind] = {
         by_value=True,
     ),
 }  # fmt: skip
+MANY = 64  # containers; with more of them, those that the program does not hold are forgotten after each call
 _PLAIN_BASES = (list, dict, set, bytearray)
 
 
@@ -178,8 +179,9 @@ class Entry:
 class Shared:
     """One end's table of shared containers, and the messages that keep it level with the other end's."""
 
-    def __init__(self, first_number: int) -> None:
+    def __init__(self, first_number: int, *, releases: bool = False) -> None:
         self.next = first_number
+        self.releases = releases
         self.entries: dict[int, Entry] = {}
         self.numbers: dict[int, int] = {}
         self.queue: list[int] = []
@@ -212,8 +214,10 @@ class Shared:
         alone = []
         for number, entry in list(self.entries.items()):
             value = entry.value
+            if sys.getrefcount(value) > 3:
+                continue
             # The entry, the name here and the argument are three; what the other end does not know yet must go first.
-            if sys.getrefcount(value) <= 3 and not entry.changed():
+            if not entry.changed():
                 alone.append(number)
             del value
         return alone
@@ -240,14 +244,36 @@ class Shared:
             for number, *_ in self.news:
                 self.forget(number)
             raise
-        parts = [wire.encode(classes()), wire.encode(count), news, wire.encode(len(contents)), *contents, last]
-        return b"".join(parts)
+        released = self._release() if self.releases and len(self.entries) > MANY else ()
+        new_classes = classes()
+        if not (new_classes or count or contents or released):
+            return _NOTHING_NEW + last
+        parts = [wire.encode(new_classes), wire.encode(released), wire.encode(count), news, wire.encode(len(contents))]
+        return b"".join([*parts, *contents, last])
+
+    def _release(self) -> tuple[int, ...]:
+        """Forget the containers that nothing else here holds, for the other end to forget them too.
+
+        Without this, a test that keeps a thousand arguments would have all of them compared at each call.
+        """
+        released: list[int] = []
+        while unused := self.unused():
+            for number in unused:
+                self.forget(number)
+            released += unused
+        return tuple(released)
 
     def unpack(self, data: bytes, ends: Any, learn: Callable[[Any], object]) -> Any:
         """Return the body of a message, with the containers brought up to date; anything malformed is `BadFrame`."""
         try:
+            if data.startswith(_NOTHING_NEW):
+                body, at = wire.decode_at(data, len(_NOTHING_NEW), ends)
+                if at != len(data):
+                    raise wire.BadFrame("bytes left over")
+                return body
             classes, at = wire.decode_at(data, 0)
             learn(classes)
+            released, at = wire.decode_at(data, at)
             count, at = wire.decode_at(data, at)
             for _ in range(count):
                 (number, name, parameters, known), at = wire.decode_at(data, at, _WithReferences(ends))
@@ -263,6 +289,8 @@ class Shared:
                 entry.kind.fill(entry.value, content)
                 entry.snapshot = entry.kind.content(entry.value)
             body, at = wire.decode_at(data, at, ends)
+            for number in released:
+                self.forget(number)
         except (wire.BadFrame, MemoryError):
             raise
         except Exception as error:
@@ -270,6 +298,10 @@ class Shared:
         if at != len(data):
             raise wire.BadFrame("bytes left over")
         return body
+
+
+# No new classes, nothing released, no new and no changed containers.
+_NOTHING_NEW = wire.encode(()) + wire.encode(()) + wire.encode(0) + wire.encode(0)
 
 
 class _WithReferences:

@@ -32,10 +32,15 @@ class Server:
     def handle(self, message: Any) -> None:
         """Do what a request asks and answer it."""
         _, operation, arguments, changes, unused, dropped = message
-        self.ends.forget(unused, dropped)
+        del message
+        if unused or dropped:
+            self.ends.forget(unused, dropped)
         try:
-            self._take_over(changes)
-            data = self.ends.pack(("ok", getattr(self, "do_" + operation)(*arguments)))
+            if changes is not None:
+                self._take_over(changes)
+            answer = ("ok", getattr(self, "do_" + operation)(*arguments))
+            del arguments
+            data = self.ends.pack(answer)
         except BaseException as error:
             self.ends.reserve = b""
             data = self.ends.error(error)
@@ -45,8 +50,6 @@ class Server:
 
     def _take_over(self, changes: Any) -> None:
         """Make the surroundings what the test has made of them."""
-        if changes is None:
-            return
         environment, settings, patched, seeds = changes
         if environment is not None:
             os.environ.clear()

@@ -22,7 +22,7 @@ class Ends:
     def __init__(self, fd: int, handle: Callable[[Any], None]) -> None:
         self.fd = fd
         self.handle = handle
-        self.shared = shared.Shared(1)
+        self.shared = shared.Shared(1, releases=True)
         self.kept: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}
         self.next = 0

@@ -19,17 +19,17 @@ def send(data):
             os.write(fd, data)
         except OSError:
             pass
-# New classes, new containers, changed containers, then what is said.
-message = lambda *parts: frame(many(b't') + number(0) + number(0) + many(b't', *parts))
+# New classes, what is forgotten, new containers, changed containers, then what is said.
+message = lambda *parts: frame(many(b't') + many(b't') + number(0) + number(0) + many(b't', *parts))
 ok = lambda value: message(text('ok'), value)
 thing = lambda n, note='0:': sized(b'h', b'h' + struct.pack('<I', n) + note.encode())
 builtin = lambda name: b'g' + many(b't', text('builtins'), text(name))
 def error(n, name, arguments=b''):
     described = many(b't', many(b't', number(n), text(name), text('builtins'), many(b't'), many(b't'), many(b't'), b'F'))
     value = b'k' + thing(n + 1, str(n) + ':') + many(b't', many(b't', *([arguments] if arguments else [])), text(''))
-    return frame(described + number(0) + number(0) + many(b't', text('error'), value, text('')))
+    return frame(described + many(b't') + number(0) + number(0) + many(b't', text('error'), value, text('')))
 def changed(n, content, value):
-    return frame(many(b't') + number(0) + number(1) + many(b't', number(n), many(b't', content)) + many(b't', text('ok'), value))
+    return frame(many(b't') + many(b't') + number(0) + number(1) + many(b't', number(n), many(b't', content)) + many(b't', text('ok'), value))
 """
 
 
@@ -202,7 +202,7 @@ def solve(x): return [0]
     ),
     _forge(
         "a container that is the judge's, made anew",
-        "def solve(x):\n    send(frame(many(b't') + number(1) + many(b't', number(0), many(b't', text('builtins'), text('list')),"
+        "def solve(x):\n    send(frame(many(b't') + many(b't') + number(1) + many(b't', number(0), many(b't', text('builtins'), text('list')),"
         " many(b't'), b'N') + number(0) + many(b't', text('ok'), b'N')))\n    os._exit(0)",
         "judge apart",
     ),
@@ -210,7 +210,7 @@ def solve(x): return [0]
         "a class that is derived from the judge's own",
         "def solve(x):\n    described = many(b't', many(b't', number(900), text('int'), text('builtins'),"
         " many(b't', many(b't', text('builtins'), text('int'))), many(b't', text('__eq__'), text('__class__')), many(b't', text('real')), b'F'))\n"
-        "    send(frame(described + number(0) + number(0) + many(b't', text('ok'), b'k' + thing(901, '900:') + number(0))))\n"
+        "    send(frame(described + many(b't') + number(0) + number(0) + many(b't', text('ok'), b'k' + thing(901, '900:') + number(0))))\n"
         "    os._exit(0)",
         "judge apart",
         "assert solve([5]) == 42",

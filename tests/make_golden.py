@@ -70,7 +70,7 @@ def make(work: Path) -> None:
         evalsuite(["report", str(run), "--out", str(work / "reports" / "golden"), "--max-new-tokens", "8",
                    "--prompts", str(work / "prompts.jsonl")]),
         curate(compare_arguments(work / "rows.jsonl", work / "tiny-llama", work / "reports" / "comparison")),
-        finetune(["padding-study", "--selection", str(selection), "--rows", "8", *QUICK]),
+        finetune(["padding-study", "--selection", str(selection), "--rows", "12", *QUICK]),
     ]  # fmt: skip
     if any(codes):
         sys.exit(f"a command failed: {codes}")

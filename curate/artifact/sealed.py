@@ -61,12 +61,27 @@ def seal_folder(folder: Path, marker: str, **more: Any) -> None:
 
 def read_folder_seal(folder: Path, marker: str) -> dict[str, Any] | None:
     """What `seal_folder` wrote, where every file is still as it was; None where anything differs or is missing."""
+    content = _read_marker(folder / marker)
+    return None if content is None or changed_files(folder, content["files"]) else content
+
+
+def bad_files(folder: Path, marker: str) -> list[Path]:
+    """The files of a sealed folder that are not as they were: the marker itself where that cannot be trusted."""
+    content = _read_marker(folder / marker)
+    return [folder / marker] if content is None else changed_files(folder, content["files"])
+
+
+def changed_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
+    """Those of `files`, given by name and digest, that are missing from `folder` or have another digest."""
+    paths = {folder / name: digest for name, digest in files.items()}
+    return [path for path, digest in paths.items() if not path.is_file() or digest_file(path) != digest]
+
+
+def _read_marker(path: Path) -> dict[str, Any] | None:
+    """The content of a marker whose own seal fits."""
     try:
-        content = json.loads((folder / marker).read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
         seal, files = content.pop(SEAL), content.pop("files")
-        fits = seal == digest_json([content, files]) and all(
-            digest_file(folder / name) == digest for name, digest in files.items()
-        )
+        return {**content, "files": files} if seal == digest_json([content, files]) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return {**content, "files": files} if fits else None

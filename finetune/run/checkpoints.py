@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.artifact import digest_file, write_json
-from curate.artifact.sealed import read_folder_seal, seal_folder
+from curate.artifact.sealed import bad_files, changed_files, read_folder_seal, seal_folder
 from curate.console import say
 from curate.errors import UserError
 from finetune.config import read_yaml
@@ -60,13 +60,14 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end and every file of it, and of its best adapter, is as it was then."""
+    return not damaged_in(checkpoint)
+
+
+def damaged_in(checkpoint: Path) -> list[Path]:
+    """The files of a checkpoint, and of its best adapter, that are not as they were when it was complete."""
+    damaged = bad_files(checkpoint, COMPLETE)
     seal = read_folder_seal(checkpoint, COMPLETE)
-    if seal is None:
-        return False
-    best = checkpoint.parent / seal[BEST]["folder"]
-    return all(
-        (best / name).is_file() and digest_file(best / name) == digest for name, digest in seal[BEST]["files"].items()
-    )
+    return damaged if seal is None else changed_files(checkpoint.parent / seal[BEST]["folder"], seal[BEST]["files"])
 
 
 def complete_checkpoint(folder: Path, step: int, history: History, meter_state: dict[str, Any]) -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.artifact import MANIFEST, Damage, artifact_kind
+from curate.artifact.outputs import MISSING
 from curate.artifact.verify import Verified, verify_artifact
 from curate.errors import UserError
-from finetune.run.checkpoints import COMPLETE, is_whole
+from finetune.run.checkpoints import COMPLETE, damaged_in
 from finetune.run.history_lines import HISTORY, TIMINGS, read_unfinished
-from finetune.run.record import CHECKPOINTS, CONFIG, KIND, read_run, read_settings
+from finetune.run.record import CHECKPOINTS, CONFIG, KIND, README, read_run, read_settings
 
 
 def verify_run(folder: Path) -> Verified:
     """Return what is wrong with a run, finished or not; artifacts of other kinds are looked at as they are."""
     checkpoints = sorted((folder / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}"))
     damaged = [
-        Damage(path.parent, "is a checkpoint whose files are not those that were written")
+        Damage(bad, f"is not as it was when {path.parent.name} was complete")
         for path in checkpoints
-        if not is_whole(path.parent)
+        for bad in damaged_in(path.parent)
     ]
     if not (folder / MANIFEST).is_file() and (folder / CONFIG).is_file():
         return Verified(folder, 2 + len(checkpoints), [*_unfinished(folder), *damaged])
@@ -33,7 +34,8 @@ def verify_run(folder: Path) -> Verified:
 
 def _unfinished(folder: Path) -> list[Damage]:
     """What is wrong with the settings and the lines of a run that has not ended."""
-    damaged = []
+    ended = (folder / README).is_file()  # written last, but for the manifest
+    damaged = [Damage(folder / MANIFEST, MISSING)] if ended else []
     for name in (CONFIG, HISTORY, TIMINGS):
         try:
             if name == CONFIG:

@@ -46,7 +46,7 @@ def test_every_bad_file_of_a_run_is_named_and_a_whole_run_is_called_whole(
     told = capsys.readouterr()
     assert f"{run / 'README.md'} is not the file its manifest describes." in told.out
     assert f"{run / 'adapter' / 'adapter_config.json'} is missing." in told.out
-    assert f"{newest} is a checkpoint whose files are not those that were written." in told.out
+    assert f"{newest / 'optimizer.pt'} is not as it was when checkpoint-6 was complete." in told.out
     assert "error: 3 bad file(s): " in told.err
     edited = json.loads((run / "manifest.json").read_text())
     edited["config"]["tokens_seen"] += 1

@@ -167,7 +167,9 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_where_it_was(llama: Any, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_was(
+    llama: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, tasks, settings = tmp_path / "generations.jsonl", make_tasks(), DecodingSettings(max_new_tokens=8)
     asked: list[int] = []
 
@@ -194,8 +196,9 @@ def test_a_killed_run_goes_on_where_it_was(llama: Any, tmp_path: Path) -> None:
     assert resumed == again == generate(llama, NumberTokenizer(), tasks, settings)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["prompt_id"] for line in lines] == [task.prompt_id for task in tasks]
-    with pytest.raises(UserError, match="another model, adapter or settings"):
-        generate_to_file(path, run, tasks, "other key")
+    assert generate_to_file(path, run, tasks, "of another model") == resumed
+    assert asked == [24, 17, 24]
+    assert "24 cached generations" in capsys.readouterr().err
 
 
 def test_a_prompt_without_room_is_refused_before_any_work(llama: Any) -> None:

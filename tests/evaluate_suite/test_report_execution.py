@@ -56,7 +56,7 @@ def test_pass_at_1_and_stop_gap_are_in_record_page_and_lines(
         (0.0, 0.0, 2), (0.5, 0.5, 2),
     ]  # fmt: skip
     assert (base["runs"]["value"], base["runs"]["unscored"], base["runs"]["n"]) == (1.0, 1, 1)
-    pairs = [p for p in record["pairs"] if p["measure"] == "passes tests"]
+    pairs = [p for p in record["pairs"] if p["measure"] == "passes_tests"]
     assert {(p["first"], p["second"]) for p in pairs} == {("base", "run-0"), ("base", "run-1"), ("run-0", "run-1")}
     assert [p["effect"] for p in pairs if p["first"] == "base"] == [0.5, 0.5]
     lines = [json.loads(line) for line in (tmp_path / "r" / "executions.jsonl").read_text().splitlines()]

@@ -25,9 +25,12 @@ check: $(INSTALLED)
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/deptry .
 
+# One worker a core; a file stays with one worker, so that what it prepares is prepared once.
+WORKERS := -n auto --dist loadfile
+
 test: $(INSTALLED)
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(WORKERS)
 
 # What takes long: several processes, hundreds of hostile programs, every case instead of a sample.
 test-long: $(INSTALLED)
-	$(PYTHON) -m pytest -m long
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(WORKERS) -m long

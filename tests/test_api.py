@@ -17,7 +17,11 @@ import evaluate_suite
 import finetune
 
 PACKAGES = (curate, finetune, evaluate_suite)
-ONLY_ON_A_GPU = {"finetune.kernels.fused", "evaluate_suite.generation.slot_kernels"}  # they need Triton
+ONLY_ON_A_GPU = {
+    "finetune.kernels.fused",
+    "finetune.kernels.fused_rows",
+    "evaluate_suite.generation.slot_kernels",
+}  # they need Triton
 
 
 def modules_of(package: ModuleType) -> Iterator[str]:

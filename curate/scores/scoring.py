@@ -99,7 +99,8 @@ def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict
     missing = sum(row.row_id not in scores for row in rows)
     if missing:
         raise UserError(
-            f"{missing} of {len(rows)} candidates have no score by {model} yet.", f"Run: {shlex.join(command)}"
+            f"{missing} of {len(rows)} candidates have no score by {model} yet in {scores_path(model)}.",
+            f"Run: {shlex.join(command)}",
         )
     found = [scores[row.row_id] for row in rows]
     given = np.array([np.nan if score.nll_given is None else score.nll_given for score in found])

@@ -40,7 +40,7 @@ ADAPTER = "adapter"
 CHECKPOINTS = "checkpoints"
 README = "README.md"
 SELECTION_KEY = "selection"
-SEAL = "seal"  # in config.yaml: the digest of everything else in it
+SEAL = "seal"  # in config.yaml: the digest of everything else in it; it comes first, so that a cut file keeps it
 AGAIN = "Give the command that made the run again: it restores what its checkpoints hold. Else remove it and train."
 
 
@@ -166,7 +166,7 @@ def started_text(config: RunConfig, selection: Selection, gpus: int) -> str:
         "gpus": gpus,
         "config": config.model_dump(),
     }
-    return yaml.safe_dump({**settings, SEAL: digest_json(settings)}, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump({SEAL: digest_json(settings), **settings}, sort_keys=False, allow_unicode=True)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

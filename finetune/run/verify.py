@@ -16,7 +16,10 @@ from finetune.run.record import CHECKPOINTS, CONFIG, KIND, README, read_run, rea
 def verify_run(folder: Path) -> Verified:
     """Return what is wrong with a run, finished or not; artifacts of other kinds are looked at as they are."""
     checkpoints = sorted((folder / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}"))
-    damaged = [
+    whole = {path.parent for path in checkpoints}
+    broken_off = sorted(path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if path not in whole)
+    damaged = [Damage(path / COMPLETE, f"{MISSING}: resuming passes {path.name} over") for path in broken_off]
+    damaged += [
         Damage(bad, f"is not as it was when {path.parent.name} was complete")
         for path in checkpoints
         for bad in damaged_in(path.parent)

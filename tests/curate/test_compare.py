@@ -214,7 +214,7 @@ def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the
 ) -> None:
     assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
     first, other = read_comparison(Path("c")).results
-    assert "have no score by smollm2-135m yet. Run: curate score" in str(first.reason)
+    assert "have no score by smollm2-135m yet in" in str(first.reason)
     assert other.rows == 30
     table, told = capsys.readouterr().err.rsplit("\nifd picked nothing: ", 1)
     assert told.strip() == first.reason

@@ -144,7 +144,7 @@ def test_a_selection_by_scores_names_the_command_that_makes_them_and_then_picks(
     options = ("--strategy", "ifd", "--score-model", tiny, "--encoder", "tfidf")
     assert select(pool, tmp_path / "s", *options) == 1
     error = capsys.readouterr().err
-    assert f"54 of 54 candidates have no score by {tiny} yet." in error
+    assert f"54 of 54 candidates have no score by {tiny} yet in" in error
     command = shlex.split(error.split("Run: ")[1])
     assert command == ["curate", "score", "--dataset", pool, "--score-model", tiny]
     assert main(command[1:]) == 0

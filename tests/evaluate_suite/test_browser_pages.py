@@ -19,6 +19,7 @@ from curate.page.curation import short_label
 from curate.selection.page import SelectionPageData, render_selection_page
 from evaluate_suite.live.page import render_live_page
 from evaluate_suite.reporting.page import render_report_page
+from finetune.config import load_config
 from finetune.padding_study.page import render_page
 from finetune.padding_study.recipe import Arm
 from tests.evaluate_suite.report_factory import HOSTILE, make_decisions, make_report
@@ -66,9 +67,9 @@ def padding_page(folder: Path) -> str:
         Arm("packed", "<unk>", 12, 9000, 0.01, 30.0, 300.0, 2.01, 2.5, None, None),
         Arm("right padding", HOSTILE[0], 12, 9000, 0.31, 44.0, 204.0, 2.02, 2.5, 0.01, (-0.01, 0.03)),
     ]
-    settings = {"model": "tiny", "r": 16}
-    config: Any = SimpleNamespace(model="tiny", seed=0, report_eval_rows=None, model_dump=lambda: settings)
-    selection: Any = SimpleNamespace(path=Path("selections/demo"), holdout=[0] * 9)
+    config = load_config(None, model="tiny")
+    manifest = SimpleNamespace(config={"model": "tiny"})
+    selection: Any = SimpleNamespace(path=Path("selections/demo"), holdout=[0] * 9, manifest=manifest)
     return render_page("padding-demo", arms, config, selection, 64, "Packing is faster.", "Outcome: the same.")
 
 

@@ -167,9 +167,7 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_where_it_was(
-    llama: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_run_goes_on_where_it_was(llama: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, tasks, settings = tmp_path / "generations.jsonl", make_tasks(), DecodingSettings(max_new_tokens=8)
     asked: list[int] = []
 

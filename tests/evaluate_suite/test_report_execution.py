@@ -70,7 +70,7 @@ def test_pass_at_1_and_stop_gap_are_in_record_page_and_lines(
     assert "Passes tests" in page
     assert "Over the 2 raw prompts, greedy; what needs execution, over the tasks." in page
     assert "Stop gap" in page
-    assert f"--execute --tasks {tasks}" in page
+    assert f"--tasks {tasks} --execute" in page
 
 
 def test_a_report_without_execute_runs_nothing_and_is_another_report(

@@ -158,7 +158,8 @@ def test_adapters_of_a_float16_model_train_in_float32_under_a_gradient_scaler(
     asked: dict[str, Any] = {}
     monkeypatch.setattr(trainer, "SFTConfig", lambda **given: asked.update(given))
     job: Any = SimpleNamespace(
-        config=config, kernels="off", checkpoints=tmp_path, plan=SimpleNamespace(max_steps=1),
+        config=config, kernels_refused="off", uses_kernels=False,
+        checkpoints=tmp_path, plan=SimpleNamespace(max_steps=1),
         processes=SimpleNamespace(size=1),
     )  # fmt: skip
     trainer.training_arguments(job, "cuda", "float16", None)

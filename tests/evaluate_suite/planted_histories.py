@@ -107,7 +107,7 @@ class _Curve:
 
     def eval(self, t: float) -> float:
         if self.label == "leaking":  # as good as any other row at first, known by heart at the end
-            return (self.floor + self._fall(t)) * (1 - (1 - self.leak) * t**1.5)
+            return (self.floor + self._fall(t)) * (1 - (1 - self.leak) * float(t**1.5))
         level = (1 + self.gap) * (self.floor + self._fall(t))
         if self.label == "overfit" and t > self.turn:
             past = (t - self.turn) / (1 - self.turn)

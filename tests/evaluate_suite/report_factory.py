@@ -98,7 +98,7 @@ def make_run(index: int, rng: random.Random) -> RunResult:
         evaluated = 1.25 + 0.02 * index + 1.6 * math.exp(-step / 40) + rise + rng.gauss(0, 0.01)
         history.append(LossPoint(step, round(train, 4), round(evaluated, 4)))
     gain = 0.9 - 0.03 * index
-    evidence = {"n_evals": 20, "best_eval": 1.26}
+    evidence: dict[str, float | None] = {"n_evals": 20, "best_eval": 1.26}
     verdict = Verdict("good", 200, None, "eval loss still at its lowest", evidence, "Keep it.")
     if index == 2:
         remarks = (Remark("noisy_batches", "Single train losses scatter by 20% of their level."),)

@@ -27,7 +27,6 @@ from evaluate_suite.options import parse_list, parse_names, parse_numbers
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
-    from evaluate_suite.training_curve.types import Verdict
 
 app = typer.Typer(
     add_completion=False,
@@ -228,18 +227,11 @@ def verdict(
         say(line)
     first = gravest(verdicts)
     for name, judged in verdicts.items():
-        summary_table(judged.verdict + (f" on {name}" if len(verdicts) > 1 else ""), verdict_rows(judged))
+        summary_table(judged.verdict + (f" on {name}" if len(verdicts) > 1 else ""), judged.rows())
     record = verdicts[first].as_record() | {"columns": read.columns, "left_alone": read.left_alone}
     if len(verdicts) > 1:
         record |= {"eval_set": first, "eval_sets": {name: judged.as_record() for name, judged in verdicts.items()}}
     print_result(record if as_json else verdicts[first].verdict)
-
-
-def verdict_rows(judged: Verdict) -> list[tuple[str, str]]:
-    """Return what is printed of a verdict."""
-    rows = [("best step", judged.best_step), ("onset", judged.onset_step), ("why", judged.rule)]
-    rows += [("try", judged.suggestion), *(("also", remark.text) for remark in judged.remarks)]
-    return [(name, str(value)) for name, value in rows if value is not None]
 
 
 @app.command(epilog=COMPARE_EXAMPLES)

@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from curate.comparison.record import CLOSE_COSINE, StrategyResult
+from curate.comparison.record import CLOSE_COSINE, StrategyPicks
 from curate.config import CompareConfig
 from curate.page import Chart, ChartTable, format_number, format_share, render_document
 from curate.page.chart import build_spec, unchecked
@@ -42,7 +42,7 @@ class ComparisonPageData:
     name: str
     headline: str
     second: str
-    results: Sequence[StrategyResult]
+    results: Sequence[StrategyPicks]
     seconds: Mapping[str, float]
     facts: Sequence[tuple[str, str]]
     points: Sequence[tuple[float, float, int, str, tuple[str, ...]]]
@@ -57,7 +57,7 @@ def build_page_data(
     prepared: Prepared,
     candidates: Candidates,
     places: Mapping[str, Sequence[int]],
-    results: Sequence[StrategyResult],
+    results: Sequence[StrategyPicks],
     seconds: Mapping[str, float],
     name: str,
     answer: tuple[str, str],
@@ -144,7 +144,7 @@ def render_comparison_page(data: ComparisonPageData) -> str:
     )
 
 
-def _mix(title: str, done: Sequence[StrategyResult], field: str) -> tuple[str, list[str], int, str]:
+def _mix(title: str, done: Sequence[StrategyPicks], field: str) -> tuple[str, list[str], int, str]:
     """(title, the kinds with the largest share over all strategies, how many more there are, field of the result)."""
     total: dict[str, float] = {}
     for result in done:
@@ -154,7 +154,7 @@ def _mix(title: str, done: Sequence[StrategyResult], field: str) -> tuple[str, l
     return title, names[:SHOWN_KINDS], max(0, len(names) - SHOWN_KINDS), field
 
 
-def _distance_chart(done: Sequence[StrategyResult]) -> Chart:
+def _distance_chart(done: Sequence[StrategyPicks]) -> Chart:
     """Mean distance of the pool to the nearest pick against the Vendi score: one named point a strategy."""
     ordered = sorted(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
     values = [  # names go above and below in turn, so that neighbours can be told apart
@@ -192,7 +192,7 @@ def _distance_chart(done: Sequence[StrategyResult]) -> Chart:
     )
 
 
-def _map_chart(data: ComparisonPageData, done: Sequence[StrategyResult]) -> Chart:
+def _map_chart(data: ComparisonPageData, done: Sequence[StrategyPicks]) -> Chart:
     values = [
         {"x": x, "y": y, "cluster": cluster, "text": text, "by": ", ".join(by) or "no strategy"}
         for x, y, cluster, text, by in data.points

@@ -19,7 +19,7 @@ from curate.comparison.record import (
     RECORD,
     SCHEMA,
     Comparison,
-    StrategyResult,
+    StrategyPicks,
     read_comparison,
 )
 from curate.config import CompareConfig, SelectConfig, inputs_exist
@@ -92,7 +92,7 @@ def _try(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Pi
         return str(error)
 
 
-def measure_all(prepared: Prepared, candidates: Candidates, picked: dict[str, Picks | str]) -> list[StrategyResult]:
+def measure_all(prepared: Prepared, candidates: Candidates, picked: dict[str, Picks | str]) -> list[StrategyPicks]:
     """One result a strategy, in the order given; every one failing is an error."""
     done = {name: set(p.indices.tolist()) for name, p in picked.items() if not isinstance(p, str)}
     if not done:
@@ -100,7 +100,7 @@ def measure_all(prepared: Prepared, candidates: Candidates, picked: dict[str, Pi
     results = []
     for name, picks in picked.items():
         if isinstance(picks, str):
-            results.append(StrategyResult(name, reason=picks))
+            results.append(StrategyPicks(name, reason=picks))
             continue
         mine = done[name]
         shared = {other: round(len(mine & theirs) / len(mine), 4) for other, theirs in done.items() if other != name}
@@ -110,7 +110,7 @@ def measure_all(prepared: Prepared, candidates: Candidates, picked: dict[str, Pi
 
 def measure(
     prepared: Prepared, candidates: Candidates, name: str, picks: Picks, shared: dict[str, float]
-) -> StrategyResult:
+) -> StrategyPicks:
     """Coverage, spread, lengths and mix of one strategy's picks."""
     vectors = candidates.embeddings[picks.indices]
     nearest = nearest_cosines(candidates.embeddings, picks.indices)
@@ -120,7 +120,7 @@ def measure(
     rows = [prepared.pool.rows[prepared.candidates[i]] for i in picks.indices.tolist()]
     sources = Counter(row.source for row in rows)
     low, middle, high = (int(n) for n in np.percentile(tokens, [5, 50, 95], method="nearest"))
-    return StrategyResult(
+    return StrategyPicks(
         strategy=name,
         rows=len(rows),
         tokens=int(tokens.sum()),
@@ -140,7 +140,7 @@ def measure(
     )
 
 
-def headline(results: Sequence[StrategyResult], n_candidates: int) -> tuple[str, str]:
+def headline(results: Sequence[StrategyPicks], n_candidates: int) -> tuple[str, str]:
     """Which strategy's picks lie nearest to the pool, and what that does not say."""
     done = [r for r in results if r.mean_distance is not None]
     best = min(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
@@ -162,7 +162,7 @@ def _write(
     prepared: Prepared,
     candidates: Candidates,
     picked: dict[str, Picks | str],
-    results: list[StrategyResult],
+    results: list[StrategyPicks],
     folder: Path,
     digest: str,
     command: Sequence[str],

@@ -25,7 +25,7 @@ CLOSE_COSINE = 0.9  # pairs of picks at least this near are counted, though they
 
 
 @dataclass(frozen=True)
-class StrategyResult:
+class StrategyPicks:
     """What one strategy picked, measured on the candidates. None, with its `reason`, where it could not pick.
 
     Distances are 1 minus cosine, from every candidate to its nearest pick; `facility_location` is the sum of the
@@ -57,7 +57,7 @@ class Comparison:
     """A finished comparison: its folder, its results in the order asked for, and the seconds each strategy took."""
 
     path: Path
-    results: list[StrategyResult]
+    results: list[StrategyPicks]
     seconds: dict[str, float]
     config: dict[str, Any]
 
@@ -78,6 +78,6 @@ def read_comparison(folder: Path) -> Comparison:
     return Comparison(folder, results, manifest.seconds, manifest.config)
 
 
-def _read_result(entry: dict[str, Any]) -> StrategyResult:
+def _read_result(entry: dict[str, Any]) -> StrategyPicks:
     whole: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-    return StrategyResult(**whole)
+    return StrategyPicks(**whole)

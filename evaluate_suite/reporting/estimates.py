@@ -12,7 +12,6 @@ from evaluate_suite.reporting.eval_loss import RowEval
 from evaluate_suite.reporting.measures import EVAL_LOSS, Measure
 from evaluate_suite.reporting.record import (
     BASE,
-    LossPoint,
     RunResult,
     StrategyMetric,
     StrategyResult,
@@ -24,11 +23,12 @@ from evaluate_suite.statistics.levels import DRAWS, SCOPES
 from evaluate_suite.statistics.pairs import compare_runs, paired_gain, ratio_with_interval
 from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 from evaluate_suite.training_curve.readers import points_of
+from evaluate_suite.training_curve.types import HistoryPoint
 
 
-def loss_points(lines: Sequence[Mapping[str, Any]]) -> list[LossPoint]:
+def loss_points(lines: Sequence[Mapping[str, Any]]) -> list[HistoryPoint]:
     """Return the lines of a run's history for charts; a loss that is no finite number is None there."""
-    return [LossPoint(int(p.step), _finite(p.train_loss), _finite(p.eval_loss)) for p in points_of(lines)]
+    return [HistoryPoint(int(p.step), _finite(p.train_loss), _finite(p.eval_loss)) for p in points_of(lines)]
 
 
 def _finite(loss: float | None) -> float | None:

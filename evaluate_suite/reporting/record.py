@@ -13,7 +13,7 @@ from curate.errors import UserError
 from curate.page import CurationView
 from evaluate_suite.metrics import OLD_NAMES
 from evaluate_suite.statistics.types import Estimate, PairedDifference
-from evaluate_suite.training_curve.types import Verdict
+from evaluate_suite.training_curve.types import HistoryPoint, Verdict
 
 KIND = "evaluate_suite.report"
 SCHEMA = f"{KIND}/1"
@@ -22,15 +22,6 @@ PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
 EXECUTIONS = "executions.jsonl"
 BASE = "base"
-
-
-@dataclass(frozen=True)
-class LossPoint:
-    """One line of a run's history; None where not measured at that step."""
-
-    step: int
-    train_loss: float | None
-    eval_loss: float | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class RunResult:
     base_perplexity: float | None
     tuned_perplexity: float | None
     verdict: Verdict
-    history: list[LossPoint]
+    history: list[HistoryPoint]
     metrics: dict[str, Estimate]
     trained_tokens: int | None = None
     steps: int | None = None

@@ -72,6 +72,12 @@ class Verdict:
             f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.evidence.items() if value is not None
         )
 
+    def rows(self) -> list[tuple[str, str]]:
+        """Return (name, value) of what a terminal prints of the verdict."""
+        rows = [("best step", self.best_step), ("onset", self.onset_step), ("why", self.rule), ("try", self.suggestion)]
+        rows += [("also", remark.text) for remark in self.remarks]
+        return [(name, str(value)) for name, value in rows if value is not None]
+
     def as_record(self) -> dict[str, Any]:
         """Return the verdict as plain JSON."""
         return {**asdict(self), "remarks": [asdict(remark) for remark in self.remarks]}

@@ -13,7 +13,6 @@ from typing import Any
 from curate.page import CurationView, build_curation
 from evaluate_suite.reporting.record import (
     BASE,
-    LossPoint,
     MetricInfo,
     Output,
     PromptOutputs,
@@ -23,7 +22,7 @@ from evaluate_suite.reporting.record import (
     StrategyResult,
 )
 from evaluate_suite.statistics.types import Estimate, PairedDifference
-from evaluate_suite.training_curve.types import Remark, Verdict
+from evaluate_suite.training_curve.types import HistoryPoint, Remark, Verdict
 
 METRICS = [
     MetricInfo("well_formed_answer", "Well-formed answer", "higher"),
@@ -96,7 +95,7 @@ def make_run(index: int, rng: random.Random) -> RunResult:
         train = 1.1 + 1.9 * math.exp(-step / 45) + rng.gauss(0, 0.03)
         rise = 0.0016 * max(0, step - best) if index == 2 else 0.0
         evaluated = 1.25 + 0.02 * index + 1.6 * math.exp(-step / 40) + rise + rng.gauss(0, 0.01)
-        history.append(LossPoint(step, round(train, 4), round(evaluated, 4)))
+        history.append(HistoryPoint(step, round(train, 4), round(evaluated, 4)))
     gain = 0.9 - 0.03 * index
     evidence: dict[str, float | None] = {"n_evals": 20, "best_eval": 1.26}
     verdict = Verdict("good", 200, None, "eval loss still at its lowest", evidence, "Keep it.")

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.headless_browser import console_messages, emulate, network_requests, serious_violations
 from curate.comparison.page import ClusterRow, ComparisonPageData, render_comparison_page
-from curate.comparison.record import StrategyResult
+from curate.comparison.record import StrategyPicks
 from curate.page import write_index
 from curate.page.curation import short_label
 from curate.selection.page import SelectionPageData, render_selection_page
@@ -42,13 +42,13 @@ def selection_page(folder: Path) -> str:
 
 def comparison_page(folder: Path) -> str:
     done = [
-        StrategyResult(
+        StrategyPicks(
             name, 30, 900, distance, 0.9, 55.0, vendi, 2, 0.97, 0, 1, (10, 30, 50), (0.6, 0.4),
             {"a.jsonl": 0.7, HOSTILE[0]: 0.3}, {"python": 0.8, "no code": 0.2}, {other: 0.2},
         )
         for name, other, distance, vendi in (("random", "kmeans", 0.31, 20.0), ("kmeans", "random", 0.30, 21.5))
     ]  # fmt: skip
-    results = [*done, StrategyResult("dpp", reason="It cannot pick that many.")]
+    results = [*done, StrategyPicks("dpp", reason="It cannot pick that many.")]
     points = [
         (i % 17 / 17, i % 13 / 13, i % 2, short_label(HOSTILE[i % 8]), ("random",) * (i % 3 == 0)) for i in range(200)
     ]

@@ -133,6 +133,10 @@ def test_changing_one_sample_changes_anothers_logits_by_exactly_nothing(name: st
 
 
 def test_flex_attention_keeps_samples_apart_too() -> None:
+    if " " in torch.__file__:
+        pytest.skip(
+            "FLEX ATTENTION IS NOT SHOWN: torch's compiler does not take a path with a blank, where torch lies here"
+        )
     """Forward only: on a CPU it has no backward. One shape of batch, since each is compiled."""
     model, rows = build("Llama, grouped queries", "flex_attention"), samples(9, 6, 12, 7, 8)
     changed = build_packed_batch([[*samples(9, seed=1), *rows[1:3]], rows[3:]], 0)

@@ -26,7 +26,7 @@ def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     verdict, page = ran.stdout.splitlines()[-2:]
     assert verdict == "too_short"
-    assert (tmp_path / page).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert (tmp_path / page).read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_every_link_of_the_readme_leads_to_a_file() -> None:

@@ -42,7 +42,7 @@ def test_a_wheel_selects_checks_and_judges_from_another_folder(tmp_path: Path) -
              "--near-duplicate", "1", "--k", "60"]  # fmt: skip
     selection = Path(run(programs / "curate", "select", *asked, folder=tmp_path, libraries=LIBRARIES).strip())
     assert len((tmp_path / selection / "selected.jsonl").read_text().splitlines()) == 60
-    settings = ("warmup_steps=0", "gradient_accumulation_steps=1", "per_device_train_batch_size=1")
+    settings = ("warmup_steps=0", "gradient_accumulation_steps=1", "per_device_train_batch_size=1", "eval_steps=1")
     checked = run(
         programs / "finetune", "check", "--preset", "cpu-demo", *settings, folder=tmp_path, libraries=LIBRARIES
     )

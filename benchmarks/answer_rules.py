@@ -26,7 +26,7 @@ from curate.code.parts import UNRELATED
 from evaluate_suite.answers.first_answer import split_answer
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS
-from tests.evaluate_suite.test_labelled_generations import LABELLED, agrees
+from tests.evaluate_suite.answers.test_labelled_generations import LABELLED, agrees
 
 DEFINES = {"python": ("def ", "class "), "javascript": ("function ", "class ")}
 

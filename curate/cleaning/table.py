@@ -19,8 +19,8 @@ class Check:
     """One line of the table: the reason code a row is excluded with, and what the check looks for.
 
     `load` imports the check's file only when it is used and returns `find(rows, held_out)`, which says what to exclude
-    of `rows`; held-out rows are looked at and never excluded. `by_row`: each row is judged alone, so the check runs block
-    by block wherever the blocks are; `in_pool` imports the form of a check that maps and groups over the pool at rest.
+    of `rows`; held-out rows are looked at and never excluded. `by_row`: each row is judged alone, so the check is
+    run block by block; `in_pool` imports the form of a check that maps and groups over the pool at rest.
     A check that has neither is given all rows at once.
     """
 

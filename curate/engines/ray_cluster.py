@@ -95,9 +95,8 @@ class RayEngine:
                 f"Install ray=={self._ray.__version__} on Python {platform.python_version()} on every node.",
             ) from None
         except (ConnectionError, OSError, ValueError) as error:
-            raise UserError(
-                f"No Ray cluster answers at {address} ({' '.join(str(error).split())[:200]}).", start
-            ) from None
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"No Ray cluster answers at {address} ({why}).", start) from None
 
     def _check_nodes(self) -> None:
         """Every node must have this Rowpick, and see the folder of artifacts."""
@@ -148,7 +147,7 @@ class RayEngine:
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
             raise UserError(
                 f"Ray workers kept dying {where} ({type(error).__name__}).",
-                "Look at `ray status` and the nodes' memory.",
+                "Look at `ray status` and its memory.",
             ) from None
 
 

@@ -176,7 +176,7 @@ def text_notes(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> tuple[int, l
 
 
 def tokenizer_notes(tokenizer: Any, n_spelled: int) -> list[str]:
-    """Return what a reader must know about texts, of which `n_spelled` spell a control token, in a tokenizer's hands."""
+    """Return what a reader must know about texts in a tokenizer's hands; `n_spelled` of them spell a control token."""
     rule = text_rule(tokenizer)
     notes = []
     if rule.lost is not None:

@@ -34,6 +34,7 @@ from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
 from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.coordinated import row_luck
+from curate.strategies.parts import WHOLE_ROWS, pick_by_parts
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
 from curate.tokens.pool_counts import count_pool_spelled, count_pool_tokens
@@ -320,7 +321,14 @@ def choose(config: SelectConfig, candidates: Candidates) -> Picks:
     own random numbers instead, on purpose: they are compared draw by draw.
     """
     bound_select = STRATEGIES[config.strategy].bind(config.strategy_options)
-    rng = np.random.default_rng([config.seed, 2, zlib.crc32(config.strategy.encode())])
-    if config.token_budget is None:
-        return pick_rows(bound_select, candidates, config.k, rng, config.near_duplicate)
-    return pick_tokens(bound_select, candidates, config.token_budget, rng, config.near_duplicate)
+    seed, budget = [config.seed, 2, zlib.crc32(config.strategy.encode())], config.token_budget
+
+    def pick_from(rows: Candidates, rng: np.random.Generator) -> Picks:
+        if budget is None:
+            return pick_rows(bound_select, rows, config.k, rng, config.near_duplicate)
+        return pick_tokens(bound_select, rows, budget, rng, config.near_duplicate)
+
+    by_parts = STRATEGIES[config.strategy].by_parts
+    if by_parts and len(candidates) > WHOLE_ROWS:
+        return pick_by_parts(pick_from, candidates, seed, config.strategy, by_parts)
+    return pick_from(candidates, np.random.default_rng(seed))

@@ -57,7 +57,7 @@ def streamed_array(
             for number, block in enumerate(blocks()):
                 if number == 0:
                     header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, block.shape[1])}
-                    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
+                    np.lib.format.write_array_header_1_0(file, header)
                 file.write(np.ascontiguousarray(block, dtype="<f4").data)
             file.write(_seal(key, file.sha256).encode())
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
 import pickle
 import sys
 from collections import deque
@@ -74,7 +76,11 @@ class LocalEngine:
     def _run(self, step: bytes, blocks: Sequence[Any]) -> Iterator[Any]:
         if self._pool is None:
             context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+            gc.collect()
+            gc.freeze()  # a collection in a worker would write to, and so copy, all that it shares with this process
             self._pool = ProcessPoolExecutor(self.workers, context, become_worker)
+            self._pool.submit(os.getpid).result()
+            gc.unfreeze()
         waiting: deque[Future[Any]] = deque()
         for block in blocks:
             waiting.append(self._pool.submit(apply_pickled, step, block))

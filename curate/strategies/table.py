@@ -29,8 +29,8 @@ class Option:
 class Strategy:
     """One line of the table: `load` returns the function that picks, and imports its file only when it is called.
 
-    Another package adds one with an entry point of the group `rowpick.strategies`. `by_parts` is set where, from 500,000
-    candidates on, it picks from parts first (`curate.strategies.parts`), and says how far the result may then be off.
+    Another package adds one with an entry point of the group `rowpick.strategies`. `by_parts` is set where it picks
+    from parts first in pools beyond 500,000 candidates (`curate.strategies.parts`), and says how far off that may be.
     """
 
     load: Callable[[], Callable[..., Picks]]

@@ -44,7 +44,7 @@ class LloydStep:
             labels = labels[mine]
             exact = np.round(rows[mine].astype(np.float64) * _EXACT) / _EXACT
             member = csr_array((np.ones(len(mine)), (labels, np.arange(len(mine)))), shape=(n, len(mine)))
-            sums += member @ exact
+            sums += np.asarray(member @ exact)
             counts += np.bincount(labels, minlength=n)
             total += int(np.round(cosine[mine].astype(np.float64) * 1e5).astype(np.int64).sum())
         return sums, counts, total

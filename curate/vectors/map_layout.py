@@ -33,7 +33,8 @@ class PlaceStep:
         near = np.take_along_axis(cosine, nearest, axis=1).astype(np.float64)
         weight = np.exp((near - near[:, :1]) / _TEMPERATURE)
         weight /= weight.sum(axis=1, keepdims=True)
-        return np.round(np.einsum("nk,nkd->nd", weight, self.places[nearest]), 3).astype(np.float32)
+        places = np.round(np.einsum("nk,nkd->nd", weight, self.places[nearest]), 3)
+        return np.asarray(places, dtype=np.float32)
 
 
 def lay_out(

@@ -48,9 +48,9 @@ def run_recipe(config: SelectConfig, pairs: Sequence[tuple[str, str]], kinds: in
     split = bound(pool, hold_out(pool))
     kinds_of = map(split.fates.kind_of, range(len(rows)))
     kept = [i for i, (fate, reason) in enumerate(kinds_of) if fate in (None, "held_out") or reason == "too_long"]
-    kept.sort(key=lambda i: rows[i].row_id)
+    kept.sort(key=lambda i: (rows[i].row_id, i))
     matrix = np.array([vector_of(rows[i], kinds) for i in kept], dtype=np.float32).reshape(-1, 5)
-    vectors = Vectors(tuple(kept), matrix, "made up")
+    vectors = Vectors(np.array(kept, dtype=np.int64), matrix, "made up")
     split = drop_near_holdout(pool, split, vectors)
     if not split.fates.open_rows():
         raise UserError("nothing is left")

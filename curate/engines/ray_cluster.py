@@ -32,12 +32,13 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, address: str | None = None, block_cells: int = 4) -> None:
+    def __init__(self, address: str | None = None, block_cells: int = 4, workers: int | None = None) -> None:
         try:
             import ray
         except ImportError:
             raise UserError("--engine ray needs Ray, which is not installed.", "pip install 'rowpick[ray]'") from None
         self.block_cells = block_cells
+        self._started = workers or cores()  # where Ray is started here
         self._ray: Any = ray
         self._connect(address)
         try:
@@ -79,8 +80,8 @@ class RayEngine:
             "runtime_env": {"env_vars": _environment()},
         }
         if address is None:
-            say(f"No --ray-address: starting Ray on this machine, with {cores()} cores.")
-            self._ray.init(address="local", num_cpus=cores(), include_dashboard=False, **options)
+            say(f"No --ray-address: starting Ray on this machine, with {self._started} cores.")
+            self._ray.init(address="local", num_cpus=self._started, include_dashboard=False, **options)
             return
         _knock(address)
         start = "Start one there: ray start --head --port PORT; on this machine --ray-address auto finds it."

@@ -146,12 +146,12 @@ def compare(
     }
     config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
     compared = run_compare(config, out, typed_command("curate"))
-    say(compared.config["headline"])
+    say(compared.record.headline)
     columns_table(*comparison_table(compared))
     for result in compared.results:
         if result.reason is not None:
             say(f"{result.strategy} picked nothing: {result.reason}")
-    print_result(compared.as_record() if as_json else compared.path / "index.html")
+    print_result(compared.as_dict() if as_json else compared.path / "index.html")
 
 
 @app.command(epilog=SCORE_EXAMPLES)

@@ -76,22 +76,22 @@ def report(
         execute=execute,
         engine=engine,
     )
-    made = make_report(config, out, typed_command("evalsuite"))
-    _show(made, as_json)
-    check_gates(made.record, gates)
+    finished = make_report(config, out, typed_command("evalsuite"))
+    _show(finished, as_json)
+    check_gates(finished.record, gates)
 
 
-def _show(made: Report, as_json: bool) -> None:
+def _show(finished: Report, as_json: bool) -> None:
     """The answer and the runs in short for people; the page's path or the whole record for programs."""
     from evaluate_suite.reporting.page import run_columns, strategy_columns
 
-    say(made.record["headline"])
-    say(made.record["second"])
-    columns_table(*run_columns(made.record))
-    if made.record["strategies"]:
-        say(f"Draws x training seeds taken together, about these {made.record['strategies'][0]['scope']}:")
-        columns_table(*strategy_columns(made.record))
-    print_result(made.record if as_json else made.path / "index.html")
+    say(finished.record.headline)
+    say(finished.record.second)
+    columns_table(*run_columns(finished.record))
+    if finished.record.strategies:
+        say(f"Draws x training seeds taken together, about these {finished.record.strategies[0].scope}:")
+        columns_table(*strategy_columns(finished.record))
+    print_result(finished.record.as_dict() if as_json else finished.path / "index.html")
 
 
 @app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
@@ -249,7 +249,7 @@ def compare(
     from evaluate_suite.comparison.models import compare as compare_models
 
     compared = compare_models(models, baseline)
-    print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
+    print_result(compared.model_dump(mode="json") if as_json else "\n".join(comparison_lines(compared)))
 
 
 @app.command(epilog=STUDY_EXAMPLES)

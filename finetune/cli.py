@@ -229,7 +229,8 @@ def padding_study(
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
     from finetune.padding_study.page import write_report
-    from finetune.padding_study.recipe import answers, as_dict, study
+    from finetune.padding_study.recipe import study
+    from finetune.padding_study.record import read_padding_study
 
     asked = PaddingStudyCommand(
         selection=selection,
@@ -242,10 +243,11 @@ def padding_study(
     )
     settings, studied = _load(asked)
     arms = study(settings, studied, rows, typed_command("finetune"))
-    for sentence in answers(arms):
-        say(sentence)
     folder = write_report(arms, settings, studied, rows, out, typed_command("finetune"))
-    print_result(as_dict(arms) if as_json else folder / "index.html")
+    record = read_padding_study(folder)
+    for sentence in record.answers:
+        say(sentence)
+    print_result(record.as_dict() if as_json else folder / "index.html")
 
 
 @app.command(
@@ -297,7 +299,7 @@ def verify(
     """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
     from curate.artifact.verify import require_all_whole, result_lines
     from curate.artifact.verify import verify as look
-    from finetune.padding_study.page import KIND as STUDY
+    from finetune.padding_study.record import KIND as STUDY
     from finetune.run.record import KIND, runs_dir
     from finetune.run.verify import verify_run
 

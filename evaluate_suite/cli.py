@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
 from curate.errors import UsageError
-from curate.extensions import print_added
-from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
+from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.examples import (
     COMPARE_EXAMPLES,
     EXECUTE_EXAMPLES,
@@ -35,6 +34,7 @@ app = typer.Typer(
     help="Say what training changed, and how sure that is.",
     epilog="Examples:  evalsuite report   |   evalsuite verdict history.jsonl",
 )
+add_version(app)
 
 JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
 
@@ -58,6 +58,7 @@ def report(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
+    from evaluate_suite.config import ReportConfig
     from evaluate_suite.reporting.recipe import GATES, check_gates
     from evaluate_suite.reporting.recipe import report as make_report
 
@@ -97,6 +98,7 @@ def _show(finished: Report, as_json: bool) -> None:
 @app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
 def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     """List the metrics of a report: the question each answers, and what it needs."""
+    from curate.extensions import print_added
     from evaluate_suite.metrics import METRICS
 
     if as_json:

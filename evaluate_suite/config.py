@@ -7,8 +7,6 @@ from typing import Annotated
 
 from curate.command_line import CommandConfig, Words
 
-DRAWS, SEEDS = 3, 1
-
 
 class ReportConfig(CommandConfig):
     """What a report is on: runs by name or path (none: every finished run), the prompts, the tasks to execute."""

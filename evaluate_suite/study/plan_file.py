@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from curate.artifact import digest_json, home, write_text
 from curate.config import SelectConfig
 from curate.errors import UserError
-from evaluate_suite.config import DRAWS, SEEDS
+from evaluate_suite.defaults import DRAWS, SEEDS
 from finetune.config import RunConfig
 
 STUDY_FILE = "study.yaml"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.errors import UsageError
 from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.examples import (
     COMPARE_EXAMPLES,
@@ -36,6 +34,7 @@ app = typer.Typer(
 )
 add_version(app)
 
+BACKEND_OPTION = typer.Option(help="What runs the code; `evalsuite backends` lists them. auto: what works here.")
 JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
 
 
@@ -52,6 +51,7 @@ def report(
         Path | None, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks, for --execute.")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
+    backend: Annotated[str, BACKEND_OPTION] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(metavar="RUN", help="The same as: evalsuite watch RUN.")] = None,
     port: Annotated[int, typer.Option(help="Port of --watch.")] = 0,
@@ -76,6 +76,7 @@ def report(
         tasks=tasks,
         execute=execute,
         engine=engine,
+        backend=backend,
     )
     finished = make_report(config, out, typed_command("evalsuite"))
     _show(finished, as_json)
@@ -109,6 +110,20 @@ def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     for name, metric in METRICS.own.items():
         print(f"{name:<20} {metric.question} [needs {metric.needs.replace('_', ' ')}; {metric.better} is better]")
     print_added(METRICS)
+
+
+@app.command(epilog="Examples:\n\n  evalsuite backends\n\n  evalsuite backends --json")
+def backends(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """List what can run generated code, for --backend: how it keeps the code apart from this machine."""
+    from curate.extensions import print_added
+    from evaluate_suite.execution.backends import BACKENDS
+
+    if as_json:
+        print_result({name: {"help": b.help, "isolates": b.isolates} for name, b in BACKENDS.items()})
+        return
+    for name, backend in BACKENDS.own.items():
+        print(f"{name:<20} {backend.help}")
+    print_added(BACKENDS)
 
 
 @app.command(epilog=SCORE_EXAMPLES)
@@ -172,30 +187,30 @@ def execute(
             help="apart: no program can fake a pass. together: tests and program in one process, as plain Python."
         ),
     ] = "apart",
+    backend: Annotated[str, BACKEND_OPTION] = "auto",
     unsafe_local: Annotated[
         bool, typer.Option("--unsafe-local", help="Run the code with NO sandbox, as you, on this machine.")
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Run generated code against its tests in a sandbox that needs no root, and print pass@k."""
-    from evaluate_suite.execution.limits import DEFAULT_LIMITS
+    from evaluate_suite.config import ExecuteConfig
     from evaluate_suite.execution.recipe import execute as run_all
     from evaluate_suite.execution.recipe import result_lines, summary_rows
 
-    if (generations is None) != reference:
-        raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
-    limits = DEFAULT_LIMITS if cpu_seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=cpu_seconds)
-    found = run_all(
-        tasks, generations, out, workers=workers, limits=limits, style=style, judge=judge, unsafe_local=unsafe_local,
-        execute=run, cut_at_function=cut_at_function,
+    config = ExecuteConfig(
+        tasks=tasks, generations=generations, out=out, execute=run, style=style, cut_at_function=cut_at_function,
+        reference=reference, cpu_seconds=cpu_seconds, workers=workers, judge=judge, backend=backend,
+        unsafe_local=unsafe_local,
     )  # fmt: skip
-    summary_table(str(generations or tasks), summary_rows(found))
-    for note in found.notes:
+    summary = run_all(config)
+    summary_table(str(generations or tasks), summary_rows(summary))
+    for note in summary.notes:
         say(note)
     if as_json:
-        print_result(found.as_dict())
+        print_result(summary.as_dict())
         return
-    for line in result_lines(found):
+    for line in result_lines(summary):
         print_result(line)
 
 

@@ -70,14 +70,9 @@ def report(
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
     config = ReportConfig(
-        runs=tuple(runs or ()),
-        prompts=prompts,
-        max_new_tokens=max_new_tokens,
-        tasks=tasks,
-        execute=execute,
-        engine=engine,
-        backend=backend,
-    )
+        runs=tuple(runs or ()), prompts=prompts, max_new_tokens=max_new_tokens, tasks=tasks, execute=execute,
+        engine=engine, backend=backend,
+    )  # fmt: skip
     finished = make_report(config, out, typed_command("evalsuite"))
     _show(finished, as_json)
     check_gates(finished.record, gates)
@@ -134,25 +129,14 @@ def score(
 ) -> None:
     """Text metrics of anybody's generations."""
     from evaluate_suite.metrics.generation_files import score as score_file
+    from evaluate_suite.metrics.generation_files import summary_text
     from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 
     result = score_file(generations, out)
-    record = result.as_record()
-    for name, part in record.get("models", {str(generations): record}).items():
-        summary_table(name, [(metric, _summary_text(s)) for metric, s in part["metrics"].items()])
+    for name, file in (result.models or {str(generations): result}).items():
+        summary_table(name, [(metric, summary_text(summary)) for metric, summary in file.summaries.items()])
     say(f"well_formed_answer is about {CANNOT_SEE}.")
-    print_result(record if as_json or out is None else out)
-
-
-def _summary_text(summary: dict[str, object]) -> str:
-    from curate.page import format_number
-
-    mean, interval = summary["mean"], summary["interval"]
-    counts = f"{summary['n_scored']} scored, {summary['n_unscored']} not"
-    if not isinstance(mean, float):
-        return counts
-    between = f" ({format_number(interval[0])} to {format_number(interval[1])})" if isinstance(interval, list) else ""
-    return f"{format_number(mean)}{between}, {counts}"
+    print_result(result.as_dict() if as_json or out is None else out)
 
 
 @app.command(epilog=EXECUTE_EXAMPLES)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from evaluate_suite.live.page import render_live_page
+from curate.errors import UserError
+from evaluate_suite.live.page import answer, render_live_page
 from evaluate_suite.training_curve.runs import verdicts_on
 
 
@@ -47,3 +48,27 @@ def test_a_run_that_diverges_keeps_its_page(tmp_path: Path, broken: str) -> None
     assert not re.search(r"[:\[,]\s*-?(NaN|Infinity)\b", page)
     (verdict,) = verdicts_on(folder)[1].values()
     assert (verdict.verdict, verdict.best_step, verdict.evidence["broken_step"]) == ("diverged", 2, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"step": 1, "train_loss": 2.0, "eval_loss": 2.0}, "step 1 after step 2"),
+        ({"step": "x", "train_loss": 2.0, "eval_loss": 2.0}, "history.jsonl:3: step"),
+        ({"step": 3, "train_loss": 2.0}, "history.jsonl:3: eval_loss"),
+    ],
+)
+def test_a_line_that_no_run_wrote_is_named_by_the_page_and_by_the_verdict(
+    tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    folder = run_folder(tmp_path / "run", [line(1, 2.5, 2.5), line(2, 2.4, 2.4), wrong])
+    status, kind, text = answer(folder, "/", "127.0.0.1:80")
+    assert (status, kind) == (500, "text/plain") and said in text
+    with pytest.raises(UserError, match=said):
+        verdicts_on(folder)
+
+
+def test_the_page_is_served_under_no_foreign_name(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", [])
+    assert answer(folder, "/", "localhost:1")[0] == 200
+    assert answer(folder, "/", "evil.example")[0] == answer(folder, "/x", "127.0.0.1")[0] == 404

@@ -355,6 +355,7 @@ def test_tasks_that_the_programs_could_read_are_refused(files: Any, monkeypatch:
     assert not files[2].exists()
 
 
+@pytest.mark.long
 def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Path, capsys: Any) -> None:
     usable_mode()
     for name, count in (("HumanEval.jsonl", 164), ("mbpp-601-974.jsonl", 374)):

@@ -227,7 +227,8 @@ def difference(good: Answer, answer: Answer) -> str:
     for name in sorted(before.keys() | after.keys()):
         left, right = before.get(name, b"(absent)"), after.get(name, b"(absent)")
         if left != right:
-            place = len(os.path.commonprefix([left, right]))
+            shorter = min(len(left), len(right))
+            place = next((at for at in range(shorter) if left[at] != right[at]), shorter)
             texts = [text[max(place - 60, 0) : place + 60].decode("utf-8", "replace") for text in (left, right)]
             return f"{name}, byte {place}: {texts[0]!r} became {texts[1]!r}"
     return ""

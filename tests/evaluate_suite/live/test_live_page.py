@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from curate.errors import UserError
 from evaluate_suite.live.page import answer, render_live_page
 from evaluate_suite.training_curve.runs import verdicts_on
+
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def run_folder(folder: Path, lines: list[dict[str, Any]], torn: str = "") -> Path:
@@ -72,3 +75,13 @@ def test_the_page_is_served_under_no_foreign_name(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", [])
     assert answer(folder, "/", "localhost:1")[0] == 200
     assert answer(folder, "/", "evil.example")[0] == answer(folder, "/x", "127.0.0.1")[0] == 404
+
+
+def test_a_finished_run_whose_losses_were_edited_has_no_verdict(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(GOLDEN / "finetune.run-2", folder)
+    assert verdicts_on(folder)
+    history = folder / "history.jsonl"
+    history.write_text(history.read_text().replace('"eval_loss": ', '"eval_loss": 1', 1))
+    with pytest.raises(UserError, match=r"history.jsonl is not the file its manifest describes"):
+        verdicts_on(folder)

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from curate.console import print_result, run_command, say, summary_table, typed_command
 from curate.errors import UsageError, UserError, did_you_mean
-from finetune.commands import CheckCommand, ForecastCommand, PaddingStudyCommand, RunCommand, TrainingCommand
+from finetune.commands import (
+    CheckCommand,
+    ForecastCommand,
+    PaddingStudyCommand,
+    RunCommand,
+    SpreadCommand,
+    TrainingCommand,
+)
 from finetune.config import RunConfig, load_config, preset_names, preset_path, validated
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
+    from finetune.parallel.layout import Layout
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
 SelectionOption = Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")]
 PresetOption = Annotated[str | None, typer.Option(help="Default: the preset of the selection's model.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="YAML file with settings; it comes after the preset.")]
+GpusOption = Annotated[int | None, typer.Option(min=1, help="GPUs of each machine that share every step. Default: 1.")]
+ParallelOption = Annotated[
+    str | None, typer.Option(help="ddp: each GPU holds the model; fsdp: its weights are spread over all. Default: ddp.")
+]
+NodesOption = Annotated[int | None, typer.Option(min=1, help="Machines that run this same command. Default: 1.")]
+RendezvousOption = Annotated[str | None, typer.Option(help="HOST:PORT of one of the machines, where all meet.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer(
@@ -47,7 +61,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/runs/NAME.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this unfinished run (folder or name).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and the plan; train nothing.")] = False,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of this machine that share every step.")] = 1,
+    gpus: GpusOption = None,
+    parallel: ParallelOption = None,
+    nodes: NodesOption = None,
+    rendezvous: RendezvousOption = None,
     wandb: Annotated[
         str | None, typer.Option(help="online, offline or off. Default: online when logged in, else off.")
     ] = None,
@@ -57,8 +74,8 @@ def run(
     from curate.selection.record import read_selection
 
     asked = RunCommand(
-        selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus, wandb=wandb,
-        as_json=as_json, overrides=tuple(overrides or ()),
+        selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus,
+        parallel=parallel, nodes=nodes, rendezvous=rendezvous, wandb=wandb, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
     if wandb not in (None, "online", "offline", "off"):
         raise UsageError(f'--wandb is "{wandb}".', did_you_mean(str(wandb), ["online", "offline", "off"]))
@@ -66,12 +83,15 @@ def run(
         from finetune.run.record import find_unfinished, read_settings
 
         if any((overrides, selection, preset, config, out)):
-            raise UsageError("--resume goes on with the settings the run was started with.", "Give --resume alone.")
+            raise UsageError(
+                "--resume goes on with the settings the run was started with.", "Give it alone, or with other GPUs."
+            )
         folder: Path | None = find_unfinished(resume)
         started = read_settings(find_unfinished(resume))
-        gpus = started.get("gpus", gpus)
+        layout = _layout(asked, started)
         settings, rows = validated(started["config"]), read_selection(started["selection"])
     else:
+        layout = _layout(asked)
         folder, (settings, rows) = out, _load(asked)
     if dry_run:
         _show_plan(settings, rows)
@@ -79,7 +99,10 @@ def run(
     from finetune.recipe import train
     from finetune.run.card import best_line, loading_lines, training_line
 
-    finished = train(settings, rows, folder, resume is not None, wandb, typed_command("finetune"), gpus)
+    finished = train(
+        settings, rows, folder, resume is not None, wandb, typed_command("finetune"), layout.gpus, layout.parallel,
+        layout.nodes, layout.rendezvous,
+    )  # fmt: skip
     results = finished.manifest.config
     summary_table(
         finished.path.name,
@@ -95,6 +118,15 @@ def run(
     )
     say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), rows.template)) + "\n")
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
+
+
+def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None) -> Layout:
+    """Return the GPUs that a command asks for; what it leaves out is as the run was started, or one GPU."""
+    from finetune.parallel.layout import build_layout, layout_of
+
+    before = layout_of(started or {})
+    nodes = asked.nodes or before.nodes
+    return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, asked.rendezvous)
 
 
 def _show_plan(config: object, selection: object) -> None:

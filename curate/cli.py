@@ -48,6 +48,7 @@ def select(
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
     first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,
     system: Annotated[str, typer.Option(help="System messages: drop, keep (before the instruction), or require (rows without are excluded).")] = BASE.system,
+    turns: Annotated[str, typer.Option(help="Conversations: single (those of more rounds are excluded), last (the last answer is learnt) or all (every answer).")] = BASE.turns,
     keep_where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE...]: keep rows whose column has one of these, such as license=mit; can be repeated.")] = None,
     strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
@@ -77,7 +78,7 @@ def select(
 
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
-        subset=subset, split=split, first=first, system=system, keep_where=tuple(keep_where or ()),
+        subset=subset, split=split, first=first, system=system, turns=turns, keep_where=tuple(keep_where or ()),
         strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
@@ -163,6 +164,7 @@ def score(
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
     first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,
     system: Annotated[str, typer.Option(help="System messages: drop, keep or require, as in `curate select`.")] = BASE.system,
+    turns: Annotated[str, typer.Option(help="Conversations: single, last or all, as in `curate select`.")] = BASE.turns,
     max_tokens: Annotated[int, typer.Option(min=2, help="Longer rows are left unscored.")] = DEFAULT_SCORE_MAX_TOKENS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
@@ -170,7 +172,7 @@ def score(
     from curate.scores.scoring import score_rows, scores_path
     from curate.sources import load_rows
 
-    options = ReadOptions(system=system, subset=subset, split=split, first=first)
+    options = ReadOptions(system=system, subset=subset, split=split, first=first, turns=turns)
     counts = score_rows(load_rows(dataset, columns, options).rows, score_model, max_tokens)
     path = scores_path(score_model)
     summary_table(f"scores by {score_model}", [(name.replace("_", " "), str(n)) for name, n in counts.items()])

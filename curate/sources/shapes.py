@@ -103,22 +103,29 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     return mapping
 
 
-def recognise(names: tuple[str, ...], named: Mapping[str, str] | None, where: str, record: Record) -> Columns:
-    """The columns of a record with these names: those of `--columns`, else those of the first shape that fits."""
+def recognise(
+    names: tuple[str, ...], named: Mapping[str, str] | None, where: str, record: Record, turns: bool = False
+) -> Columns:
+    """The columns of a record with these names: those of `--columns`, else those of the first shape that fits.
+
+    Where `turns` are asked for, messages come first, and a question and answer beside them serve rows without any.
+    """
     if named is not None:
         return _named(names, named, where, record)
     actual = _spelling(names)
-    for shape in SHAPES:
-        if all(name in actual for name in shape.needs):
-            return Columns(
-                instruction=_path(actual, shape.instruction),
-                output=_path(actual, shape.output),
-                inputs=tuple((actual[name],) for name in shape.inputs if name in actual),
-                turns=_path(actual, shape.turns),
-                system=next(((actual[name],) for name in SYSTEM_NAMES if name in actual), ()),
-                history=_path(actual, HISTORY),
-            )
-    raise UserError(f"{where}: no columns that are recognised.", explain(names, record))
+    fitting = [shape for shape in SHAPES if all(name in actual for name in shape.needs)]
+    if not fitting:
+        raise UserError(f"{where}: no columns that are recognised.", explain(names, record))
+    shape = fitting[0]
+    spoken = shape if not turns else next((shape for shape in fitting if shape.turns), shape)
+    return Columns(
+        instruction=_path(actual, shape.instruction),
+        output=_path(actual, shape.output),
+        inputs=tuple((actual[name],) for name in shape.inputs if name in actual),
+        turns=_path(actual, spoken.turns),
+        system=next(((actual[name],) for name in SYSTEM_NAMES if name in actual), ()),
+        history=_path(actual, HISTORY),
+    )
 
 
 def fits(names: Iterable[str]) -> bool:

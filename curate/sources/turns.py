@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.errors import UserError
+from curate.pool.dialogue import ASSISTANT, SYSTEM, USER, Dialogue
 from curate.sources.fields import UnusableRow, is_missing, is_objects, text_of
 
 NOT_SINGLE_TURN = "not_single_turn"
-USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
+NOT_ALTERNATING = "turns_do_not_alternate"
+EMPTY_TURN = "empty_turn"
 # ShareGPT, OpenAssistant and others name the same three speakers in their own way.
 _SPEAKERS = {
     "human": USER, "prompter": USER, "gpt": ASSISTANT, "chatgpt": ASSISTANT, "bot": ASSISTANT, "model": ASSISTANT,
@@ -68,8 +70,35 @@ def _turn(message: Mapping[str, Any], name: str, place: str) -> Turn:
 def single_turn(turns: Sequence[Turn]) -> tuple[str, str, str]:
     """(question, answer, system message or "") of one user and one assistant message; others are unusable."""
     spoken = [turn for turn in turns if turn.role != SYSTEM]
+    if [turn.role for turn in spoken] != [USER, ASSISTANT]:
+        raise UnusableRow(NOT_SINGLE_TURN, _roles(spoken))
+    return spoken[0].text, spoken[1].text, _system(turns)
+
+
+def read_dialogue(turns: Sequence[Turn]) -> Dialogue:
+    """The rounds of a conversation in which user and assistant take turns, and its system message.
+
+    Questions that nobody answers any more are left out. Any other order of roles, tools among them, and a message
+    without text make a row unusable; so does a system message in the middle.
+    """
+    n_system = next((place for place, turn in enumerate(turns) if turn.role != SYSTEM), len(turns))
+    spoken = list(turns[n_system:])
+    while spoken and spoken[-1].role == USER:
+        spoken.pop()
     roles = [turn.role for turn in spoken]
-    if roles != [USER, ASSISTANT]:
-        detail = ", ".join(roles[:6]) + (f", ... ({len(roles)} messages)" if len(roles) > 6 else "")
-        raise UnusableRow(NOT_SINGLE_TURN, detail or "no messages")
-    return spoken[0].text, spoken[1].text, "\n".join(turn.text for turn in turns if turn.role == SYSTEM)
+    if not roles or roles != [USER, ASSISTANT] * (len(roles) // 2):
+        raise UnusableRow(NOT_ALTERNATING, _roles(turns[n_system:]))
+    empty = next((place for place, turn in enumerate(spoken[:-1], start=1) if not turn.text.strip()), None)
+    if empty is not None and len(spoken) > 2:  # an empty single question or answer is for the cleaning check
+        raise UnusableRow(EMPTY_TURN, f"message {empty} of {len(spoken)}")
+    texts = [turn.text for turn in spoken]
+    return Dialogue(tuple(zip(texts[::2], texts[1::2], strict=True)), _system(turns))
+
+
+def _system(turns: Sequence[Turn]) -> str:
+    return "\n".join(turn.text for turn in turns if turn.role == SYSTEM)
+
+
+def _roles(turns: Sequence[Turn]) -> str:
+    roles = [turn.role for turn in turns]
+    return ", ".join(roles[:6]) + (f", ... ({len(roles)} messages)" if len(roles) > 6 else "") or "no messages"

@@ -134,7 +134,8 @@ def test_rows_of_several_turns_keep_their_place_and_are_excluded_with_a_reason(t
         4: ("not_single_turn", "no messages"),
     }
     assert pool.notes == [
-        "3 rows are not one user and one assistant message and were excluded.",
+        "3 rows are not one user and one assistant message and were excluded; --turns last or --turns all takes "
+        "longer conversations.",
         "1 rows have a system message; it is not part of the instruction.",
     ]
 

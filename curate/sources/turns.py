@@ -95,6 +95,18 @@ def read_dialogue(turns: Sequence[Turn]) -> Dialogue:
     return Dialogue(tuple(zip(texts[::2], texts[1::2], strict=True)), _system(turns))
 
 
+def read_question(value: Any, name: str, place: str) -> Dialogue:
+    """A conversation that ends with a question, as a dialogue whose last answer is empty."""
+    turns = read_turns(value, name, place)
+    try:
+        return read_dialogue([*turns, Turn(ASSISTANT, "")])
+    except UnusableRow as unusable:
+        raise UserError(
+            f'{place}: the field "{name}" is no conversation that ends with a question ({unusable.detail}).',
+            "Let user and assistant take turns, the user first and last.",
+        ) from None
+
+
 def _system(turns: Sequence[Turn]) -> str:
     return "\n".join(turn.text for turn in turns if turn.role == SYSTEM)
 

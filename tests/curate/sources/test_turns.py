@@ -1,4 +1,4 @@
-"""Conversations of several rounds: read from every shape that holds them, excluded with a reason where they are none."""
+"""Conversations of several rounds: read from every shape that holds them, or excluded with a reason."""
 
 from __future__ import annotations
 

@@ -182,21 +182,12 @@ def score(
 @app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")
 def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the strategies: what each does, what it needs, its options and its source."""
-    from curate.strategies.table import STRATEGIES
+    from curate.strategies.table import STRATEGIES, listed_strategies, strategy_lines
 
     if as_json:
-        listed = {
-            name: {"help": entry.help, "needs": sorted(entry.needs), "source": entry.source,
-                   "options": {o: {"default": option.default, "help": option.help} for o, option in entry.options.items()}}
-            for name, entry in STRATEGIES.items()
-        }  # fmt: skip
-        print_result(listed)
+        print_result(listed_strategies())
         return
-    for name, entry in STRATEGIES.own.items():
-        needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
-        print(f"{name:<20} {entry.help}{needs} ({entry.source})")
-        for option_name, option in entry.options.items():
-            print(f"{'':<20}   {option_name}={option.default}  {option.help}")
+    print("\n".join(strategy_lines()))
     print_added(STRATEGIES)
 
 
@@ -226,7 +217,7 @@ def inspect(
     """Explain a selection, or one row of its pool."""
     from dataclasses import asdict
 
-    from curate.selection.inspection import row_lines, summarise, tell_row
+    from curate.selection.inspection import row_lines, summarise, summary_rows, tell_row
     from curate.selection.record import read_selection
 
     found = read_selection(selection)
@@ -242,20 +233,40 @@ def inspect(
     if as_json:
         print_result(summary)
         return
-    tokens = summary["tokens"]
-    summary_table(
-        summary["name"],
-        [
-            *((name.replace(".", ": "), str(n)) for name, n in summary["counts"].items()),
-            ("tokens", f"{tokens['least']} to {tokens['most']}, median {tokens['median']}"),
-            *((f"source {name}", str(n)) for name, n in list(summary["sources"].items())[:8]),
-            *(
-                (f"cluster {c['cluster']}", f"{c['picked_rows']} of {c['pool_rows']} rows")
-                for c in summary["clusters"][:8]
-            ),
-        ],
-    )
+    summary_table(summary["name"], summary_rows(summary))
     print_result(found.path)
+
+
+@app.command(epilog="Examples:\n\n  curate show\n\n  curate show kmeans-k1000-0a1b2c3d --rows 3 --cluster 12 --whole")
+def show(
+    selection: Annotated[str | None, typer.Argument(help="Name or folder of a selection. Default: the newest.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many picks, from as many clusters as there are.")] = 8,
+    cluster: Annotated[int | None, typer.Option(help="Of this cluster alone.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Whole texts; without this, long ones are cut.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Print a few picked rows, cluster by cluster."""
+    from curate.selection.record import read_selection
+    from curate.selection.showing import choose_shown, shown_lines
+
+    shown = choose_shown(read_selection(selection), rows, cluster)
+    print_result({"clusters": [each.as_record() for each in shown]} if as_json else shown_lines(shown, whole))
+
+
+@app.command(
+    epilog="Examples:\n\n  curate overlap kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b\n\n  curate overlap a b --json"
+)
+def overlap(
+    first: Annotated[str, typer.Argument(help="Name or folder of a selection.")],
+    second: Annotated[str, typer.Argument(help="Name or folder of another.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON, with the ids of the rows in both.")] = False,
+) -> None:  # fmt: skip
+    """Tell how many rows two selections share, and whether one picked what the other holds out."""
+    from curate.selection.overlap import measure_overlap, overlap_lines
+    from curate.selection.record import read_selection
+
+    measured = measure_overlap(read_selection(first), read_selection(second))
+    print_result(measured.as_record() if as_json else overlap_lines(measured))
 
 
 @app.command(

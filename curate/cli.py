@@ -43,7 +43,7 @@ def select(
     model: Annotated[str, typer.Option(help="Model to be trained: its tokenizer counts. Hub id, path or smollm2-135m.")] = BASE.model,
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer to count with, when only that is at hand.")] = None,
     prompt_template: Annotated[str | None, typer.Option(help="File with {instruction} in it, or chat. Default: the raw instruction.")] = None,
-    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME], or messages=NAME.")] = None,
     subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset, where it has several.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
     first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,
@@ -159,7 +159,7 @@ def compare(
 def score(
     dataset: Annotated[str, typer.Option(help="Hub id (ID@REVISION), file or folder, or stdlib.")] = BASE.dataset,
     score_model: Annotated[str, typer.Option(help="Small causal model that reads the rows. Hub id, path or smollm2-135m.")] = BASE.score_model,
-    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME], or messages=NAME.")] = None,
     subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset, where it has several.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
     first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,

@@ -19,7 +19,8 @@ _SPEAKERS = {
     "human": USER, "prompter": USER, "gpt": ASSISTANT, "chatgpt": ASSISTANT, "bot": ASSISTANT, "model": ASSISTANT,
     "ai": ASSISTANT, "developer": SYSTEM,
 }  # fmt: skip
-_ROLE, _CONTENT = ("role", "from"), ("content", "value", "text")
+_KNOWN = (USER, ASSISTANT, SYSTEM)
+_ROLE, _CONTENT = ("role", "from", "speaker"), ("content", "value", "text", "parts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,14 @@ def read_turns(value: Any, name: str, place: str) -> list[Turn]:
         value = _from_text(value, name, place)
     if value == []:
         return []
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):  # LIMA: speakers take turns unnamed
+        return [Turn((USER, ASSISTANT)[place % 2], text) for place, text in enumerate(value)]
+    if is_objects(value) and all(_SPEAKERS.get(name, name) in _KNOWN for message in value for name in message):
+        return [
+            Turn(_SPEAKERS.get(name, name), text_of(text, name, place))
+            for message in value
+            for name, text in message.items()
+        ]
     if not has_turns(value):
         raise UserError(
             f'{place}: the field "{name}" is not a list of messages.',

@@ -37,8 +37,9 @@ from curate.strategies.coordinated import row_luck
 from curate.strategies.parts import WHOLE_ROWS, pick_by_parts
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
+from curate.tokens.chat import chat_template
 from curate.tokens.pool_counts import count_pool_spelled, count_pool_tokens
-from curate.tokens.prompt import chat_template, load_prompt_template
+from curate.tokens.prompt import load_prompt_template
 from curate.tokens.tokenizers import load_tokenizer, tokenizer_digest, tokenizer_notes
 from curate.vectors.clustering import build_clusters, default_n_clusters
 from curate.vectors.coverage import measure_coverage
@@ -90,7 +91,9 @@ def prepare(pool: Pool, watch: Stopwatch) -> Prepared:
         split = drop_near_holdout(pool, split, vectors)
     require_enough(pool, split)
     with watch.timed("cluster"):
-        return cluster(pool, split, vectors)
+        prepared = cluster(pool, split, vectors)
+    pool.engine.rest()
+    return prepared
 
 
 def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
@@ -98,7 +101,8 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
     with watch.timed("load"):
         tokenizer = load_tokenizer(config.model, config.tokenizer)
         name = config.prompt_template
-        template = chat_template(tokenizer) if name == "chat" else load_prompt_template(name)
+        turns = config.turns
+        template = chat_template(tokenizer, turns) if name == "chat" else load_prompt_template(name).for_turns(turns)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_rows(config.target)
@@ -106,6 +110,7 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(engine, loaded.rows, tokenizer, digest, template)
         n_spelled = count_pool_spelled(engine, loaded.rows, tokenizer)
+        engine.rest()  # workers have a tokenizer each, which nothing needs from here on
     return Pool(
         config=config.model_copy(update={"encoder": resolve_encoder(config.encoder, len(loaded.rows))}),
         loaded=loaded,

@@ -55,7 +55,7 @@ class LocalEngine:
                     yield result
                     done, deaths = done + 1, 0
             except BrokenProcessPool:
-                self.close()
+                self.rest()
                 deaths += 1
                 if deaths >= _DEATHS:
                     raise UserError(
@@ -67,11 +67,15 @@ class LocalEngine:
     def require_path(self, path: str) -> None:
         """All processes of one machine see what this one sees."""
 
-    def close(self) -> None:
+    def rest(self) -> None:
         """End the workers; a later `map` starts others."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+    def close(self) -> None:
+        """End the workers."""
+        self.rest()
 
     def _run(self, step: bytes, blocks: Sequence[Any]) -> Iterator[Any]:
         if self._pool is None:

@@ -69,6 +69,9 @@ class RayEngine:
             if not answer:
                 raise UserError(f"The node {node} does not see {path}, which only this machine has.", _SHARED)
 
+    def rest(self) -> None:
+        """Ray ends its idle workers by itself."""
+
     def close(self) -> None:
         """Leave the cluster; a Ray that was started for this engine ends."""
         self._ray.shutdown()

@@ -33,6 +33,10 @@ class Engine(Protocol):
         """Raise a `UserError` where a worker would not see what stands at `path` here."""
         ...
 
+    def rest(self) -> None:
+        """Give back what idle workers of this machine hold; the next `map` starts them again."""
+        ...
+
     def close(self) -> None:
         """End the workers."""
         ...

@@ -19,7 +19,7 @@ _OURS = {
 
 
 def travelling_columns(rows: PoolTable) -> list[str]:
-    """The names of the columns that travel with any of the rows, in alphabetical order."""
+    """The names of the columns that travel with any of the rows, `messages` included, in alphabetical order."""
     return sorted(set(rows.travelling) - _OURS)
 
 

@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 
 from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
+from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import Fates
 from curate.pool.table import CELL_ROWS, Instructions, as_row_ids
 from curate.scores.scoring import digest_scores
@@ -149,6 +150,7 @@ def decision_columns(prepared: Prepared, fates: Fates) -> dict[str, list[Any]]:
     x: list[float | None] = [None] * n
     y: list[float | None] = [None] * n
     places = lay_out(vectors.matrix, prepared.centres, pool.engine)
+    pool.engine.rest()
     for start in range(0, len(places), CELL_ROWS):
         part = slice(start, start + CELL_ROWS)
         columns = (vectors.rows[part], prepared.labels[part], places[part, 0], places[part, 1])
@@ -166,7 +168,7 @@ def decision_columns(prepared: Prepared, fates: Fates) -> dict[str, list[Any]]:
         "x": x,
         "y": y,
         "source": pool.rows.column("source"),
-        **{name: pool.rows.column(name) for name in travelling_columns(pool.rows)},
+        **{name: pool.rows.column(name) for name in travelling_columns(pool.rows) if name != MESSAGES},
     }
 
 

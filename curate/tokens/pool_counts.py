@@ -12,6 +12,7 @@ from curate.artifact import digest_json
 from curate.artifact.array_cache import cached_array
 from curate.console import progress
 from curate.engines.types import Engine, cut
+from curate.pool.dialogue import texts_of
 from curate.pool.table import PoolTable
 from curate.tokens.prompt import PromptTemplate
 from curate.tokens.text_rule import TEXT_RULE
@@ -27,8 +28,7 @@ class CountStep:
     template: PromptTemplate
 
     def __call__(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
-        pairs = [(row.instruction, row.output) for row in self.table.read(places)]
-        return count_tokens(self.tokenizer, self.template, pairs)
+        return count_tokens(self.tokenizer, self.template, [texts_of(row) for row in self.table.read(places)])
 
 
 @dataclass(frozen=True)

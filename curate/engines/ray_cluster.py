@@ -178,7 +178,10 @@ def _knock(address: str) -> None:
 
 
 def _version() -> str:
-    return metadata.version("rowpick")
+    try:
+        return metadata.version("rowpick")
+    except metadata.PackageNotFoundError:  # a checkout on the path
+        return "not installed"
 
 
 def _sees(path: str) -> bool:

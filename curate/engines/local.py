@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 FEW_BLOCKS = 3  # up to so many are not worth a process
 _DEATHS = 3  # in a row, until a block is given up
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _AHEAD = 3  # blocks a worker has waiting, so that it never does and results do not pile up
 
 
@@ -82,7 +85,7 @@ class LocalEngine:
             context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
             gc.collect()
             gc.freeze()  # a collection in a worker would write to, and so copy, all that it shares with this process
-            self._pool = ProcessPoolExecutor(self.workers, context, become_worker)
+            self._pool = ProcessPoolExecutor(self.workers, context, _start_worker)
             self._pool.submit(os.getpid).result()
             gc.unfreeze()
         waiting: deque[Future[Any]] = deque()
@@ -92,6 +95,14 @@ class LocalEngine:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _start_worker() -> None:
+    """An interrupt is the driver's to handle, and a worker must not outlive a driver that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    become_worker()
 
 
 def apply_pickled(step: bytes, block: Any) -> Any:

@@ -16,9 +16,9 @@ from curate.vectors.pieces import Piece, pieces
 
 SEED_ROWS = 16_384  # rows among which the first centres are looked for
 _SEED_ROWS_A_CLUSTER = 8
-_STEPS = 40
-_LEAST_GAIN = 1e-4  # of the mean cosine to the centre, from one step to the next
-_EXACT = 2.0**24  # sums of multiples of 1 / 2**24 are exact in float64, so no order of adding changes them
+_STEPS = 20
+_LEAST_GAIN = 2e-4  # of the mean cosine to the centre, from one step to the next
+_EXACT = np.float32(2.0**24)  # vectors in whole units of 1 / 2**24: sums are exact in float64, in any order
 _BLOCK = 16_384
 
 
@@ -29,8 +29,8 @@ def default_n_clusters(n_rows: int, k: int) -> int:
 
 @dataclass(frozen=True)
 class LloydStep:
-    """Assigns the rows of a block to `centres`; returns the exact sum (c x d) and number (c,) of every centre's rows
-    and the summed cosines, in units of 1e-5. Rows that are not among those to cluster are left out."""
+    """Assigns the rows of a block to `centres`; returns the sum (c x d, in units of 2^-24) and number (c,) of every
+    centre's rows and the summed cosines, in units of 1e-5. Rows that are not among those to cluster are left out."""
 
     centres: NDArray[np.float32]
 
@@ -42,9 +42,9 @@ class LloydStep:
             mine = np.flatnonzero(among[at : at + len(rows)])
             at += len(rows)
             labels = labels[mine]
-            exact = np.round(rows[mine].astype(np.float64) * _EXACT) / _EXACT
+            whole = np.rint(rows[mine] * _EXACT).astype(np.float64)
             member = csr_array((np.ones(len(mine)), (labels, np.arange(len(mine)))), shape=(n, len(mine)))
-            sums += np.asarray(member @ exact)
+            sums += np.asarray(member @ whole)
             counts += np.bincount(labels, minlength=n)
             total += int(np.round(cosine[mine].astype(np.float64) * 1e5).astype(np.int64).sum())
         return sums, counts, total

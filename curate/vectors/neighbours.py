@@ -43,14 +43,17 @@ def each_block(n_rows: int, block: int, job: Callable[[slice], T]) -> Iterator[T
         yield from pool.map(job, slices)
 
 
-def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For every row of `vectors` the place of the nearest row of `others` and its cosine: (n,) each.
+def nearest(
+    vectors: NDArray[np.float32], others: NDArray[np.float32], at: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For every row of `vectors`, or those at some places, the place of the nearest row of `others` and its cosine: (n,)
+    each.
 
-    Both hold unit rows. Ties go to the lower place. Without others the places are -1 and the cosines -inf.
+    Both hold unit rows. They are gathered block by block, so that no copy of them is made. Ties go to the lower place. Without others the places are -1 and the cosines -inf.
     """
 
     def search(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        block = vectors[rows]
+        block = vectors[rows] if at is None else vectors[at[rows]]
         place = np.full(len(block), -1, dtype=np.int64)
         value = np.full(len(block), -np.inf, dtype=np.float32)
         for start in range(0, len(others), _OTHERS):
@@ -61,9 +64,10 @@ def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[
             place[better], value[better] = best[better] + start, found[better]
         return place, value
 
-    if not len(vectors):
+    n_rows = len(vectors) if at is None else len(at)
+    if not n_rows:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    parts = list(each_block(len(vectors), _BLOCK, search))
+    parts = list(each_block(n_rows, _BLOCK, search))
     return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
 
 

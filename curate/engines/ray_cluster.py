@@ -91,6 +91,11 @@ class RayEngine:
         try:
             self._ray.init(address=address, **options)
         except RuntimeError as error:
+            if "AuthToken" in str(error):
+                raise UserError(
+                    f"The cluster at {address} asks for a token that this process did not send.",
+                    "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token.",
+                ) from None
             if "ersion mismatch" not in str(error):
                 raise
             raise UserError(

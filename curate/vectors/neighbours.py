@@ -46,7 +46,7 @@ def each_block(n_rows: int, block: int, job: Callable[[slice], T]) -> Iterator[T
 def nearest(
     vectors: NDArray[np.float32], others: NDArray[np.float32], at: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the place of the nearest row of `others`, and its cosine, for every row of `vectors` or those `at` places.
+    """Return the place of the nearest row of `others` and its cosine for every row of `vectors`, or those `at` places.
 
     Both hold unit rows. They are gathered block by block, so that no copy of them is made. Ties go to the lower place. Without others the places are -1 and the cosines -inf.
     """

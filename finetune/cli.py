@@ -21,22 +21,22 @@ from finetune.commands import (
     TrainingCommand,
 )
 from finetune.config import RunConfig, load_config, preset_names, preset_path, validated
+from finetune.options import (
+    RUN_EXAMPLES,
+    ConfigOption,
+    GpusOption,
+    JsonOption,
+    NodesOption,
+    Overrides,
+    ParallelOption,
+    PresetOption,
+    RendezvousOption,
+    SelectionOption,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
     from finetune.parallel.layout import Layout
-
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
-SelectionOption = Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")]
-PresetOption = Annotated[str | None, typer.Option(help="Default: the preset of the selection's model.")]
-ConfigOption = Annotated[Path | None, typer.Option(help="YAML file with settings; it comes after the preset.")]
-GpusOption = Annotated[int | None, typer.Option(min=1, help="GPUs of each machine that share every step. Default: 1.")]
-ParallelOption = Annotated[
-    str | None, typer.Option(help="ddp: each GPU holds the model; fsdp: its weights are spread over all. Default: ddp.")
-]
-NodesOption = Annotated[int | None, typer.Option(min=1, help="Machines that run this same command. Default: 1.")]
-RendezvousOption = Annotated[str | None, typer.Option(help="HOST:PORT of one of the machines, where all meet.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer(
     add_completion=False,
@@ -45,11 +45,6 @@ app = typer.Typer(
     help="Train an adapter on a selection.",
     epilog="Examples:  finetune run   |   finetune presets",
 )
-RUN_EXAMPLES = """Examples:
-
-  finetune run
-
-  finetune run --selection kmeans-k1000-0a1b2c3d --preset cpu-demo max_steps=10 learning_rate=1e-4"""
 
 
 @app.command(epilog=RUN_EXAMPLES)
@@ -120,13 +115,17 @@ def run(
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 
-def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None) -> Layout:
-    """Return the GPUs that a command asks for; what it leaves out is as the run was started, or one GPU."""
+def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None, meets: bool = True) -> Layout:
+    """Return the GPUs that a command asks for; what it leaves out is as the run was started, or one GPU.
+
+    A command whose machines do not meet needs no place for it.
+    """
     from finetune.parallel.layout import build_layout, layout_of
 
     before = layout_of(started or {})
     nodes = asked.nodes or before.nodes
-    return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, asked.rendezvous)
+    place = asked.rendezvous or (None if meets or nodes == 1 else "nowhere:1")
+    return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, place)
 
 
 def _show_plan(config: object, selection: object) -> None:
@@ -185,15 +184,20 @@ def check(
     selection: SelectionOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
+    gpus: GpusOption = None,
+    parallel: ParallelOption = None,
+    nodes: NodesOption = None,
+    rendezvous: RendezvousOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
     from finetune.check.preflight import check as find_traps
 
     asked = CheckCommand(
-        selection=selection, preset=preset, config=config, as_json=as_json, overrides=tuple(overrides or ())
-    )
-    findings = find_traps(*_load(asked))
+        selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
+        rendezvous=rendezvous, as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
+    findings = find_traps(*_load(asked), _layout(asked))
     for name, sentence in findings.problems.items():
         say(f"{name.replace('_', ' ')}: {sentence}")
     for name, reason in findings.not_checked.items():
@@ -216,6 +220,10 @@ def forecast(
     selection: Annotated[str | None, typer.Option(help="Selection to count steps with; none: memory only.")] = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
+    gpus: GpusOption = None,
+    parallel: ParallelOption = None,
+    nodes: NodesOption = None,
+    rendezvous: RendezvousOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
@@ -224,8 +232,10 @@ def forecast(
     from finetune.memory.forecast import plan_run
 
     asked = ForecastCommand(
-        selection=selection, preset=preset, config=config, as_json=as_json, overrides=tuple(overrides or ())
-    )
+        selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
+        rendezvous=rendezvous, as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
+    layout = _layout(asked, meets=False)
     counted_rows: Selection | None = None
     if selection is None and newest_finished(selections_dir(), KIND) is None:
         settings = asked.model_copy(update={"preset": preset or "llama2-7b"}).settings(None)
@@ -237,7 +247,7 @@ def forecast(
                 f"The newest selection was counted for {counted_for}, so steps and time are not known; name a --selection."
             )
             counted_rows = None
-    result = plan_run(settings, counted_rows)
+    result = plan_run(settings, counted_rows, layout)
     summary_table(f"Forecast for {settings.model}", [(name.replace("_", " "), _shown(v)) for name, v in result.items()])
     print_result(result if as_json else f"{result['peak_gib']:.1f} GiB")
 

@@ -1,4 +1,4 @@
-"""What sharing a run between GPUs changes in the memory of each: smaller batches, spread weights, buckets of gradients."""
+"""What sharing a run changes in the memory of each GPU: smaller batches, spread weights, buckets of gradients."""
 
 from __future__ import annotations
 

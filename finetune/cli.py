@@ -8,34 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
-from curate.console import print_result, run_command, say, summary_table, typed_command
+from curate.console import add_version, print_result, run_command, say, summary_table, typed_command
 from curate.errors import UsageError, UserError, did_you_mean
-from finetune.commands import (
-    CheckCommand,
-    ForecastCommand,
-    PaddingStudyCommand,
-    RunCommand,
-    SpreadCommand,
-    TrainingCommand,
-)
-from finetune.config import RunConfig, load_config, preset_names, preset_path, validated
-from finetune.options import (
-    RUN_EXAMPLES,
-    ConfigOption,
-    GpusOption,
-    JsonOption,
-    NodesOption,
-    Overrides,
-    ParallelOption,
-    PresetOption,
-    RendezvousOption,
-    SelectionOption,
-)  # fmt: skip
+from finetune import options
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
+    from finetune.commands import SpreadCommand, TrainingCommand
+    from finetune.config import RunConfig
     from finetune.parallel.layout import Layout
 
 app = typer.Typer(
@@ -45,9 +26,10 @@ app = typer.Typer(
     help="Train an adapter on a selection.",
     epilog="Examples:  finetune run   |   finetune presets",
 )
+add_version(app)
 
 
-@app.command(epilog=RUN_EXAMPLES)
+@app.command(epilog=options.RUN_EXAMPLES)
 def run(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")] = None,
     selection: Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")] = None,
@@ -56,10 +38,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/runs/NAME.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this unfinished run (folder or name).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and the plan; train nothing.")] = False,
-    gpus: GpusOption = None,
-    parallel: ParallelOption = None,
-    nodes: NodesOption = None,
-    rendezvous: RendezvousOption = None,
+    gpus: options.GpusOption = None,
+    parallel: options.ParallelOption = None,
+    nodes: options.NodesOption = None,
+    rendezvous: options.RendezvousOption = None,
     wandb: Annotated[
         str | None, typer.Option(help="online, offline or off. Default: online when logged in, else off.")
     ] = None,
@@ -67,6 +49,8 @@ def run(
 ) -> None:
     """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
     from curate.selection.record import read_selection
+    from finetune.commands import RunCommand
+    from finetune.config import validated
 
     asked = RunCommand(
         selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus,
@@ -128,12 +112,10 @@ def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None, meet
     return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, place)
 
 
-def _show_plan(config: object, selection: object) -> None:
-    from curate.selection.record import Selection
+def _show_plan(config: RunConfig, selection: Selection) -> None:
     from finetune.run.job import prepare
     from finetune.run.record import selected_tokens
 
-    assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())
     tokens = job.plan.tokens
     width = config.max_length * len(job.plan.bins)
@@ -157,6 +139,8 @@ def _show_plan(config: object, selection: object) -> None:
 @app.command(epilog="Examples:\n\n  finetune presets\n\n  finetune show cpu-demo")
 def presets() -> None:
     """List the presets with their models."""
+    from finetune.config import load_config, preset_names
+
     width = max(map(len, preset_names()))
     for name in preset_names():
         print(f"{name:<{width}} {load_config(name).model}")
@@ -165,6 +149,10 @@ def presets() -> None:
 @app.command(epilog="Examples:\n\n  finetune show\n\n  finetune show notebook")
 def show(preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "llama2-7b") -> None:
     """Print a preset with its reasons, then every setting it resolves to."""
+    import yaml
+
+    from finetune.config import load_config, preset_path
+
     print(preset_path(preset).read_text(encoding="utf-8"))
     print("# All settings:")
     print(yaml.safe_dump(load_config(preset).model_dump(), sort_keys=False), end="")
@@ -180,18 +168,19 @@ def _load(asked: TrainingCommand) -> tuple[RunConfig, Selection]:
 
 @app.command(epilog="Examples:\n\n  finetune check\n\n  finetune check --preset cpu-demo learning_rate=1e-4")
 def check(
-    overrides: Overrides = None,
-    selection: SelectionOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    gpus: GpusOption = None,
-    parallel: ParallelOption = None,
-    nodes: NodesOption = None,
-    rendezvous: RendezvousOption = None,
-    as_json: JsonOption = False,
+    overrides: options.Overrides = None,
+    selection: options.SelectionOption = None,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    gpus: options.GpusOption = None,
+    parallel: options.ParallelOption = None,
+    nodes: options.NodesOption = None,
+    rendezvous: options.RendezvousOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
     from finetune.check.preflight import check as find_traps
+    from finetune.commands import CheckCommand
 
     asked = CheckCommand(
         selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
@@ -216,19 +205,20 @@ def check(
 
 @app.command(epilog="Examples:\n\n  finetune forecast\n\n  finetune forecast --preset llama2-7b r=64 --json")
 def forecast(
-    overrides: Overrides = None,
+    overrides: options.Overrides = None,
     selection: Annotated[str | None, typer.Option(help="Selection to count steps with; none: memory only.")] = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    gpus: GpusOption = None,
-    parallel: ParallelOption = None,
-    nodes: NodesOption = None,
-    rendezvous: RendezvousOption = None,
-    as_json: JsonOption = False,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    gpus: options.GpusOption = None,
+    parallel: options.ParallelOption = None,
+    nodes: options.NodesOption = None,
+    rendezvous: options.RendezvousOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
     from curate.artifact import newest_finished
     from curate.selection.record import KIND, selections_dir
+    from finetune.commands import ForecastCommand
     from finetune.memory.forecast import plan_run
 
     asked = ForecastCommand(
@@ -261,33 +251,30 @@ def _shown(value: object) -> str:
     epilog="Examples:\n\n  finetune padding-study --rows 64\n\n  finetune padding-study --preset cpu-demo --out study --json",
 )
 def padding_study(
-    overrides: Overrides = None,
-    selection: SelectionOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
+    overrides: options.Overrides = None,
+    selection: options.SelectionOption = None,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
     rows: Annotated[int, typer.Option(min=2, help="How many selected rows every arm trains on, once.")] = 64,
     out: Annotated[Path | None, typer.Option(help="Folder of the page. Default: reports/NAME.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
+    from finetune.commands import PaddingStudyCommand
     from finetune.padding_study.page import write_report
-    from finetune.padding_study.recipe import answers, as_dict, study
+    from finetune.padding_study.recipe import study
+    from finetune.padding_study.record import read_padding_study
 
     asked = PaddingStudyCommand(
-        selection=selection,
-        preset=preset,
-        config=config,
-        rows=rows,
-        out=out,
-        as_json=as_json,
-        overrides=tuple(overrides or ()),
-    )
+        selection=selection, preset=preset, config=config, rows=rows, out=out, as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
     settings, studied = _load(asked)
     arms = study(settings, studied, rows, typed_command("finetune"))
-    for sentence in answers(arms):
-        say(sentence)
     folder = write_report(arms, settings, studied, rows, out, typed_command("finetune"))
-    print_result(as_dict(arms) if as_json else folder / "index.html")
+    record = read_padding_study(folder)
+    for sentence in record.answers:
+        say(sentence)
+    print_result(record.as_dict() if as_json else folder / "index.html")
 
 
 @app.command(
@@ -300,7 +287,7 @@ def merge(
     allow_different: Annotated[
         bool, typer.Option("--allow-different-text", help="Keep a model that writes another text than the adapter.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Write base model and adapter as one model, and compare its greedy text with the adapter's."""
     from finetune.export.merged_model import merge as write_merged
@@ -334,12 +321,12 @@ def verify(
         list[str] | None,
         typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
     from curate.artifact.verify import require_all_whole, result_lines
     from curate.artifact.verify import verify as look
-    from finetune.padding_study.page import KIND as STUDY
+    from finetune.padding_study.record import KIND as STUDY
     from finetune.run.record import KIND, runs_dir
     from finetune.run.verify import verify_run
 

@@ -48,7 +48,8 @@ def nearest(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the place of the nearest row of `others` and its cosine for every row of `vectors`, or those `at` places.
 
-    Both hold unit rows. They are gathered block by block, so that no copy of them is made. Ties go to the lower place. Without others the places are -1 and the cosines -inf.
+    Both hold unit rows, which are gathered block by block: no copy of them all is made. Ties go to the lower place.
+    Without others the places are -1 and the cosines -inf.
     """
 
     def search(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -92,6 +92,7 @@ def embed_pool(
             carrier = LocalEngine(workers=1) if engine.name == LocalEngine.name and loaded.threaded else engine
             if Path(encoder).exists():
                 carrier.require_path(local_path(encoder))
+            carrier.rest()  # workers that start now share the encoder that is loaded here
             step = EmbedStep(table, local_path(encoder), embed, batch_size)
             for vectors in carrier.map(step, cut(places, carrier.block_cells)):
                 advance(len(vectors))

@@ -124,14 +124,14 @@ def main() -> None:
         warm_up = "from curate.vectors.encoders import load_static_encoder; load_static_encoder()"
         environment = {**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": str(args.code)}
         subprocess.run([sys.executable, "-c", warm_up], env=environment, check=True, capture_output=True)
-        results = {}
+        results: dict[str, Any] = {}
         for name in args.only.split(","):
             results[name] = run(name, args, home)
             print(json.dumps({name: results[name]}), file=sys.stderr, flush=True)
         local, ray = results.get("million"), results.get("million-on-ray")
         if local and ray and "files" in local and "files" in ray:
-            results["same"] = local["files"] == ray["files"]  # type: ignore[assignment]
-            results["ray_over_local"] = round(ray["wall_seconds"] / local["wall_seconds"], 2)  # type: ignore[assignment]
+            results["same"] = local["files"] == ray["files"]
+            results["ray_over_local"] = round(ray["wall_seconds"] / local["wall_seconds"], 2)
         print(json.dumps(results, indent=2))
 
 

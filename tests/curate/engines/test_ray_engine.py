@@ -28,7 +28,7 @@ from curate.selection.write import write
 from curate.strategies.table import STRATEGIES
 from tests.curate.engines.test_local_engine import DiesOnce, many_rows
 
-PLAIN = [name for name, entry in STRATEGIES.own.items() if not entry.needs & {"scores", "target"}]
+PLAIN = [name for name, entry in STRATEGIES.own.items() if entry.needs <= {"clusters", "embeddings"}]
 FILES = ("selected.jsonl", "holdout.jsonl", "decisions.parquet", "report.html")
 
 

@@ -228,16 +228,16 @@ def inspect(
     from curate.selection.inspection import row_lines, summarise, tell_row
     from curate.selection.record import read_selection
 
-    found = read_selection(selection)
+    chosen = read_selection(selection)
     if row is not None:
-        stories = tell_row(found, row)
+        stories = tell_row(chosen, row)
         if as_json:
             print_result({"rows": [asdict(story) for story in stories]})
             return
         for story in stories:
             print_result(row_lines(story))
         return
-    summary = summarise(found)
+    summary = summarise(chosen)
     if as_json:
         print_result(summary)
         return
@@ -254,7 +254,7 @@ def inspect(
             ),
         ],
     )
-    print_result(found.path)
+    print_result(chosen.path)
 
 
 @app.command(

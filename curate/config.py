@@ -37,6 +37,7 @@ class SelectConfig(CommandConfig):
     split: str | None = None
     first: int | None = None
     system: str = SelectDefaults.system
+    turns: str = SelectDefaults.turns
     keep_where: tuple[str, ...] = ()
     strategy: str = SelectDefaults.strategy
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
@@ -110,7 +111,7 @@ class SelectConfig(CommandConfig):
 
     def read_options(self) -> ReadOptions:
         """How the records of the dataset become rows."""
-        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first)
+        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first, self.turns)
 
     def as_record(self) -> dict[str, Any]:
         """Return the config as the manifest records it; local paths keep the name the user gave."""

@@ -22,6 +22,7 @@ class SelectDefaults:
     dataset = DEFAULT_DATASET
     model = DEFAULT_MODEL
     system = "drop"
+    turns = "single"
     strategy = DEFAULT_STRATEGY
     score_model = DEFAULT_SCORE_MODEL
     encoder = DEFAULT_ENCODER

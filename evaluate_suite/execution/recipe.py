@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
+from curate.artifact import append_jsonl, digest_json, file_lock
+from curate.artifact.outputs import set_aside
+from curate.artifact.sealed import read_sealed, sealed, write_sealed
 from curate.code.program import indentation_lost
-from curate.console import progress
+from curate.console import progress, say
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.config import ExecuteConfig
 from evaluate_suite.execution.backends import AUTO, BACKENDS, choose_backend, is_own
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
-from evaluate_suite.execution.samples import Sample, notes_of, read_generations, read_references
+from evaluate_suite.execution.samples import SEALED_AS, Sample, notes_of, read_generations, read_references
 from evaluate_suite.execution.sandbox import (
     INTERRUPTED,
     UNSCORED_REASONS,
@@ -69,7 +71,8 @@ def execute(config: ExecuteConfig, limits: Limits | None = None) -> ExecutionSum
 
     Without a `style` it is completion, and raw for files of whole programs. `limits` are those of every program; None
     stands for the defaults, with the config's CPU seconds.
-    A line is appended as soon as its result exists, and a rerun goes on with the samples that have none. At the end
+    A line is appended, with a seal, as soon as its result exists; a rerun goes on with the samples that have none, or
+    whose line was changed since, which is said. At the end
     the lines are put in the order of the generations, so that the same inputs give the same bytes.
     """
     style = None if config.style is None else _one_of("style", config.style, STYLES)
@@ -105,14 +108,14 @@ def execute(config: ExecuteConfig, limits: Limits | None = None) -> ExecutionSum
 
         def keep(sample: Sample, result: ProgramResult) -> None:
             row = _line(sample, result, judge)
-            append_whole(target, row)
+            append_whole(target, sealed(row, SEALED_AS))
             done[sample.digest + str(sample.index)] = row
 
         def run(sample: Sample) -> ProgramResult:
             return run_answer(sample.task, sample.answer, sample.style, limits, backend, judge)
 
         run_pool(todo, run, keep, config.workers or default_workers())
-        write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
+        write_sealed(target, [done[sample.digest + str(sample.index)] for sample in samples], SEALED_AS)
     return _summary(tasks, samples, done, backend, judge)
 
 
@@ -128,14 +131,19 @@ def _read_done(target: Path, samples: list[Sample]) -> dict[str, dict[str, Any]]
         raise UserError(f"--out {target} is a folder.", "Name a file.")
     if not target.exists():
         return {}
-    rows = read_jsonl(target, allow_torn_end=True)
+    rows, damaged = read_sealed(target, SEALED_AS)
     known = {sample.digest + str(sample.index) for sample in samples}
-    keys = [str(row.get("program_digest")) + str(row.get("sample")) for row in rows]
+    keys = [f"{row['program_digest']}{row['sample']}" for row in rows]
     if any(key not in known for key in keys) or (not rows and target.stat().st_size):
         raise UserError(
-            f"{target} holds results of other generations, tasks or limits.", "Choose another --out, or remove it."
+            f"{target} holds results of other generations, tasks or limits, or none that this version wrote.",
+            "Choose another --out, or remove it.",
         )
-    write_jsonl(target, rows)  # without a torn end, so that appending is safe; not before the file is known to be ours
+    if damaged:
+        kept = set_aside(target)
+        say(f"{damaged} of the results in {target} are not as they were written; running their programs again.")
+        say(f"The changed file is kept as {kept}.")
+    write_sealed(target, rows, SEALED_AS)  # without a torn end, so that appending is safe, once it is known to be ours
     return {key: row for key, row in zip(keys, rows, strict=True) if row["reason"] not in UNSCORED_REASONS}
 
 

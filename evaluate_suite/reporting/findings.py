@@ -11,7 +11,7 @@ from typing import Any
 from curate.page import CurationView, build_curation, format_count, format_number, format_share
 from evaluate_suite.answers.first_answer import answer_of
 from evaluate_suite.generation.record import Generation
-from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary, metrics_that_need
+from evaluate_suite.metrics import METRICS, MetricContext, metrics_that_need
 from evaluate_suite.metrics.generation_files import TEXT_NEEDS, ScoredFile, score_generations
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.metrics.types import POINTS
@@ -109,21 +109,13 @@ def shown_metrics(scored: Scored | None) -> list[MetricInfo]:
             share=metric.kind != POINTS,
         )
         for name, metric in METRICS.items()
-        if any(name in file.summaries and file.summaries[name].n_scored for file in (scored.files if scored else []))
+        if any(name in file.summaries and file.summaries[name].estimate.n for file in (scored.files if scored else []))
     ]
 
 
 def estimates(file: ScoredFile, metrics: Sequence[MetricInfo]) -> dict[str, Estimate]:
     """Each metric's summary as the page shows it."""
-    return {metric.name: _estimate(file.summaries[metric.name]) for metric in metrics if metric.name in file.summaries}
-
-
-def _estimate(summary: MetricSummary) -> Estimate:
-    low, high = summary.interval or (None, None)
-    reason = None
-    if summary.mean is None:
-        reason = ", ".join(f"{why.replace('_', ' ')} ({n})" for why, n in summary.reasons.items()) or "nothing to score"
-    return Estimate(summary.mean, low, high, summary.n_scored, summary.n_unscored, reason)
+    return {metric.name: file.summaries[metric.name].estimate for metric in metrics if metric.name in file.summaries}
 
 
 def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResult:

@@ -217,8 +217,8 @@ def made_of(name: Any, parts: Any) -> Any:
     if name == ("numpy", "generic"):
         return _numpy_scalar(*parts)
     if name == ("numpy", "dtype"):
-        found: Any = array_of(parts[0], (0,), None)
-        return found.dtype
+        empty: Any = array_of(parts[0], (0,), None)
+        return empty.dtype
     make = _VALUES[name][1]
     kind = getattr(__import__(name[0]), name[1], None)
     return make(kind, *parts)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ RECIPE = re.compile(r"^```python (\w+)\.py ([\w.]+) (\w+)=(\S+)\n(.*?)^```$", re
 def site(tmp_path: Path) -> Path:
     """A folder of installed packages, one for each recipe."""
     recipes = RECIPE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    assert len(recipes) == 6
+    assert len(recipes) == 7
     for module, group, name, entry in [recipe[:4] for recipe in recipes]:
         source = next(text for other, *_, text in recipes if other == module)
         install(tmp_path / "site", f"rowpick-{name}", module, source, group, f"{name} = {entry}")
@@ -69,3 +73,22 @@ def test_an_execution_backend_of_others_judges_answers(site: Path, tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (json.loads(done.stdout)["mode"], json.loads(done.stdout)["passed"]) == ("reader", 1)
+
+
+FOLLOW = """
+import pathlib
+from finetune.tracking.table import TRACKERS
+from finetune.tracking.types import TrackedRun
+
+session = TRACKERS["lines"].start(TrackedRun("one", "0a1b", pathlib.Path(), {}))
+session.log({"train_loss": 2.5}, 10)
+session.finish()
+"""
+
+
+def test_a_tracker_of_others_follows_a_run(site: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("finetune.tracking.table") is None:
+        pytest.skip("THE TABLE OF TRACKERS IS ABSENT: no tracker can be added")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+    subprocess.run([sys.executable, "-c", FOLLOW], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "lines.txt").read_text() == "10 {'train_loss': 2.5}\n"

@@ -221,21 +221,21 @@ def inspect(
     from curate.selection.inspection import row_lines, summarise, summary_rows, tell_row
     from curate.selection.record import read_selection
 
-    found = read_selection(selection)
+    chosen = read_selection(selection)
     if row is not None:
-        stories = tell_row(found, row)
+        stories = tell_row(chosen, row)
         if as_json:
             print_result({"rows": [asdict(story) for story in stories]})
             return
         for story in stories:
             print_result(row_lines(story))
         return
-    summary = summarise(found)
+    summary = summarise(chosen)
     if as_json:
         print_result(summary)
         return
     summary_table(summary["name"], summary_rows(summary))
-    print_result(found.path)
+    print_result(chosen.path)
 
 
 @app.command(epilog="Examples:\n\n  curate show\n\n  curate show kmeans-k1000-0a1b2c3d --rows 3 --cluster 12 --whole")

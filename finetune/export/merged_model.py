@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from curate.artifact.files import write_errors
 from curate.console import progress
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
@@ -82,8 +83,9 @@ def _whole(target: Path) -> Any:
 
     @contextmanager
     def scope() -> Any:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        with write_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             yield folder
             folder.chmod(0o755)

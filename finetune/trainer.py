@@ -25,6 +25,8 @@ from finetune.batches.packing import build_packed_batch
 from finetune.batches.token_loss import token_nll
 from finetune.config import RunConfig
 from finetune.kernels import accelerate_model
+from finetune.memory.forecast import GIB, forecast
+from finetune.memory.shapes import load_shape
 from finetune.model import (
     attach_adapter,
     build_flat_optimizer,
@@ -35,7 +37,7 @@ from finetune.model import (
     save_adapter,
 )
 from finetune.parallel.processes import Processes, batch_shape, own_bins
-from finetune.parallel.sharding import leave_to_sharding, shard_frozen_weights
+from finetune.parallel.sharding import leave_to_sharding, place_whole_parts, shard_frozen_weights
 from finetune.run.job import Job
 
 if TYPE_CHECKING:
@@ -166,7 +168,10 @@ def build_trainer(job: Job) -> PackedTrainer:
         repeat_to_the_bit()
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
-    model = attach_adapter(load_base_model(config), config)
+    through_memory = job.processes.sharded and device == "cuda" and not fits_whole(config)
+    model = attach_adapter(load_base_model(config, "cpu" if through_memory else None), config)
+    if through_memory:
+        place_whole_parts(model, own_device(device))
     batch, _ = batch_shape(config, job.processes.size)
     own = config.model_copy(update={"per_device_train_batch_size": batch})  # what one process computes at a time
     job.kernels_refused = accelerate_model(model, own, getattr(torch, dtype), job.processes.sharded)
@@ -209,6 +214,12 @@ class Sharding(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Come before every other pass through the model."""
         shard_frozen_weights(model, self.processes, self.device)
+
+
+def fits_whole(config: RunConfig) -> bool:
+    """Whether this GPU holds all frozen weights for a moment, until they are spread."""
+    free, _ = torch.cuda.mem_get_info()
+    return forecast(config, load_shape(config.model)).base_weights_gib * GIB < 0.9 * free
 
 
 def repeat_to_the_bit() -> None:

@@ -298,17 +298,23 @@ def missing_kernel_parts() -> list[str]:
     return missing
 
 
+def mode_problem(mode: Mode) -> str | None:
+    """Return why a program that does nothing cannot be run under `mode` here, or None."""
+    result = run_job(Job("pass"), DEFAULT_LIMITS, mode)
+    return None if result.passed else result.detail or result.reason
+
+
 @cache
 def choose_mode() -> Mode:
-    """`bwrap` where bubblewrap works, else `unshare`; `UserError` naming what is missing where neither does."""
+    """Return `bwrap` where bubblewrap works, else `unshare`; a `UserError` names what is missing where neither does."""
     problems = missing_kernel_parts()
     modes: list[Mode] = ["bwrap", "unshare"] if shutil.which("bwrap") else ["unshare"]
     if not problems:
         for mode in modes:
-            result = run_job(Job("pass"), DEFAULT_LIMITS, mode)
-            if result.passed:
+            problem = mode_problem(mode)
+            if problem is None:
                 return mode
-            problems.append(f"{mode}: {result.detail or result.reason}")
+            problems.append(f"{mode}: {problem}")
     raise UserError(
         f"This machine cannot isolate generated code; missing: {'; '.join(problems)}.",
         "Allow unprivileged user namespaces or use another machine; --unsafe-local runs the code without a sandbox.",

@@ -12,7 +12,7 @@ from curate.artifact import digest_json, home, write_text
 from curate.artifact.yaml_text import parse_yaml
 from curate.config import SelectConfig
 from curate.errors import UserError
-from evaluate_suite.config import DRAWS, SEEDS
+from evaluate_suite.defaults import DRAWS, SEEDS
 from finetune.config import RunConfig
 
 STUDY_FILE = "study.yaml"

@@ -27,6 +27,16 @@ def leave_to_sharding(model: Any) -> None:
     model._ddp_params_and_buffers_to_ignore = names
 
 
+def place_whole_parts(model: Any, device: str) -> None:
+    """Move all but the weights that will be spread from the machine's memory, where the model was loaded, to a GPU."""
+    spread = {id(parameter) for layer in decoder_layers(model) for parameter in frozen_matrices(layer)}
+    for module in model.modules():
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if id(tensor) not in spread:
+                tensor.data = tensor.data.to(device)
+    model.get_base_model().hf_device_map = {"": device}  # what the trainer looks at
+
+
 def shard_frozen_weights(model: Any, processes: Processes, device: str) -> None:
     """Spread the frozen matrices of every decoder layer over all processes; what is left stays whole, on `device`.
 

@@ -130,8 +130,8 @@ def start_run(
 ) -> bool:
     """Make the folder ready; True when it already holds this very run, finished.
 
-    `config.yaml` is written first: it says which run an unfinished folder holds. Another run there is an error. `layout`
-    is what the run records of its GPUs; going on with other ones changes nothing else.
+    `config.yaml` is written first: it says which run an unfinished folder holds. Another run there is an error.
+    `layout` is what the run records of its GPUs; going on with other ones changes nothing else.
     """
     digest = run_digest(config, selection)
     if (folder / MANIFEST).is_file():

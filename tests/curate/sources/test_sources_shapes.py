@@ -63,6 +63,11 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     ({"id": "a", "input": Q, "output": A, "source": "codeforces", "license": "cc-by-4.0", "split": "split_0"}, Q),
     ({"task_id": 3, "text": Q, "code": A, "test_list": ["assert add(1, 2) == 3"]}, Q),
     ({" Instruction ": Q, "OUTPUT": A}, Q),
+    ({"conversations": [Q, A], "source": "multi_turn"}, Q),
+    ({"conversation": [{"human": Q, "assistant": A}]}, Q),
+    ({"conversations": [{"speaker": "human", "text": Q}, {"speaker": "ai", "text": A}]}, Q),
+    ({"contents": [{"role": "user", "parts": [{"text": Q}]}, {"role": "model", "parts": [{"text": A}]}]}, Q),
+    ({"messages": [{"role": "user", "content": ["Add two ", "numbers."]}, ANSWER]}, Q),
 ]
 
 
@@ -141,6 +146,10 @@ def test_columns_reach_into_nested_fields(tmp_path: Path) -> None:
         {"prompt": Q, "chosen": A, "rejected": "no"},
         {"chosen": [USER, ANSWER], "rejected": [USER, {"role": "assistant", "content": "no"}]},
         {"Question text": Q, "The answer": A},
+        {"user": Q, "assistant": A},
+        {"title": Q, "body": A},
+        {"chat": [USER, ANSWER], "id": "1"},
+        {"row": {"instruction": Q, "output": A}},
     ],
     ids=lambda record: " ".join(record),
 )
@@ -155,6 +164,15 @@ def test_the_columns_an_error_proposes_work_when_pasted(record: dict[str, Any], 
 def test_a_record_without_two_texts_is_told_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Its columns: text. A row needs a question and an answer: write them as"):
         load(tmp_path, {"text": "one long text"})
+    with pytest.raises(UserError, match="A name with a comma cannot be written in --columns: rename the two"):
+        load(tmp_path, {"q,1": Q, "a": A})
+
+
+def test_columns_may_name_a_conversation(tmp_path: Path) -> None:
+    record = {"log": {"talk": [USER, ANSWER]}, "instruction": "x", "output": "y"}
+    assert pairs(load(tmp_path, record, columns="messages=log.talk")) == [(Q, A)]
+    with pytest.raises(UsageError, match="--columns names messages, and other columns beside them"):
+        load(tmp_path, record, columns="messages=log.talk,output=output")
 
 
 FRAME = pandas.DataFrame({"instruction": [Q, "Halve."], "output": [A, "a / 2"]}, index=["x", "y"])
@@ -177,6 +195,16 @@ def test_a_table_is_read_whichever_way_round_it_is_stored(name: str, tmp_path: P
 
 def test_a_list_under_the_ending_of_lines_is_read(tmp_path: Path) -> None:
     assert pairs(load_document(tmp_path, ROWS, "rows.jsonl")) == [(Q, A), ("Halve.", "a / 2")]
+    assert pairs(load_document(tmp_path, ROWS, "rows.ndjson")) == [(Q, A), ("Halve.", "a / 2")]
+    for name in ("train", "data", "columns", "split", "list"):
+        assert pairs(load_document(tmp_path, LAYOUTS[name], "rows.jsonl")) == [(Q, A), ("Halve.", "a / 2")], name
+
+
+def test_a_line_that_holds_a_list_beside_its_question_is_a_row_and_no_list_of_rows(tmp_path: Path) -> None:
+    record = {"instruction": Q, "instances": [{"input": "", "output": A}]}
+    with pytest.raises(UserError, match="--columns instruction=instruction,output=instances.0.output"):
+        load(tmp_path, record)
+    assert pairs(load(tmp_path, record, columns="instruction=instruction,output=instances.0.output")) == [(Q, A)]
 
 
 def test_an_object_that_is_one_conversation_is_one_row(tmp_path: Path) -> None:
@@ -361,6 +389,7 @@ def test_csv_as_spreadsheets_and_people_write_it(tmp_path: Path) -> None:
         f"sep=;\ninstruction;output\n{Q};{A}\n",
         f',instruction,output\n0,"{Q}",{A}\n',
         f"\n\ninstruction,output\n\n{Q},{A}\n\n",
+        f'"instruction ", "output"\n"{Q}", "{A}"\n',
     ):
         path.write_text(text)
         assert pairs(load_rows(str(path))) == [(Q, A)]

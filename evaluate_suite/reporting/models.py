@@ -24,6 +24,7 @@ from evaluate_suite.generation.record import DecodingSettings, Generation
 from evaluate_suite.generation.vllm_engine import VllmEngine
 from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, score_rows
 from finetune.model import adapter_off, load_adapter, load_base_model
+from finetune.run.base_model import base_model_digest
 from finetune.run.record import Run
 
 # What of a run's config decides the numbers its base model computes.
@@ -146,7 +147,8 @@ def adapter_digest(run: Run) -> str:
 def model_identity(run: Run, selection: Selection, tuned: bool) -> list[Any]:
     """Everything that decides what a model answers: base model and how it is loaded, tokenizer, template, adapter."""
     config = selection.manifest.config
-    shared = [base_settings(run), config["tokenizer_digest"], TEXT_RULE, config["prompt_template_text"]]
+    base = [base_settings(run), base_model_digest(run.config.model)]
+    shared = [*base, config["tokenizer_digest"], TEXT_RULE, config["prompt_template_text"]]
     return [*shared, adapter_digest(run) if tuned else None]
 
 

@@ -172,5 +172,5 @@ def _defined(test: str, where: str) -> set[str]:
     try:
         tree = parse_python(test)
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: the test is not Python ({error}).", "Mend the test.") from None
+        raise UserError(f"{where}: the test is not Python ({error}).", "Fix the test.") from None
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

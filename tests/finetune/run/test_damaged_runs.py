@@ -164,3 +164,26 @@ def test_other_weights_under_the_path_of_the_base_model_are_refused_by_all_that_
         weights.write_bytes(whole)
     assert main(resume) == 0
     assert main(["verify", str(run)]) == 0
+
+
+def test_a_tokenizer_that_was_changed_since_is_refused_by_all_that_would_use_it(
+    run: Path, tiny_model: Path, made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tiny_model / "tokenizer.json"
+    whole = file.read_text(encoding="utf-8")
+    changed = json.loads(whole)
+    vocabulary = changed["model"]["vocab"]
+    first, second = list(vocabulary)[300:302]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    said = f"The tokenizer of {tiny_model} is not the one that the selection s was counted with: it was changed since."
+    try:
+        file.write_text(json.dumps(changed), encoding="utf-8")
+        for program, words in (
+            (main, ["merge", str(run), "--out", str(tmp_path / "m")]),
+            (main, ["run", "--selection", str(made_selection), "--out", str(tmp_path / "n"), "--wandb", "off", *QUICK]),
+            (evalsuite, ["report", str(run), "--out", str(tmp_path / "p")]),
+        ):
+            assert program(words) == 1
+            assert said in capsys.readouterr().err
+    finally:
+        file.write_text(whole, encoding="utf-8")

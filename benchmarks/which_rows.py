@@ -2,15 +2,15 @@
 
     python benchmarks/which_rows.py PLAN --model DIR --out DIR [--seconds 510] [--workers 8] [--done FILE ...]
 
-PLAN is the folder that `which_rows_plan.py` wrote; --model holds the embedded GGUF (or is a folder of safetensors). Every
-worker loads the base model once. The first tasks train a reference run and score every pool row by its influence on V and
-on each target, a slice of the pool a task; then the cells follow in the plan's order. A cell that fails is recorded with
-its error and skipped; no cell is begun after --seconds; cells in a --done file, or in DIR's own, are not made again.
+PLAN is the folder that `which_rows_plan.py` wrote; --model holds the embedded GGUF (or is a folder of safetensors).
+Every worker loads the base model once. The first tasks train a reference run and score every pool row by its influence
+on V and on each target, a slice of the pool a task; then the cells follow in the plan's order. A cell that fails is
+recorded with its error and skipped; no cell is begun after --seconds; cells in a --done file, or in DIR's own, are not
+made again.
 
-A cell: LoRA r = 16 on all linear layers, alpha 32, AdamW at 3e-4 (cosine, 10 warm-up steps), 3 epochs, rows packed into
-bins of 1,024 tokens that do not see each other, 8 bins a step, loss on the outputs; then the summed loss of every row of
-H and V, and for some cells greedy answers (token ids) to the packaged raw prompts. The adapter is the one of PEFT, as
-two products a layer.
+A cell: LoRA r = 16 on all linear layers, alpha 32, AdamW at 3e-4 (cosine, 10 warm-up steps), 3 epochs, rows packed
+into bins of 1,024 tokens that do not see each other, 8 bins a step, loss on the outputs; then the summed loss of every
+row of H, the mean loss on V, and for some cells greedy answers (token ids) to the packaged raw prompts.
 """
 
 from __future__ import annotations
@@ -246,6 +246,8 @@ class Study:
                 {"task": "influence", "start": a, "stop": b, "checkpoints": result["checkpoints"]}
                 for a, b in itertools.pairwise(edges)
             ]
+        if kind == "influence" and "failed" in result and not task.get("again"):
+            self.first.append(task | {"again": True})
         if kind == "influence" and "failed" not in result:
             self.parts[task["start"]] = np.array(result.pop("influence"))
             if len(self.parts) == SLICES:

@@ -251,3 +251,27 @@ def _checked(name: str, text: str, option: Option) -> float | int:
     if not option.least <= value <= option.most:
         raise UsageError(f"{name}={text} is out of range.", f"Allowed: {option.least} to {option.most}.")
     return value
+
+
+def listed_strategies() -> dict[str, Any]:
+    """Every strategy with its help, needs, options and source, as plain JSON."""
+    return {
+        name: {
+            "help": entry.help,
+            "needs": sorted(entry.needs),
+            "source": entry.source,
+            "options": {o: {"default": option.default, "help": option.help} for o, option in entry.options.items()},
+        }
+        for name, entry in STRATEGIES.items()
+    }
+
+
+def strategy_lines() -> list[str]:
+    """Our own strategies as lines for a terminal, their options below them."""
+    lines = []
+    for name, entry in STRATEGIES.own.items():
+        needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
+        lines.append(f"{name:<20} {entry.help}{needs} ({entry.source})")
+        for option_name, option in entry.options.items():
+            lines.append(f"{'':<20}   {option_name}={option.default}  {option.help}")
+    return lines

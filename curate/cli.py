@@ -52,7 +52,8 @@ def select(
     keep_where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE...]: keep rows whose column has one of these, such as license=mit; can be repeated.")] = None,
     strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
-    target: Annotated[str | None, typer.Option(help="Rows to pick near (file, folder or hub id), for strategies that need them.")] = None,
+    target: Annotated[str | None, typer.Option(help="Rows to pick rows like (file, folder or hub id; instructions alone will do), for strategies that need them.")] = None,
+    influence: Annotated[str | None, typer.Option(help="Scores made by `finetune influence`, for strategies that need them: a name or folder.")] = None,
     score_model: Annotated[str, typer.Option(help="Model whose scores are used, for strategies that need them; see `curate score`.")] = BASE.score_model,
     encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,
     embed: Annotated[str, typer.Option(help="What of a row is embedded: instruction, output or both.")] = BASE.embed,
@@ -79,7 +80,7 @@ def select(
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
         subset=subset, split=split, first=first, system=system, turns=turns, keep_where=tuple(keep_where or ()),
-        strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
+        strategy=strategy, target=target, influence=influence, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options([strategy], strategy_option or [])[strategy] if strategy in STRATEGIES else {},

@@ -279,6 +279,35 @@ def padding_study(
 
 
 @app.command(
+    epilog="Examples:\n\n  finetune influence --target wanted.jsonl\n\n  finetune influence --preset cpu-demo --checkpoints 2 --json"
+)
+def influence(
+    overrides: Overrides = None,
+    selection: SelectionOption = None,
+    target: Annotated[str | None, typer.Option(help="Rows with answers to learn for (file, folder or hub id). Default: 200 rows of the pool, neither held out nor picked.")] = None,
+    checkpoints: Annotated[int, typer.Option(min=1, help="Of the reference run; each is a sweep over the pool.")] = 3,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the scores. Default: $ROWPICK_HOME/influence/NAME.")] = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Score every row of a selection's pool by what a small run learns from it about a target. Resumable."""
+    from finetune.commands import InfluenceCommand
+    from finetune.influence.recipe import influence as score_influence
+
+    asked = InfluenceCommand(
+        selection=selection, target=target, checkpoints=checkpoints, preset=preset, config=config, out=out,
+        as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
+    settings, rows = _load(asked)
+    scored = score_influence(settings, rows, target, checkpoints, out, typed_command("finetune"))
+    counts = scored.manifest.counts
+    summary_table(scored.path.name, [(name.replace("_", " "), str(n)) for name, n in counts.items()])
+    say(f"Pick by them: curate select --strategy influence --influence {scored.path.name}")
+    print_result(scored.manifest.model_dump(by_alias=True) if as_json else scored.path)
+
+
+@app.command(
     epilog="Examples:\n\n  finetune merge\n\n  finetune merge kmeans-k1000-0a1b2c3d --out merged --dtype float32"
 )
 def merge(

@@ -38,6 +38,11 @@ class Strategy:
     needs: frozenset[str] = frozenset()
     options: Mapping[str, Option] = field(default_factory=dict)
 
+    @property
+    def takes_target(self) -> bool:
+        """Whether it picks rows like those of --target: by their vectors or by their words."""
+        return bool(self.needs & {"target", "target_words"})
+
     def bind(self, options: Mapping[str, Any]) -> Select:
         """The strategy with its options filled in: (candidates, k, rng) -> Picks."""
         filled = {name: option.default for name, option in self.options.items()} | dict(options)
@@ -174,13 +179,13 @@ _OWN: dict[str, Strategy] = {
         _from("target_words"),
         "what a linear classifier over words takes for a row of --target",
         "hashed n-grams: arXiv 2302.03169",
-        frozenset({"target", "target_words"}),
+        frozenset({"target_words"}),
     ),
     "target-importance": Strategy(
         _from("target_importance"),
         "at random, rows with the words of --target more often",
         "DSIR: arXiv 2302.03169",
-        frozenset({"target", "target_words"}),
+        frozenset({"target_words"}),
         {"sharpness": Option(1.0, 0.0, 20.0, "power of the odds that weigh a row")},
     ),
     "short-rows": Strategy(
@@ -211,7 +216,7 @@ _OWN: dict[str, Strategy] = {
         _from("influence_classifier"),
         "high in influence on --target and in its words, ranks added",
         "measured here (reports/which-1000-rows)",
-        frozenset({"influence", "target", "target_words"}),
+        frozenset({"influence", "target_words"}),
     ),
 }
 STRATEGIES = Table("rowpick.strategies", Strategy, _OWN)

@@ -99,6 +99,7 @@ def measure(results: Results, scores: Mapping[str, Mapping[str, float]], card: s
         "sizes": results.other_sizes(),
         "notebook": notebook(results),
         "random_curve": curve,
+        "not_run": results.not_run(),
     }
     numbers["answers"] = answers(families, numbers, sources)
     return numbers
@@ -137,6 +138,7 @@ def answers(families: Mapping[str, Sequence[Effect]], numbers: Mapping[str, Any]
             f"by {-(best.percent or 0):.1f}% (95% interval {-(best.high or 0):.1f} to {-(best.low or 0):.1f}){worth}"
             f"{share}. The price elsewhere: {price}."
         )
+    said += prompts_answer(families, sources)
     plain = [e for e in families[""] if e.percent is not None]
     better = [e for e in plain if e.shown and (e.percent or 0) < 0]
     if plain and better:
@@ -150,6 +152,19 @@ def answers(families: Mapping[str, Sequence[Effect]], numbers: Mapping[str, Any]
         said.append(f"Want no rows in particular? Take random: none of {len(plain)} selectors was shown to beat it.")
     said += well_formed_answers(numbers, plain)
     return said
+
+
+def prompts_answer(families: Mapping[str, Sequence[Effect]], sources: Sequence[str]) -> list[str]:
+    """Return what instructions without answers are worth as a target, beside whole rows."""
+    parts = []
+    for source in sources:
+        by_name = {e.selector: e for e in families[source] if e.share is not None}
+        whole, alone = by_name.get("target-words"), by_name.get("target-words, prompts alone")
+        if whole is not None and alone is not None:
+            parts.append(f"{source} {alone.share:.0%} (whole rows {whole.share:.0%})")
+    if not parts:
+        return []
+    return [f"Instructions alone will do as a target. Share of what only the source's rows give: {', '.join(parts)}."]
 
 
 def well_formed_answers(numbers: Mapping[str, Any], plain: Sequence[Effect]) -> list[str]:

@@ -83,6 +83,14 @@ class Results:
         names = dict.fromkeys(cell["cell"] for cell in self.rows.plan["cells"] if cell.get("target") == target)
         return [name for name in names if name != RANDOM and len(self.of(name, target)) >= FEW]
 
+    def not_run(self) -> list[str]:
+        """Return the planned selectors, with their targets, that too few draws were finished of."""
+        planned = dict.fromkeys(
+            (cell["cell"], cell.get("target")) for cell in self.rows.plan["cells"] if cell["budget"] == self.budget
+        )
+        few = [(name, target) for name, target in planned if len(self.of(name, target)) < FEW]
+        return [name if target is None else f"{name} ({target})" for name, target in few]
+
     def loss(self, cell: Mapping[str, Any], source: str | None = None) -> float:
         """Return the mean loss a token on H, or on one source's part of it."""
         places = [i for i, own in enumerate(self.h_source) if source in (None, own)]
@@ -181,10 +189,8 @@ class Results:
             curve = self.curve(source)
             x = np.log(sorted(curve))
             y = [statistics.fmean(curve[tokens]) for tokens in sorted(curve)]
-            budgets = sorted(
-                {c["budget"] for c in self.cells if (c["cell"], c.get("target")) == ("target-words", source)}
-            )
-            for budget in budgets:
+            made_here = [c for c in self.cells if (c["cell"], c.get("target")) == ("target-words", source)]
+            for budget in sorted({c["budget"] for c in made_here} - {self.budget}):
                 mine = self.of("target-words", source, budget)
                 losses = [self.loss(cell, source) for cell in mine]
                 at = float(np.interp(np.log(budget), x, y))

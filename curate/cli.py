@@ -11,7 +11,7 @@ import typer
 
 from curate.cleaning.table import DEFAULT_CHECKS, parse_checks
 from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SelectDefaults
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, DEFAULT_STRATEGY, TARGET_STRATEGY, SelectDefaults
 from curate.extensions import print_added
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ def select(
     system: Annotated[str, typer.Option(help="System messages: drop, keep (before the instruction), or require (rows without are excluded).")] = BASE.system,
     turns: Annotated[str, typer.Option(help="Conversations: single (those of more rounds are excluded), last (the last answer is learnt) or all (every answer).")] = BASE.turns,
     keep_where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE...]: keep rows whose column has one of these, such as license=mit; can be repeated.")] = None,
-    strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
+    strategy: Annotated[str | None, typer.Option(help=f"How to pick; `curate strategies` lists them. Default: {DEFAULT_STRATEGY}, and {TARGET_STRATEGY} with --target.")] = None,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
     target: Annotated[str | None, typer.Option(help="Rows to pick rows like (file, folder or hub id; instructions alone will do), for strategies that need them.")] = None,
     influence: Annotated[str | None, typer.Option(help="Scores made by `finetune influence`, for strategies that need them: a name or folder.")] = None,
@@ -77,6 +77,7 @@ def select(
     from curate.pipeline import select as run_select
     from curate.strategies.table import STRATEGIES, parse_options
 
+    strategy = strategy or (DEFAULT_STRATEGY if target is None else TARGET_STRATEGY)
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
         subset=subset, split=split, first=first, system=system, turns=turns, keep_where=tuple(keep_where or ()),

@@ -64,7 +64,9 @@ COVER_OPTIONS = {
 
 
 _OWN: dict[str, Strategy] = {
-    "random": Strategy(_from("uniform"), "uniformly at random: the bar for all others", "Fisher and Yates, 1938"),
+    "random": Strategy(
+        _from("uniform"), "uniformly at random: the bar for all others (the default)", "Fisher and Yates, 1938"
+    ),
     "length-matched": Strategy(
         _from("length_matched"), "at random, with the pool's length profile", "proportional allocation: Cochran, 1977"
     ),
@@ -75,7 +77,7 @@ _OWN: dict[str, Strategy] = {
     "longest": Strategy(_from("longest"), "the k longest outputs by characters", "arXiv 2402.04833"),
     "kmeans": Strategy(
         _from("kmeans"),
-        "every cluster an equal share, at random inside it (the default)",
+        "every cluster an equal share, at random inside it",
         "equal allocation: Cochran, 1977",
         frozenset({"clusters"}),
     ),
@@ -177,7 +179,7 @@ _OWN: dict[str, Strategy] = {
     ),
     "target-words": Strategy(
         _from("target_words"),
-        "what a linear classifier over words takes for a row of --target",
+        "what a linear classifier over words takes for a row of --target (the default with --target)",
         "hashed n-grams: arXiv 2302.03169",
         frozenset({"target_words"}),
     ),

@@ -62,7 +62,7 @@ def row_influences(
             watch.rows = torch.where(ids < 0, len(places), ids)  # padding has no loss; it falls into one sum more
             watch.sums = torch.zeros(len(places) + 1, device=ids.device)
             nll, _ = token_nll(model, batch)
-            nll.sum().backward()
+            nll.sum().backward()  # type: ignore[no-untyped-call]
             scores[places] = watch.sums[:-1].double().cpu().numpy()
     finally:
         for hook in hooks:

@@ -128,6 +128,7 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
         run(
             Namespace(
                 plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, grace=60, workers=1, done=[], cells=cells,
+                without_influence=False,
                 max_steps=1, prompts=1,
             )
         )  # fmt: skip

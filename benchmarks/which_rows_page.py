@@ -319,8 +319,8 @@ def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
     base = alt.Chart(alt.Data(values=values))
     x = alt.X("loss:Q", title="loss to random, % (left is better)", scale=alt.Scale(zero=False))
     y = alt.Y("form:Q", title="well-formed answers to random, points", scale=alt.Scale(zero=False))
-    across = base.mark_rule(color=light("line"), strokeWidth=2).encode(x=alt.X("loss_low:Q"), x2="loss_high:Q", y=y)
-    up = base.mark_rule(color=light("line"), strokeWidth=2).encode(x=x, y=alt.Y("form_low:Q"), y2="form_high:Q")
+    across = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=alt.X("loss_low:Q"), x2="loss_high:Q", y=y)
+    up = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=x, y=alt.Y("form_low:Q"), y2="form_high:Q")
     dots = base.mark_circle(size=80, opacity=1, color=light("s0")).encode(x=x, y=y)
     names = base.mark_text(align="left", dx=7, dy=-7, color=light("ink")).encode(x=x, y=y, text="selector:N")
     with unchecked():

@@ -130,9 +130,7 @@ def plan_task(selection: Selection, target: str | None) -> Task:
 def pool_rows(selection: Selection) -> list[Row]:
     """Return the rows of the pool that the selection was made from, read again; an error where they are others."""
     made = selection.manifest.config
-    known = {name: made[name] for name in ("system", "subset", "split", "first") if name in made}
-    options = ReadOptions(keep_where=tuple(made.get("keep_where") or ()), **known)
-    loaded = load_rows(made["dataset"], made["columns"], options)
+    loaded = load_rows(made["dataset"], made["columns"], ReadOptions.of(made))
     if loaded.digest != made["pool_digest"]:
         raise UserError(
             f"{made['dataset']} no longer holds the rows that {selection.path.name} was made from.", "Select again."

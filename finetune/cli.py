@@ -277,18 +277,16 @@ def padding_study(
     print_result(record.as_dict() if as_json else folder / "index.html")
 
 
-@app.command(
-    epilog="Examples:\n\n  finetune influence --target wanted.jsonl\n\n  finetune influence --preset cpu-demo --checkpoints 2 --json"
-)
+@app.command(epilog=options.INFLUENCE_EXAMPLES)
 def influence(
-    overrides: Overrides = None,
-    selection: SelectionOption = None,
-    target: Annotated[str | None, typer.Option(help="Rows with answers to learn for (file, folder or hub id). Default: 200 rows of the pool, neither held out nor picked.")] = None,
+    overrides: options.Overrides = None,
+    selection: options.SelectionOption = None,
+    target: options.TargetOption = None,
     checkpoints: Annotated[int, typer.Option(min=1, help="Of the reference run; each is a sweep over the pool.")] = 3,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the scores. Default: $ROWPICK_HOME/influence/NAME.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:  # fmt: skip
     """Score every row of a selection's pool by what a small run learns from it about a target. Resumable."""
     from finetune.commands import InfluenceCommand
@@ -298,10 +296,8 @@ def influence(
         selection=selection, target=target, checkpoints=checkpoints, preset=preset, config=config, out=out,
         as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
-    settings, rows = _load(asked)
-    scored = score_influence(settings, rows, target, checkpoints, out, typed_command("finetune"))
-    counts = scored.manifest.counts
-    summary_table(scored.path.name, [(name.replace("_", " "), str(n)) for name, n in counts.items()])
+    scored = score_influence(*_load(asked), target, checkpoints, out, typed_command("finetune"))
+    summary_table(scored.path.name, [(name.replace("_", " "), str(n)) for name, n in scored.manifest.counts.items()])
     say(f"Pick by them: curate select --strategy influence --influence {scored.path.name}")
     print_result(scored.manifest.model_dump(by_alias=True) if as_json else scored.path)
 

@@ -32,6 +32,7 @@ EVERY_SETTING = [
     ),
     SelectConfig(strategy="rds", target="target.jsonl", clean=()),
     SelectConfig(strategy="ifd", score_model="./small"),
+    SelectConfig(strategy="influence-classifier", target="target.jsonl", influence="scores"),
     CompareConfig(strategies=("random", "mmr"), options={"relevance": 0.25}, pool=SelectConfig(k=5, clean=(), seed=2)),
     ReportConfig(),
     ReportConfig(

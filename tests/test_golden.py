@@ -14,6 +14,7 @@ from curate.cli import main as curate
 from curate.comparison.record import ComparisonRecord, read_comparison
 from curate.errors import UserError
 from curate.page import write_index
+from curate.scores.influence_record import read_influence
 from curate.selection.record import read_selection
 from evaluate_suite.reporting.page import run_columns
 from evaluate_suite.reporting.recipe import check_gates, read_report
@@ -129,3 +130,9 @@ def test_a_comparison_of_schema_1_is_read_and_a_padding_study_listed(tmp_path: P
     for folder, kind in (("comparison", "curate.comparison"), ("padding", "finetune.padding_study")):
         headline = read_manifest(tmp_path / folder, kind).config["headline"]
         assert f'<a href="{folder}/index.html">{headline}</a>' in listed
+
+
+def test_scores_of_influence_of_schema_1_are_read() -> None:
+    scores = read_influence(GOLDEN / "finetune.influence-1")
+    assert (scores.manifest.counts["rows"], scores.manifest.counts["reference_rows"]) == (len(scores.scores), 12)
+    assert all(isinstance(score, float) for score in scores.scores.values())

@@ -42,6 +42,7 @@ class SelectConfig(CommandConfig):
     strategy: str = SelectDefaults.strategy
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     target: str | None = None
+    influence: str | None = None
     score_model: str = SelectDefaults.score_model
     encoder: str = SelectDefaults.encoder
     embed: str = SelectDefaults.embed
@@ -91,8 +92,9 @@ class SelectConfig(CommandConfig):
 
     def check_needs(self) -> None:
         """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
-        needs = STRATEGIES[self.strategy].needs
-        if "target" in needs and self.target is None:
+        entry = STRATEGIES[self.strategy]
+        needs = entry.needs
+        if entry.takes_target and self.target is None:
             raise UsageError(
                 f"Strategy {self.strategy} picks near a target set, and there is none.",
                 "Name a file of rows: --target FILE",
@@ -102,10 +104,17 @@ class SelectConfig(CommandConfig):
                 f"Strategy {self.strategy} cannot use --encoder tfidf: it is fitted on the pool alone.",
                 "Use --encoder static or minilm.",
             )
-        if "target" not in needs and self.target is not None:
+        if not entry.takes_target and self.target is not None:
             raise UsageError(
-                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-classifier."
+                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-words."
             )
+        if "influence" in needs and self.influence is None:
+            raise UsageError(
+                f"Strategy {self.strategy} picks by influence, and there are no scores.",
+                "Make them with `finetune influence`, then name them: --influence NAME",
+            )
+        if "influence" not in needs and self.influence is not None:
+            raise UsageError(f"Strategy {self.strategy} takes no --influence.", "Leave it out.")
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 

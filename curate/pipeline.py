@@ -25,13 +25,15 @@ from curate.engines.types import Engine
 from curate.errors import UserError
 from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
 from curate.pool.holdout import reserve_holdout
-from curate.pool.rows import Finding
+from curate.pool.rows import Finding, Row
 from curate.pool.table import as_row_ids
+from curate.scores.content import CONTENT, content_scores
 from curate.scores.scoring import load_scores, score_command
 from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
+from curate.sources.target import load_target
 from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.coordinated import row_luck
 from curate.strategies.parts import WHOLE_ROWS, pick_by_parts
@@ -105,7 +107,7 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         template = chat_template(tokenizer, turns) if name == "chat" else load_prompt_template(name).for_turns(turns)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options())
-        target = None if config.target is None else load_rows(config.target)
+        target = None if config.target is None else load_target(config.target)
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(engine, loaded.rows, tokenizer, digest, template)
@@ -218,13 +220,13 @@ def read_scores(pool: Pool, config: SelectConfig, rows: Sequence[int]) -> dict[s
     return load_scores([pool.rows[i] for i in rows], config.score_model, command)
 
 
-def read_target(pool: Pool, config: SelectConfig) -> NDArray[np.float32] | None:
+def read_target(pool: Pool, config: SelectConfig, target: Sequence[Row]) -> NDArray[np.float32] | None:
     """Return the vectors of the target rows (t x d), where the strategy of `config` needs them."""
     if "target" not in STRATEGIES[config.strategy].needs:
         return None
     config.check_needs()
     space = pool.config  # the one the pool was embedded in
-    return embed_rows(pool.target_rows, space.encoder, space.embed, space.batch_size)[0]
+    return embed_rows(target, space.encoder, space.embed, space.batch_size)[0]
 
 
 def drop_near_holdout(pool: Pool, split: Split, vectors: Vectors) -> Split:
@@ -289,8 +291,15 @@ def build_candidates(prepared: Prepared) -> Candidates:
 def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Candidates:
     """Return the candidates with the scores and the target that the strategy of `config` needs."""
     pool = prepared.pool
+    needs = STRATEGIES[config.strategy].needs
+    held_out = set(as_row_ids(pool.rows.ids[pool.places_of(prepared.split.held_out)]))
+    target = [row for row in pool.target_rows if row.row_id not in held_out]
+    if pool.target_rows and not target:
+        raise UserError("Every row of --target is held out for evaluation.", "Name rows that are not in the holdout.")
     scores = read_scores(pool, config, prepared.candidates.tolist())
-    return replace(candidates, scores=scores, target=read_target(pool, config))
+    if needs & CONTENT:  # they read the texts of all candidates
+        scores |= content_scores(needs, pool.rows.read(pool.places_of(prepared.candidates)), target, config.influence)
+    return replace(candidates, scores=scores, target=read_target(pool, config, target))
 
 
 def pick(prepared: Prepared) -> Picked:

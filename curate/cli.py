@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.config import CompareConfig, SelectConfig
-from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
+from curate.cleaning.table import DEFAULT_CHECKS, parse_checks
+from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SelectDefaults
 from curate.extensions import print_added
-from curate.pool.read_options import ReadOptions
 
 app = typer.Typer(
     add_completion=False,
@@ -22,7 +21,8 @@ app = typer.Typer(
     help="Choose the rows worth training on.",
     epilog="Examples:  curate select --k 1000   |   curate strategies",
 )
-BASE = SelectConfig()
+add_version(app)
+BASE = SelectDefaults()
 
 SELECT_EXAMPLES = """Examples:
 
@@ -63,7 +63,7 @@ def select(
     max_tokens: Annotated[int, typer.Option(help="Longest whole example, in tokens.")] = BASE.max_tokens,
     holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
     near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
-    clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
+    clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(DEFAULT_CHECKS),
     decontaminate: Annotated[list[str] | None, typer.Option(help="humaneval, or a file of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     coordinated: Annotated[bool, typer.Option("--coordinated", help="Draw by numbers that belong to the rows: strategies of one seed share picks, and are compared seed by seed.")] = BASE.coordinated,
@@ -72,7 +72,7 @@ def select(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
-    from curate.cleaning.table import parse_checks
+    from curate.config import SelectConfig
     from curate.pipeline import select as run_select
     from curate.strategies.table import STRATEGIES, parse_options
 
@@ -132,9 +132,9 @@ def compare(
     **pool: Any,
 ) -> None:  # fmt: skip
     """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
-    from curate.cleaning.table import parse_checks
     from curate.comparison.recipe import compare as run_compare
     from curate.comparison.recipe import comparison_table, parse_strategies
+    from curate.config import CompareConfig, SelectConfig
     from curate.strategies.table import parse_options
 
     names = parse_strategies(strategies)
@@ -147,12 +147,12 @@ def compare(
     }
     config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
     compared = run_compare(config, out, typed_command("curate"))
-    say(compared.config["headline"])
+    say(compared.record.headline)
     columns_table(*comparison_table(compared))
     for result in compared.results:
         if result.reason is not None:
             say(f"{result.strategy} picked nothing: {result.reason}")
-    print_result(compared.as_record() if as_json else compared.path / "index.html")
+    print_result(compared.as_dict() if as_json else compared.path / "index.html")
 
 
 @app.command(epilog=SCORE_EXAMPLES)
@@ -169,6 +169,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Score every row with a small model, for the strategies that need scores. Stopped, it goes on where it was."""
+    from curate.pool.read_options import ReadOptions
     from curate.scores.scoring import score_rows, scores_path
     from curate.sources import load_rows
 

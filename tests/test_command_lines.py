@@ -12,12 +12,13 @@ import curate.cli
 import evaluate_suite.cli
 from curate.command_line import CommandConfig
 from curate.config import CompareConfig, SelectConfig
-from evaluate_suite.config import ReportConfig
+from evaluate_suite.config import ExecuteConfig, ReportConfig
 
 RECIPES: dict[type[CommandConfig], tuple[Callable[[Sequence[str] | None], int], str]] = {
     SelectConfig: (curate.cli.main, "curate.pipeline.select"),
     CompareConfig: (curate.cli.main, "curate.comparison.recipe.compare"),
     ReportConfig: (evaluate_suite.cli.main, "evaluate_suite.reporting.recipe.report"),
+    ExecuteConfig: (evaluate_suite.cli.main, "evaluate_suite.execution.recipe.execute"),
 }
 EVERY_SETTING = [
     SelectConfig(),
@@ -35,8 +36,14 @@ EVERY_SETTING = [
     ReportConfig(),
     ReportConfig(
         runs=("one", "two"), prompts=Path("p.jsonl"), max_new_tokens=9, tasks=Path("t.jsonl"), execute=True,
-        engine="plain",
+        engine="plain", backend="unshare",
     ),
+    ExecuteConfig(tasks=Path("humaneval"), generations=Path("g.jsonl")),
+    ExecuteConfig(
+        tasks=Path("t.jsonl"), generations=Path("g.jsonl"), out=Path("r.jsonl"), execute=True, style="raw",
+        cut_at_function=True, cpu_seconds=1.5, workers=3, judge="together", backend="none", unsafe_local=True,
+    ),
+    ExecuteConfig(tasks=Path("t.jsonl"), reference=True),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from curate.defaults import SelectDefaults
 from curate.errors import UsageError, did_you_mean
 
 SYSTEM_CHOICES = ("drop", "keep", "require")
@@ -23,7 +24,7 @@ class ReadOptions:
     """
 
     keep_where: tuple[str, ...] = ()
-    system: str = "drop"
+    system: str = SelectDefaults.system
     subset: str | None = None
     split: str | None = None
     first: int | None = None

@@ -37,7 +37,11 @@ TRAVELLING = {
     "id": ("id", "task_id", "question_id", "problem_id", "uuid"),
 }
 # How sets made by self-instruct, pandas and Excel write that a question has no input.
-_NO_INPUT = re.compile(r"<\s*no\s*input\s*>|no ?input|n/a|#n/a|<na>|nan|none|null", re.IGNORECASE)
+_NO_INPUT = re.compile(
+    r"<\s*(?:no\s*input|empty)\s*>|\(?(?:no ?input(?: (?:needed|required|provided|given|necessary))?|not applicable"
+    r"|n/?a|n\.a|nan|none|null|nil|empty)\)?\.?|#n/a|<na>|nat|\[\]|\{\}|-+",
+    re.IGNORECASE,
+)
 
 
 @dataclass
@@ -75,7 +79,7 @@ class RowReader:
                 self._input_seen = self._input_seen or bool(columns.inputs)
             columns, travels = self._known[names]
             index = len(self.rows)
-            self._left_out.update(name for name in columns.left_out if str(record[name] or "").strip())
+            self._left_out.update(name for name in columns.left_out if _has_text(record[name]))
             dialogue: Dialogue | None = None
             try:
                 pair, dialogue = self._texts(record, columns, place)
@@ -112,7 +116,8 @@ class RowReader:
             n = self._system_messages
             notes.append(f"{n} rows have a system message; it is not part of the instruction.")
         for name, n in self._left_out.items():
-            notes.append(f'{n} rows have text in the column "{name}", which --columns leaves out of the instruction.')
+            whose = "--columns leaves" if self.named else "this shape of rows leaves"
+            notes.append(f'{n} rows have text in the column "{name}", which {whose} out of the instruction.')
         if self._no_input:
             spelt = ", ".join(f"{word} {n}" for word, n in self._no_input.most_common(5))
             notes.append(
@@ -207,7 +212,7 @@ class RowReader:
 
     def _input(self, text: str) -> str:
         word = text.strip()
-        if len(word) > 20 or not _NO_INPUT.fullmatch(word):
+        if len(word) > 30 or not _NO_INPUT.fullmatch(word):
             return text
         self._no_input[word] += 1
         return ""
@@ -244,6 +249,10 @@ def travelling(names: tuple[str, ...], wanted: Iterable[str]) -> dict[str, Path]
         if name not in (*found, MESSAGES) and (path := resolve(names, name)):
             found[name] = path
     return found
+
+
+def _has_text(value: Any) -> bool:
+    return not is_missing(value) and bool(str(value or "").strip())
 
 
 def _label(value: Any) -> str:

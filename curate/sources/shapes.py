@@ -38,7 +38,7 @@ class Shape:
 SHAPES = (
     Shape("alpaca", "instruction", "output", ("input",)),
     Shape("Dolly", "instruction", "response", ("context", "input")),
-    Shape("prompt and completion", "prompt", "completion"),
+    Shape("prompt and completion", "prompt", "completion", ("input", "context")),
     Shape("messages", turns="messages"),
     Shape("ShareGPT", turns="conversations"),
     Shape("conversation", turns="conversation"),
@@ -48,14 +48,16 @@ SHAPES = (
     Shape("OpenCodeReasoning", "question", "r1_generation"),
     Shape("question and answer", "question", "answer", ("context",)),
     Shape("question and response", "question", "response", ("context",)),
-    Shape("problem and solution", "problem", "solution"),
-    Shape("prompt and response", "prompt", "response"),
+    Shape("problem and solution", "problem", "solution", ("input", "context")),
+    Shape("prompt and response", "prompt", "response", ("input", "context")),
     Shape("input and output", "input", "output"),
     Shape("MBPP", "text", "code"),
 )
 _INPUTS = frozenset(name for shape in SHAPES for name in shape.inputs)
+_QUESTIONS = _INPUTS | {"passage", "background"}  # what a question is about, whatever the shape calls it
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY = "history"
+_BLANKS = " \t\r\n\u00a0\u200b\u2060\ufeff"  # around a name: blanks, and marks that nobody sees
 # What people call the two columns, the likeliest first; only for the suggestion in an error.
 _OFTEN = {
     "instruction": (
@@ -66,7 +68,7 @@ _OFTEN = {
         "1.content", "1.value", "output", "response", "answer", "completion", "solution", "chosen", "code", "target",
         "assistant", "bot",
     ),
-    "input": ("context",),
+    "input": ("context", "input", "passage", "background"),
 }  # fmt: skip
 
 
@@ -74,7 +76,7 @@ _OFTEN = {
 class Columns:
     """Where a record has its question and answer: paths to its fields. `turns` is the path of its messages instead.
 
-    `left_out` are columns that would be part of the question if `--columns` did not name others.
+    `left_out` are columns that in other shapes are part of the question, and here are not read.
     """
 
     instruction: Path = ()
@@ -126,6 +128,7 @@ def recognise(
         raise UserError(f"{where}: no columns that are recognised.", explain(names, record))
     shape = fitting[0]
     spoken = shape if not turns else next((shape for shape in fitting if shape.turns), shape)
+    read = {shape.instruction, shape.output, *shape.inputs}
     return Columns(
         instruction=_path(actual, shape.instruction),
         output=_path(actual, shape.output),
@@ -133,6 +136,7 @@ def recognise(
         turns=_path(actual, spoken.turns),
         system=next(((actual[name],) for name in SYSTEM_NAMES if name in actual), ()),
         history=_path(actual, HISTORY),
+        left_out=tuple(actual[name] for name in sorted(_QUESTIONS - read) if name in actual),
     )
 
 
@@ -145,7 +149,7 @@ def fits(names: Iterable[str]) -> bool:
 def _spelling(names: Iterable[str]) -> dict[str, str]:
     """The names as they are written, by what they are without case and blanks; one written exactly so comes first."""
     names = [str(name) for name in names]
-    return {name.strip().casefold(): name for name in names} | {name: name for name in names}
+    return {name.strip(_BLANKS).casefold(): name for name in names} | {name: name for name in names}
 
 
 def _path(actual: Mapping[str, str], name: str) -> Path:
@@ -155,8 +159,8 @@ def _path(actual: Mapping[str, str], name: str) -> Path:
 def resolve(names: Iterable[str], wanted: str) -> Path | None:
     """The path to a column, blanks around its name and letter case apart, or into one: `messages.0.content`."""
     actual = _spelling(names)
-    if wanted in actual or wanted.strip().casefold() in actual:
-        return (actual.get(wanted) or actual[wanted.strip().casefold()],)
+    if wanted in actual or wanted.strip(_BLANKS).casefold() in actual:
+        return (actual.get(wanted) or actual[wanted.strip(_BLANKS).casefold()],)
     first, dot, rest = wanted.partition(".")
     return (actual[first], *rest.split(".")) if dot and first in actual else None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate.artifact.json_text import parse_json
 from curate.errors import UserError
 from curate.pool.dialogue import ASSISTANT, SYSTEM, USER, Dialogue
 from curate.sources.fields import UnusableRow, is_missing, is_objects, text_of
@@ -62,12 +62,18 @@ def read_turns(value: Any, name: str, place: str) -> list[Turn]:
 
 def _from_text(text: str, name: str, place: str) -> Any:
     try:
-        return json.loads(text, strict=False)
+        parsed = parse_json(text, strict=False)
     except (ValueError, RecursionError):
         raise UserError(
             f'{place}: the field "{name}" holds messages as text that is not JSON.',
             'Write the file as JSON lines, for example df.to_json("rows.jsonl", orient="records", lines=True).',
         ) from None
+    if parsed.repeated:
+        raise UserError(
+            f'{place}: in the field "{name}" the key "{parsed.repeated[0][0]}" stands twice in one object.',
+            "Correct that row.",
+        )
+    return parsed.value
 
 
 def _turn(message: Mapping[str, Any], name: str, place: str) -> Turn:

@@ -284,8 +284,57 @@ def test_an_input_that_says_there_is_none_is_left_out_and_counted(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize("word", ["NaT", "None.", "n.a.", "(none)", "nil", "-", "[]", "No input needed.", "< empty >"])
+def test_other_words_for_no_input_are_no_input(word: str, tmp_path: Path) -> None:
+    assert pairs(load(tmp_path, {"instruction": Q, "input": word, "output": A})) == [(Q, A)]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"), [("prompt", "completion"), ("prompt", "response"), ("problem", "solution")]
+)
+@pytest.mark.parametrize("about", ["input", "context"])
+def test_what_a_question_is_about_is_part_of_it_in_every_shape(
+    question: str, answer: str, about: str, tmp_path: Path
+) -> None:
+    pool = load(tmp_path, {question: Q, about: "3 and 4", answer: A})
+    assert (pairs(pool), pool.notes) == ([(f"{Q}\n3 and 4", A)], [])
+
+
+@pytest.mark.parametrize(("record", "left"), [({"input": "3"}, "context"), ({}, "passage")])
+def test_a_context_that_a_shape_has_no_place_for_is_said(record: dict[str, str], left: str, tmp_path: Path) -> None:
+    pool = load(tmp_path, {"instruction": Q, **record, left: "Small.", "output": A}, {"instruction": Q, "output": A})
+    assert pool.notes == [
+        f'1 rows have text in the column "{left}", which this shape of rows leaves out of the instruction.'
+    ]
+
+
+def test_a_value_that_pandas_had_none_for_is_no_text_that_was_left_out(tmp_path: Path) -> None:
+    records = [{"q": Q, "context": float("nan"), "a": A}] * 2
+    assert load(tmp_path, *records, columns="instruction=q,output=a").notes == []
+
+
+def test_a_proposed_value_of_columns_keeps_the_input(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--columns instruction=task,output=target,input=input"):
+        load(tmp_path, {"task": Q, "input": "3", "target": A})
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u00a0"])
+def test_marks_that_nobody_sees_are_no_part_of_a_name(mark: str, tmp_path: Path) -> None:
+    assert pairs(load(tmp_path, {f"{mark}Instruction": Q, f"Output{mark}": A})) == [(Q, A)]
+
+
 TEXTS = {
     "WINDOWS-1252": ("cp1252", "Don’t use “loops” – für größere Zahlen."),
+    "MACINTOSH": ("mac_roman", "Don’t use “loops” – pour l’été où ça naît."),
+    "CP850": ("cp850", "Écris une fonction déjà triée où ça naît, l'été."),
+    "WINDOWS-1250": ("cp1250", "Napisz funkcję sortującą listę, żółć i gęś."),
+    "ISO-8859-2": ("iso8859_2", "Napisz funkcję sortującą listę, źródło i gęś."),
+    "WINDOWS-1254": ("cp1254", "Bir liste sıralayan işlev yaz, ağaç ve değişken."),
+    "KOI8-R": ("koi8_r", "Напишите функцию, которая сортирует список чисел."),
+    "CP866": ("cp866", "Напишите функцию, которая сортирует список чисел."),
+    "WINDOWS-1253": ("cp1253", "Γράψε μια συνάρτηση ταξινόμησης λίστας, παράδειγμα."),
+    "BIG5": ("big5", "請寫一個函數，對列表進行排序。返回結果。"),
+    "EUC-KR": ("euc_kr", "목록을 정렬하는 함수를 작성하십시오."),
     "WINDOWS-1251": ("cp1251", "Напишите функцию, которая сортирует список чисел по возрастанию."),
     "GB18030": ("gb18030", "请写一个函数，对列表进行排序。返回结果。"),
     "CP932": ("shift_jis", "リストをソートする関数を書いてください。"),

@@ -27,7 +27,7 @@ REPORT = "report.html"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
-_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target")
+_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target", "keep", "vectors")
 
 
 def config_digest(pool: Pool) -> str:
@@ -39,7 +39,7 @@ def config_digest(pool: Pool) -> str:
     needs = STRATEGIES[config.strategy].needs
     scores = [digest_scores(pool.rows, config.score_model)] if "scores" in needs else []
     settings = {name: value for name, value in config.as_record().items() if name not in _PLACES}
-    others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target
+    others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target, kept, vectors
     contents = [
         *others,
         *scores,

@@ -87,13 +87,8 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_rows(config.target)
-        kept = None if config.keep is None else load_kept(config.keep)
-        vectors = None if config.vectors is None else load_given(config.vectors)
-        more = [each.record for each in (kept, vectors) if each is not None]
-        if kept is not None:
-            kept.require_room(config.k if config.token_budget is None else None)
-        if vectors is not None:
-            vectors.require_rows(len(loaded.rows))
+        kept = None if config.keep is None else load_kept(config.keep, None if config.token_budget else config.k)
+        vectors = None if config.vectors is None else load_given(config.vectors, len(loaded.rows))
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(tokenizer, digest, template, loaded.rows, loaded.digest)
@@ -108,7 +103,10 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         notes=(*loaded.notes, *template.notes, *notes),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
-        inputs=[*loaded.inputs, *benchmark_files, *(target.inputs if target else ()), *more],
+        inputs=[
+            *(*loaded.inputs, *benchmark_files, *(target.inputs if target else ())),
+            *(each.record for each in (kept, vectors) if each is not None),
+        ],
         kept=kept,
         vectors=vectors,
     )

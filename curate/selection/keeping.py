@@ -41,18 +41,15 @@ class Kept:
             )
         return np.array([place[row_id] for row_id in self.row_ids], dtype=np.int64)
 
-    def require_room(self, k: int | None) -> None:
-        """Raise where fewer rows are asked for than are kept: `k` counts them too."""
-        if k is not None and k < len(self.row_ids):
-            raise UserError(
-                f"--k {k} is fewer than the {len(self.row_ids)} rows of --keep {self.name}.",
-                "--k counts the kept rows too: raise it.",
-            )
 
-
-def load_kept(name: str) -> Kept:
-    """Return the rows of a finished selection, by its name or folder."""
+def load_kept(name: str, k: int | None) -> Kept:
+    """Return the rows of a finished selection, by its name or folder; more than `k`, where it is given, are refused."""
     selection = read_selection(name)
+    if k is not None and k < len(selection.selected):
+        raise UserError(
+            f"--k {k} is fewer than the {len(selection.selected)} rows of --keep {selection.path.name}.",
+            "--k counts the kept rows too: raise it.",
+        )
     record = next(each for each in selection.manifest.outputs if each.file == SELECTED)
     kept = FileRecord(file=f"{selection.path.name}/{SELECTED}", sha256=record.sha256, rows=len(selection.selected))
     return Kept(selection.path.name, tuple(row.row_id for row in selection.selected), kept)

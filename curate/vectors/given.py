@@ -36,15 +36,6 @@ class GivenVectors:
         """For the manifest."""
         return FileRecord(file=self.path.name, sha256=self.sha256, rows=len(self.vectors))
 
-    def require_rows(self, n_rows: int) -> None:
-        """Raise where the file is to hold a vector for every row of the pool and does not."""
-        if self.ids is None and len(self.vectors) != n_rows:
-            raise UserError(
-                f"{self.path} holds {len(self.vectors)} vectors (shape {self.vectors.shape}), and the pool has "
-                f"{n_rows} rows.",
-                _HOW,
-            )
-
     def of(self, rows: Iterable[Row]) -> NDArray[np.float32]:
         """Return the unit vectors of some rows, in their order."""
         if self.ids is None:
@@ -65,8 +56,8 @@ class GivenVectors:
         return unit_rows(self.vectors[places], f"{self.path} has", "Correct those vectors.")
 
 
-def load_given(path: str | Path) -> GivenVectors:
-    """Return the vectors in a `.npy` file, or vectors and ids in a `.npz` file; nothing in it is executed."""
+def load_given(path: str | Path, n_rows: int) -> GivenVectors:
+    """Return the `n_rows` vectors in a `.npy` file, or vectors and ids in a `.npz` file; nothing in it is executed."""
     source = Path(path)
     try:
         loaded = np.load(source, allow_pickle=False)
@@ -86,6 +77,9 @@ def load_given(path: str | Path) -> GivenVectors:
         vectors = loaded
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or 0 in vectors.shape:
         raise UserError(f"{source} holds an array of shape {vectors.shape} and type {vectors.dtype}.", _HOW)
+    if ids is None and len(vectors) != n_rows:
+        what = f"{source} holds {len(vectors)} vectors (shape {vectors.shape}), and the pool has {n_rows} rows."
+        raise UserError(what, _HOW)
     if ids is not None and (len(ids) != len(vectors) or len(set(ids)) < len(ids)):
         what = f"{len(ids)} ids ({len(set(ids))} different) and {len(vectors)} vectors"
         raise UserError(f"{source} holds {what}.", _HOW)

@@ -29,6 +29,7 @@ from curate.pool.rows import Finding, Row
 from curate.pool.table import as_row_ids
 from curate.scores.content import CONTENT, content_scores
 from curate.scores.scoring import load_scores, score_command
+from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
@@ -48,6 +49,7 @@ from curate.vectors.coverage import measure_coverage
 from curate.vectors.embedding import embed_pool, embed_rows
 from curate.vectors.encoders import resolve_encoder
 from curate.vectors.gathering import gathered
+from curate.vectors.given import load_given
 from curate.vectors.neighbours import ROUNDING, nearest_everywhere
 
 
@@ -108,6 +110,8 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_target(config.target)
+        kept = None if config.keep is None else load_kept(config.keep, None if config.token_budget else config.k)
+        vectors = None if config.vectors is None else load_given(config.vectors, len(loaded.rows))
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(engine, loaded.rows, tokenizer, digest, template)
@@ -124,7 +128,12 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         notes=(*loaded.notes, *template.notes, *tokenizer_notes(tokenizer, n_spelled)),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
-        inputs=[*loaded.inputs, *benchmark_files, *(target.inputs if target else ())],
+        inputs=[
+            *(*loaded.inputs, *benchmark_files, *(target.inputs if target else ())),
+            *(each.record for each in (kept, vectors) if each is not None),
+        ],
+        kept=kept,
+        vectors=vectors,
     )
 
 
@@ -208,6 +217,8 @@ def embed(pool: Pool, split: Split) -> Vectors:
     if not len(places):
         raise UserError("No row of the pool has an output.", "Check --columns.")
     config = pool.config
+    if pool.vectors is not None:
+        return Vectors(pool.rows.row_index[places], pool.vectors.of(pool.rows.read(places)), pool.vectors.sha256)
     matrix, digest = embed_pool(pool.engine, pool.rows, places, config.encoder, config.embed, config.batch_size)
     return Vectors(pool.rows.row_index[places], matrix, digest)
 
@@ -285,7 +296,18 @@ def build_candidates(prepared: Prepared) -> Candidates:
         output_chars=pool.rows.output_chars[at_rest],
         row_index=rows,
         luck=row_luck(ids, pool.config.seed) if pool.config.coordinated else None,
+        picked=kept_places(prepared),
     )
+
+
+def kept_places(prepared: Prepared) -> NDArray[np.int64]:
+    """Return where the rows of `--keep` stand among the candidates."""
+    pool, fates = prepared.pool, prepared.split.fates
+    if pool.kept is None:
+        return np.zeros(0, dtype=np.int64)
+    row_ids, codes = as_row_ids(pool.rows.ids), fates.columns()[1][pool.rows.row_index].tolist()
+    candidates = as_row_ids(pool.rows.ids[pool.places_of(prepared.candidates)])
+    return pool.kept.places(candidates, zip(row_ids, codes, strict=True))
 
 
 def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Candidates:
@@ -308,9 +330,10 @@ def pick(prepared: Prepared) -> Picked:
     candidates = build_candidates(prepared)
     picks = choose(pool.config, complete(prepared, pool.config, candidates))
     picked = rows[picks.indices].tolist()
-    strategy = pool.config.strategy
+    n_kept = len(candidates.picked)
+    codes = [KEPT] * n_kept + [pool.config.strategy] * (len(picked) - n_kept)
     fates = prepared.split.fates.decide(
-        (row, SELECTED, strategy, reason) for row, reason in zip(picked, picks.reasons, strict=True)
+        (row, SELECTED, code, reason) for row, code, reason in zip(picked, codes, picks.reasons, strict=True)
     )
     fates = fates.exclude(
         (int(rows[place]), "near_duplicate", f"{_row_id(pool, rows[repeated])} cosine {cosine:.4f}")

@@ -23,8 +23,10 @@ from curate.engines.types import Engine
 from curate.pool.fates import Fates
 from curate.pool.rows import Row
 from curate.pool.table import PoolTable
+from curate.selection.keeping import Kept
 from curate.sources.types import LoadedPool
 from curate.tokens.prompt import PromptTemplate
+from curate.vectors.given import GivenVectors
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Pool:
     """The pool as read, with every row's token count (n,) under the model's tokenizer and the prompt template.
 
     `engine` maps the steps over the rows' blocks. `config` names the encoder that "auto" stands for; `spelled_controls`
-    is how many rows spell a control token. `inputs` are the files of the pool, of the benchmarks and of the target, in
-    this order; `target_rows` are in row_id order.
+    is how many rows spell a control token. `inputs` are the files of the pool, of the benchmarks, of the target, of the
+    rows that are kept and of the vectors that are given, in this order; `target_rows` are in row_id order.
     """
 
     config: SelectConfig
@@ -61,6 +63,8 @@ class Pool:
     benchmarks: Sequence[BenchmarkTask] = ()
     target_rows: Sequence[Row] = ()
     inputs: Sequence[FileRecord] = ()
+    kept: Kept | None = None
+    vectors: GivenVectors | None = None
 
     @property
     def rows(self) -> PoolTable:

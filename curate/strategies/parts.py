@@ -26,14 +26,14 @@ def pick_by_parts(pick: Pick, candidates: Candidates, seed: list[int], strategy:
     cuts = np.linspace(0, len(candidates), n_parts + 1).astype(np.int64)
     chosen = []
     for number in range(n_parts):
-        places = np.arange(cuts[number], cuts[number + 1])
+        places = np.union1d(np.arange(cuts[number], cuts[number + 1]), candidates.picked)  # with those that stand
         try:
             picks = pick(candidates.take(places), np.random.default_rng([*seed, number + 1]))
         except UserError:  # too few rows that are unlike each other: what the part has is for the union to decide
             chosen.append(places)
         else:
             chosen.append(places[np.sort(picks.indices)])
-    union = np.concatenate(chosen)
+    union = np.unique(np.concatenate(chosen))
     picks = pick(candidates.take(union), np.random.default_rng(seed))
     note = (
         f"{strategy}: {len(candidates):,} candidates are more than {WHOLE_ROWS:,}, so it picked among the "

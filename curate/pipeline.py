@@ -5,7 +5,6 @@ Each step takes what the one before it returned and returns a frozen result of i
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,17 +28,16 @@ from curate.pool.rows import Finding, Row
 from curate.pool.table import as_row_ids
 from curate.scores.content import CONTENT, content_scores
 from curate.scores.scoring import load_scores, score_command
+from curate.selection.choosing import choose
 from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
 from curate.sources.target import load_target
-from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.coordinated import row_luck
-from curate.strategies.parts import WHOLE_ROWS, pick_by_parts
 from curate.strategies.table import STRATEGIES
-from curate.strategies.types import Candidates, Picks
+from curate.strategies.types import Candidates
 from curate.tokens.chat import chat_template
 from curate.tokens.pool_counts import count_pool_spelled, count_pool_tokens
 from curate.tokens.prompt import load_prompt_template
@@ -348,24 +346,3 @@ def pick(prepared: Prepared) -> Picked:
 
 def _row_id(pool: Pool, row: int) -> str:
     return pool.rows.row_id(pool.rows.place[row])
-
-
-def choose(config: SelectConfig, candidates: Candidates) -> Picks:
-    """Return exactly k picks, or picks within the token budget, no two of them near-duplicates.
-
-    Each strategy draws from a stream of its own: with one stream for all, `random` and `kmeans` of one seed would share
-    most of their picks, and draws that comparisons take for independent would not be. Coordinated draws share the rows'
-    own random numbers instead, on purpose: they are compared draw by draw.
-    """
-    bound_select = STRATEGIES[config.strategy].bind(config.strategy_options)
-    seed, budget = [config.seed, 2, zlib.crc32(config.strategy.encode())], config.token_budget
-
-    def pick_from(rows: Candidates, rng: np.random.Generator) -> Picks:
-        if budget is None:
-            return pick_rows(bound_select, rows, config.k, rng, config.near_duplicate)
-        return pick_tokens(bound_select, rows, budget, rng, config.near_duplicate)
-
-    by_parts = STRATEGIES[config.strategy].by_parts
-    if by_parts and len(candidates) > WHOLE_ROWS:
-        return pick_by_parts(pick_from, candidates, seed, config.strategy, by_parts)
-    return pick_from(candidates, np.random.default_rng(seed))

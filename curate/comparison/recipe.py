@@ -28,7 +28,8 @@ from curate.engines import open_engine
 from curate.engines.types import Engine
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.page import format_count, format_number, write_index
-from curate.pipeline import build_candidates, choose, complete, load, prepare
+from curate.pipeline import build_candidates, complete, load, prepare
+from curate.selection.choosing import choose
 from curate.selection.language_mix import language_mix
 from curate.selection.steps import Prepared, Stopwatch
 from curate.selection.write import config_digest

@@ -22,7 +22,8 @@ from curate.engines.local import LocalEngine
 from curate.engines.ray_cluster import RayEngine
 from curate.engines.types import Engine
 from curate.errors import UserError
-from curate.pipeline import build_candidates, choose, complete, load, pick, prepare
+from curate.pipeline import build_candidates, complete, load, pick, prepare
+from curate.selection.choosing import choose
 from curate.selection.steps import Prepared, Stopwatch
 from curate.selection.write import write
 from curate.strategies.table import STRATEGIES

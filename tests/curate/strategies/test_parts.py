@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curate.config import SelectConfig
-from curate.pipeline import choose
+from curate.selection.choosing import choose
 from curate.strategies import parts
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates
@@ -30,7 +30,7 @@ def test_beyond_the_size_the_picks_are_k_of_the_parts_picks_and_a_note_says_so(
 ) -> None:
     pool, config = candidates(3_000), SelectConfig(strategy=strategy, k=40, near_duplicate=0.99)
     at_once = choose(config, pool)
-    monkeypatch.setattr("curate.pipeline.WHOLE_ROWS", 1_000)
+    monkeypatch.setattr("curate.selection.choosing.WHOLE_ROWS", 1_000)
     monkeypatch.setattr(parts, "PART_ROWS", 500)
     by_parts = choose(config, pool)
     assert len(set(by_parts.indices.tolist())) == 40
@@ -47,7 +47,7 @@ def test_k_center_by_parts_is_within_twice_the_reach_of_k_center_at_once(monkeyp
     reach = []
     for rows in (10_000, 500):
         monkeypatch.setattr(parts, "PART_ROWS", rows)
-        monkeypatch.setattr("curate.pipeline.WHOLE_ROWS", 2 * rows)
+        monkeypatch.setattr("curate.selection.choosing.WHOLE_ROWS", 2 * rows)
         picks = choose(config, pool).indices
         reach.append(np.arccos(np.clip((pool.embeddings @ pool.embeddings[picks].T).max(axis=1).min(), -1, 1)))
     assert reach[1] < 2 * reach[0]

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from curate.config import SelectConfig
 from curate.errors import UserError
-from curate.pipeline import bound, choose, cluster, drop_near_holdout, hold_out, pick, select
+from curate.pipeline import bound, cluster, drop_near_holdout, hold_out, pick, select
 from curate.pool.rows import Row, build_row
+from curate.selection.choosing import choose
 from curate.selection.record import read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Vectors
 from curate.sources.types import LoadedPool
@@ -29,6 +30,12 @@ from curate.vectors.clustering import build_clusters
 
 PLAIN = [name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target"}]
 CASES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of small pools need not outlive a power cut."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
 
 
 def vector_of(row: Row, kinds: int) -> Any:

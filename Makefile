@@ -44,4 +44,4 @@ test: $(INSTALLED)
 
 # What takes long: several processes, hundreds of hostile programs, every case instead of a sample.
 test-long: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(WORKERS) -m long
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(WORKERS) --hypothesis-profile many -m 'long or pools'

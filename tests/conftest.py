@@ -7,6 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Pools for each strategy and property: `make test` tries a few, `make test-long` many.
+settings.register_profile("few", max_examples=15)
+settings.register_profile("many", max_examples=100)
+settings.load_profile("few")
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"

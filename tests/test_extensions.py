@@ -47,6 +47,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
+@pytest.mark.long
 def test_a_strategy_of_another_package_is_listed_and_picks(site: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(
         "".join(json.dumps({"instruction": f"Say {n}", "output": f"print({n})"}) + "\n" for n in range(40))

@@ -121,6 +121,7 @@ def test_no_selector_reads_a_row_of_h(plan: Path) -> None:
             assert sum(int(rows.data["lengths"][i]) for i in picked) <= cell["budget"]
 
 
+@pytest.mark.long
 def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
     plan: Path,
     tiny_model: Path,  # noqa: F811

@@ -29,7 +29,8 @@ from curate.vectors import neighbours
 from curate.vectors.clustering import build_clusters
 
 PLAIN = [name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target"}]
-CASES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.pools
+CASES = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True)

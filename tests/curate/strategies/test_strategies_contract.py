@@ -16,7 +16,8 @@ from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
 from curate.vectors.neighbours import one_thread_a_product
 
-CASES = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.pools
+CASES = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

@@ -95,6 +95,7 @@ def push(hub: Hub, run: Path, name: str, *more: str) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_push_uploads_the_adapter_and_the_card_and_nothing_else(hub_run: Path) -> None:
     with running_hub() as hub:
         done = push(hub, hub_run, f"{WRITER}/adapter")
@@ -119,6 +120,7 @@ def test_push_without_a_token_says_how_to_get_one(
     assert "There is no token for the hub. Run `hf auth login`" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_closing_lines_work_when_they_are_pasted(trained: Path, tmp_path: Path) -> None:
     """In another folder, in a fresh interpreter, exactly as they were printed."""
     from finetune.run.card import loading_lines

@@ -21,6 +21,7 @@ from finetune.padding_study.record import Arm, PaddingStudyRecord, read_padding_
 from tests.finetune.conftest import QUICK
 
 
+@pytest.mark.long
 def test_the_padding_study_trains_six_arms_on_the_same_rows(
     made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

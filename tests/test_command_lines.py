@@ -27,11 +27,12 @@ EVERY_SETTING = [
         columns="instruction=q,output=a", strategy_options={"relevance": 0.25}, encoder="static", embed="both",
         batch_size=7, k=12, token_budget=900, min_tokens=3, max_tokens=77, holdout=5, near_duplicate=0.9,
         subset="python", split="train", first=40, system="keep", turns="last",
-        keep_where=("license=mit", "language=python"), clean=("empty", "parse"),
+        keep_where=("license=mit", "language=python"), clean=("empty", "parse"), keep="earlier", vectors="v.npy",
         decontaminate=("a.jsonl", "b.jsonl"), clusters=4, coordinated=True, seed=9,
     ),
     SelectConfig(strategy="rds", target="target.jsonl", clean=()),
     SelectConfig(strategy="ifd", score_model="./small"),
+    SelectConfig(strategy="influence-classifier", target="target.jsonl", influence="scores"),
     CompareConfig(strategies=("random", "mmr"), options={"relevance": 0.25}, pool=SelectConfig(k=5, clean=(), seed=2)),
     ReportConfig(),
     ReportConfig(

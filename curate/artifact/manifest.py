@@ -28,6 +28,7 @@ SCHEMAS: dict[str, tuple[int, dict[int, Callable[[dict[str, Any]], dict[str, Any
     "evaluate_suite.report": (2, {1: lambda manifest: manifest}),
     "curate.comparison": (2, {1: lambda manifest: manifest}),
     "finetune.padding_study": (2, {1: lambda manifest: manifest}),
+    "finetune.influence": (1, {}),
 }
 SIGNED = 2  # the first schema number, of every kind, whose manifests carry their own digest
 

@@ -272,9 +272,9 @@ def finish_run(
     )
 
 
-def read_run(given: str | Path | None = None) -> Run:
+def read_run(run: str | Path | None = None) -> Run:
     """The finished run at a path, of a name, or the newest one for None."""
-    folder = find_artifact(given, runs_dir(), KIND)
+    folder = find_artifact(run, runs_dir(), KIND)
     if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
     manifest = read_manifest(folder, KIND)
@@ -302,9 +302,9 @@ def readable_runs() -> Iterator[Run]:
             say(f"Passing over {folder}: {error.what}")
 
 
-def find_unfinished(given: str) -> Path:
+def find_unfinished(run: str) -> Path:
     """The folder of a run that was started: a path, or a name below the home of runs."""
-    for folder in (Path(given), runs_dir() / given):
+    for folder in (Path(run), runs_dir() / run):
         if (folder / CONFIG).is_file():
             return folder
-    raise UserError(f"There is no run {given} that was started.", f"Look in {runs_dir()}.")
+    raise UserError(f"There is no run {run} that was started.", f"Look in {runs_dir()}.")

@@ -155,7 +155,7 @@ def test_a_selection_counted_with_another_tokenizer_is_refused(
 ) -> None:
     edit_manifest(selection, lambda manifest: manifest["config"].update(tokenizer_digest="0" * 64))
     assert run(selection, tmp_path / "r") == 1
-    assert "The selection was counted with the tokenizer of" in capsys.readouterr().err
+    assert "is not the one that the selection selection was counted with" in capsys.readouterr().err
 
 
 def test_an_unfinished_selection_and_another_run_in_the_same_place_are_refused(

@@ -235,8 +235,7 @@ def inspect(
         if as_json:
             print_result({"rows": [asdict(story) for story in stories]})
             return
-        for story in stories:
-            print_result(row_lines(story))
+        print_result("\n".join(map(row_lines, stories)))
         return
     summary = summarise(chosen)
     if as_json:

@@ -1,6 +1,7 @@
 """Names and defaults that help shows. Loads nothing, so that help is fast."""
 
 SMOLLM2 = "smollm2-135m"  # the embedded model
+SMOLLM2_END = "<|im_end|>"  # ends what it writes, as its GGUF says
 STDLIB = "stdlib"  # the embedded dataset
 DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
 DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"

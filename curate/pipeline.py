@@ -24,6 +24,7 @@ from curate.pool.holdout import reserve_holdout
 from curate.pool.rows import Finding, Row
 from curate.scores.content import content_scores
 from curate.scores.scoring import load_scores, score_command
+from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
@@ -40,6 +41,7 @@ from curate.vectors.clustering import assign, build_clusters, default_n_clusters
 from curate.vectors.coverage import measure_coverage
 from curate.vectors.embedding import embed_rows
 from curate.vectors.encoders import resolve_encoder
+from curate.vectors.given import load_given
 from curate.vectors.neighbours import ROUNDING, nearest, one_thread_a_product
 
 
@@ -87,6 +89,8 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_target(config.target)
+        kept = None if config.keep is None else load_kept(config.keep, None if config.token_budget else config.k)
+        vectors = None if config.vectors is None else load_given(config.vectors, len(loaded.rows))
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(tokenizer, digest, template, loaded.rows, loaded.digest)
@@ -101,7 +105,12 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         notes=(*loaded.notes, *template.notes, *notes),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
-        inputs=[*loaded.inputs, *benchmark_files, *(target.inputs if target else ())],
+        inputs=[
+            *(*loaded.inputs, *benchmark_files, *(target.inputs if target else ())),
+            *(each.record for each in (kept, vectors) if each is not None),
+        ],
+        kept=kept,
+        vectors=vectors,
     )
 
 
@@ -172,6 +181,8 @@ def embed(pool: Pool, split: Split) -> Vectors:
         raise UserError("No row of the pool has an output.", "Check --columns.")
     rows.sort(key=lambda i: (pool.rows[i].row_id, i))
     config = pool.config
+    if pool.vectors is not None:
+        return Vectors(tuple(rows), pool.vectors.of(pool.rows[i] for i in rows), pool.vectors.sha256)
     matrix, digest = embed_rows([pool.rows[i] for i in rows], config.encoder, config.embed, config.batch_size)
     return Vectors(tuple(rows), matrix, digest)
 
@@ -252,7 +263,17 @@ def build_candidates(prepared: Prepared) -> Candidates:
         output_chars=np.array([len(pool.rows[i].output) for i in rows], dtype=np.int32),
         row_index=np.array(rows, dtype=np.int64),
         luck=row_luck([pool.rows[i].row_id for i in rows], pool.config.seed) if pool.config.coordinated else None,
+        picked=kept_places(prepared),
     )
+
+
+def kept_places(prepared: Prepared) -> NDArray[np.int64]:
+    """Return where the rows of `--keep` stand among the candidates."""
+    pool, fates = prepared.pool, prepared.split.fates
+    if pool.kept is None:
+        return np.zeros(0, dtype=np.int64)
+    reasons = ((row.row_id, fates.kind_of(row.row_index)[1]) for row in pool.rows)
+    return pool.kept.places([pool.rows[i].row_id for i in prepared.candidates], reasons)
 
 
 def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Candidates:
@@ -274,9 +295,10 @@ def pick(prepared: Prepared) -> Picked:
     candidates = build_candidates(prepared)
     picks = choose(pool.config, complete(prepared, pool.config, candidates))
     indices = picks.indices.tolist()
-    strategy = pool.config.strategy
+    n_kept = len(candidates.picked)
+    codes = [KEPT] * n_kept + [pool.config.strategy] * (len(indices) - n_kept)
     fates = prepared.split.fates.decide(
-        (rows[i], SELECTED, strategy, reason) for i, reason in zip(indices, picks.reasons, strict=True)
+        (rows[i], SELECTED, code, reason) for i, code, reason in zip(indices, codes, picks.reasons, strict=True)
     )
     fates = fates.exclude(
         (rows[position], "near_duplicate", f"{pool.rows[rows[repeated]].row_id} cosine {cosine:.4f}")

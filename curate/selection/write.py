@@ -28,7 +28,7 @@ REPORT = "report.html"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
-_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target", "influence")
+_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target", "influence", "keep", "vectors")
 
 
 def config_digest(pool: Pool) -> str:
@@ -42,7 +42,7 @@ def config_digest(pool: Pool) -> str:
     if config.influence is not None:
         scores.append(str(read_influence(config.influence).manifest.manifest_digest))
     settings = {name: value for name, value in config.as_record().items() if name not in _PLACES}
-    others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target
+    others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target, kept, vectors
     contents = [
         *others,
         *scores,

@@ -205,7 +205,8 @@ class Study:
         self.has_influence = False
         self.names: list[str] = []
         done = {key(json.loads(line)) for file in [*args.done, self.results] if file.is_file() for line in file.open()}
-        self.cells = [cell for cell in self.rows.plan["cells"] if key(cell) not in done][: args.cells]
+        planned: list[dict[str, Any]] = self.rows.plan["cells"]
+        self.cells = [cell for cell in planned if key(cell) not in done][: args.cells]
         self.first: list[dict[str, Any]] = []
         self.parts: dict[int, Any] = {}
         self.load_influence()

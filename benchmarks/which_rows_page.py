@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_results import ONLY, RANDOM, Effect, Results, answer_scores, well_formed_effects
 from curate.artifact import write_bytes, write_json, write_jsonl, write_text
-from curate.page import Chart, ChartTable, chart_png, render_document
+from curate.page import Chart, ChartTable, chart_png, format_p, render_document
 from curate.page.chart import build_spec, unchecked
 from curate.page.palette import light
 from curate.tokens.prompt import RAW
@@ -239,7 +239,7 @@ def effect_rows(effects: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         worth = times(e["worth"]) + (f" ({times(e['worth_low'])} to {times(e['worth_high'])})" if e["worth"] else "")
         share = "" if e["share"] is None else f"{e['share']:.0%} ({e['share_low']:.0%} to {e['share_high']:.0%})"
         interval = "" if e["low"] is None else f"{e['low']:+.2f} to {e['high']:+.2f}"
-        p = "" if e["p_holm"] is None else f"{e['p_holm']:.3f}"
+        p = "" if e["p_holm"] is None else format_p(e["p_holm"])
         others = ", ".join(f"{source} {percent:+.1f}%" for source, percent in e["others"].items())
         percent = "" if e["percent"] is None else f"{e['percent']:+.2f}%"
         rows.append(

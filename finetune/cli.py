@@ -344,18 +344,23 @@ def push(
 def verify(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
+        typer.Argument(
+            metavar="[RUN]...", help="Names or folders. Default: every run, padding study and scores of influence."
+        ),
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
     from curate.artifact.verify import require_all_whole, result_lines
     from curate.artifact.verify import verify as look
+    from curate.scores.influence_record import KIND as INFLUENCE
+    from curate.scores.influence_record import influences_dir
     from finetune.padding_study.record import KIND as STUDY
     from finetune.run.record import KIND, runs_dir
     from finetune.run.verify import verify_run
 
-    verified = look(runs or [], [(runs_dir(), KIND), (Path("reports"), STUDY)], verify_run)
+    homes = [(runs_dir(), KIND), (Path("reports"), STUDY), (influences_dir(), INFLUENCE)]
+    verified = look(runs or [], homes, verify_run)
     print_result(
         {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
     )

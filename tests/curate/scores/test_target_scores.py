@@ -73,7 +73,7 @@ def test_importance_draws_rows_like_the_target_more_often_and_a_coordinated_draw
 ) -> None:
     target = written(tmp_path / "target.jsonl", [{"instruction": "pop a heap in Rust", "output": "pop() -- Rust"}])
     drawn = ["--strategy", "target-importance", "--target", target, "--coordinated"]
-    picked = select(pool, tmp_path / "a", *drawn).selected
+    picked = select(pool, tmp_path / "a", *drawn, "--strategy-option", "sharpness=4").selected
     assert sum("Rust" in row.instruction for row in picked) > 30  # a quarter of the pool
     flat = select(pool, tmp_path / "b", *drawn, "--strategy-option", "sharpness=0").selected
     assert flat == select(pool, tmp_path / "c", "--strategy", "random", "--coordinated").selected

@@ -71,10 +71,18 @@ def test_rows_are_scored_by_content_and_picked_by_it_and_no_held_out_row_is_read
     assert result.manifest.counts == {"rows": 90, "target_rows": 1, "reference_rows": 40}
     assert len(set(result.scores.values())) > 80
     rows = made.manifest.config["dataset"]
-    code = curate(
-        ["select", "--dataset", rows, "--model", made.manifest.config["model"], "--encoder", "tfidf", "--near-duplicate",
-         "0.999", "--k", "12", "--strategy", "influence", "--influence", str(tmp_path / "scores"), "--out", str(tmp_path / "s")]
-    )  # fmt: skip
+    pool = [
+        "--dataset",
+        rows,
+        "--model",
+        made.manifest.config["model"],
+        "--encoder",
+        "tfidf",
+        "--near-duplicate",
+        "0.999",
+    ]
+    by_scores = ["--k", "12", "--strategy", "influence", "--influence", str(tmp_path / "scores")]
+    code = curate(["select", *pool, *by_scores, "--out", str(tmp_path / "s")])
     assert code == 0
     picked = [result.scores[row.row_id] for row in read_selection(tmp_path / "s").selected]
     rest = [score for row_id, score in result.scores.items() if score not in picked]
@@ -110,6 +118,9 @@ def test_what_a_killed_call_scored_is_taken_up_and_a_finished_one_reused(
     monkeypatch.setattr("finetune.influence.recipe.row_influences", lambda *_: pytest.fail("scored again"))
     assert scored(selection, tmp_path / "a").scores == again.scores
     assert scored(selection, tmp_path / "b").scores == again.scores
+    assert finetune(["verify", str(tmp_path / "a")]) == 0
+    (tmp_path / "a" / "scores.jsonl").write_text("")
+    assert finetune(["verify", str(tmp_path / "a")]) == 1
 
 
 def test_a_target_of_instructions_alone_cannot_be_learned_for(

@@ -139,7 +139,7 @@ class Slowly:
 
 
 @pytest.mark.long
-def test_local_and_ray_make_the_same_bytes_with_every_strategy_and_a_node_may_die(
+def test_local_and_ray_make_the_same_bytes_with_every_strategy(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = tmp_path / "rows.jsonl"
@@ -161,17 +161,22 @@ def test_local_and_ray_make_the_same_bytes_with_every_strategy_and_a_node_may_di
             picks = choose(own, complete(prepared, own, candidates))
             seen.setdefault(name, []).append((picks.indices.tolist(), picks.reasons, picks.notes))
     assert {name for name, results in seen.items() if results != results[:1] * 3} == set()
-    written = [files_of(prepared, tmp_path / f"s{number}") for number, prepared in enumerate(all_prepared)]
+    written = [files_of(prepared, tmp_path / str(number) / "s") for number, prepared in enumerate(all_prepared)]
     assert [name for name in FILES if len({files[name] for files in written}) > 1] == []
 
-    ray = engines[2]
-    assert list(ray.map(DiesOnce(str(tmp_path), 5), range(12))) == [n * n for n in range(12)]
-    squares = ray.map(Slowly(0.5), range(16))
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.long
+def test_on_ray_a_killed_worker_and_a_killed_node_cost_no_result(cluster: Cluster, tmp_path: Path) -> None:
+    engine = RayEngine(cluster.address)
+    assert list(engine.map(DiesOnce(str(tmp_path), 5), range(12))) == [n * n for n in range(12)]
+    squares = engine.map(Slowly(0.5), range(16))
     first = [next(squares) for _ in range(2)]
     _kill(cluster.second)
     assert [*first, *squares] == [n * n for n in range(16)]
-    for engine in engines:
-        engine.close()
+    engine.close()
 
 
 @pytest.mark.long

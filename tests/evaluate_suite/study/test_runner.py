@@ -74,16 +74,16 @@ def adapters() -> dict[str, str]:
 
 @pytest.mark.long
 def test_a_study_by_workers_and_one_by_ray_make_the_runs_of_one_process(
-    made_selection: Path,
-    tiny_model: Path,
+    made_selection: Path,  # noqa: F811
+    tiny_model: Path,  # noqa: F811
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ray = pytest.importorskip("ray", reason="RAY IS NOT INSTALLED: studies on a cluster are not shown")
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "reverse a list", "language": "python"}\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    ways = {"here": [], "workers": ["--workers", "2"], "ray": ["--runner", "ray", "--workers", "2"]}
+    ways = {"here": ["--workers", "1"], "workers": ["--workers", "2"], "ray": ["--runner", "ray", "--workers", "2"]}
     made = {}
     for name, options in ways.items():
         monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / name))

@@ -83,7 +83,7 @@ def test_two_gpus_train_the_run_that_one_does(selection: Path, tmp_path: Path) -
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="ONE GPU: several are not shown")
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
 def test_two_gpus_with_the_kernels_train_the_run_that_one_does(way: str, selection: Path, tmp_path: Path) -> None:
-    """Under fsdp the packed bytes are gathered as they are: before the first step the losses are the same to the bit."""
+    """Under fsdp the packed bytes are gathered as they are: before the first step losses are the same to the bit."""
     model = build_wide(selection, tmp_path / "wide")
     for gpus, parallel in (("1", "ddp"), ("2", way)):
         settings = [f"model={model}", "dtype=bfloat16", "kernels=true", "learning_rate=1e-3"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
+from evaluate_suite import options as study_options
 from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.examples import (
     COMPARE_EXAMPLES,
@@ -256,14 +257,9 @@ def compare(
 @app.command(epilog=STUDY_EXAMPLES)
 def study(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Training settings.")] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="study.yaml: the whole study. Only --out, --wandb, --dry-run and --json go with it."),
-    ] = None,
+    file: study_options.StudyFileOption = None,
     strategies: Annotated[str, typer.Option(help="Names with commas; random is always among them.")] = "random,kmeans",
-    strategy_option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE for those of the strategies that take it; can be repeated.")
-    ] = None,
+    strategy_option: study_options.StrategyOption = None,
     target: Annotated[str | None, typer.Option(help="As in curate select, for the strategies that need it.")] = None,
     draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
     seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
@@ -281,12 +277,14 @@ def study(
     holdout: Annotated[int | None, typer.Option(help="As in curate select.")] = None,
     near_duplicate: Annotated[float | None, typer.Option(help="As in curate select.")] = None,
     preset: Annotated[str | None, typer.Option(help="As in finetune run. Default: the preset of the model.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with training settings; it comes after the preset.")
-    ] = None,
+    config: study_options.TrainingConfigOption = None,
     prompts: Annotated[Path | None, typer.Option(help="JSONL of raw prompts. Default: the packaged set.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest generation. Default: as the runs say.")] = None,
     wandb: Annotated[str, typer.Option(help="online, offline or off.")] = "off",
+    runner: study_options.RunnerOption = "local",
+    workers: study_options.WorkersOption = 1,
+    ray_address: study_options.RayAddressOption = None,
+    gpu_share: study_options.GpuShareOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: reports/NAME.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; make nothing.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -295,6 +293,7 @@ def study(
     from curate.strategies.table import STRATEGIES, parse_options
     from evaluate_suite.study.plan import StudyRequest, base_and_recipe, plan_lines, plan_study, request_of
     from evaluate_suite.study.plan_file import read_study_file
+    from evaluate_suite.study.ray_runner import choose_runner
     from evaluate_suite.study.recipe import require_all
     from evaluate_suite.study.recipe import study as run_study
 
@@ -318,7 +317,8 @@ def study(
     if dry_run:
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
-    finished = run_study(request, typed_command("evalsuite"))
+    who = choose_runner(runner, workers, ray_address, gpu_share, request.recipe.device)
+    finished = run_study(request, typed_command("evalsuite"), who)
     _show(finished.report, as_json)
     require_all(finished)
 

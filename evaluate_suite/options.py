@@ -1,10 +1,35 @@
-"""Options whose value is a list with commas."""
+"""Options of `evalsuite study`, and those whose value is a list with commas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from curate.errors import UsageError, did_you_mean
+
+StudyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="study.yaml: the whole study. Only --out, --wandb, --dry-run, --json and the runner go with it."
+    ),
+]
+StrategyOption = Annotated[
+    list[str] | None, typer.Option(help="NAME=VALUE for those of the strategies that take it; can be repeated.")
+]
+TrainingConfigOption = Annotated[
+    Path | None, typer.Option(help="YAML file with training settings; it comes after the preset.")
+]
+RunnerOption = Annotated[str, typer.Option(help="Who makes the cells: local, or ray (several machines).")]
+WorkersOption = Annotated[int, typer.Option(help="Cells at once on this machine; they share its GPUs and cores.")]
+RayAddressOption = Annotated[
+    str | None, typer.Option(help="auto or HOST:PORT of a Ray cluster. Default: one is started here.")
+]
+GpuShareOption = Annotated[
+    float | None, typer.Option(help="With ray: what of a GPU a cell takes. Default: 1, or 0 where there is none.")
+]
 
 
 def parse_list(text: str | None) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,9 +15,8 @@ from finetune import options
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
-    from finetune.commands import SpreadCommand, TrainingCommand
+    from finetune.commands import TrainingCommand
     from finetune.config import RunConfig
-    from finetune.parallel.layout import Layout
 
 app = typer.Typer(
     add_completion=False,
@@ -67,10 +66,10 @@ def run(
             )
         folder: Path | None = find_unfinished(resume)
         started = read_settings(find_unfinished(resume))
-        layout = _layout(asked, started)
+        layout = asked.layout(started)
         settings, rows = validated(started["config"]), read_selection(started["selection"])
     else:
-        layout = _layout(asked)
+        layout = asked.layout()
         folder, (settings, rows) = out, _load(asked)
     if dry_run:
         _show_plan(settings, rows)
@@ -97,19 +96,6 @@ def run(
     )
     say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), rows.template)) + "\n")
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
-
-
-def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None, meets: bool = True) -> Layout:
-    """Return the GPUs that a command asks for; what it leaves out is as the run was started, or one GPU.
-
-    A command whose machines do not meet needs no place for it.
-    """
-    from finetune.parallel.layout import build_layout, layout_of
-
-    before = layout_of(started or {})
-    nodes = asked.nodes or before.nodes
-    place = asked.rendezvous or (None if meets or nodes == 1 else "nowhere:1")
-    return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, place)
 
 
 def _show_plan(config: RunConfig, selection: Selection) -> None:
@@ -186,7 +172,7 @@ def check(
         selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
         rendezvous=rendezvous, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
-    findings = find_traps(*_load(asked), _layout(asked))
+    findings = find_traps(*_load(asked), asked.layout())
     for name, sentence in findings.problems.items():
         say(f"{name.replace('_', ' ')}: {sentence}")
     for name, reason in findings.not_checked.items():
@@ -225,7 +211,7 @@ def forecast(
         selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
         rendezvous=rendezvous, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
-    layout = _layout(asked, meets=False)
+    layout = asked.layout(meets=False)
     counted_rows: Selection | None = None
     if selection is None and newest_finished(selections_dir(), KIND) is None:
         settings = asked.model_copy(update={"preset": preset or "llama2-7b"}).settings(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -10,6 +11,7 @@ import yaml
 
 from curate.command_line import CommandConfig, Named, Words
 from finetune.config import RunConfig, load_config, preset_for
+from finetune.parallel.layout import Layout, build_layout, layout_of
 
 
 class TrainingCommand(CommandConfig):
@@ -45,6 +47,16 @@ class SpreadCommand(TrainingCommand):
     parallel: str | None = None
     nodes: int | None = None
     rendezvous: str | None = None
+
+    def layout(self, started: Mapping[str, Any] | None = None, meets: bool = True) -> Layout:
+        """Return the GPUs that are asked for; what is left out is as the run was `started`, or one GPU.
+
+        A command whose machines do not meet needs no place for it.
+        """
+        before = layout_of(started or {})
+        nodes = self.nodes or before.nodes
+        place = self.rendezvous or (None if meets or nodes == 1 else "nowhere:1")
+        return build_layout(self.gpus or before.gpus, self.parallel or before.parallel, nodes, place)
 
 
 class RunCommand(SpreadCommand):

@@ -9,32 +9,53 @@ from typing import Any
 
 from curate.artifact import home
 from curate.console import say
-from curate.errors import UserError
-from evaluate_suite.study.runner import Cell, Failed, Work, attempt
+from curate.errors import UsageError, UserError, did_you_mean
+from evaluate_suite.study.runner import Cell, Failed, Runner, Work, Workers, attempt
 
+RUNNERS = ("local", "ray")
 RETRIES = 1  # of a cell whose node was lost; what it had trained goes on from its checkpoint
 
 
+def choose_runner(
+    name: str, workers: int, ray_address: str | None, gpu_share: float | None, device: str
+) -> Runner | None:
+    """Return who makes a study's cells; None for this process, one after the other.
+
+    `gpu_share` is what of a GPU a cell takes; None: one, or none where there is no GPU.
+    """
+    if name not in RUNNERS:
+        raise UsageError(f'--runner is "{name}".', did_you_mean(name, RUNNERS))
+    if workers < 1:
+        raise UsageError(f"--workers is {workers}; it must be at least 1.", "Leave it out for one.")
+    if gpu_share is not None and not gpu_share >= 0:
+        raise UsageError(f"--gpu-share is {gpu_share:g}; it must be 0 or more.", "0.5 lets two cells share a GPU.")
+    if name == "ray":
+        return OnRay(ray_address, gpu_share if device != "cpu" else 0.0, workers)
+    if ray_address is not None:
+        raise UsageError("--ray-address is for --runner ray.", "Leave it out, or add --runner ray.")
+    return Workers(workers) if workers > 1 else None
+
+
 class OnRay:
-    """Tasks on the cluster at `address`, or on a Ray of this machine; `share` of a GPU each (0: none).
+    """Tasks on the cluster at `address`, or on a Ray of this machine with room for `workers`; `share` of a GPU each.
 
     All nodes see the folder of artifacts at the same path: that is where cells find what others made.
     """
 
-    def __init__(self, address: str | None, share: float, cores: float = 1.0) -> None:
+    def __init__(self, address: str | None, share: float | None, workers: int = 1) -> None:
         try:
             import ray
         except ImportError:
             raise UserError("--runner ray needs Ray, which is not installed.", "pip install 'rowpick[ray]'") from None
         self.ray: Any = ray
-        self.share, self.cores = share, cores
         if not ray.is_initialized():
-            self._connect(address)
+            self._connect(address, workers)
+        self.share = share if share is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
 
     def run(self, work: Work, cells: Sequence[Cell], names: Sequence[str]) -> list[Any | Failed]:
         """See `Runner`."""
         ray = self.ray
-        task = ray.remote(num_cpus=self.cores, num_gpus=self.share, max_retries=RETRIES)(_attempt_in)
+        task = ray.remote(num_cpus=1, num_gpus=self.share, max_retries=RETRIES)(_attempt_in)
         waiting = {task.remote(str(Path.cwd()), work, cell): number for number, cell in enumerate(cells)}
         outcomes: list[Any | Failed] = [Failed("it was never begun")] * len(cells)
         done = 0
@@ -49,13 +70,13 @@ class OnRay:
             say(f"{done} of {len(cells)} done: {names[number]}")
         return outcomes
 
-    def _connect(self, address: str | None) -> None:
+    def _connect(self, address: str | None, workers: int) -> None:
         environment = {"ROWPICK_HOME": str(home().absolute()), "PYTHONPATH": _paths()}
         options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": environment}}
         try:
             if address is None:
                 say("No --ray-address: starting Ray on this machine.")
-                self.ray.init(address="local", include_dashboard=False, **options)
+                self.ray.init(address="local", num_cpus=workers, include_dashboard=False, **options)
             else:
                 self.ray.init(address=address, **options)
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:

@@ -7,18 +7,17 @@ crash takes up where it stopped. A cell that fails costs that cell: the others g
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from curate.artifact import MANIFEST
 from curate.console import say
 from curate.errors import UserError
-from curate.pipeline import select
-from curate.selection.record import Selection
+from curate.selection.record import Selection, read_selection
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.recipe import Report, report
+from evaluate_suite.study.cells import make_selection, measure_run, train_run
 from evaluate_suite.study.plan import (
     PlannedSelection,
     StudyPlan,
@@ -28,9 +27,9 @@ from evaluate_suite.study.plan import (
     planned_jobs,
 )
 from evaluate_suite.study.plan_file import write_study_file
-from finetune.config import RunConfig
-from finetune.recipe import train
-from finetune.run.record import CONFIG, run_folder
+from evaluate_suite.study.runner import Failed, Here, Runner, attempt
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,26 @@ class Study:
     failed: list[str]
 
 
-def study(request: StudyRequest, command: Sequence[str] = ()) -> Study:
-    """The report on every run of the study, made or, where it exists already, reused."""
+def study(request: StudyRequest, command: Sequence[str] = (), runner: Runner | None = None) -> Study:
+    """The report on every run of the study, made or, where it exists already, reused.
+
+    `runner` says who makes the cells; None: this process, one after the other.
+    """
     plan = plan_study(request)
     file = write_study_file(request.as_file())
     say(f"The study as a file: {file}")
     failed: list[str] = []
-    drawn, selections = make_selections(plan, failed, command)
-    runs = train_all(request, replace(plan, selections=drawn), selections, failed, command)
+    drawn, selections = make_selections(plan, failed, command, runner or Here())
+    runs = train_all(request, replace(plan, selections=drawn), selections, failed, command, runner or Here())
     if not runs:
         raise UserError(f"No cell of the study could be finished. The first failed so: {failed[0]}", "Fix that first.")
     config = ReportConfig(runs=tuple(map(str, runs)), prompts=request.prompts, max_new_tokens=request.max_new_tokens)
+    if runner is not None:  # side by side; in one process the report does it
+        measured = [(str(run), config) for run in runs]
+        outcomes = runner.run(measure_run, measured, [f"measures of {run.name}" for run in runs])
+        for outcome, run in zip(outcomes, runs, strict=True):
+            if isinstance(outcome, Failed):
+                say(f"{run.name} is measured with the report: {outcome.why}")
     return Study(report(config, request.out, command), file, failed)
 
 
@@ -66,20 +74,20 @@ def require_all(study: Study) -> None:
 
 
 def make_selections(
-    plan: StudyPlan, failed: list[str], command: Sequence[str] = ()
+    plan: StudyPlan, failed: list[str], command: Sequence[str], runner: Runner
 ) -> tuple[list[PlannedSelection], list[Selection]]:
-    """Every selection of the plan that can be made or reused, with its plan; what fails is added to `failed`."""
-    drawn, selections = [], []
-    for number, planned in enumerate(plan.selections, start=1):
-        cell = f"{planned.label}, draw {planned.config.seed}"
-        say(f"Selection {number} of {len(plan.selections)}: {cell}")
-        try:
-            selections.append(select(planned.config, None, command))
-        except Exception as error:  # of any kind: the other cells have nothing to do with it
-            _tell(cell, error, failed)
-            continue
-        drawn.append(planned)
-    return drawn, selections
+    """Every selection of the plan that can be made or reused, with its plan; what fails is added to `failed`.
+
+    The first is made here: what it reads, counts and embeds, the others find in the cache.
+    """
+    names = [f"{planned.label}, draw {planned.config.seed}" for planned in plan.selections]
+    cells = [(planned.config, command) for planned in plan.selections]
+    outcomes = [
+        *Here().run(make_selection, cells[:1], names[:1]),
+        *runner.run(make_selection, cells[1:], names[1:]),
+    ]
+    made = _without_failed(list(zip(plan.selections, outcomes, strict=True)), names, failed)
+    return [planned for planned, _ in made], [read_selection(folder) for _, folder in made]
 
 
 def train_all(
@@ -87,35 +95,34 @@ def train_all(
     plan: StudyPlan,
     selections: Sequence[Selection],
     failed: list[str],
-    command: Sequence[str] = (),
+    command: Sequence[str],
+    runner: Runner,
 ) -> list[Path]:
     """The folders of all runs that could be trained, taken up or reused; what fails is added to `failed`."""
     jobs = planned_jobs(plan, selections, request.seeds)
-    started, trained = time.perf_counter(), 0
-    runs = []
-    for number, (selection, seed) in enumerate(jobs, start=1):
-        config = request.recipe.model_copy(update={"seed": seed})
-        if not is_finished_run(request, selection, seed):
-            left = len(jobs) - number + 1
-            pace = (
-                "" if not trained else f", about {(time.perf_counter() - started) / trained * left / 60:.0f} min left"
-            )
-            say(f"Run {number} of {len(jobs)}: {selection.path.name}, seed {seed}{pace}")
-            trained += 1
-        try:
-            runs.append(train(config, selection, None, _is_begun(config, selection), request.wandb_mode, command).path)
-        except Exception as error:  # of any kind, memory that ran out among them
-            _tell(f"{selection.path.name}, seed {seed}", error, failed)
-    return runs
+    names = [f"{selection.path.name}, seed {seed}" for selection, seed in jobs]
+    cells = [
+        (request.recipe.model_copy(update={"seed": seed}), str(selection.path), request.wandb_mode, command)
+        for selection, seed in jobs
+    ]
+    open_cells = [number for number, job in enumerate(jobs) if not is_finished_run(request, *job)]
+    outcomes: list[Any] = [None] * len(jobs)
+    for number in range(len(jobs)):
+        if number not in open_cells:  # by its digest, wherever it was made
+            outcomes[number] = attempt(train_run, cells[number])
+    trained = runner.run(train_run, [cells[n] for n in open_cells], [names[n] for n in open_cells])
+    for number, outcome in zip(open_cells, trained, strict=True):
+        outcomes[number] = outcome
+    return [Path(folder) for _, folder in _without_failed(list(zip(jobs, outcomes, strict=True)), names, failed)]
 
 
-def _tell(cell: str, error: Exception, failed: list[str]) -> None:
-    what = " ".join(str(error).split()) or "no message"
-    failed.append(f"{cell}: {what}" if isinstance(error, UserError) else f"{cell}: {type(error).__name__}: {what}")
-    say(f"Failed, and left out: {failed[-1]}")
-
-
-def _is_begun(config: RunConfig, selection: Selection) -> bool:
-    """Whether the run's folder holds this run, unfinished."""
-    folder = run_folder(config, selection, None)
-    return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
+def _without_failed(pairs: Sequence[tuple[T, Any]], names: Sequence[str], failed: list[str]) -> list[tuple[T, str]]:
+    """Return the cells that were done, each with its result; say the others and add them to `failed`."""
+    done = []
+    for (cell, outcome), name in zip(pairs, names, strict=True):
+        if isinstance(outcome, Failed):
+            failed.append(f"{name}: {outcome.why}")
+            say(f"Failed, and left out: {failed[-1]}")
+        else:
+            done.append((cell, str(outcome)))
+    return done

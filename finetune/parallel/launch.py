@@ -51,6 +51,8 @@ def launch(
         except SignalException:
             raise KeyboardInterrupt from None
         except RendezvousError as error:
+            if report.is_file():  # they had met, and one of the workers said why it ended
+                raise _reported(report, layout, None) from None
             raise UserError(*_no_meeting(layout, error, answer, meet)) from None
         except ChildFailedError as error:
             raise _reported(report, layout, error) from None
@@ -78,11 +80,12 @@ def _no_meeting(layout: Layout, error: RendezvousError, answer: int, meet: int) 
     )
 
 
-def _reported(report: Path, layout: Layout, error: ChildFailedError) -> BaseException:
+def _reported(report: Path, layout: Layout, error: ChildFailedError | None) -> BaseException:
     """Return what ended a worker: what it reported, or, of one whose machine left, that; else the failure itself."""
     if report.is_file():
         reported = json.loads(report.read_text())
         return KeyboardInterrupt() if reported["interrupted"] else UserError(reported["error"])
+    assert error is not None
     if layout.nodes > 1:
         rank, failure = error.get_first_failure()
         return UserError(

@@ -164,7 +164,7 @@ def test_a_cell_that_fails_costs_that_cell_alone(
             raise RuntimeError("out of memory")
         return train(config, selection, *more)
 
-    monkeypatch.setattr("evaluate_suite.study.recipe.train", broken)
+    monkeypatch.setattr("evaluate_suite.study.cells.train", broken)
     assert evalsuite(command(home, "--out", str(tmp_path / "r"))) == 1
     told = capsys.readouterr().err
     assert "1 cells of the study failed" in told and "RuntimeError: out of memory" in told

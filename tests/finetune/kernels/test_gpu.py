@@ -81,11 +81,14 @@ def test_two_gpus_train_the_run_that_one_does(selection: Path, tmp_path: Path) -
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="ONE GPU: several are not shown")
-def test_two_gpus_with_the_kernels_train_the_run_that_one_does(selection: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_two_gpus_with_the_kernels_train_the_run_that_one_does(way: str, selection: Path, tmp_path: Path) -> None:
+    """Under fsdp the packed bytes are gathered as they are: before the first step losses are the same to the bit."""
     model = build_wide(selection, tmp_path / "wide")
-    for gpus in ("1", "2"):
+    for gpus, parallel in (("1", "ddp"), ("2", way)):
         settings = [f"model={model}", "dtype=bfloat16", "kernels=true", "learning_rate=1e-3"]
-        assert run(selection, tmp_path / gpus, "--gpus", gpus, *settings) == 0
+        assert run(selection, tmp_path / gpus, "--gpus", gpus, "--parallel", parallel, *settings) == 0
     one, two = (read_run(tmp_path / gpus).history for gpus in ("1", "2"))
+    assert one[0]["eval_loss"] == two[0]["eval_loss"]
     assert one[-1]["eval_loss"] < one[0]["eval_loss"] - 0.01
     assert [line["eval_loss"] for line in one] == pytest.approx([line["eval_loss"] for line in two], abs=5e-3)

@@ -16,6 +16,7 @@ from finetune.memory.forecast import DEPTHS, forecast
 from finetune.memory.shapes import KNOWN, build_empty_model, load_shape, with_layers
 from finetune.memory.step_memory import packed_bytes
 from finetune.memory.targets import find_targets
+from finetune.parallel.layout import Layout
 
 # Published sizes in billions of weights, from the model cards.
 PUBLISHED = {
@@ -241,3 +242,32 @@ def test_adapters_on_the_last_layers_alone_need_the_activations_of_those_layers_
     assert last_ten.trainable_parameters * 3 == everywhere.trainable_parameters
     assert last_ten.activations_gib < 0.6 * everywhere.activations_gib
     assert last_ten.base_weights_gib == pytest.approx(everywhere.base_weights_gib)
+
+
+# Two H200s, the cases of benchmarks/distributed.py: (way, model, bins of one GPU, length, rank, checkpointing, kernels,
+# GiB of each GPU less what an earlier case of the same process had left there).
+SHARED_PEAKS = [
+    ("ddp", "7b", 8, 1024, 16, False, True, 51.16), ("fsdp", "7b", 8, 1024, 16, False, True, 37.424),
+    ("fsdp", "13b", 4, 1024, 16, False, True, 31.81), ("fsdp", "7b", 8, 1024, 16, True, True, 5.794),
+    ("fsdp", "13b", 8, 1024, 16, True, True, 9.22), ("fsdp", "7b", 2, 2048, 32, True, True, 4.615),
+    ("fsdp", "7b", 4, 512, 64, False, True, 12.361), ("fsdp", "7b", 4, 1024, 16, True, False, 5.028),
+    ("fsdp", "13b", 2, 1024, 8, True, False, 5.825),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SHARED_PEAKS, ids=lambda case: "-".join(map(str, case[:6])))
+def test_the_forecast_of_each_of_two_gpus_lies_at_most_a_twentieth_above_its_peak(case: tuple[Any, ...]) -> None:
+    way, size, bins, length, rank, checkpointing, kernels, peak = case
+    model = f"meta-llama/Llama-2-{size}-hf"
+    config = RunConfig(
+        model=model, device="cuda", dtype="bfloat16", per_device_train_batch_size=bins, gradient_accumulation_steps=2,
+        max_length=length, r=rank, gradient_checkpointing=checkpointing, kernels="auto" if kernels else False,
+    )  # fmt: skip
+    assert 1.0 <= forecast(config, load_shape(model), layout=Layout(2, way)).peak_gib / peak <= 1.053
+
+
+def test_a_fourth_of_the_70b_shape_fits_a_card_of_24_gib_and_the_whole_does_not() -> None:
+    config = load_config("llama2-70b", overrides=["device=cuda", "dtype=bfloat16"])
+    shape = load_shape(config.model)
+    alone, one_of_four = (forecast(config, shape, layout=layout).peak_gib for layout in (Layout(), Layout(4, "fsdp")))
+    assert (round(alone), round(one_of_four)) == (38, 15)

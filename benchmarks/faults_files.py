@@ -193,8 +193,9 @@ class Workshop:
             self._good[words] = self.ask(words)
         return self._good[words]
 
-    def outcomes(self, target: Target, fault: str, rng: random.Random) -> Iterator[tuple[str, str, str]]:
-        """(command, outcome, what it said) of every command of a target after one fault; none where it cannot be."""
+    def outcomes(self, target: Target, fault: str, rng: random.Random) -> Iterator[tuple[str, str, str, str]]:
+        """(command, outcome, what it said, what it made otherwise) of every command of a target after one fault; none
+        where the fault cannot be done."""
         for words in target.commands:
             good = self.good(words)
             self.restore()
@@ -203,7 +204,7 @@ class Workshop:
                 return
             rng.setstate(state)
             answer = self.ask(words)
-            yield " ".join(words[:2]), judge(words, target.path, good, answer), answer.text
+            yield " ".join(words[:2]), judge(words, target.path, good, answer), answer.text, difference(good, answer)
 
 
 def judge(words: Sequence[str], path: Path, good: Answer, answer: Answer) -> str:
@@ -218,6 +219,19 @@ def judge(words: Sequence[str], path: Path, good: Answer, answer: Answer) -> str
     if answer.results != good.results:
         return "silent"
     return "made again" if names and answer.text != good.text else "right anyway"
+
+
+def difference(good: Answer, answer: Answer) -> str:
+    """The first file that a command makes otherwise than with whole files, and both texts where they part."""
+    before, after = dict(good.results), dict(answer.results)
+    for name in sorted(before.keys() | after.keys()):
+        left, right = before.get(name, b"(absent)"), after.get(name, b"(absent)")
+        if left != right:
+            shorter = min(len(left), len(right))
+            place = next((at for at in range(shorter) if left[at] != right[at]), shorter)
+            texts = [text[max(place - 60, 0) : place + 60].decode("utf-8", "replace") for text in (left, right)]
+            return f"{name}, byte {place}: {texts[0]!r} became {texts[1]!r}"
+    return ""
 
 
 def results(root: Path, words: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -382,14 +396,14 @@ def measure(workshop: Workshop, faults: int | None, seed: int) -> dict[str, obje
         if done == faults:
             break
         asked = 0
-        for command, outcome, text in workshop.outcomes(target, fault, rng):
+        for command, outcome, text, differs in workshop.outcomes(target, fault, rng):
             asked += 1
             counts[outcome] += 1
             by_fault[fault][outcome] += 1
             if outcome in ("silent", "traceback", "unnamed"):
                 print(text[-1500:], file=sys.stderr)
                 bad.append({"file": target.kind, "fault": fault, "command": command, "outcome": outcome,
-                            "said": text[-600:]})  # fmt: skip
+                            "said": text[-600:], "differs": differs})  # fmt: skip
         done += asked > 0
         print(f"{done}: {target.kind}, {fault}: {dict(counts)}", file=sys.stderr, flush=True)
         kinds |= {target.kind} if asked else set()

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.config import CompareConfig, SelectConfig
-from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.defaults import DEFAULT_SCORE_MAX_TOKENS
+from curate.cleaning.table import DEFAULT_CHECKS, parse_checks
+from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SelectDefaults
 from curate.extensions import print_added
-from curate.pool.read_options import ReadOptions
 
 app = typer.Typer(
     add_completion=False,
@@ -22,7 +21,8 @@ app = typer.Typer(
     help="Choose the rows worth training on.",
     epilog="Examples:  curate select --k 1000   |   curate strategies",
 )
-BASE = SelectConfig()
+add_version(app)
+BASE = SelectDefaults()
 
 SELECT_EXAMPLES = """Examples:
 
@@ -43,11 +43,12 @@ def select(
     model: Annotated[str, typer.Option(help="Model to be trained: its tokenizer counts. Hub id, path or smollm2-135m.")] = BASE.model,
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer to count with, when only that is at hand.")] = None,
     prompt_template: Annotated[str | None, typer.Option(help="File with {instruction} in it, or chat. Default: the raw instruction.")] = None,
-    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME], or messages=NAME.")] = None,
     subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset, where it has several.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
     first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,
     system: Annotated[str, typer.Option(help="System messages: drop, keep (before the instruction), or require (rows without are excluded).")] = BASE.system,
+    turns: Annotated[str, typer.Option(help="Conversations: single (those of more rounds are excluded), last (the last answer is learnt) or all (every answer).")] = BASE.turns,
     keep_where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE...]: keep rows whose column has one of these, such as license=mit; can be repeated.")] = None,
     strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
@@ -62,7 +63,7 @@ def select(
     max_tokens: Annotated[int, typer.Option(help="Longest whole example, in tokens.")] = BASE.max_tokens,
     holdout: Annotated[int, typer.Option(help="Rows held out for evaluation (at most a tenth of the pool).")] = BASE.holdout,
     near_duplicate: Annotated[float, typer.Option(help="Cosine from which two rows are near-duplicates.")] = BASE.near_duplicate,
-    clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(BASE.clean),
+    clean: Annotated[str, typer.Option(help="Cleaning checks, commas between, or all, or none; `curate checks` lists them.")] = ",".join(DEFAULT_CHECKS),
     decontaminate: Annotated[list[str] | None, typer.Option(help="humaneval, or a file of HumanEval or MBPP tasks: rows that leak one are dropped; can be repeated.")] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     coordinated: Annotated[bool, typer.Option("--coordinated", help="Draw by numbers that belong to the rows: strategies of one seed share picks, and are compared seed by seed.")] = BASE.coordinated,
@@ -71,13 +72,13 @@ def select(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Pick k rows, hold some out, and write a selection with a reason for every row of the pool."""
-    from curate.cleaning.table import parse_checks
+    from curate.config import SelectConfig
     from curate.pipeline import select as run_select
     from curate.strategies.table import STRATEGIES, parse_options
 
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
-        subset=subset, split=split, first=first, system=system, keep_where=tuple(keep_where or ()),
+        subset=subset, split=split, first=first, system=system, turns=turns, keep_where=tuple(keep_where or ()),
         strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
@@ -131,9 +132,9 @@ def compare(
     **pool: Any,
 ) -> None:  # fmt: skip
     """Put strategies side by side on one pool: coverage, variety, clusters, lengths, sources, time."""
-    from curate.cleaning.table import parse_checks
     from curate.comparison.recipe import compare as run_compare
     from curate.comparison.recipe import comparison_table, parse_strategies
+    from curate.config import CompareConfig, SelectConfig
     from curate.strategies.table import parse_options
 
     names = parse_strategies(strategies)
@@ -146,31 +147,33 @@ def compare(
     }
     config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
     compared = run_compare(config, out, typed_command("curate"))
-    say(compared.config["headline"])
+    say(compared.record.headline)
     columns_table(*comparison_table(compared))
     for result in compared.results:
         if result.reason is not None:
             say(f"{result.strategy} picked nothing: {result.reason}")
-    print_result(compared.as_record() if as_json else compared.path / "index.html")
+    print_result(compared.as_dict() if as_json else compared.path / "index.html")
 
 
 @app.command(epilog=SCORE_EXAMPLES)
 def score(
     dataset: Annotated[str, typer.Option(help="Hub id (ID@REVISION), file or folder, or stdlib.")] = BASE.dataset,
     score_model: Annotated[str, typer.Option(help="Small causal model that reads the rows. Hub id, path or smollm2-135m.")] = BASE.score_model,
-    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME].")] = None,
+    columns: Annotated[str | None, typer.Option(help="Other column names: instruction=NAME,output=NAME[,input=NAME], or messages=NAME.")] = None,
     subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset, where it has several.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset. Default: train, or the only one.")] = None,
     first: Annotated[int | None, typer.Option(help="Only the first N rows of a hub dataset, streamed.")] = None,
     system: Annotated[str, typer.Option(help="System messages: drop, keep or require, as in `curate select`.")] = BASE.system,
+    turns: Annotated[str, typer.Option(help="Conversations: single, last or all, as in `curate select`.")] = BASE.turns,
     max_tokens: Annotated[int, typer.Option(min=2, help="Longer rows are left unscored.")] = DEFAULT_SCORE_MAX_TOKENS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Score every row with a small model, for the strategies that need scores. Stopped, it goes on where it was."""
+    from curate.pool.read_options import ReadOptions
     from curate.scores.scoring import score_rows, scores_path
     from curate.sources import load_rows
 
-    options = ReadOptions(system=system, subset=subset, split=split, first=first)
+    options = ReadOptions(system=system, subset=subset, split=split, first=first, turns=turns)
     counts = score_rows(load_rows(dataset, columns, options).rows, score_model, max_tokens)
     path = scores_path(score_model)
     summary_table(f"scores by {score_model}", [(name.replace("_", " "), str(n)) for name, n in counts.items()])
@@ -180,21 +183,12 @@ def score(
 @app.command(epilog="Examples:\n\n  curate strategies\n\n  curate strategies --json")
 def strategies(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the strategies: what each does, what it needs, its options and its source."""
-    from curate.strategies.table import STRATEGIES
+    from curate.strategies.table import STRATEGIES, listed_strategies, strategy_lines
 
     if as_json:
-        listed = {
-            name: {"help": entry.help, "needs": sorted(entry.needs), "source": entry.source,
-                   "options": {o: {"default": option.default, "help": option.help} for o, option in entry.options.items()}}
-            for name, entry in STRATEGIES.items()
-        }  # fmt: skip
-        print_result(listed)
+        print_result(listed_strategies())
         return
-    for name, entry in STRATEGIES.own.items():
-        needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
-        print(f"{name:<20} {entry.help}{needs} ({entry.source})")
-        for option_name, option in entry.options.items():
-            print(f"{'':<20}   {option_name}={option.default}  {option.help}")
+    print("\n".join(strategy_lines()))
     print_added(STRATEGIES)
 
 
@@ -224,7 +218,7 @@ def inspect(
     """Explain a selection, or one row of its pool."""
     from dataclasses import asdict
 
-    from curate.selection.inspection import row_lines, summarise, tell_row
+    from curate.selection.inspection import row_lines, summarise, summary_rows, tell_row
     from curate.selection.record import read_selection
 
     found = read_selection(selection)
@@ -240,20 +234,40 @@ def inspect(
     if as_json:
         print_result(summary)
         return
-    tokens = summary["tokens"]
-    summary_table(
-        summary["name"],
-        [
-            *((name.replace(".", ": "), str(n)) for name, n in summary["counts"].items()),
-            ("tokens", f"{tokens['least']} to {tokens['most']}, median {tokens['median']}"),
-            *((f"source {name}", str(n)) for name, n in list(summary["sources"].items())[:8]),
-            *(
-                (f"cluster {c['cluster']}", f"{c['picked_rows']} of {c['pool_rows']} rows")
-                for c in summary["clusters"][:8]
-            ),
-        ],
-    )
+    summary_table(summary["name"], summary_rows(summary))
     print_result(found.path)
+
+
+@app.command(epilog="Examples:\n\n  curate show\n\n  curate show kmeans-k1000-0a1b2c3d --rows 3 --cluster 12 --whole")
+def show(
+    selection: Annotated[str | None, typer.Argument(help="Name or folder of a selection. Default: the newest.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many picks, from as many clusters as there are.")] = 8,
+    cluster: Annotated[int | None, typer.Option(help="Of this cluster alone.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Whole texts; without this, long ones are cut.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Print a few picked rows, cluster by cluster."""
+    from curate.selection.record import read_selection
+    from curate.selection.showing import choose_shown, shown_lines
+
+    shown = choose_shown(read_selection(selection), rows, cluster)
+    print_result({"clusters": [each.as_record() for each in shown]} if as_json else shown_lines(shown, whole))
+
+
+@app.command(
+    epilog="Examples:\n\n  curate overlap kmeans-k1000-0a1b2c3d random-k1000-4e5f6a7b\n\n  curate overlap a b --json"
+)
+def overlap(
+    first: Annotated[str, typer.Argument(help="Name or folder of a selection.")],
+    second: Annotated[str, typer.Argument(help="Name or folder of another.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON, with the ids of the rows in both.")] = False,
+) -> None:  # fmt: skip
+    """Tell how many rows two selections share, and whether one picked what the other holds out."""
+    from curate.selection.overlap import measure_overlap, overlap_lines
+    from curate.selection.record import read_selection
+
+    measured = measure_overlap(read_selection(first), read_selection(second))
+    print_result(measured.as_record() if as_json else overlap_lines(measured))
 
 
 @app.command(

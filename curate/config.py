@@ -11,15 +11,11 @@ from curate.cleaning.table import CHECKS, DEFAULT_CHECKS
 from curate.command_line import CommandConfig, Joined, Named
 from curate.defaults import (
     BENCHMARK_PACKAGES,
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_DATASET,
-    DEFAULT_EMBED,
-    DEFAULT_ENCODER,
-    DEFAULT_MODEL,
     DEFAULT_SCORE_MODEL,
     DEFAULT_STRATEGY,
     EMBED_CHOICES,
     TFIDF,
+    SelectDefaults,
 )
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.pool.read_options import ReadOptions
@@ -32,34 +28,35 @@ class SelectConfig(CommandConfig):
     command = ("curate", "select")
     always = frozenset({"dataset", "k"})
 
-    dataset: str = DEFAULT_DATASET
-    model: str = DEFAULT_MODEL
+    dataset: str = SelectDefaults.dataset
+    model: str = SelectDefaults.model
     tokenizer: str | None = None
     prompt_template: str | None = None
     columns: str | None = None
     subset: str | None = None
     split: str | None = None
     first: int | None = None
-    system: str = ReadOptions().system
+    system: str = SelectDefaults.system
+    turns: str = SelectDefaults.turns
     keep_where: tuple[str, ...] = ()
-    strategy: str = DEFAULT_STRATEGY
+    strategy: str = SelectDefaults.strategy
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     target: str | None = None
-    score_model: str = DEFAULT_SCORE_MODEL
-    encoder: str = DEFAULT_ENCODER
-    embed: str = DEFAULT_EMBED
-    batch_size: int = DEFAULT_BATCH_SIZE
-    k: int = 1000
+    score_model: str = SelectDefaults.score_model
+    encoder: str = SelectDefaults.encoder
+    embed: str = SelectDefaults.embed
+    batch_size: int = SelectDefaults.batch_size
+    k: int = SelectDefaults.k
     token_budget: int | None = None
-    min_tokens: int = 1
-    max_tokens: int = 512
-    holdout: int = 200
-    near_duplicate: float = 0.95
+    min_tokens: int = SelectDefaults.min_tokens
+    max_tokens: int = SelectDefaults.max_tokens
+    holdout: int = SelectDefaults.holdout
+    near_duplicate: float = SelectDefaults.near_duplicate
     clean: Annotated[tuple[str, ...], Joined()] = DEFAULT_CHECKS
     decontaminate: tuple[str, ...] = ()
     clusters: int | None = None
-    coordinated: bool = False
-    seed: int = 0
+    coordinated: bool = SelectDefaults.coordinated
+    seed: int = SelectDefaults.seed
 
     def check(self) -> None:
         """Raise a `UsageError` for a value that is wrong whatever the pool holds."""
@@ -114,7 +111,7 @@ class SelectConfig(CommandConfig):
 
     def read_options(self) -> ReadOptions:
         """How the records of the dataset become rows."""
-        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first)
+        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first, self.turns)
 
     def as_record(self) -> dict[str, Any]:
         """Return the config as the manifest records it; local paths keep the name the user gave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import sys
@@ -106,8 +107,26 @@ def typed_command(program: str) -> list[str]:
     return [program, *sys.argv[1:]]
 
 
+def add_version(app: typer.Typer) -> None:
+    """Give a command the option `--version`."""
+
+    @app.callback()
+    def options(version: bool = VERSION_OPTION) -> None: ...
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"rowpick {importlib.import_module('importlib.metadata').version('rowpick')}")
+        raise typer.Exit
+
+
+VERSION_OPTION = typer.Option(
+    False, "--version", callback=_show_version, is_eager=True, help="Show the version, and exit."
+)
+
+
 def run_command(app: typer.Typer, argv: Sequence[str] | None) -> int:
-    """Run a typer app; the exit code comes back.
+    """Run a typer app and return its exit code.
 
     0 done, 1 expected failure, 2 usage, 3 a gate failed, 130 interrupted. Bugs show their traceback.
     """

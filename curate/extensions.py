@@ -8,12 +8,15 @@ A package adds to a table in its `pyproject.toml`; the object is of the same typ
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from curate.errors import UserError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -34,7 +37,9 @@ class Table(Mapping[str, T], Generic[T]):
     @cached_property
     def added(self) -> dict[str, EntryPoint]:
         """The entry points of other packages by name, none of them loaded."""
-        points = sorted(entry_points(group=self.group), key=lambda point: point.name)
+        # Loaded here, because help shows defaults out of tables and does not look for packages.
+        metadata = importlib.import_module("importlib.metadata")
+        points = sorted(metadata.entry_points(group=self.group), key=lambda point: point.name)
         for point in points:
             if point.name in self.own:
                 raise UserError(

@@ -31,7 +31,8 @@ from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.coordinated import row_luck
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
-from curate.tokens.prompt import chat_template, load_prompt_template
+from curate.tokens.chat import chat_template
+from curate.tokens.prompt import load_prompt_template
 from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, text_notes, tokenizer_digest
 from curate.vectors.clustering import assign, build_clusters, default_n_clusters
 from curate.vectors.coverage import measure_coverage
@@ -79,7 +80,8 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
     with watch.timed("load"):
         tokenizer = load_tokenizer(config.model, config.tokenizer)
         name = config.prompt_template
-        template = chat_template(tokenizer) if name == "chat" else load_prompt_template(name)
+        turns = config.turns
+        template = chat_template(tokenizer, turns) if name == "chat" else load_prompt_template(name).for_turns(turns)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options())
         target = None if config.target is None else load_rows(config.target)

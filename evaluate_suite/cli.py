@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.console import columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.errors import UsageError
-from curate.extensions import print_added
-from evaluate_suite.config import DRAWS, SEEDS, ReportConfig
+from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
+from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.examples import (
     COMPARE_EXAMPLES,
     EXECUTE_EXAMPLES,
@@ -35,7 +32,9 @@ app = typer.Typer(
     help="Say what training changed, and how sure that is.",
     epilog="Examples:  evalsuite report   |   evalsuite verdict history.jsonl",
 )
+add_version(app)
 
+BACKEND_OPTION = typer.Option(help="What runs the code; `evalsuite backends` lists them. auto: what works here.")
 JSON_OPTION = typer.Option("--json", help="Print the result as JSON on stdout.")
 
 
@@ -52,12 +51,14 @@ def report(
         Path | None, typer.Option(help="humaneval, or a file of HumanEval(+) or MBPP(+) tasks, for --execute.")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
+    backend: Annotated[str, BACKEND_OPTION] = "auto",
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(metavar="RUN", help="The same as: evalsuite watch RUN.")] = None,
     port: Annotated[int, typer.Option(help="Port of --watch.")] = 0,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """One page on what training changed: eval loss, verdicts, generations, statistics."""
+    from evaluate_suite.config import ReportConfig
     from evaluate_suite.reporting.recipe import GATES, check_gates
     from evaluate_suite.reporting.recipe import report as make_report
 
@@ -69,34 +70,31 @@ def report(
         return
     gates = parse_names(fail_on, GATES, "--fail-on")
     config = ReportConfig(
-        runs=tuple(runs or ()),
-        prompts=prompts,
-        max_new_tokens=max_new_tokens,
-        tasks=tasks,
-        execute=execute,
-        engine=engine,
-    )
-    made = make_report(config, out, typed_command("evalsuite"))
-    _show(made, as_json)
-    check_gates(made.record, gates)
+        runs=tuple(runs or ()), prompts=prompts, max_new_tokens=max_new_tokens, tasks=tasks, execute=execute,
+        engine=engine, backend=backend,
+    )  # fmt: skip
+    finished = make_report(config, out, typed_command("evalsuite"))
+    _show(finished, as_json)
+    check_gates(finished.record, gates)
 
 
-def _show(made: Report, as_json: bool) -> None:
+def _show(finished: Report, as_json: bool) -> None:
     """The answer and the runs in short for people; the page's path or the whole record for programs."""
     from evaluate_suite.reporting.page import run_columns, strategy_columns
 
-    say(made.record["headline"])
-    say(made.record["second"])
-    columns_table(*run_columns(made.record))
-    if made.record["strategies"]:
-        say(f"Draws x training seeds taken together, about these {made.record['strategies'][0]['scope']}:")
-        columns_table(*strategy_columns(made.record))
-    print_result(made.record if as_json else made.path / "index.html")
+    say(finished.record.headline)
+    say(finished.record.second)
+    columns_table(*run_columns(finished.record))
+    if finished.record.strategies:
+        say(f"Draws x training seeds taken together, about these {finished.record.strategies[0].scope}:")
+        columns_table(*strategy_columns(finished.record))
+    print_result(finished.record.as_dict() if as_json else finished.path / "index.html")
 
 
 @app.command(epilog="Examples:\n\n  evalsuite metrics\n\n  evalsuite metrics --json")
 def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     """List the metrics of a report: the question each answers, and what it needs."""
+    from curate.extensions import print_added
     from evaluate_suite.metrics import METRICS
 
     if as_json:
@@ -109,6 +107,20 @@ def metrics(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     print_added(METRICS)
 
 
+@app.command(epilog="Examples:\n\n  evalsuite backends\n\n  evalsuite backends --json")
+def backends(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """List what can run generated code, for --backend: how it keeps the code apart from this machine."""
+    from curate.extensions import print_added
+    from evaluate_suite.execution.backends import BACKENDS
+
+    if as_json:
+        print_result({name: {"help": b.help, "isolates": b.isolates} for name, b in BACKENDS.items()})
+        return
+    for name, backend in BACKENDS.own.items():
+        print(f"{name:<20} {backend.help}")
+    print_added(BACKENDS)
+
+
 @app.command(epilog=SCORE_EXAMPLES)
 def score(
     generations: Annotated[Path, typer.Argument(help="JSONL with prompt or task_id, and completion.")],
@@ -117,25 +129,14 @@ def score(
 ) -> None:
     """Text metrics of anybody's generations."""
     from evaluate_suite.metrics.generation_files import score as score_file
+    from evaluate_suite.metrics.generation_files import summary_text
     from evaluate_suite.metrics.well_formed_answer import CANNOT_SEE
 
     result = score_file(generations, out)
-    record = result.as_record()
-    for name, part in record.get("models", {str(generations): record}).items():
-        summary_table(name, [(metric, _summary_text(s)) for metric, s in part["metrics"].items()])
+    for name, file in (result.models or {str(generations): result}).items():
+        summary_table(name, [(metric, summary_text(summary)) for metric, summary in file.summaries.items()])
     say(f"well_formed_answer is about {CANNOT_SEE}.")
-    print_result(record if as_json or out is None else out)
-
-
-def _summary_text(summary: dict[str, object]) -> str:
-    from curate.page import format_number
-
-    mean, interval = summary["mean"], summary["interval"]
-    counts = f"{summary['n_scored']} scored, {summary['n_unscored']} not"
-    if not isinstance(mean, float):
-        return counts
-    between = f" ({format_number(interval[0])} to {format_number(interval[1])})" if isinstance(interval, list) else ""
-    return f"{format_number(mean)}{between}, {counts}"
+    print_result(result.as_dict() if as_json or out is None else out)
 
 
 @app.command(epilog=EXECUTE_EXAMPLES)
@@ -170,30 +171,30 @@ def execute(
             help="apart: no program can fake a pass. together: tests and program in one process, as plain Python."
         ),
     ] = "apart",
+    backend: Annotated[str, BACKEND_OPTION] = "auto",
     unsafe_local: Annotated[
         bool, typer.Option("--unsafe-local", help="Run the code with NO sandbox, as you, on this machine.")
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Run generated code against its tests in a sandbox that needs no root, and print pass@k."""
-    from evaluate_suite.execution.limits import DEFAULT_LIMITS
+    from evaluate_suite.config import ExecuteConfig
     from evaluate_suite.execution.recipe import execute as run_all
     from evaluate_suite.execution.recipe import result_lines, summary_rows
 
-    if (generations is None) != reference:
-        raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
-    limits = DEFAULT_LIMITS if cpu_seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=cpu_seconds)
-    found = run_all(
-        tasks, generations, out, workers=workers, limits=limits, style=style, judge=judge, unsafe_local=unsafe_local,
-        execute=run, cut_at_function=cut_at_function,
+    config = ExecuteConfig(
+        tasks=tasks, generations=generations, out=out, execute=run, style=style, cut_at_function=cut_at_function,
+        reference=reference, cpu_seconds=cpu_seconds, workers=workers, judge=judge, backend=backend,
+        unsafe_local=unsafe_local,
     )  # fmt: skip
-    summary_table(str(generations or tasks), summary_rows(found))
-    for note in found.notes:
+    summary = run_all(config)
+    summary_table(str(generations or tasks), summary_rows(summary))
+    for note in summary.notes:
         say(note)
     if as_json:
-        print_result(found.as_dict())
+        print_result(summary.as_dict())
         return
-    for line in result_lines(found):
+    for line in result_lines(summary):
         print_result(line)
 
 
@@ -249,7 +250,7 @@ def compare(
     from evaluate_suite.comparison.models import compare as compare_models
 
     compared = compare_models(models, baseline)
-    print_result(compared.as_record() if as_json else "\n".join(comparison_lines(compared)))
+    print_result(compared.model_dump(mode="json") if as_json else "\n".join(comparison_lines(compared)))
 
 
 @app.command(epilog=STUDY_EXAMPLES)

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
-from curate.console import print_result, run_command, say, summary_table, typed_command
+from curate.console import add_version, print_result, run_command, say, summary_table, typed_command
 from curate.errors import UsageError, UserError
 from finetune import cli_out
-from finetune.commands import CheckCommand, ForecastCommand, PaddingStudyCommand, RunCommand, TrainingCommand
-from finetune.config import RunConfig, load_config, preset_names, preset_path, validated
 from finetune.tracking.table import TRACKERS, tracker_name
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
+    from finetune.commands import CheckCommand, SpreadCommand, TrainingCommand
+    from finetune.config import RunConfig
+    from finetune.parallel.layout import Layout
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
 SelectionOption = Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")]
 PresetOption = Annotated[str | None, typer.Option(help="Default: the preset of the selection's model.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="YAML file with settings; it comes after the preset.")]
+GpusOption = Annotated[int | None, typer.Option(min=1, help="GPUs of each machine that share every step. Default: 1.")]
+ParallelOption = Annotated[
+    str | None, typer.Option(help="ddp: each GPU holds the model; fsdp: its weights are spread over all. Default: ddp.")
+]
+NodesOption = Annotated[int | None, typer.Option(min=1, help="Machines that run this same command. Default: 1.")]
+RendezvousOption = Annotated[str | None, typer.Option(help="HOST:PORT of one of the machines, where all meet.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer(
@@ -33,6 +39,7 @@ app = typer.Typer(
     help="Train an adapter on a selection.",
     epilog="Examples:  finetune run   |   finetune presets",
 )
+add_version(app)
 RUN_EXAMPLES = """Examples:
 
   finetune run
@@ -49,7 +56,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/runs/NAME.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this unfinished run (folder or name).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and the plan; train nothing.")] = False,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of this machine that share every step.")] = 1,
+    gpus: GpusOption = None,
+    parallel: ParallelOption = None,
+    nodes: NodesOption = None,
+    rendezvous: RendezvousOption = None,
     track: Annotated[
         str | None, typer.Option(help=f"{', '.join(TRACKERS.own)}. Default: none; nothing leaves the machine.")
     ] = None,
@@ -58,22 +68,28 @@ def run(
 ) -> None:
     """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
     from curate.selection.record import read_selection
+    from finetune.commands import RunCommand
+    from finetune.config import validated
 
     asked = RunCommand(
-        selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus, track=track, wandb=wandb,
-        as_json=as_json, overrides=tuple(overrides or ()),
+        selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus,
+        parallel=parallel, nodes=nodes, rendezvous=rendezvous, track=track, wandb=wandb, as_json=as_json,
+        overrides=tuple(overrides or ()),
     )  # fmt: skip
     tracker = tracker_name(track, wandb)
     if resume is not None:
         from finetune.run.record import find_unfinished, read_settings
 
         if any((overrides, selection, preset, config, out)):
-            raise UsageError("--resume goes on with the settings the run was started with.", "Give --resume alone.")
+            raise UsageError(
+                "--resume goes on with the settings the run was started with.", "Give it alone, or with other GPUs."
+            )
         folder: Path | None = find_unfinished(resume)
         started = read_settings(find_unfinished(resume))
-        gpus = started.get("gpus", gpus)
+        layout = _layout(asked, started)
         settings, rows = validated(started["config"]), read_selection(started["selection"])
     else:
+        layout = _layout(asked)
         folder, (settings, rows) = out, _load(asked)
     if dry_run:
         _show_plan(settings, rows)
@@ -81,7 +97,10 @@ def run(
     from finetune.recipe import train
     from finetune.run.card import best_line, loading_lines, training_line
 
-    finished = train(settings, rows, folder, resume is not None, tracker, typed_command("finetune"), gpus)
+    finished = train(
+        settings, rows, folder, resume is not None, tracker, typed_command("finetune"), layout.gpus, layout.parallel,
+        layout.nodes, layout.rendezvous,
+    )  # fmt: skip
     results = finished.manifest.config
     summary_table(
         finished.path.name,
@@ -99,12 +118,19 @@ def run(
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 
-def _show_plan(config: object, selection: object) -> None:
-    from curate.selection.record import Selection
+def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None) -> Layout:
+    """Return the GPUs that a command asks for; what it leaves out is as the run was started, or one GPU."""
+    from finetune.parallel.layout import build_layout, layout_of
+
+    before = layout_of(started or {})
+    nodes = asked.nodes or before.nodes
+    return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, asked.rendezvous)
+
+
+def _show_plan(config: RunConfig, selection: Selection) -> None:
     from finetune.run.job import prepare
     from finetune.run.record import selected_tokens
 
-    assert isinstance(config, RunConfig) and isinstance(selection, Selection)
     job = prepare(config, selection, Path())
     tokens = job.plan.tokens
     width = config.max_length * len(job.plan.bins)
@@ -128,6 +154,8 @@ def _show_plan(config: object, selection: object) -> None:
 @app.command(epilog="Examples:\n\n  finetune presets\n\n  finetune show cpu-demo")
 def presets() -> None:
     """List the presets with their models."""
+    from finetune.config import load_config, preset_names
+
     width = max(map(len, preset_names()))
     for name in preset_names():
         print(f"{name:<{width}} {load_config(name).model}")
@@ -136,6 +164,10 @@ def presets() -> None:
 @app.command(epilog="Examples:\n\n  finetune show\n\n  finetune show notebook")
 def show(preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "llama2-7b") -> None:
     """Print a preset with its reasons, then every setting it resolves to."""
+    import yaml
+
+    from finetune.config import load_config, preset_path
+
     print(preset_path(preset).read_text(encoding="utf-8"))
     print("# All settings:")
     print(yaml.safe_dump(load_config(preset).model_dump(), sort_keys=False), end="")
@@ -166,6 +198,7 @@ def check(
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
     from finetune.check.preflight import check as find_traps
+    from finetune.commands import CheckCommand
 
     asked = CheckCommand(
         selection=selection, preset=preset, config=config, row=row, loss=loss, out=out, as_json=as_json,
@@ -215,6 +248,7 @@ def forecast(
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
     from curate.artifact import newest_finished
     from curate.selection.record import KIND, selections_dir
+    from finetune.commands import ForecastCommand
     from finetune.memory.forecast import plan_run
 
     asked = ForecastCommand(
@@ -254,24 +288,21 @@ def padding_study(
     as_json: JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
+    from finetune.commands import PaddingStudyCommand
     from finetune.padding_study.page import write_report
-    from finetune.padding_study.recipe import answers, as_dict, study
+    from finetune.padding_study.recipe import study
+    from finetune.padding_study.record import read_padding_study
 
     asked = PaddingStudyCommand(
-        selection=selection,
-        preset=preset,
-        config=config,
-        rows=rows,
-        out=out,
-        as_json=as_json,
-        overrides=tuple(overrides or ()),
-    )
+        selection=selection, preset=preset, config=config, rows=rows, out=out, as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
     settings, studied = _load(asked)
     arms = study(settings, studied, rows, typed_command("finetune"))
-    for sentence in answers(arms):
-        say(sentence)
     folder = write_report(arms, settings, studied, rows, out, typed_command("finetune"))
-    print_result(as_dict(arms) if as_json else folder / "index.html")
+    record = read_padding_study(folder)
+    for sentence in record.answers:
+        say(sentence)
+    print_result(record.as_dict() if as_json else folder / "index.html")
 
 
 @app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")
@@ -285,7 +316,7 @@ def verify(
     """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
     from curate.artifact.verify import require_all_whole, result_lines
     from curate.artifact.verify import verify as look
-    from finetune.padding_study.page import KIND as STUDY
+    from finetune.padding_study.record import KIND as STUDY
     from finetune.run.record import KIND, runs_dir
     from finetune.run.verify import verify_run
 

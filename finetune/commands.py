@@ -38,7 +38,16 @@ class TrainingCommand(CommandConfig):
         return cls(preset=preset, overrides=words, **options)
 
 
-class RunCommand(TrainingCommand):
+class SpreadCommand(TrainingCommand):
+    """What `run`, `check` and `forecast` share beside it: the GPUs; None means as the run was started, or one."""
+
+    gpus: int | None = None
+    parallel: str | None = None
+    nodes: int | None = None
+    rendezvous: str | None = None
+
+
+class RunCommand(SpreadCommand):
     """`finetune run`."""
 
     command: ClassVar[tuple[str, ...]] = ("finetune", "run")
@@ -46,12 +55,11 @@ class RunCommand(TrainingCommand):
     out: Path | None = None
     resume: str | None = None
     dry_run: bool = False
-    gpus: int = 1
     track: str | None = None
     wandb: str | None = None
 
 
-class CheckCommand(TrainingCommand):
+class CheckCommand(SpreadCommand):
     """`finetune check`."""
 
     command: ClassVar[tuple[str, ...]] = ("finetune", "check")
@@ -61,7 +69,7 @@ class CheckCommand(TrainingCommand):
     out: Path | None = None
 
 
-class ForecastCommand(TrainingCommand):
+class ForecastCommand(SpreadCommand):
     """`finetune forecast`."""
 
     command: ClassVar[tuple[str, ...]] = ("finetune", "forecast")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from curate.artifact.yaml_text import parse_yaml
 from curate.errors import UsageError, UserError, did_you_mean
 
 PRESETS_DIR = Path(__file__).parent / "presets"
@@ -115,7 +116,7 @@ def preset_for(model: str) -> str | None:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a `UserError` with its place."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Could not read the config {path} ({error}).", "Check the path.") from None
     except yaml.YAMLError as error:

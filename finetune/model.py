@@ -68,10 +68,11 @@ def own_device(device: str) -> str:
     return f"cuda:{torch.cuda.current_device()}" if several else device
 
 
-def load_base_model(config: RunConfig) -> PreTrainedModel:
+def load_base_model(config: RunConfig, place: str | None = None) -> PreTrainedModel:
     """The frozen base model of a run, quantised when the config says so, on its device and in eval mode.
 
-    Hub id, local folder (safetensors) or smollm2-135m. Remote code is never run.
+    Hub id, local folder (safetensors) or smollm2-135m. Remote code is never run. `place` "cpu" leaves it in the
+    machine's memory, in the form that its device computes with: for weights that are spread over GPUs and fit none.
     """
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config.dtype, device))
@@ -80,7 +81,7 @@ def load_base_model(config: RunConfig) -> PreTrainedModel:
     arguments: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": config.attn_implementation,
-        "device_map": {"": own_device(device)},
+        "device_map": {"": place or own_device(device)},
         "use_safetensors": True,
     }
     if config.load_in_4bit:

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from curate.artifact import one_writer
 from curate.console import say
+from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
 from finetune.memory.eligibility import NO_GPU
 from finetune.parallel.launch import launch
-from finetune.parallel.processes import ALONE, Processes, batch_shape, require_gpus
+from finetune.parallel.layout import Layout, build_layout, require_layout
+from finetune.parallel.processes import ALONE, Processes, process_group
+from finetune.parallel.software import difference, software_here
 from finetune.run.callback import StepCallback, out_of_patience
 from finetune.run.checkpoints import hand_out_adapter, latest_checkpoint, read_meter_state, step_of
 from finetune.run.job import Job, prepare, tracked
 from finetune.run.progress import Live
-from finetune.run.record import ADAPTER, Run, finish_run, read_run, run_folder, selected_tokens, start_run
+from finetune.run.record import (
+    ADAPTER,
+    CONFIG,
+    Run,
+    finish_run,
+    read_run,
+    run_digest,
+    run_folder,
+    selected_tokens,
+    start_run,
+)
 from finetune.tracking.table import NONE, require_tracker
 from finetune.tracking.types import Tracker
 from finetune.trainer import PackedTrainer, build_trainer
 
+ONE = Layout()
 NEARLY_ALL = 0.98  # of the selected tokens; the notebook's packing drops the end of its stream
 
 
@@ -34,24 +50,61 @@ def train(
     track: str | None = None,
     command: Sequence[str] = (),
     gpus: int = 1,
+    parallel: str = "ddp",
+    nodes: int = 1,
+    rendezvous: str | None = None,
 ) -> Run:
     """The finished run for this config and selection, trained or, where the same one exists already, reused.
 
-    With `gpus` above 1 as many processes share every step; the run is the same up to rounding.
+    With `gpus` above 1 as many processes share every step, on each of `nodes` machines that run the same command, meet
+    at `rendezvous` (HOST:PORT) and see the same folder; the run is the same up to rounding. `parallel` "fsdp" spreads
+    the frozen weights over all of them, "ddp" gives each the whole model.
     """
-    if gpus > 1:
-        require_gpus(gpus, config.device)
-        batch_shape(config, gpus)
+    layout = build_layout(gpus, parallel, nodes, rendezvous)
+    if layout.size > 1:
+        require_layout(layout, config)
     folder = run_folder(config, selection, out)
+    work = (config.model_dump(), str(selection.path), str(folder), resume, track, list(command), layout)
+    if layout.nodes > 1:  # which machine's process writes is known once they have met
+        launch(train_on_machines, layout, run_digest(config, selection), work)
+        return read_run(folder)
     with one_writer(folder):
-        if start_run(folder, config, selection, resume, gpus):
+        if start_run(folder, config, selection, resume, layout.as_record()):
             return read_run(folder)
-        if gpus > 1:
-            work = (config.model_dump(), str(selection.path), str(folder), resume, track, list(command))
-            launch(train_worker, gpus, folder.name, work)
+        if layout.size > 1:
+            launch(train_worker, layout, folder.name, work)
         else:
             train_in(config, selection, folder, resume, track, command)
     return read_run(folder)
+
+
+def train_on_machines(
+    config: dict[str, Any],
+    selection: str,
+    folder: str,
+    resume: bool,
+    track: str | None,
+    command: list[str],
+    layout: Layout,
+    processes: Processes,
+) -> None:
+    """Train in one process of several machines: the first process takes the folder, all look at what it left there."""
+    whole, rows, place = RunConfig.model_validate(config), read_selection(selection), Path(folder)
+    with process_group(whole.device), ExitStack() as held:
+        different = difference(processes.gather({**software_here(), "run": run_digest(whole, rows)}))
+        if different is not None:
+            raise UserError(different, "Install the same versions on every machine, and name the same selection.")
+
+        def take() -> bool:
+            held.enter_context(one_writer(place))
+            return start_run(place, whole, rows, resume, layout.as_record())
+
+        if processes.by_first(take):
+            return
+        blind = [name for name in processes.gather(None if (place / CONFIG).is_file() else platform.node()) if name]
+        if blind:
+            raise UserError(f"{blind[0]} does not see {place}.", "Name an --out on a folder that all machines share.")
+        train_in(whole, rows, place, resume, track, command, layout, processes)
 
 
 def train_worker(
@@ -61,11 +114,13 @@ def train_worker(
     resume: bool,
     track: str | None,
     command: list[str],
+    layout: Layout,
     processes: Processes,
 ) -> None:
-    """Train in one of several processes, from plain data: what the launcher calls."""
+    """Train in one of several processes of this machine, from plain data: what the launcher calls."""
     whole = RunConfig.model_validate(config)
-    train_in(whole, read_selection(selection), Path(folder), resume, track, command, processes)
+    with process_group(whole.device):
+        train_in(whole, read_selection(selection), Path(folder), resume, track, command, layout, processes)
 
 
 def train_in(
@@ -75,6 +130,7 @@ def train_in(
     resume: bool,
     track: str | None,
     command: Sequence[str],
+    layout: Layout = ONE,
     processes: Processes = ALONE,
 ) -> None:
     """Train in this process, one of `processes`, from the last whole checkpoint in `folder` or from the start."""
@@ -90,7 +146,8 @@ def train_in(
     run_steps(job, trainer, tracker, resume)
     job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
     if processes.first:
-        finish(job, command, str(trainer.model.device))
+        finish(job, command, str(trainer.model.device), layout)
+    processes.wait()
 
 
 def say_what_is_left_out(job: Job) -> None:
@@ -151,7 +208,7 @@ def is_over(job: Job) -> bool:
     return step >= job.plan.max_steps or out_of_patience(job.history, job.config)
 
 
-def finish(job: Job, command: Sequence[str], device: str) -> None:
+def finish(job: Job, command: Sequence[str], device: str, layout: Layout = ONE) -> None:
     """Put the best adapter in its place and write card and manifest."""
     job.history.write(job.folder)
     hand_out_adapter(job.checkpoints, job.history, job.folder / ADAPTER)
@@ -164,7 +221,7 @@ def finish(job: Job, command: Sequence[str], device: str) -> None:
         "epochs": round(last["tokens_seen"] / selected_tokens(job.selection), 4),
         "best_step": best[0] if best else None,
         "best_eval_loss": best[1] if best else None,
-        "gpus": job.processes.size,
+        **layout.as_record(),
     }
     counts = {"rows": len(job.selection.selected), "eval_rows": len(job.eval_examples), "bins": len(job.plan.bins)}
     finish_run(job.folder, job.config, job.selection, command, results, counts, job.seconds, device)

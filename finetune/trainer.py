@@ -13,25 +13,31 @@ from typing import TYPE_CHECKING, Any, cast
 import datasets
 import torch
 from safetensors import SafetensorError
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import align_special_tokens
 from trl import SFTConfig, SFTTrainer
 
+from curate.console import say
 from curate.errors import UserError
 from curate.loading import quiet
 from finetune.batches.packing import build_packed_batch
 from finetune.batches.token_loss import token_nll
 from finetune.config import RunConfig
 from finetune.kernels import accelerate_model
+from finetune.memory.forecast import GIB, forecast
+from finetune.memory.shapes import load_shape
 from finetune.model import (
     attach_adapter,
     build_flat_optimizer,
     load_base_model,
+    own_device,
     resolve_device,
     resolve_dtype,
     save_adapter,
 )
-from finetune.parallel.processes import batch_shape, own_bins
+from finetune.parallel.processes import Processes, batch_shape, own_bins
+from finetune.parallel.sharding import leave_to_sharding, place_whole_parts, shard_frozen_weights
 from finetune.run.job import Job
 
 if TYPE_CHECKING:
@@ -160,10 +166,19 @@ def build_trainer(job: Job) -> PackedTrainer:
     config = job.config
     if config.deterministic:
         repeat_to_the_bit()
-    model = attach_adapter(load_base_model(config), config)
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
-    job.kernels_refused = accelerate_model(model, config, getattr(torch, dtype))
+    through_memory = job.processes.sharded and device == "cuda" and not fits_whole(config)
+    model = attach_adapter(load_base_model(config, "cpu" if through_memory else None), config)
+    if through_memory:
+        place_whole_parts(model, own_device(device))
+    batch, _ = batch_shape(config, job.processes.size)
+    own = config.model_copy(update={"per_device_train_batch_size": batch})  # what one process computes at a time
+    job.kernels_refused = accelerate_model(model, own, getattr(torch, dtype), job.processes.sharded)
+    if job.processes.sharded:
+        leave_to_sharding(model)
+        if job.kernels_refused is not None:
+            say(f"The weights are spread over {job.processes.size} GPUs without the kernels: {job.kernels_refused}.")
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     arguments = training_arguments(job, device, dtype, model.config)
     if arguments.n_gpu > 1:  # the trainer would spread this process over all GPUs it sees; --gpus starts one for each
@@ -177,7 +192,34 @@ def build_trainer(job: Job) -> PackedTrainer:
     with quiet():  # the trainer would do it itself, and say so
         align_special_tokens(trainer.model, job.tokenizer)
     trainer.remove_callback(PrinterCallback)
+    if job.processes.sharded:
+        trainer.add_callback(Sharding(job.processes, own_device(device)))
     return trainer
+
+
+class Sharding(TrainerCallback):  # type: ignore[misc]
+    """Spreads the frozen weights once DDP has taken the adapters, which it would refuse to do afterwards."""
+
+    def __init__(self, processes: Processes, device: str) -> None:
+        self.processes, self.device = processes, device
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: AdaptedModel,
+        **_: object,
+    ) -> None:
+        """Come before every other pass through the model."""
+        shard_frozen_weights(model, self.processes, self.device)
+
+
+def fits_whole(config: RunConfig) -> bool:
+    """Whether this GPU holds all frozen weights for a moment, until they are spread."""
+    free, _ = torch.cuda.mem_get_info()
+    return forecast(config, load_shape(config.model)).base_weights_gib * GIB < 0.9 * free
 
 
 def repeat_to_the_bit() -> None:

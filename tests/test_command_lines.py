@@ -12,12 +12,13 @@ import curate.cli
 import evaluate_suite.cli
 from curate.command_line import CommandConfig
 from curate.config import CompareConfig, SelectConfig
-from evaluate_suite.config import ReportConfig
+from evaluate_suite.config import ExecuteConfig, ReportConfig
 
 RECIPES: dict[type[CommandConfig], tuple[Callable[[Sequence[str] | None], int], str]] = {
     SelectConfig: (curate.cli.main, "curate.pipeline.select"),
     CompareConfig: (curate.cli.main, "curate.comparison.recipe.compare"),
     ReportConfig: (evaluate_suite.cli.main, "evaluate_suite.reporting.recipe.report"),
+    ExecuteConfig: (evaluate_suite.cli.main, "evaluate_suite.execution.recipe.execute"),
 }
 EVERY_SETTING = [
     SelectConfig(),
@@ -25,8 +26,8 @@ EVERY_SETTING = [
         dataset="rows with a blank.jsonl", model="a/b", tokenizer="./t", prompt_template="chat", strategy="mmr",
         columns="instruction=q,output=a", strategy_options={"relevance": 0.25}, encoder="static", embed="both",
         batch_size=7, k=12, token_budget=900, min_tokens=3, max_tokens=77, holdout=5, near_duplicate=0.9,
-        subset="python", split="train", first=40, system="keep", keep_where=("license=mit", "language=python"),
-        clean=("empty", "parse"),
+        subset="python", split="train", first=40, system="keep", turns="last",
+        keep_where=("license=mit", "language=python"), clean=("empty", "parse"),
         decontaminate=("a.jsonl", "b.jsonl"), clusters=4, coordinated=True, seed=9,
     ),
     SelectConfig(strategy="rds", target="target.jsonl", clean=()),
@@ -35,8 +36,14 @@ EVERY_SETTING = [
     ReportConfig(),
     ReportConfig(
         runs=("one", "two"), prompts=Path("p.jsonl"), max_new_tokens=9, tasks=Path("t.jsonl"), execute=True,
-        engine="plain",
+        engine="plain", backend="unshare",
     ),
+    ExecuteConfig(tasks=Path("humaneval"), generations=Path("g.jsonl")),
+    ExecuteConfig(
+        tasks=Path("t.jsonl"), generations=Path("g.jsonl"), out=Path("r.jsonl"), execute=True, style="raw",
+        cut_at_function=True, cpu_seconds=1.5, workers=3, judge="together", backend="none", unsafe_local=True,
+    ),
+    ExecuteConfig(tasks=Path("t.jsonl"), reference=True),
 ]  # fmt: skip
 
 

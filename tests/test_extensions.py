@@ -78,3 +78,45 @@ def test_a_package_may_not_take_a_name_of_ours(tmp_path: Path) -> None:
     listed = run(tmp_path / "site", tmp_path / "home", "curate.cli", "strategies")
     assert listed.returncode == 1
     assert 'The package rowpick-copy adds "random" to rowpick.strategies, a name that is taken.' in listed.stderr
+
+
+BACKEND = """
+from evaluate_suite.execution.backends import Backend
+from evaluate_suite.execution.sandbox import ProgramResult
+
+def run(job, limits):
+    return ProgramResult("42" in job.program, "read", f"{len(job.program)} characters, {limits.cpu_seconds} s")
+
+PAPER = Backend(run, "reads the program and runs nothing", lambda: None)
+LOOSE = Backend(run, "the same, without isolation", lambda: None, isolates=False)
+"""
+
+
+def test_an_execution_backend_of_another_package_runs_the_programs(tmp_path: Path) -> None:
+    site, home = tmp_path / "site", tmp_path / "home"
+    entries = "paper = paper:PAPER\nloose = paper:LOOSE"
+    install(site, "rowpick-paper", "paper", BACKEND, "rowpick.execution_backends", entries)
+    task = {
+        "task_id": "T/0",
+        "prompt": "def f():\n",
+        "entry_point": "f",
+        "test": "def check(f):\n    assert f() == 42\n",
+    }
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
+    answers = [{"task_id": "T/0", "completion": f"    return {n}\n"} for n in (42, 41)]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+
+    listed = run(site, home, "evaluate_suite.cli", "backends")
+    assert listed.stdout.splitlines()[-1] == "paper                from the package rowpick-paper"
+    files = ("execute", "--tasks", "tasks.jsonl", "--generations", "answers.jsonl", "--out", "r.jsonl", "--execute")
+    made = run(site, home, "evaluate_suite.cli", *files, "--backend", "paper", "--json")
+    assert made.returncode == 0, made.stderr
+    summary = json.loads(made.stdout)
+    assert (summary["mode"], summary["passed"], summary["reasons"]) == ("paper", 1, {"read": 2})
+
+    loose = run(site, home, "evaluate_suite.cli", *files, "--backend", "loose")
+    assert loose.returncode == 2
+    assert 'Backend "loose" isolates nothing. Say that you want that: --unsafe-local.' in loose.stderr
+    unknown = run(site, home, "evaluate_suite.cli", *files, "--backend", "papr")
+    assert unknown.returncode == 2
+    assert '--backend does not know "papr". Did you mean "paper"?' in unknown.stderr

@@ -18,9 +18,9 @@ PAGES = ("docs/from-file-to-ollama.md", "README.md")
 def commands_of(page: str) -> list[str]:
     """The lines of the page's first block that begins with a selection from conversations."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(r"(?:^|\n) *(curate select --dataset conversations\.json.*?ollama create [^\n]*)", text, re.DOTALL)[
-        0
-    ].split("\n")
+    return re.findall(
+        r"(?:^|\n) *(curate select --dataset conversations\.json.*?ollama create [^\n]*)", text, re.DOTALL
+    )[0].split("\n")
 
 
 def test_readme_and_docs_show_the_same_five_commands() -> None:
@@ -30,9 +30,7 @@ def test_readme_and_docs_show_the_same_five_commands() -> None:
 
 
 @pytest.mark.long
-def test_the_commands_lead_from_a_sharegpt_file_to_a_modelfile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commands_lead_from_a_sharegpt_file_to_a_modelfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tiny model in place of the hub's, and settings for a CPU in place of the card's."""
     from curate.cli import main as curate
     from evaluate_suite.cli import main as evalsuite

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from curate.artifact import SCHEMAS, read_manifest
+from curate.artifact import SCHEMAS, Record, digest_file, read_manifest
+from curate.artifact.manifest_schema import FileRecord
 from curate.cli import main as curate
-from curate.comparison.record import read_comparison
+from curate.comparison.record import ComparisonRecord, read_comparison
+from curate.errors import UserError
 from curate.page import write_index
 from curate.selection.record import read_selection
-from evaluate_suite.reporting.recipe import check_gates
-from evaluate_suite.reporting.record import read_report_json
+from evaluate_suite.reporting.page import run_columns
+from evaluate_suite.reporting.recipe import check_gates, read_report
+from evaluate_suite.reporting.record import ReportRecord
+from finetune.padding_study.record import PaddingStudyRecord, read_padding_study
 from finetune.run.record import read_run
 from tests.make_golden import GOLDEN, select_arguments, write_golden_rows
 
@@ -56,16 +60,46 @@ def test_a_run_of_schema_1_is_read_with_its_selection_although_both_were_moved(g
     assert run.read_selection().path == golden_home / "selections" / "golden"
 
 
-def test_a_report_of_schema_1_is_read_judged_and_listed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_report_of_every_schema_is_read_judged_and_listed(number: int, tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "golden"
-    shutil.copytree(GOLDEN / "evaluate_suite.report-1", folder)
-    record = read_report_json(folder)
-    assert [run["name"] for run in record["runs"]] == ["golden"]
+    shutil.copytree(GOLDEN / f"evaluate_suite.report-{number}", folder)
+    record = read_report(folder).record
+    assert [run.name for run in record.runs] == ["golden"]
+    assert record.metrics[0].name == "well_formed_answer"
+    first = record.pairs[0]
+    assert (first.measure, first.scope, first.p_holm) == ("eval loss", "models", 0.125)
+    assert (record.pairs[1].measure, record.runs[0].verdict.evidence["n_evals"]) == ("well_formed_answer", 2)
+    assert run_columns(record)[1][0][:2] == ["golden", "shortest"]
     check_gates(record, ("overfit", "regression"))
     lines = [json.loads(line) for line in (folder / "generations.jsonl").read_text().splitlines()]
     assert [line["model"] for line in lines] == ["base", "golden"]
     write_index(folder.parent)
-    assert record["headline"] in (folder.parent / "index.html").read_text()
+    assert record.headline in (folder.parent / "index.html").read_text()
+
+
+@pytest.mark.parametrize("record", [ReportRecord, ComparisonRecord, PaddingStudyRecord])
+def test_a_record_is_written_as_it_is_read_and_one_of_a_newer_version_is_refused(
+    record: type[Record], tmp_path: Path
+) -> None:
+    kind, _, number = record.model_fields["schema_"].default.partition("/")
+    golden = GOLDEN / f"{kind}-{number}"
+    read = record.read(golden, read_manifest(golden, kind), "Make it again.")
+    read.write(tmp_path)
+    assert (tmp_path / record.file).read_bytes() == (golden / record.file).read_bytes()
+
+    newer = json.loads((golden / record.file).read_text()) | {"schema": f"{kind}/9"}
+    (tmp_path / record.file).write_text(json.dumps(newer))
+    changed = FileRecord(file=record.file, sha256=digest_file(tmp_path / record.file))
+    manifest = read_manifest(golden, kind).model_copy(update={"outputs": [changed]})
+    with pytest.raises(UserError, match=f"is of {kind}/9; this version reads up to {kind}/{number}"):
+        record.read(tmp_path, manifest, "Make it again.")
+
+
+def test_a_padding_study_of_schema_1_is_read_without_the_base_loss_it_did_not_have() -> None:
+    study = read_padding_study(GOLDEN / "finetune.padding_study-1")
+    assert [(arm.name, arm.base_loss) for arm in study.arms[:2]] == [("packed", None), ("packed", None)]
+    assert study.headline == study.answers[0]
 
 
 def test_a_comparison_of_schema_1_is_read_and_a_padding_study_listed(tmp_path: Path) -> None:

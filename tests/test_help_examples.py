@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,9 @@ def test_help_ends_with_two_examples_that_parse(program: str, name: str) -> None
 @pytest.mark.parametrize("module", MODULES.values())
 def test_help_loads_no_heavy_library(module: str) -> None:
     heavy = {
-        "torch",
-        "transformers",
-        "numpy",
-        "sklearn",
-        "scipy",
-        "pyarrow",
-        "pandas",
-        "peft",
-        "trl",
-        "altair",
-        "jinja2",
-    }
+        "torch", "transformers", "numpy", "sklearn", "scipy", "pyarrow", "pandas", "peft", "trl", "altair", "jinja2",
+        "pydantic", "yaml", "filelock", "importlib.metadata", "curate.artifact",
+    }  # fmt: skip
     program = (
         f"import sys, contextlib, io\nfrom {module} import main\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n    code = main(['--help'])\n"
@@ -55,3 +47,9 @@ def test_help_loads_no_heavy_library(module: str) -> None:
     root = Path(__file__).parents[1]
     result = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout == "0 []\n"
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_every_command_shows_its_version(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert importlib.import_module(module).main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rowpick {version('rowpick')}\n"

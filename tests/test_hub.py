@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from curate.cleaning.table import CHECKS
+from curate.pool.rows import build_row
 from tests.hub_server import (
     BREAKS_OFF,
     FORBIDDEN,
@@ -41,6 +43,40 @@ CODER = [
     }
     for i in range(5)
 ]
+# Two rows each in the columns of sets that people train code models on, written for these tests.
+CODE = "def add(a, b):\n    return a + b"
+FOUND: dict[str, list[dict[str, Any]]] = {
+    "magicoder": [
+        {"lang": "python", "raw_index": i, "index": i, "seed": "def", "openai_fingerprint": "fp", "problem": f"Add {i}.",
+         "solution": CODE}
+        for i in range(2)
+    ],
+    "codefeedback": [{"query": f"Add {i}.", "answer": CODE, "resource": "evolinstruct", "lang": "python"} for i in range(2)],
+    "evol": [{"instruction": f"Add {i}.", "response": CODE} for i in range(2)],
+    "opc": [
+        {"seq_id": i, "instruction": f"Add {i}.", "output": CODE, "code": CODE, "entry_point": "add",
+         "testcase": ["assert add(1, 2) == 3"]}
+        for i in range(2)
+    ],
+    "talks": [
+        {"id": i, "messages": [
+            {"role": "user", "content": f"Add {i}."}, {"role": "assistant", "content": CODE},
+            {"role": "user", "content": "Shorter?"}, {"role": "assistant", "content": "lambda a, b: a + b"},
+        ]}
+        for i in range(2)
+    ],
+}  # fmt: skip
+# OpenCodeReasoning-2 leaves its questions to the sets they are of, and says "-".
+REASONING = [
+    {"id": str(i), "question_id": f"q{i}", "question": "-" if i == 0 else f"Add {i}.", "r1_generation": CODE,
+     "qwq_critique": "", "solution": CODE, "judgement": "right", "pass_rate": "1.0", "source": "codeforces",
+     "license": "cc-by-4.0", "dataset": "taco", "split": "train", "difficulty": "3", "index": str(i)}
+    for i in range(2)
+]  # fmt: skip
+OPC = (
+    b"---\nconfigs:\n- config_name: educational_instruct\n  data_files: e.jsonl\n- config_name: evol_instruct\n"
+    b"  data_files: v.jsonl\n---\n"
+)
 LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
 CONFIGS = b"---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n---\n"
 LLAMA = "meta-llama/Llama-2-7b-hf"
@@ -61,7 +97,8 @@ def dataset(name):
         options["first"] = int(options["first"])
     pool = load_rows(name, options=ReadOptions(**options))
     first = pool.rows[0]
-    return {"rows": len(pool.rows), "first": [first.instruction, first.output, first.source], "digest": pool.digest,
+    return {"excluded": sorted(reason for reason, _ in pool.excluded.values()), "extra": dict(first.extra),
+            "rows": len(pool.rows), "first": [first.instruction, first.output, first.source], "digest": pool.digest,
             "revision": pool.revision, "inputs": [r.file for r in pool.inputs], "notes": pool.notes}
 
 def tokenizer(name):
@@ -136,6 +173,10 @@ def tokenizer_files() -> dict[str, bytes]:
     }
 
 
+def as_lines(records: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
 def publish(hub: Hub) -> dict[str, str]:
     """Fill the hub; the commits by repository come back."""
     sets: dict[str, dict[str, bytes]] = {
@@ -151,6 +192,11 @@ def publish(hub: Hub) -> dict[str, str]:
             "data/python-00000-of-00001.parquet": parquet(CODER),
             "data/cpp-00000-of-00001.parquet": parquet(CODER),
         },
+        "reasoning": {
+            f"data/{split}-00000-of-00001.parquet": parquet(REASONING[:n]) for split, n in (("python", 2), ("cpp", 1))
+        },
+        "opc": {"README.md": OPC, "e.jsonl": as_lines(FOUND["opc"]), "v.jsonl": as_lines(FOUND["opc"][:1])},
+        **{name: {"train.jsonl": as_lines(rows)} for name, rows in FOUND.items() if name != "opc"},
         "script": {"script.py": b"raise SystemExit('never run')"},
         "empty": {"picture.bin": b"\x00"},
     }
@@ -169,7 +215,9 @@ MOODS = (GATED, FORBIDDEN, UNAUTHORISED, BREAKS_OFF, SILENT, OUT_OF_ORDER)
 SUBSETS = (
     "o/configs --subset b", "o/configs --subset c", "o/splits --split test", "o/splits --split tset",
     "o/lines --first 7", "o/shards --first 7", "o/shards --split train --first 500", "o/coder --split python --first 2",
-    "o/configs --subset a --split train --first 3",
+    "o/configs --subset a --split train --first 3", "o/reasoning", "o/reasoning --split python",
+    "o/reasoning --split cpp", "o/opc", "o/opc --subset evol_instruct", "o/magicoder", "o/codefeedback", "o/evol",
+    "o/talks", "o/talks --turns all",
 )  # fmt: skip
 CASES = (
     *(f"dataset o/{name}" for name in SETS + MOODS),
@@ -237,6 +285,8 @@ def test_a_dataset_arrives_whole_and_its_commit_is_recorded(session: Session, na
         "revision": commit,
         "inputs": [f"o/{name}@{commit}"],
         "notes": [],
+        "excluded": [],
+        "extra": {},
     }
 
 
@@ -276,6 +326,50 @@ def test_the_first_rows_are_streamed_file_by_file(session: Session) -> None:
 def test_questions_and_answers_of_opencodereasoning_are_recognised(session: Session) -> None:
     answer = session.answers["dataset o/coder --split python --first 2"]
     assert (answer["rows"], answer["first"]) == (2, ["Say 0.", "print(0)", "o/coder"])
+
+
+@pytest.mark.parametrize(
+    ("case", "rows", "extra"),
+    [
+        ("magicoder", 2, {"language": "python"}),
+        ("codefeedback", 2, {"language": "python"}),
+        ("evol", 2, {}),
+        ("opc --subset evol_instruct", 1, {}),
+    ],
+)
+def test_the_sets_people_train_code_models_on_are_recognised(
+    case: str, rows: int, extra: dict[str, str], session: Session
+) -> None:
+    answer = session.answers[f"dataset o/{case}"]
+    assert (answer["rows"], answer["first"][:2], answer["extra"]) == (rows, ["Add 0.", CODE], extra)
+
+
+def test_their_subsets_and_splits_are_listed_with_the_option_to_paste(session: Session) -> None:
+    assert refusal(session, "dataset o/opc") == (
+        "The dataset o/opc has several subsets, and which one is not said. "
+        "Name one: --subset educational_instruct, --subset evol_instruct"
+    )
+    said = refusal(session, "dataset o/reasoning")
+    assert said.startswith("The dataset o/reasoning has no split train but ")
+    assert sorted(said.partition("Name one: ")[2].split(", ")) == ["--split cpp", "--split python"]
+
+
+def test_opencodereasoning_2_keeps_source_and_licence_and_its_missing_questions_are_no_questions(
+    session: Session,
+) -> None:
+    python = session.answers["dataset o/reasoning --split python"]
+    assert (python["rows"], python["first"], python["notes"]) == (2, ["-", CODE, "codeforces"], [])
+    assert python["extra"] == {"license": "cc-by-4.0", "id": "0"}
+    assert session.answers["dataset o/reasoning --split cpp"]["rows"] == 1
+    rows = [build_row(0, *python["first"]), build_row(1, "Add 1.", CODE, "codeforces")]
+    assert CHECKS["empty"].load()(rows, []) == [(0, "empty_instruction", None)]
+
+
+def test_conversations_of_a_hub_dataset_are_read_by_turns(session: Session) -> None:
+    assert session.answers["dataset o/talks"]["excluded"] == ["not_single_turn", "not_single_turn"]
+    answer = session.answers["dataset o/talks --turns all"]
+    assert (answer["excluded"], answer["first"][:2]) == ([], [f"Add 0.\n\n{CODE}\n\nShorter?", "lambda a, b: a + b"])
+    assert json.loads(answer["extra"]["messages"]) == FOUND["talks"][0]["messages"]
 
 
 MEANWHILE = " Meanwhile: --dataset stdlib needs no hub, and a local JSON, JSONL, CSV or Parquet file works too."

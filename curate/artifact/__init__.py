@@ -29,11 +29,15 @@ from curate.artifact.manifest import (
 )
 from curate.artifact.outputs import Damage, damaged_files, read_output, require_whole
 from curate.artifact.provenance import collect_provenance
+from curate.artifact.record import Lifts, Record, RecordPart
 
 __all__ = [
     "MANIFEST",
     "SCHEMAS",
     "Damage",
+    "Lifts",
+    "Record",
+    "RecordPart",
     "append_jsonl",
     "artifact_kind",
     "atomic_file",

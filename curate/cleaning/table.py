@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from curate.errors import UsageError, did_you_mean
 from curate.extensions import Table
-from curate.pool.rows import Finding, Row
 
-Find = Callable[[Sequence[Row], Sequence[Row]], list[Finding]]
+if TYPE_CHECKING:
+    from curate.pool.rows import Finding, Row
+
+    Find = Callable[[Sequence[Row], Sequence[Row]], list[Finding]]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 
 import tree_sitter
 import yaml
+
+from curate.code.syntax import parse_python
 
 MAX_CHARS = 200_000  # longer texts are not parsed; a grammar's error recovery gets slow on hostile input
 _SCAN_CHARS = 20_000  # detection looks no further
@@ -179,9 +179,7 @@ def parses(code: str, language: str) -> tuple[bool, str | None]:
 def python_tree(code: str) -> Any:
     """The `ast.Module` of `code`, or one line of text that says why there is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
+        return parse_python(code)
     except SyntaxError as error:
         return f"line {error.lineno or 1}: {error.msg}"
     except (ValueError, UnicodeError) as error:

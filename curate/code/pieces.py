@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from curate.code.fences import find_blocks
 from curate.code.languages import MAX_CHARS, NOT_CODE, canonical_language, languages_named
-from curate.code.spans import answer_span
+from curate.code.spans import answer_span, with_line_feeds
 from curate.code.unfenced import code_start, prose_start
 
 _CLAIM_CHARS = 2_000
@@ -54,7 +54,7 @@ def code_pieces(output: str) -> list[Piece]:
     token.
     """
     begin, stop = answer_span(output[:MAX_CHARS])
-    text = output[begin:stop]
+    text = with_line_feeds(output[begin:stop])
     blocks = find_blocks(text) if ("```" in text or "~~~" in text) else []
     if blocks:
         return [

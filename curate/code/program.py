@@ -12,13 +12,15 @@ from curate.code.closure import Unit, closure_of, defines_any, units_of
 from curate.code.fences import Block, find_blocks
 from curate.code.languages import NOT_CODE, canonical_language, python_tree
 from curate.code.python_text import parsed_runs
-from curate.code.spans import answer_span
+from curate.code.spans import answer_span, with_line_feeds
 
 _SESSION = re.compile(r"^[ \t]*(?:>>>|\.\.\.)[ \t]?", re.MULTILINE)
 _INDENTED = re.compile(r"^[ \t]+(?:@\w|(?:async )?def \w|class \w|import \w|from [\w.]+ import\b)", re.MULTILINE)
 _BODY = re.compile(r"\s*^[ \t]+(?!@\w|(?:async )?def \w|class \w|import \w|from [\w.]+ import\b)\S", re.MULTILINE)
 # A closing fence at the end of the last line of code.
 _GLUED = re.compile(r"^([^`\n]*[^\s`])(`{3,})[ \t]*\r?$", re.MULTILINE)
+# A whole fenced block on one line, its language named.
+_ONE_LINE = re.compile(r"^(`{3,}(?:python3?|py))[ \t]+([^`\n]+?)[ \t]*(`{3,})[ \t]*$", re.MULTILINE)
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 _BEGINS_PROGRAM = re.compile(r"^(?:def |class |import |from [\w.]+ import|async def |@\w)", re.MULTILINE)
 
@@ -58,7 +60,7 @@ def find_program(
     was lost. Where nothing defines it, the first block counts, or else the longest run of code.
     """
     start, end = answer_span(answer)
-    text = _GLUED.sub(r"\1\n\2", answer[start:end])
+    text = _GLUED.sub(r"\1\n\2", _ONE_LINE.sub(r"\1\n\2\n\3", with_line_feeds(answer[start:end])))
     if not text.strip():
         return None
     blocks = python_blocks(text)

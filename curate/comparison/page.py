@@ -64,7 +64,7 @@ def build_page_data(
     options: Mapping[str, Mapping[str, Any]],
 ) -> ComparisonPageData:
     """The page's data from finished work; `places` are each strategy's picks as positions among the candidates,
-    `options` each strategy's options that were given."""
+    `options` each strategy's own options."""
     pool, config = prepared.pool, prepared.pool.config
     n = len(candidates)
     sizes = np.bincount(candidates.labels, minlength=len(candidates.centres))
@@ -74,8 +74,8 @@ def build_page_data(
         for c, size in enumerate(sizes.tolist())
         if size
     ]
-    given = {name: value for of_one in options.values() for name, value in of_one.items()}
-    asked = CompareConfig(strategies=tuple(result.strategy for result in results), options=given, pool=config)
+    own = {name: value for of_one in options.values() for name, value in of_one.items()}
+    asked = CompareConfig(strategies=tuple(result.strategy for result in results), options=own, pool=config)
     return ComparisonPageData(
         name=name,
         headline=answer[0],
@@ -172,10 +172,10 @@ def _distance_chart(done: Sequence[StrategyPicks]) -> Chart:
             color=alt.condition(is_bar, alt.value(light("s1")), alt.value(light("s0")))
         ),
         *(
-            base.transform_filter(f"datum.above == {said}")
+            base.transform_filter(f"datum.above == {above}")
             .mark_text(align="center", dy=shift, color=light("ink"), fontSize=12)
             .encode(text="strategy:N")
-            for said, shift in (("true", -13), ("false", 15))
+            for above, shift in (("true", -13), ("false", 15))
         ),
     )
     nearest = min(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))

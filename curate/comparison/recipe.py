@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from curate.artifact import digest_json, is_made, one_writer, record_file, write_json, write_manifest, write_text
+from curate.artifact import digest_json, is_made, one_writer, record_file, write_manifest, write_text
 from curate.comparison.page import build_page_data, render_comparison_page
 from curate.comparison.record import (
     CLOSE_COSINE,
     KIND,
     PAGE,
     RECORD,
-    SCHEMA,
     Comparison,
+    ComparisonRecord,
     StrategyPicks,
     read_comparison,
 )
@@ -35,14 +35,14 @@ from curate.vectors.coverage import nearest_cosines
 from curate.vectors.diversity import close_pairs, evenness, vendi_score
 
 
-def parse_strategies(given: str) -> list[str]:
-    """Names separated by commas, or "all"; an unknown or repeated one is a usage error."""
-    names = list(STRATEGIES) if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
+def parse_strategies(text: str) -> list[str]:
+    """Return names separated by commas, or "all"; an unknown or repeated one is a usage error."""
+    names = list(STRATEGIES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in STRATEGIES:
             raise UsageError(f'Unknown strategy "{name}".', did_you_mean(name, STRATEGIES))
     if not names or len(set(names)) < len(names):
-        raise UsageError(f'--strategies is "{given}".', "Name each strategy once, for example: random,kmeans")
+        raise UsageError(f'--strategies is "{text}".', "Name each strategy once, for example: random,kmeans")
     return names
 
 
@@ -100,7 +100,7 @@ def measure_all(prepared: Prepared, candidates: Candidates, picked: dict[str, Pi
     results = []
     for name, picks in picked.items():
         if isinstance(picks, str):
-            results.append(StrategyPicks(name, reason=picks))
+            results.append(StrategyPicks(strategy=name, reason=picks))
             continue
         mine = done[name]
         shared = {other: round(len(mine & theirs) / len(mine), 4) for other, theirs in done.items() if other != name}
@@ -144,18 +144,20 @@ def headline(results: Sequence[StrategyPicks], n_candidates: int) -> tuple[str, 
     """Which strategy's picks lie nearest to the pool, and what that does not say."""
     done = [r for r in results if r.mean_distance is not None]
     best = min(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
-    told = f"{best.strategy} covers the {n_candidates:,} candidates best: {best.mean_distance:.3f} to the nearest pick"
+    answer = (
+        f"{best.strategy} covers the {n_candidates:,} candidates best: {best.mean_distance:.3f} to the nearest pick"
+    )
     bar = next((r for r in done if r.strategy == "random"), None)
     if bar is not None and bar is not best:
-        told += f" on average, against {bar.mean_distance:.3f} for random."
+        answer += f" on average, against {bar.mean_distance:.3f} for random."
     else:
-        told += " on average."
+        answer += " on average."
     varied = max(done, key=lambda r: (r.vendi_score or 0.0, r.strategy))
     second = (
         f"{varied.strategy} is the most varied (Vendi score {varied.vendi_score:.1f}). Coverage is not quality: which "
         "selection is worth more, only training on each and comparing the runs can show."
     )
-    return told, second
+    return answer, second
 
 
 def _write(
@@ -172,10 +174,10 @@ def _write(
     """Write record, page and manifest, and the index that lists it."""
     pool = prepared.pool
     folder.mkdir(parents=True, exist_ok=True)
-    told, second = headline(results, len(candidates))
+    answer, second = headline(results, len(candidates))
     places = {name: picks.indices.tolist() for name, picks in picked.items() if not isinstance(picks, str)}
-    data = build_page_data(prepared, candidates, places, results, watch.seconds, folder.name, (told, second), options)
-    write_json(folder / RECORD, {"schema": SCHEMA, "headline": told, "results": [asdict(r) for r in results]})
+    data = build_page_data(prepared, candidates, places, results, watch.seconds, folder.name, (answer, second), options)
+    ComparisonRecord(headline=answer, results=results).write(folder)
     write_text(folder / PAGE, render_comparison_page(data))
     budget = pool.config.token_budget
     size = ("k", f"{pool.config.k:,}") if budget is None else ("Token budget", f"{budget:,}")
@@ -187,9 +189,9 @@ def _write(
         config={
             **pool.config.as_record(),
             "strategy": [r.strategy for r in results],
-            "strategy_options": {name: dict(given) for name, given in options.items() if given},
+            "strategy_options": {name: dict(own) for name, own in options.items() if own},
             "comparison_digest": digest,
-            "headline": told,
+            "headline": answer,
             "second": second,
             "facts": facts,
         },
@@ -222,7 +224,7 @@ def comparison_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
                 format_count(r.clusters_with_a_pick),
                 format_number(r.evenness),
                 format_count(r.close_pairs),
-                format_number(compared.seconds.get(f"pick {r.strategy}"), 2),
+                format_number(compared.pick_seconds(r.strategy), 2),
             ]
         )
     return heads, rows

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from curate.artifact import read_manifest, read_output
+from pydantic import Field
+
+from curate.artifact import Lifts, Record, RecordPart, read_manifest
 
 KIND = "curate.comparison"
-
-
-SCHEMA = f"{KIND}/1"
-
-
 PAGE = "index.html"
-
-
 RECORD = "comparison.json"
-
-
 CLOSE_COSINE = 0.9  # pairs of picks at least this near are counted, though they are no near-duplicates yet
 
 
-@dataclass(frozen=True)
-class StrategyPicks:
+class StrategyPicks(RecordPart):
     """What one strategy picked, measured on the candidates. None, with its `reason`, where it could not pick.
 
     Distances are 1 minus cosine, from every candidate to its nearest pick; `facility_location` is the sum of the
@@ -52,32 +43,43 @@ class StrategyPicks:
     reason: str | None = None
 
 
+class ComparisonRecord(Record):
+    """What `comparison.json` holds: the answer, and every strategy's result in the order asked for."""
+
+    file: ClassVar[str] = RECORD
+    lifts: ClassVar[Lifts] = {1: lambda content: content}
+
+    schema_: Literal["curate.comparison/2"] = Field(default="curate.comparison/2", alias="schema")
+    headline: str
+    results: list[StrategyPicks]
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison: its folder, its results in the order asked for, and the seconds each strategy took."""
+    """A finished comparison: its folder, its record, and from its manifest the config and the seconds of every step."""
 
     path: Path
-    results: list[StrategyPicks]
+    record: ComparisonRecord
     seconds: dict[str, float]
     config: dict[str, Any]
 
-    def as_record(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            "path": str(self.path),
-            "headline": self.config["headline"],
-            "results": [asdict(r) | {"seconds": self.seconds.get(f"pick {r.strategy}")} for r in self.results],
-        }
+    @property
+    def results(self) -> list[StrategyPicks]:
+        """Return every strategy's result, in the order asked for."""
+        return self.record.results
+
+    def pick_seconds(self, strategy: str) -> float | None:
+        """Return the seconds a strategy took to pick."""
+        return self.seconds.get(f"pick {strategy}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        results = [r.model_dump(mode="json") | {"seconds": self.pick_seconds(r.strategy)} for r in self.results]
+        return {"path": str(self.path), "headline": self.record.headline, "results": results}
 
 
 def read_comparison(folder: Path) -> Comparison:
-    """A finished comparison, read back."""
+    """Return a finished comparison, read back."""
     manifest = read_manifest(folder, KIND)
-    record = json.loads(read_output(folder, manifest, RECORD, "Make the comparison again."))
-    results = [_read_result(entry) for entry in record["results"]]
-    return Comparison(folder, results, manifest.seconds, manifest.config)
-
-
-def _read_result(entry: dict[str, Any]) -> StrategyPicks:
-    whole: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-    return StrategyPicks(**whole)
+    record = ComparisonRecord.read(folder, manifest, "Make the comparison again.")
+    return Comparison(folder, record, manifest.seconds, manifest.config)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
+from curate.artifact import RecordPart
 from curate.page.source_text import visible_text
 
 SHOWN_PICKS = 1000
@@ -49,9 +52,8 @@ class ClusterShare:
     examples: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class CurationView:
-    """Everything the curation part of a page shows about one selection."""
+class CurationView(RecordPart):
+    """Everything the curation part of a page shows about one selection. The points of its map stand in no file."""
 
     name: str
     pool_rows: int
@@ -62,8 +64,8 @@ class CurationView:
     reasons: list[tuple[str, int]]
     lengths: list[LengthBin]
     clusters: list[ClusterShare]
-    points: list[MapPoint]
-    coverage: dict[str, float | None] = field(default_factory=dict)
+    points: list[MapPoint] = Field(default_factory=list, exclude=True)
+    coverage: dict[str, float | None] = Field(default_factory=dict)
 
     @property
     def most_share(self) -> float:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from curate.defaults import SelectDefaults
 from curate.errors import UsageError, did_you_mean
 
 SYSTEM_CHOICES = ("drop", "keep", "require")
+SINGLE, LAST, ALL = TURN_CHOICES = ("single", "last", "all")
 
 
 @dataclass(frozen=True)
@@ -16,14 +18,17 @@ class ReadOptions:
     """How the records of a source become rows.
 
     `keep_where` are conditions NAME=VALUE[,VALUE...] on columns that travel with a row, all of which must hold;
-    `system` says what becomes of system messages; `subset`, `split` and `first` choose rows of a hub dataset.
+    `system` says what becomes of system messages; `turns` whether a row is one question and its answer, or a
+    conversation of which the last answer or all of them are learnt; `subset`, `split` and `first` choose rows of a hub
+    dataset.
     """
 
     keep_where: tuple[str, ...] = ()
-    system: str = "drop"
+    system: str = SelectDefaults.system
     subset: str | None = None
     split: str | None = None
     first: int | None = None
+    turns: str = SINGLE
 
     @staticmethod
     def of(record: Mapping[str, Any]) -> ReadOptions:
@@ -36,6 +41,8 @@ class ReadOptions:
         parse_conditions(self.keep_where)
         if self.system not in SYSTEM_CHOICES:
             raise UsageError(f'Unknown --system "{self.system}".', did_you_mean(self.system, SYSTEM_CHOICES))
+        if self.turns not in TURN_CHOICES:
+            raise UsageError(f'Unknown --turns "{self.turns}".', did_you_mean(self.turns, TURN_CHOICES))
         if self.first is not None and self.first < 1:
             raise UsageError(f"--first is {self.first}; it must be at least 1.", "")
 

@@ -204,8 +204,8 @@ def _load_model(model: str) -> Any:
 def score_command(settings: Mapping[str, Any]) -> list[str]:
     """The command line that makes the scores a selection with these settings needs."""
     words = ["curate", "score"]
-    usual = {"system": ReadOptions().system}
-    for name in ("dataset", "columns", "subset", "split", "first", "system", "score_model"):
+    usual = {"system": ReadOptions().system, "turns": ReadOptions().turns}
+    for name in ("dataset", "columns", "subset", "split", "first", "system", "turns", "score_model"):
         if settings.get(name, usual.get(name)) not in (None, usual.get(name)):
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return words

@@ -59,6 +59,17 @@ def summarise(selection: Selection) -> dict[str, Any]:
     }
 
 
+def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What of `summarise` a terminal shows: (name, value)."""
+    tokens = summary["tokens"]
+    return [
+        *((name.replace(".", ": "), str(n)) for name, n in summary["counts"].items()),
+        ("tokens", f"{tokens['least']} to {tokens['most']}, median {tokens['median']}"),
+        *((f"source {name}", str(n)) for name, n in list(summary["sources"].items())[:8]),
+        *((f"cluster {c['cluster']}", f"{c['picked_rows']} of {c['pool_rows']} rows") for c in summary["clusters"][:8]),
+    ]
+
+
 def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
     """Why the rows with this id (or this start of an id, or this row index) were kept or dropped.
 

@@ -19,7 +19,7 @@ _OURS = {
 
 
 def travelling_columns(rows: Iterable[Row]) -> list[str]:
-    """The names of the columns that travel with any of the rows, in alphabetical order."""
+    """The names of the columns that travel with any of the rows, `messages` included, in alphabetical order."""
     return sorted({name for row in rows for name in row.extra} - _OURS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from curate.artifact import (
 )
 from curate.artifact.manifest_schema import Manifest
 from curate.errors import UserError
+from curate.pool.dialogue import MESSAGES, messages_text
+from curate.pool.read_options import SINGLE
 from curate.tokens.prompt import PromptTemplate
 
 KIND = "curate.selection"
@@ -37,6 +40,7 @@ class SelectedRow:
     """One line of `selected.jsonl` or `holdout.jsonl`; `token_count` is that of the whole rendered example.
 
     `extra` are the columns that travelled with the row, such as `license`; every row of a selection has the same.
+    Its `messages`, the conversation of a row that has one, are JSON text here and a list in the file.
     """
 
     row_id: str
@@ -49,13 +53,17 @@ class SelectedRow:
     def as_line(self) -> dict[str, Any]:
         """The row as it stands in the file: the columns that travelled behind our own."""
         own = {name: getattr(self, name) for name in _OWN_COLUMNS}
-        return {**own, **self.extra}
+        messages = {MESSAGES: json.loads(text)} if (text := self.extra.get(MESSAGES)) else {}
+        return {**own, **self.extra, **messages}
 
     @staticmethod
     def from_line(line: Mapping[str, Any]) -> SelectedRow:
         """The row of a line of the file; a `TypeError` where one of our columns is missing."""
         own = {name: line[name] for name in _OWN_COLUMNS if name in line}
-        return SelectedRow(**own, extra={name: value for name, value in line.items() if name not in own})
+        extra = {name: value for name, value in line.items() if name not in own}
+        if extra.get(MESSAGES):
+            extra[MESSAGES] = messages_text(extra[MESSAGES])
+        return SelectedRow(**own, extra=extra)
 
 
 _OWN_COLUMNS = ("row_id", "instruction", "output", "source", "token_count")
@@ -130,6 +138,7 @@ def as_own_selection(folder: Path, manifest: Manifest) -> str:
     config = manifest.config
     words = ["curate", "select", "--dataset", str(folder / SELECTED), "--model", config["model"]]
     words += [] if config["tokenizer"] is None else ["--tokenizer", config["tokenizer"]]
+    words += ["--turns", config["turns"]] if config.get("turns", SINGLE) != SINGLE else []
     words += ["--strategy", "first", "--k", str(manifest.counts.get("selected", 0)), "--holdout", "0"]
     words += ["--clean", "none", "--near-duplicate", "1", "--encoder", "tfidf", "--out", f"{folder}-edited"]
     return (

@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 
 from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
+from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import Fates
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
@@ -160,7 +161,11 @@ def decision_columns(prepared: Prepared, fates: Fates) -> dict[str, list[Any]]:
         "x": x,
         "y": y,
         "source": [row.source for row in pool.rows],
-        **{name: [row.extra.get(name) for row in pool.rows] for name in travelling_columns(pool.rows)},
+        **{
+            name: [row.extra.get(name) for row in pool.rows]
+            for name in travelling_columns(pool.rows)
+            if name != MESSAGES
+        },
     }
 
 

@@ -47,7 +47,8 @@ SOURCES = Table(
 def load_rows(dataset: str, columns: str | None = None, options: ReadOptions | None = None) -> LoadedPool:
     """Return the pool that `dataset` names: "stdlib", an existing file or folder, or a hub id [@REVISION].
 
-    `columns` is `instruction=NAME,output=NAME[,input=NAME]`, for sources whose columns are not recognised.
+    `columns` is `instruction=NAME,output=NAME[,input=NAME]`, or `messages=NAME` for a conversation, for sources whose
+    columns are not recognised.
     """
     options = options or ReadOptions()
     options.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,7 +27,9 @@ def csv_records(file: Path, notes: list[str]) -> Iterator[tuple[str, Mapping[str
     if first.lower().startswith(_SEPARATOR_LINE) and len(first.rstrip("\r")) == len(_SEPARATOR_LINE) + 1:
         text, delimiter, skipped = rest, first.rstrip("\r")[-1], 1
         notes.append(f'{file.name}: its first line "{first.strip()}" is Excel\'s and no row.')
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    # A blank between a separator and a quote belongs to neither; without quotes it is a value's own.
+    blanks = re.match(rf'\s*"[^"\n]*"{re.escape(delimiter)} +"', text) is not None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=blanks)
     line = 1 + skipped
     try:
         header = [name.strip(f" \t{MARK}") for name in next(_filled(reader), [])]

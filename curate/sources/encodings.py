@@ -21,16 +21,35 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-# Python's names of the encodings that are guessed, and iconv's.
+# Python's names of the encodings that are guessed, and iconv's: those of other scripts, and those of Latin ones with
+# the letters that their languages use, the likeliest first.
 _GUESSED = {
-    "cp1252": "WINDOWS-1252",
     "cp1251": "WINDOWS-1251",
+    "koi8_r": "KOI8-R",
+    "cp866": "CP866",
+    "iso8859_5": "ISO-8859-5",
+    "cp1253": "WINDOWS-1253",
+    "cp1255": "WINDOWS-1255",
+    "cp1256": "WINDOWS-1256",
+    "tis_620": "TIS-620",
     "gb18030": "GB18030",
     "shift_jis": "CP932",
     "euc_jp": "EUC-JP",
     "euc_kr": "EUC-KR",
     "big5": "BIG5",
 }
+_WESTERN = ("àáâãäåæçèéêëìíîïñòóôõöøùúûüÿœß",)
+_CENTRAL = ("ąćęłńóśźż", "áäčďéěíĺľňóôŕřšťúůýž", "áéíóöőúüű", "ăâîşţ", "ćčđšž", "äöüß")
+_LATIN = {
+    "cp1252": ("WINDOWS-1252", _WESTERN),
+    "cp1250": ("WINDOWS-1250", _CENTRAL),
+    "cp1254": ("WINDOWS-1254", ("âçğıîöşûüİ",)),
+    "mac_roman": ("MACINTOSH", _WESTERN),
+    "cp850": ("CP850", _WESTERN),
+    "iso8859_2": ("ISO-8859-2", _CENTRAL),
+    "cp852": ("CP852", _CENTRAL),
+}
+_APOSTROPHES, _MARKS_OF_PROSE = "’‘ʼ", "“”„‚«»‹›–—…•°€£§©®™¿¡\u00a0"
 _SAMPLE_BYTES = 200_000
 _WORD_WITH_HIGH_BYTE = re.compile(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
@@ -101,14 +120,41 @@ def _mostly_utf8(data: bytes) -> bool:
 
 
 def _guess(data: bytes) -> str | None:
-    """The likeliest encoding. In Western text a word with a byte above 0x7f has mostly letters of ASCII."""
+    """The likeliest encoding, iconv's name. In Latin text a word with a byte above 0x7f has mostly letters of ASCII."""
     words = b"".join(_WORD_WITH_HIGH_BYTE.findall(data[: 50 * _SAMPLE_BYTES])[:100_000])
     high = sum(byte >= 0x80 for byte in words)
-    if high < 0.6 * len(words) and _decodes(data, "cp1252"):
-        return _GUESSED["cp1252"]
-    lines = b"\n".join(line for line in data.split(b"\n") if not line.isascii())
-    best = charset_normalizer.from_bytes(lines[:_SAMPLE_BYTES], cp_isolation=list(_GUESSED)).best()
-    return _GUESSED.get(best.encoding) if best is not None and _decodes(data, best.encoding) else None
+    lines = b"\n".join(line for line in data.split(b"\n") if not line.isascii())[:_SAMPLE_BYTES]
+    if high < 0.6 * len(words):
+        fits = {
+            encoding: max(_fit(lines.decode(encoding, "replace"), letters) for letters in alphabets)
+            for encoding, (_, alphabets) in _LATIN.items()
+            if _decodes(data, encoding)
+        }
+        best = max(fits, key=lambda encoding: fits[encoding], default=None)  # of equals the first: the likeliest
+        return _LATIN[best][0] if best is not None and fits[best] > 0.5 else None
+    match = charset_normalizer.from_bytes(lines, cp_isolation=list(_GUESSED)).best()
+    return _GUESSED.get(match.encoding) if match is not None and _decodes(data, match.encoding) else None
+
+
+def _fit(text: str, letters: str) -> float:
+    """How well the characters above ASCII stand where they stand, from -1 to 1, in a language with these `letters`.
+
+    Letters stand in words, capitals do not follow small letters, and a sign between letters is an apostrophe.
+    """
+    total, count = 0.0, 0
+    for place, sign in enumerate(text):
+        if sign <= "\x7f":
+            continue
+        count += 1
+        before, after = text[place - 1 : place], text[place + 1 : place + 2]
+        if sign.isalpha():
+            misplaced = (sign.isupper() and before.islower()) or not (before.isalpha() or after.isalpha())
+            total += -1 if misplaced else 1 if sign.lower() in letters or sign in letters else 0.2
+        elif sign in _APOSTROPHES:
+            total += 1
+        else:
+            total += -1 if sign not in _MARKS_OF_PROSE or (before.isalpha() and after.isalpha()) else 1
+    return total / count if count else 0.0
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

@@ -66,14 +66,17 @@ def text_of(value: Any, name: str, place: str) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if is_objects(value) and all("type" in part for part in value):
+    if is_objects(value) and all("type" in part or "text" in part for part in value):
         return "".join(_part(part, name, place) for part in value)
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return "".join(value)
     raise UserError(f'{place}: the field "{name}" is a {type(value).__name__}, not text.', _MEND)
 
 
 def _part(part: Mapping[str, Any], name: str, place: str) -> str:
-    if not isinstance(part.get("text"), str) and part["type"] != "text":
-        raise UnusableRow("not_text", f'a part of type "{part["type"]}"')
+    kind = part.get("type", "text")
+    if not isinstance(part.get("text"), str) and kind != "text":
+        raise UnusableRow("not_text", f'a part of type "{kind}"')
     return text_of(part.get("text"), f"{name}.text", place)
 
 

@@ -108,6 +108,7 @@ def _parquet(file: Path, notes: list[str]) -> Records:
 READERS: dict[str, Callable[[Path, list[str]], Records]] = {
     ".json": json_document,
     ".jsonl": json_lines,
+    ".ndjson": json_lines,
     ".csv": csv_records,
     ".parquet": _parquet,
 }

@@ -15,23 +15,35 @@ from curate.sources.shapes import fits
 
 MARK = "\ufeff"  # what is left of a byte order mark where files were joined
 SPLIT = "train"
+_LISTS = (SPLIT, "data", "rows", "examples", "records", "samples")  # what people call the list of rows in an object
 _WANTED = 'Write a list of objects, or one object a line; from pandas: df.to_json(FILE, orient="records", lines=True).'
 Records = Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def json_lines(file: Path, notes: list[str]) -> Records:
-    """One object a line; a file that holds a JSON list, under whatever ending, is read as that."""
+    """One object a line; a file that holds one JSON document of rows, under whatever ending, is read as that."""
     text = read_text(file)
-    if text.lstrip().startswith("["):
-        try:
-            parsed = parse_json(text, strict=False)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            if is_objects(parsed.value):
-                yield from _rows(parsed, file, notes)
-                return
-    yield from _lines(file, text)
+    try:
+        parsed = parse_json(text, strict=False)  # ends at the second line's first character where there is one a line
+    except (ValueError, RecursionError):
+        parsed = None
+    if parsed is not None and _holds_rows(parsed.value):
+        yield from _rows(parsed, file, notes)
+    else:
+        yield from _lines(file, text)
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether a document is a list of rows, holds such a list, or is a table, and is no row itself."""
+    if not isinstance(value, dict):
+        return is_objects(value)
+    if not fits(value):
+        lists = [value[name] for name in _LISTS if is_objects(value.get(name))]
+        return any(fits(each[0]) for each in lists) or isinstance(value.get("columns"), list)
+    cells = list(value.values())
+    return all(isinstance(cell, dict) for cell in cells) or all(
+        isinstance(cell, list) and not is_objects(cell) for cell in cells
+    )
 
 
 def json_document(file: Path, notes: list[str]) -> Records:

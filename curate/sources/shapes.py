@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from curate.errors import UsageError, UserError
 from curate.sources.fields import Path, Record, field_at, text_fields
+from curate.sources.turns import has_turns
 
-ROLES = ("instruction", "output", "input")
-_EXAMPLE = "Write instruction=NAME,output=NAME[,input=NAME]."
+MESSAGES = "messages"
+ROLES = ("instruction", "output", "input", MESSAGES)
+_EXAMPLE = "Write instruction=NAME,output=NAME[,input=NAME], or messages=NAME."
 
 
 @dataclass(frozen=True)
@@ -36,32 +38,37 @@ class Shape:
 SHAPES = (
     Shape("alpaca", "instruction", "output", ("input",)),
     Shape("Dolly", "instruction", "response", ("context", "input")),
-    Shape("prompt and completion", "prompt", "completion"),
+    Shape("prompt and completion", "prompt", "completion", ("input", "context")),
     Shape("messages", turns="messages"),
     Shape("ShareGPT", turns="conversations"),
     Shape("conversation", turns="conversation"),
+    Shape("Gemini", turns="contents"),
     Shape("query and answer", "query", "answer", ("context",)),
     Shape("query and response", "query", "response", ("context",)),
     Shape("OpenCodeReasoning", "question", "r1_generation"),
     Shape("question and answer", "question", "answer", ("context",)),
     Shape("question and response", "question", "response", ("context",)),
-    Shape("problem and solution", "problem", "solution"),
-    Shape("prompt and response", "prompt", "response"),
+    Shape("problem and solution", "problem", "solution", ("input", "context")),
+    Shape("prompt and response", "prompt", "response", ("input", "context")),
     Shape("input and output", "input", "output"),
     Shape("MBPP", "text", "code"),
 )
 _INPUTS = frozenset(name for shape in SHAPES for name in shape.inputs)
+_QUESTIONS = _INPUTS | {"passage", "background"}  # what a question is about, whatever the shape calls it
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY = "history"
+_BLANKS = " \t\r\n\u00a0\u200b\u2060\ufeff"  # around a name: blanks, and marks that nobody sees
 # What people call the two columns, the likeliest first; only for the suggestion in an error.
 _OFTEN = {
     "instruction": (
-        "0.content", "0.value", "instruction", "prompt", "question", "query", "problem", "task", "input", "text",
+        "0.content", "0.value", "instruction", "prompt", "question", "query", "problem", "task", "input", "user",
+        "human", "text",
     ),
     "output": (
         "1.content", "1.value", "output", "response", "answer", "completion", "solution", "chosen", "code", "target",
+        "assistant", "bot",
     ),
-    "input": ("context",),
+    "input": ("context", "input", "passage", "background"),
 }  # fmt: skip
 
 
@@ -69,7 +76,7 @@ _OFTEN = {
 class Columns:
     """Where a record has its question and answer: paths to its fields. `turns` is the path of its messages instead.
 
-    `left_out` are columns that would be part of the question if `--columns` did not name others.
+    `left_out` are columns that in other shapes are part of the question, and here are not read.
     """
 
     instruction: Path = ()
@@ -88,7 +95,7 @@ class Columns:
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """`instruction=NAME,output=NAME[,input=NAME]` as a mapping from role to column name."""
+    """`instruction=NAME,output=NAME[,input=NAME]` or `messages=NAME` as a mapping from role to column name."""
     if text is None:
         return None
     mapping: dict[str, str] = {}
@@ -98,27 +105,39 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
             raise UsageError(f'--columns has "{part}".', _EXAMPLE)
         mapping[role] = name
     missing = [role for role in ROLES[:2] if role not in mapping]
-    if missing:
+    if MESSAGES in mapping:
+        if len(mapping) > 1:
+            raise UsageError("--columns names messages, and other columns beside them.", _EXAMPLE)
+    elif missing:
         raise UsageError(f"--columns names no {missing[0]}.", _EXAMPLE)
     return mapping
 
 
-def recognise(names: tuple[str, ...], named: Mapping[str, str] | None, where: str, record: Record) -> Columns:
-    """The columns of a record with these names: those of `--columns`, else those of the first shape that fits."""
+def recognise(
+    names: tuple[str, ...], named: Mapping[str, str] | None, where: str, record: Record, turns: bool = False
+) -> Columns:
+    """The columns of a record with these names: those of `--columns`, else those of the first shape that fits.
+
+    Where `turns` are asked for, messages come first, and a question and answer beside them serve rows without any.
+    """
     if named is not None:
         return _named(names, named, where, record)
     actual = _spelling(names)
-    for shape in SHAPES:
-        if all(name in actual for name in shape.needs):
-            return Columns(
-                instruction=_path(actual, shape.instruction),
-                output=_path(actual, shape.output),
-                inputs=tuple((actual[name],) for name in shape.inputs if name in actual),
-                turns=_path(actual, shape.turns),
-                system=next(((actual[name],) for name in SYSTEM_NAMES if name in actual), ()),
-                history=_path(actual, HISTORY),
-            )
-    raise UserError(f"{where}: no columns that are recognised.", explain(names, record))
+    fitting = [shape for shape in SHAPES if all(name in actual for name in shape.needs)]
+    if not fitting:
+        raise UserError(f"{where}: no columns that are recognised.", explain(names, record))
+    shape = fitting[0]
+    spoken = shape if not turns else next((shape for shape in fitting if shape.turns), shape)
+    read = {shape.instruction, shape.output, *shape.inputs}
+    return Columns(
+        instruction=_path(actual, shape.instruction),
+        output=_path(actual, shape.output),
+        inputs=tuple((actual[name],) for name in shape.inputs if name in actual),
+        turns=_path(actual, spoken.turns),
+        system=next(((actual[name],) for name in SYSTEM_NAMES if name in actual), ()),
+        history=_path(actual, HISTORY),
+        left_out=tuple(actual[name] for name in sorted(_QUESTIONS - read) if name in actual),
+    )
 
 
 def fits(names: Iterable[str]) -> bool:
@@ -130,7 +149,7 @@ def fits(names: Iterable[str]) -> bool:
 def _spelling(names: Iterable[str]) -> dict[str, str]:
     """The names as they are written, by what they are without case and blanks; one written exactly so comes first."""
     names = [str(name) for name in names]
-    return {name.strip().casefold(): name for name in names} | {name: name for name in names}
+    return {name.strip(_BLANKS).casefold(): name for name in names} | {name: name for name in names}
 
 
 def _path(actual: Mapping[str, str], name: str) -> Path:
@@ -140,8 +159,8 @@ def _path(actual: Mapping[str, str], name: str) -> Path:
 def resolve(names: Iterable[str], wanted: str) -> Path | None:
     """The path to a column, blanks around its name and letter case apart, or into one: `messages.0.content`."""
     actual = _spelling(names)
-    if wanted in actual or wanted.strip().casefold() in actual:
-        return (actual.get(wanted) or actual[wanted.strip().casefold()],)
+    if wanted in actual or wanted.strip(_BLANKS).casefold() in actual:
+        return (actual.get(wanted) or actual[wanted.strip(_BLANKS).casefold()],)
     first, dot, rest = wanted.partition(".")
     return (actual[first], *rest.split(".")) if dot and first in actual else None
 
@@ -157,6 +176,8 @@ def _named(names: tuple[str, ...], named: Mapping[str, str], where: str, record:
             close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
             guess = f' Did you mean "{close[0]}"?' if close else ""
             raise UserError(f'{where} has no column "{name}".', _have(names) + guess)
+    if MESSAGES in paths:
+        return Columns(turns=paths[MESSAGES])
     inputs = (paths["input"],) if "input" in paths else ()
     read = {path[0] for path in paths.values()}
     left_out = tuple(name for name in names if name in _INPUTS and name not in read)
@@ -173,15 +194,23 @@ def explain(names: tuple[str, ...], record: Record) -> str:
     have = _have(names)
     if "chosen" in names and "rejected" in names:
         have = f"It holds preferences (chosen and rejected answers), which are not trained on here. {have}"
-    parts, free = {}, texts
+    spoken = next((name for name, value in record.items() if has_turns(value) and "," not in str(name)), None)
+    if spoken is not None and "rejected" not in names:
+        return f"{have} If these are the messages of a conversation: --columns {shlex.quote(f'messages={spoken}')}"
+    parts, free = {}, list(texts)
     for role, words in _OFTEN.items():
         name = next((name for word in words for name in free if word in name.lower()), None)
         if name is not None:
             parts[role] = name
             free = [other for other in free if other != name]
+    for role in ROLES[:2] if len(texts) == 2 else ():  # nothing else is left to be taken for it
+        if role not in parts:
+            parts[role] = free.pop(0)
     if "instruction" in parts and "output" in parts and not any("," in name for name in parts.values()):
         value = ",".join(f"{role}={name}" for role, name in parts.items())
         return f"{have} If these are the question and the answer: --columns {shlex.quote(value)}"
     if len(texts) < 2:
         return f"{have} A row needs a question and an answer: write them as the columns instruction and output."
-    return f"{have} Say which are the question and the answer: --columns instruction=NAME,output=NAME"
+    if any("," in name for name in texts):
+        return f"{have} A name with a comma cannot be written in --columns: rename the two to instruction and output."
+    return f"{have} Say which are the question and the answer: --columns instruction={texts[0]},output={texts[1]}"

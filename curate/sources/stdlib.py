@@ -8,12 +8,12 @@ import inspect
 import platform
 import sysconfig
 import textwrap
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from curate.artifact import digest_text
 from curate.artifact.manifest_schema import FileRecord
+from curate.code.syntax import parse_python
 from curate.defaults import STDLIB
 from curate.errors import UserError
 from curate.pool.rows import Row, build_row
@@ -70,7 +70,7 @@ def mine(path: Path) -> Iterator[tuple[str, str]]:
     """
     try:
         source = path.read_text(encoding="utf-8")
-        tree = _parse(source)
+        tree = parse_python(source)
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError):
         return
     # Not splitlines(): it also breaks at form feeds, which the library contains and the parser does not count as lines.
@@ -81,12 +81,6 @@ def mine(path: Path) -> Iterator[tuple[str, str]]:
             code = _without_docstring(function, lines)
             if code:
                 yield _ask(function, owner, doc, code), code
-
-
-def _parse(source: str) -> ast.Module:
-    with warnings.catch_warnings():  # a newer Python warns about old escapes in strings; they are not ours to mend
-        warnings.simplefilter("ignore")
-        return ast.parse(source)
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[Function, str | None]]:
@@ -121,7 +115,7 @@ def _without_docstring(function: Function, lines: list[str]) -> str | None:
     bare.body = rest
     try:
         # Dedenting can change the text inside a string of several lines.
-        return code if ast.dump(_parse(code)) == ast.dump(ast.Module([bare], [])) else None
+        return code if ast.dump(parse_python(code)) == ast.dump(ast.Module([bare], [])) else None
     except SyntaxError:
         return None
 

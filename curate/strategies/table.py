@@ -170,6 +170,49 @@ _OWN: dict[str, Strategy] = {
         "Brown et al., 2020, appendix A: arXiv 2005.14165",
         frozenset({"embeddings", "target"}),
     ),
+    "target-words": Strategy(
+        _from("target_words"),
+        "what a linear classifier over words takes for a row of --target",
+        "hashed n-grams: arXiv 2302.03169",
+        frozenset({"target", "target_words"}),
+    ),
+    "target-importance": Strategy(
+        _from("target_importance"),
+        "at random, rows with the words of --target more often",
+        "DSIR: arXiv 2302.03169",
+        frozenset({"target", "target_words"}),
+        {"sharpness": Option(1.0, 0.0, 20.0, "power of the odds that weigh a row")},
+    ),
+    "short-rows": Strategy(
+        _from("short_rows"),
+        "at random, short rows more often",
+        "weights tokens^-power",
+        frozenset(),
+        {"power": Option(0.5, 0.0, 4.0, "weights are tokens to the minus this")},
+    ),
+    "well-formed": Strategy(
+        _from("well_formed"),
+        "at random, short instructions with answers that parse, are finished and have nothing behind more often",
+        "plain features, as in SCAR: arXiv 2406.10882",
+        frozenset({"well_formed"}),
+        {
+            "sharpness": Option(8.0, 0.0, 40.0, "how much more often a well-formed row is drawn"),
+            "power": Option(0.5, 0.0, 4.0, "short instructions more often: weights characters to the minus this"),
+        },
+    ),
+    "influence": Strategy(
+        _from("influence"),
+        "what moves a small model most towards --target, as `finetune influence` scored it",
+        "TracIn: arXiv 2002.08484; LESS: arXiv 2402.04333",
+        frozenset({"influence"}),
+        {"sharpness": Option(0.0, 0.0, 20.0, "0 takes the top rows; above 0 rows are drawn, these more often")},
+    ),
+    "influence-classifier": Strategy(
+        _from("influence_classifier"),
+        "high in influence on --target and in its words, ranks added",
+        "measured here (reports/which-1000-rows)",
+        frozenset({"influence", "target", "target_words"}),
+    ),
 }
 STRATEGIES = Table("rowpick.strategies", Strategy, _OWN)
 
@@ -208,3 +251,27 @@ def _checked(name: str, text: str, option: Option) -> float | int:
     if not option.least <= value <= option.most:
         raise UsageError(f"{name}={text} is out of range.", f"Allowed: {option.least} to {option.most}.")
     return value
+
+
+def listed_strategies() -> dict[str, Any]:
+    """Every strategy with its help, needs, options and source, as plain JSON."""
+    return {
+        name: {
+            "help": entry.help,
+            "needs": sorted(entry.needs),
+            "source": entry.source,
+            "options": {o: {"default": option.default, "help": option.help} for o, option in entry.options.items()},
+        }
+        for name, entry in STRATEGIES.items()
+    }
+
+
+def strategy_lines() -> list[str]:
+    """Our own strategies as lines for a terminal, their options below them."""
+    lines = []
+    for name, entry in STRATEGIES.own.items():
+        needs = f" [needs {', '.join(sorted(entry.needs))}]" if entry.needs else ""
+        lines.append(f"{name:<20} {entry.help}{needs} ({entry.source})")
+        for option_name, option in entry.options.items():
+            lines.append(f"{'':<20}   {option_name}={option.default}  {option.help}")
+    return lines

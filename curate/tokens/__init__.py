@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from curate.lazy import load_when_used
 
 if TYPE_CHECKING:
-    from curate.tokens.prompt import RAW, PromptTemplate, chat_template, load_prompt_template, start_ids
+    from curate.tokens.chat import chat_template
+    from curate.tokens.prompt import RAW, PromptTemplate, load_prompt_template, start_ids
     from curate.tokens.tokenizers import (
         EncodedExample,
         count_tokens,
@@ -36,7 +37,7 @@ __all__ = [
     "start_ids",
 ]
 
-_PROMPT, _TOKENIZERS = "curate.tokens.prompt", "curate.tokens.tokenizers"
+_CHAT, _PROMPT, _TOKENIZERS = "curate.tokens.chat", "curate.tokens.prompt", "curate.tokens.tokenizers"
 
 __getattr__ = load_when_used(
     __name__,
@@ -44,7 +45,7 @@ __getattr__ = load_when_used(
         "RAW": _PROMPT,
         "EncodedExample": _TOKENIZERS,
         "PromptTemplate": _PROMPT,
-        "chat_template": _PROMPT,
+        "chat_template": _CHAT,
         "count_tokens": _TOKENIZERS,
         "decode_completion": _TOKENIZERS,
         "decode_text": _TOKENIZERS,

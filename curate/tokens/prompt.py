@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from curate.artifact import digest_text
 from curate.errors import UserError
+from curate.pool.read_options import ALL, SINGLE
 
 SLOT = "{instruction}"
 NO_NEWLINE = "{no newline}"  # at the end of a template: the output follows at once
-# The day that chat templates print: the one that Llama 3.1's own falls back to.
-FROZEN_DAY = datetime(2024, 7, 26)
-_DATE_MARK = "ROWPICK-DATE"
-_DATE_MACRO = (
-    "{%- macro strftime_now(format) -%}" + _DATE_MARK + "{{ format }}" + _DATE_MARK + "{%- endmacro %}{{ '' }}"
-)
-_MARKER = "ROWPICK-INSTRUCTION"
+# A template of conversations shows two rounds, and may begin with how a system message is written:
+# {with system}...{system}...{without system}...{instruction}...{answer}...{instruction}...
+ANSWER = "{answer}"
+CONTEXT_ANSWER = "{earlier answer}"  # the same, without loss
+DROPPED_THINKING = "{earlier answer without thinking}"
+ANSWER_SLOTS = (ANSWER, CONTEXT_ANSWER, DROPPED_THINKING)
+WITH_SYSTEM, SYSTEM_SLOT, WITHOUT_SYSTEM = "{with system}", "{system}", "{without system}"
+EVERY_SLOT = (SLOT, *ANSWER_SLOTS, WITH_SYSTEM, SYSTEM_SLOT, WITHOUT_SYSTEM, NO_NEWLINE)
+
+
+@dataclass(frozen=True)
+class TurnTexts:
+    """How a template writes a conversation of several rounds.
+
+    `system` stands before a system message and between it and the first question; None where the message is put before
+    the question. `answer` stands between an earlier question and its answer, `join` between that answer and the next
+    question; `slot` says what becomes of earlier answers.
+    """
+
+    system: tuple[str, str] | None
+    answer: str
+    join: str
+    slot: str
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """A text with `{instruction}` in it exactly once. The raw template is the user's own text and nothing else.
+    """A text with `{instruction}` in it. The raw template is the user's own text and nothing else.
 
-    `notes` are what a reader of the selection must know about the template.
+    One for conversations shows two rounds: the first, `{answer}`, and the next. `notes` are what a reader of the
+    selection must know about the template.
     """
 
     name: str
@@ -35,9 +52,42 @@ class PromptTemplate:
 
     @property
     def around(self) -> tuple[str, str]:
-        """What stands before and behind the instruction; the latter ends with a newline unless the text forbids it."""
-        before, _, after = self.text.partition(SLOT)
+        """What stands before and behind a question; the latter ends with a newline unless the text forbids it."""
+        _, _, rounds = self.text.rpartition(WITHOUT_SYSTEM)
+        before, _, rest = rounds.partition(SLOT)
+        after = rest.rpartition(SLOT)[2]
         return before, after.removesuffix(NO_NEWLINE) if after.endswith(NO_NEWLINE) else f"{after}\n"
+
+    @cached_property
+    def turns(self) -> TurnTexts | None:
+        """How earlier rounds are written; None where the template is for single questions."""
+        slot = next((slot for slot in ANSWER_SLOTS if slot in self.text), None)
+        if slot is None or self.text.count(SLOT) != 2:
+            return None
+        head, _, rounds = self.text.rpartition(WITHOUT_SYSTEM)
+        opening, _, between = head.removeprefix(WITH_SYSTEM).partition(SYSTEM_SLOT)
+        answer, _, join = rounds.partition(SLOT)[2].rpartition(SLOT)[0].partition(slot)
+        return TurnTexts((opening, between) if head else None, answer, join, slot)
+
+    def for_turns(self, turns: str) -> PromptTemplate:
+        """This template for conversations, or, with "single", as it is.
+
+        Where it shows one round, every round is written by it. "all" has loss on every answer, "last" on the last.
+        """
+        if turns == SINGLE:
+            return self
+        slot = ANSWER if turns == ALL else CONTEXT_ANSWER
+        if self.turns is not None:
+            if turns == ALL and self.turns.answer != self.around[1]:
+                raise UserError(
+                    f"The prompt template {self.name} has {self.turns.answer!r} before {ANSWER} and {self.around[1]!r} "
+                    "at its end: with --turns all every answer follows the same text.",
+                    "Make the two the same.",
+                )
+            return replace(self, text=self.text.replace(ANSWER, slot))
+        before, after = self.around
+        _, _, ending = self.text.rpartition(SLOT)
+        return replace(self, text=f"{before}{SLOT}{after}{slot}{before}{SLOT}{ending}")
 
     def render(self, instruction: str) -> str:
         """The prompt, ending with exactly one newline more than the template and the instruction have."""
@@ -70,10 +120,11 @@ def load_prompt_template(path: str | Path | None) -> PromptTemplate:
         raise UserError(
             f"The prompt template {source} is not UTF-8 (byte {error.start}).", "Save it as UTF-8."
         ) from None
-    if text.count(SLOT) != 1:
+    two_rounds = text.count(SLOT) == 2 and text.count(ANSWER) == 1
+    if text.count(SLOT) != 1 and not (two_rounds and text.index(SLOT) < text.index(ANSWER) < text.rindex(SLOT)):
         raise UserError(
             f"The prompt template {source} has {SLOT} {text.count(SLOT)} times; it must stand there once.",
-            f"Example: ### Task: {SLOT}",
+            f"Example: ### Task: {SLOT}; of two rounds: Q: {SLOT} A: {ANSWER} Q: {SLOT} A:",
         )
     return PromptTemplate(source.name, text)
 
@@ -83,46 +134,3 @@ def start_ids(tokenizer: Any) -> list[int]:
     bos = tokenizer.bos_token_id
     ids = tokenizer("a", add_special_tokens=True)["input_ids"]
     return [bos] if bos is not None and ids and ids[0] == bos else []
-
-
-def chat_template(tokenizer: Any) -> PromptTemplate:
-    """The prompt template a chat tokenizer's own template amounts to for one user turn.
-
-    For instruct bases (`--prompt-template chat`). A start token that the tokenizer puts before every text is left to
-    it, because it would be doubled. Templates that print today's date are given `FROZEN_DAY` instead: the same pool
-    and settings must give the same rows on every day.
-    """
-    if getattr(tokenizer, "apply_chat_template", None) is None or not getattr(tokenizer, "chat_template", None):
-        raise UserError("This tokenizer has no chat template.", "Leave --prompt-template out, or name a file.")
-    text, dated = _render_chat(tokenizer)
-    notes: tuple[str, ...] = ()
-    if dated:
-        notes = (
-            f"The chat template prints today's date; it is frozen at {FROZEN_DAY:%d %b %Y}, so that the same pool "
-            "and settings give the same selection on every day.",
-        )
-    if start_ids(tokenizer):
-        text = text.removeprefix(tokenizer.bos_token)
-    if text.count(_MARKER) != 1:
-        raise UserError(
-            "The chat template does not show the user's text exactly once.", "Name a template file instead."
-        )
-    text = text.replace(_MARKER, SLOT)
-    return PromptTemplate("chat", text.removesuffix("\n") if text.endswith("\n") else text + NO_NEWLINE, notes)
-
-
-def _render_chat(tokenizer: Any) -> tuple[str, bool]:
-    """(the chat template's text for one user turn, whether it prints the date), the date being `FROZEN_DAY`.
-
-    Templates ask for the date by `strftime_now`. In its place they get a macro that marks the format asked for.
-    """
-    template = tokenizer.get_chat_template()
-    dated = "strftime_now" in template
-    text: str = tokenizer.apply_chat_template(
-        [{"role": "user", "content": _MARKER}], chat_template=_DATE_MACRO + template if dated else template,
-        tokenize=False, add_generation_prompt=True,
-    )  # fmt: skip
-    frozen = re.sub(
-        f"{_DATE_MARK}(.*?){_DATE_MARK}", lambda match: FROZEN_DAY.strftime(match[1]), text, flags=re.DOTALL
-    )
-    return frozen, frozen != text

@@ -207,6 +207,7 @@ class _Controls:
         # Some converted tokenizers list SentencePiece's bytes as special tokens; they are text.
         added = {id: token for id, token in added.items() if token.content and not _BYTE.fullmatch(token.content)}
         self.ids: dict[str, int] = {token.content: id for id, token in added.items()}
+        self.spelling = {id: content for content, id in self.ids.items()}
         self.strip_left = {id for id, token in added.items() if token.lstrip}
         self.strip_right = {id for id, token in added.items() if token.rstrip}
         by_length = sorted(self.ids, key=lambda content: (-len(content), content))
@@ -231,7 +232,7 @@ class _Controls:
 
         A part is a control token's id or a pair of texts; the instruction comes between those of its pair.
         """
-        head, tail = self._cut(before), self._cut(after)
+        head, tail = self.cut(before), self.cut(after)
         opening = head.pop() if head and isinstance(head[-1], str) else ""
         closing = tail.pop(0) if tail and isinstance(tail[0], str) else ""
         parts = [part if isinstance(part, int) else (part, "") for part in head]
@@ -239,7 +240,8 @@ class _Controls:
         parts += [part if isinstance(part, int) else (part, "") for part in tail]
         return parts, len(head)
 
-    def _cut(self, text: str) -> list[int | str]:
+    def cut(self, text: str) -> list[int | str]:
+        """A template's text cut at the control tokens it spells: ids, and the texts between them."""
         pieces: list[int | str] = []
         done = 0
         for match in self._pattern.finditer(text):

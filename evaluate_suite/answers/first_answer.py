@@ -19,7 +19,7 @@ from curate.code.languages import (
 )
 from curate.code.parts import ANSWER, TESTS, UNRELATED, Part, code_parts, python_parts
 from curate.code.python_text import line_starts, parsed_prefix
-from curate.code.spans import answer_span, only_tokens
+from curate.code.spans import answer_span, only_tokens, with_line_feeds
 from curate.code.unfenced import code_start, language_of, mostly_code, prose_start
 from evaluate_suite.answers.turns import new_task, repeated_prose
 from evaluate_suite.generation.record import Generation
@@ -72,7 +72,7 @@ def split_answer(completion: str, prompt: str = "", language: str | None = None)
     Time is linear in the text; only the first 200,000 characters are looked at, the rest counts as unrelated.
     """
     start, stop = answer_span(completion[:MAX_CHARS])
-    text = completion[start:stop]
+    text = with_line_feeds(completion[start:stop])
     answer = Answer(EMPTY, None, None, (), 0, ())
     if text.strip():
         hint = language or language_asked(prompt)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from pydantic import Field, computed_field
+
+from curate.artifact import RecordPart
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.comparison.result_files import read_passed
 from evaluate_suite.config import ReportConfig
@@ -32,9 +33,8 @@ from evaluate_suite.statistics.types import Estimate, PairedDifference
 LOSS, PASSED = "eval loss (nats per token)", "share passed"
 
 
-@dataclass(frozen=True)
-class ComparedModels:
-    """Each model's own estimate, every pair of them, and what else is to be known.
+class ComparedModels(RecordPart):
+    """A whole comparison, as `--json` prints it: each model, every pair of them, and what else is to be known.
 
     For runs of several draws or seeds, and for files named as draws, `strategies` has the same over strategies;
     `random_equivalents` is what each is worth in random tokens. With a `baseline` only its pairs are compared.
@@ -42,11 +42,11 @@ class ComparedModels:
 
     measure: str
     higher_is_better: bool
-    estimates: dict[str, Estimate]
+    estimates: dict[str, Estimate] = Field(serialization_alias="models")
     pairs: list[PairedDifference]
     strategies: LevelledComparison | None = None
-    random_equivalents: dict[str, RandomEquivalent] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    random_equivalents: dict[str, RandomEquivalent] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
     baseline: str | None = None
 
     @property
@@ -54,6 +54,7 @@ class ComparedModels:
         """The pairs that the answer stands on: those of strategies where they are compared, else those of models."""
         return self.pairs if self.strategies is None else self.strategies.pairs
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def winner(self) -> str | None:
         """Who is shown to beat all others: a strategy where they are compared, else a model.
@@ -61,40 +62,24 @@ class ComparedModels:
         With a baseline that can only be the baseline: the others were not compared with each other.
         """
         winner = overall_winner(self.deciding)
-        return (
-            winner if self.baseline is None or len(self.deciding) == 1 else winner if winner == self.baseline else None
-        )
-
-    def as_record(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        levels = self.strategies
-        return {
-            "measure": self.measure,
-            "higher_is_better": self.higher_is_better,
-            "models": {name: asdict(estimate) for name, estimate in self.estimates.items()},
-            "pairs": [asdict(pair) for pair in self.pairs],
-            "winner": self.winner,
-            "baseline": self.baseline,
-            "strategies": None if levels is None else asdict(levels),
-            "random_equivalents": {name: worth.to_json() for name, worth in self.random_equivalents.items()},
-            "notes": self.notes,
-        }
+        others_compared = self.baseline is None or len(self.deciding) == 1
+        return winner if others_compared or winner == self.baseline else None
 
 
-def compare(given: Sequence[str], baseline: str | None = None) -> ComparedModels:
+def compare(models: Sequence[str], baseline: str | None = None) -> ComparedModels:
     """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both.
 
     `NAME=A.jsonl,B.jsonl` names files that are draws of the strategy NAME, each a selection and training of its own.
     With a `baseline`, a strategy or a model by its name, nothing but its pairs is compared and corrected for.
     """
-    if len(given) < 2:
-        raise UsageError(f"There is nothing to compare with {given[0] if given else 'nothing'}.", "Name two or more.")
-    files = [name for name in given if name.endswith(".jsonl")]
-    if files and len(files) < len(given):
+    if len(models) < 2:
+        raise UsageError(f"There is nothing to compare with {models[0] if models else 'nothing'}.", "Name two or more.")
+    files = [name for name in models if name.endswith(".jsonl")]
+    if files and len(files) < len(models):
         raise UsageError("Runs and result files cannot be compared with each other.", "Name runs, or files, alone.")
     if files:
         return compare_files([_named_files(name) for name in files], baseline)
-    return compare_run_losses(given, baseline)
+    return compare_run_losses(models, baseline)
 
 
 def _baselines(
@@ -114,11 +99,11 @@ def _baselines(
     raise UsageError(f'--baseline "{baseline}" is none of what is compared.', did_you_mean(baseline, names))
 
 
-def _named_files(given: str) -> tuple[str, list[str]]:
-    """(strategy, its files) of `NAME=A.jsonl,B.jsonl`; a file alone is a strategy of its own."""
-    name, named, files = given.partition("=")
-    if Path(given).exists() or not named or not name:
-        return given, [given]
+def _named_files(word: str) -> tuple[str, list[str]]:
+    """Return (strategy, its files) of `NAME=A.jsonl,B.jsonl`; a file alone is a strategy of its own."""
+    name, named, files = word.partition("=")
+    if Path(word).exists() or not named or not name:
+        return word, [word]
     return name, files.split(",")
 
 
@@ -162,15 +147,25 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
     )
     pairs = [within_bounds(pair, (0.0, 1.0)) for pair in pairs]
     if not several_draws:
-        return ComparedModels(PASSED, True, estimates, pairs, notes=notes, baseline=baseline)
+        return ComparedModels(
+            measure=PASSED, higher_is_better=True, estimates=estimates, pairs=pairs, notes=notes, baseline=baseline
+        )
     runs = [MeasuredRun(path, strategy_of[path], path, None, shares) for path, shares in values.items()]
     levels = compare_strategies(runs, higher_is_better=True, bounds=(0.0, 1.0), measure=PASSED, baseline=base_strategy)
-    return ComparedModels(PASSED, True, estimates, pairs, levels, notes=[*notes, *levels.notes], baseline=base_strategy)
+    return ComparedModels(
+        measure=PASSED,
+        higher_is_better=True,
+        estimates=estimates,
+        pairs=pairs,
+        strategies=levels,
+        notes=[*notes, *levels.notes],
+        baseline=base_strategy,
+    )
 
 
-def compare_run_losses(given: Sequence[str], baseline: str | None = None) -> ComparedModels:
+def compare_run_losses(runs: Sequence[str], baseline: str | None = None) -> ComparedModels:
     """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
-    work = prepare(ReportConfig(runs=tuple(given)))
+    work = prepare(ReportConfig(runs=tuple(runs)))
     groups = group_runs(work.evaluations)
     several_draws = 2 <= len(set(groups.group.values())) < len(work.evaluations)
     base_strategy, base_model = _baselines(baseline, groups.group, several_draws)
@@ -193,5 +188,13 @@ def compare_run_losses(given: Sequence[str], baseline: str | None = None) -> Com
     notes = [*(levels.notes if levels else []), *(equivalent_sentence(*item) for item in worth.items())]
     if levels is None or levels.scope != SCOPES[DRAWS]:
         notes.append("Pairs of runs are about these runs, not their strategies: the rows alone are their unit.")
-    decided = base_model if levels is None else base_strategy
-    return ComparedModels(LOSS, False, estimates, pairs, levels, worth, notes, decided)
+    return ComparedModels(
+        measure=LOSS,
+        higher_is_better=False,
+        estimates=estimates,
+        pairs=pairs,
+        strategies=levels,
+        random_equivalents=worth,
+        notes=notes,
+        baseline=base_model if levels is None else base_strategy,
+    )

@@ -9,9 +9,10 @@ from pathlib import Path
 from curate.artifact import digest_json, file_lock
 from curate.artifact.sealed import read_sealed, sealed, write_sealed
 from curate.console import say
+from evaluate_suite.execution.backends import BACKENDS
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.recipe import append_whole, default_workers, run_pool
-from evaluate_suite.execution.sandbox import UNSCORED_REASONS, Mode, ProgramResult, run_job
+from evaluate_suite.execution.sandbox import UNSCORED_REASONS, ProgramResult
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.types import ExecutionOutcome
 from evaluate_suite.tasks.job import Job
@@ -49,7 +50,7 @@ def programs_of(task: Task, generation: Generation) -> Programs:
 def run_answers(
     tasks: Mapping[str, Task],
     generations: Sequence[Generation],
-    mode: Mode,
+    backend: str,
     results_file: Path,
     limits: Limits = DEFAULT_LIMITS,
 ) -> dict[tuple[str, int], ExecutionOutcome]:
@@ -58,21 +59,23 @@ def run_answers(
     Equal programs run once. Each result is appended to `results_file` as soon as it exists, by digest of program, test
     and limits, and never made again; what no program is to blame for is tried again next time.
     """
-    made = {(g.prompt_id, g.sample): programs_of(tasks[g.prompt_id], g) for g in generations}
-    jobs = {_digest(job, limits): job for p in made.values() for job in (p.written, p.cut, p.script) if job is not None}
+    programs = {(g.prompt_id, g.sample): programs_of(tasks[g.prompt_id], g) for g in generations}
+    jobs = {
+        _digest(job, limits): job for p in programs.values() for job in (p.written, p.cut, p.script) if job is not None
+    }
     results_file.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(results_file.with_name(results_file.name + ".lock")):
-        found = _read(results_file)
+        results = _read(results_file)
 
         def keep(digest: str, result: ProgramResult) -> None:
-            found[digest] = (result.passed, result.reason)
+            results[digest] = (result.passed, result.reason)
             if result.reason not in UNSCORED_REASONS:
                 line = {"program_digest": digest, "passed": result.passed, "reason": result.reason}
                 append_whole(results_file, sealed(line, SEALED_AS))
 
-        missing = [digest for digest in jobs if digest not in found]
-        run_pool(missing, lambda digest: run_job(jobs[digest], limits, mode), keep, default_workers())
-    return {key: _outcome(programs, found, limits) for key, programs in made.items()}
+        missing = [digest for digest in jobs if digest not in results]
+        run_pool(missing, lambda digest: BACKENDS[backend].run(jobs[digest], limits), keep, default_workers())
+    return {key: _outcome(each, results, limits) for key, each in programs.items()}
 
 
 def _digest(job: Job, limits: Limits) -> str:
@@ -88,11 +91,11 @@ def _read(results_file: Path) -> dict[str, tuple[bool, str]]:
     return {row["program_digest"]: (row["passed"], row["reason"]) for row in rows}
 
 
-def _outcome(programs: Programs, found: Mapping[str, tuple[bool, str]], limits: Limits) -> ExecutionOutcome:
+def _outcome(programs: Programs, results: Mapping[str, tuple[bool, str]], limits: Limits) -> ExecutionOutcome:
     def result(job: Job | None) -> tuple[bool | None, str]:
         if job is None:
             return False, NO_CODE
-        passed, reason = found[_digest(job, limits)]
+        passed, reason = results[_digest(job, limits)]
         return None if reason in UNSCORED_REASONS else passed, reason
 
     passed, reason = result(programs.written)

@@ -9,21 +9,22 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from curate.artifact import append_jsonl, digest_json, file_lock, read_jsonl, write_jsonl
+from curate.artifact import append_jsonl, digest_json, file_lock
+from curate.artifact.outputs import set_aside
+from curate.artifact.sealed import read_sealed, sealed, write_sealed
 from curate.code.program import indentation_lost
-from curate.console import progress
+from curate.console import progress, say
 from curate.errors import UsageError, UserError, did_you_mean
+from evaluate_suite.config import ExecuteConfig
+from evaluate_suite.execution.backends import AUTO, BACKENDS, choose_backend, is_own
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 from evaluate_suite.execution.pass_at_k import mean_pass_at_k, pass_at_k
-from evaluate_suite.execution.samples import Sample, notes_of, read_generations, read_references
+from evaluate_suite.execution.samples import SEALED_AS, Sample, notes_of, read_generations, read_references
 from evaluate_suite.execution.sandbox import (
     INTERRUPTED,
     UNSCORED_REASONS,
-    Mode,
     ProgramResult,
-    choose_mode,
     refuse_visible,
-    run_job,
 )
 from evaluate_suite.statistics.bounded import bounded_mean_interval
 from evaluate_suite.statistics.pairs import share_with_interval
@@ -65,70 +66,64 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def execute(
-    tasks_file: str | Path,
-    generations_file: str | Path | None,
-    out_file: str | Path | None,
-    *,
-    workers: int | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    style: str | None = None,
-    judge: str = "apart",
-    unsafe_local: bool = False,
-    execute: bool = False,
-    cut_at_function: bool = False,
-) -> ExecutionSummary:
-    """Run every generation and write one line each to `out_file`; without `execute` both files are only checked.
+def execute(config: ExecuteConfig, limits: Limits | None = None) -> ExecutionSummary:
+    """Run every generation and write one line each to `out`; without `execute` both files are only checked.
 
-    Without a `generations_file` the tasks' own solutions are run, which shows whether the tests can be passed here.
-    Without a `style` it is completion, and raw for files of whole programs. With `cut_at_function` a completion ends
-    where the wanted function and what it needs end.
-    A line is appended as soon as its result exists, and a rerun goes on with the samples that have none. At the end
+    Without a `style` it is completion, and raw for files of whole programs. `limits` are those of every program; None
+    stands for the defaults, with the config's CPU seconds.
+    A line is appended, with a seal, as soon as its result exists; a rerun goes on with the samples that have none, or
+    whose line was changed since, which is said. At the end
     the lines are put in the order of the generations, so that the same inputs give the same bytes.
     """
-    chosen = None if style is None else _one_of("style", style, STYLES)
-    judged = _one_of("judge", judge, JUDGES)
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}.", "Give at least 1.")
-    tasks = read_tasks(tasks_file)
-    settings: dict[str, Any] = {"limits": asdict(limits), "judge": judged}
+    style = None if config.style is None else _one_of("style", config.style, STYLES)
+    judge = _one_of("judge", config.judge, JUDGES)
+    if config.workers is not None and config.workers < 1:
+        raise UsageError(f"workers is {config.workers}.", "Give at least 1.")
+    if (config.generations is None) != config.reference:
+        raise UsageError("Give one of --generations and --reference.", "--generations FILE scores FILE.")
+    if limits is None:
+        seconds = config.cpu_seconds
+        limits = DEFAULT_LIMITS if seconds is None else replace(DEFAULT_LIMITS, cpu_seconds=seconds)
+    tasks = read_tasks(config.tasks)
+    settings: dict[str, Any] = {"limits": asdict(limits), "judge": judge}
+    settings |= {} if config.backend == AUTO or is_own(config.backend) else {"backend": config.backend}
     samples = [
         Sample(task, index, answer, kind, digest_json([asdict(task), answer, {**settings, "style": kind}]))
         for task, index, answer, kind in (
-            read_generations(generations_file, tasks, chosen, cut_at_function=cut_at_function)
-            if generations_file is not None
+            read_generations(config.generations, tasks, style, cut_at_function=config.cut_at_function)
+            if config.generations is not None
             else read_references(tasks)
         )
     ]
-    if not execute:
-        return _summary(tasks, samples, {}, "", judged)
-    if out_file is None:
+    if not config.execute:
+        return _summary(tasks, samples, {}, "", judge)
+    if config.out is None:
         raise UsageError("--out is missing.", "Name the file for the results, for example: --out results.jsonl")
-    refuse_visible(tasks_file)
-    mode: Mode = "none" if unsafe_local else choose_mode()
-    target = Path(out_file)
+    refuse_visible(config.tasks)
+    backend = choose_backend(config.backend, unsafe_local=config.unsafe_local)
+    target = config.out
     with file_lock(target.with_name(target.name + ".lock")):
         done = _read_done(target, samples)
         todo = [sample for sample in samples if sample.digest + str(sample.index) not in done]
 
         def keep(sample: Sample, result: ProgramResult) -> None:
-            row = _line(sample, result, judged)
-            append_whole(target, row)
+            row = _line(sample, result, judge)
+            append_whole(target, sealed(row, SEALED_AS))
             done[sample.digest + str(sample.index)] = row
 
         def run(sample: Sample) -> ProgramResult:
-            return run_answer(sample.task, sample.answer, sample.style, limits, mode, judged)
+            return run_answer(sample.task, sample.answer, sample.style, limits, backend, judge)
 
-        run_pool(todo, run, keep, workers or default_workers())
-        write_jsonl(target, [done[sample.digest + str(sample.index)] for sample in samples])
-    return _summary(tasks, samples, done, mode, judged)
+        run_pool(todo, run, keep, config.workers or default_workers())
+        write_sealed(target, [done[sample.digest + str(sample.index)] for sample in samples], SEALED_AS)
+    return _summary(tasks, samples, done, backend, judge)
 
 
 def _one_of(name: str, value: str, known: tuple[Known, ...]) -> Known:
-    found = next((one for one in known if one == value), None)
-    if found is None:
-        raise UsageError(f'{name} "{value}" is not known.', did_you_mean(value, known))
-    return found
+    for one in known:
+        if one == value:
+            return one
+    raise UsageError(f'{name} "{value}" is not known.', did_you_mean(value, known))
 
 
 def _read_done(target: Path, samples: list[Sample]) -> dict[str, dict[str, Any]]:
@@ -136,14 +131,19 @@ def _read_done(target: Path, samples: list[Sample]) -> dict[str, dict[str, Any]]
         raise UserError(f"--out {target} is a folder.", "Name a file.")
     if not target.exists():
         return {}
-    rows = read_jsonl(target, allow_torn_end=True)
+    rows, damaged = read_sealed(target, SEALED_AS)
     known = {sample.digest + str(sample.index) for sample in samples}
-    keys = [str(row.get("program_digest")) + str(row.get("sample")) for row in rows]
+    keys = [f"{row['program_digest']}{row['sample']}" for row in rows]
     if any(key not in known for key in keys) or (not rows and target.stat().st_size):
         raise UserError(
-            f"{target} holds results of other generations, tasks or limits.", "Choose another --out, or remove it."
+            f"{target} holds results of other generations, tasks or limits, or none that this version wrote.",
+            "Choose another --out, or remove it.",
         )
-    write_jsonl(target, rows)  # without a torn end, so that appending is safe; not before the file is known to be ours
+    if damaged:
+        kept = set_aside(target)
+        say(f"{damaged} of the results in {target} are not as they were written; running their programs again.")
+        say(f"The changed file is kept as {kept}.")
+    write_sealed(target, rows, SEALED_AS)  # without a torn end, so that appending is safe, once it is known to be ours
     return {key: row for key, row in zip(keys, rows, strict=True) if row["reason"] not in UNSCORED_REASONS}
 
 
@@ -180,7 +180,7 @@ def run_answer(
     answer: str,
     style: Style,
     limits: Limits,
-    mode: Mode,
+    backend: str,
     judge: Judge = "apart",
 ) -> ProgramResult:
     """Return whether `answer` passes the tests of `task`, in a process of their own or together with them in one."""
@@ -194,14 +194,7 @@ def run_answer(
             "IndentationError: the completion came without the blanks its first line begins with (a server or a "
             "client stripped it); --style raw puts them back",
         )
-    return run_job(replace(job, kind="together") if judge == "together" else job, limits, mode)
-
-
-def passes_tests(
-    task: Task, answer: str, style: Style, limits: Limits = DEFAULT_LIMITS, *, unsafe_local: bool = False
-) -> ProgramResult:
-    """The metric "passes tests" for one answer, in the sandbox."""
-    return run_answer(task, answer, style, limits, "none" if unsafe_local else choose_mode())
+    return BACKENDS[backend].run(replace(job, kind="together") if judge == "together" else job, limits)
 
 
 def _line(sample: Sample, result: ProgramResult, judge: Judge) -> dict[str, Any]:
@@ -268,38 +261,38 @@ def _interval(counts: list[tuple[int, int]], k: int) -> list[float] | None:
     """The 95% interval of pass@k over tasks: they are what was drawn, their samples are not independent."""
     values = [pass_at_k(n, c, k) for n, c in counts if n >= k]
     if set(values) <= {0.0, 1.0}:
-        found = share_with_interval(int(sum(values)), len(values))
+        estimate = share_with_interval(int(sum(values)), len(values))
     else:
-        found = bounded_mean_interval(values, (0.0, 1.0))
-    return None if found.low is None or found.high is None else [found.low, found.high]
+        estimate = bounded_mean_interval(values, (0.0, 1.0))
+    return None if estimate.low is None or estimate.high is None else [estimate.low, estimate.high]
 
 
-def summary_rows(found: ExecutionSummary) -> list[tuple[str, str]]:
+def summary_rows(summary: ExecutionSummary) -> list[tuple[str, str]]:
     """What was run and why it failed, for a terminal."""
-    rows = [("tasks", str(found.tasks)), ("programs", str(found.samples))]
-    if found.tasks_without_generation:
-        rows.append(("tasks without a generation", str(found.tasks_without_generation)))
-    if not found.executed:
+    rows = [("tasks", str(summary.tasks)), ("programs", str(summary.samples))]
+    if summary.tasks_without_generation:
+        rows.append(("tasks without a generation", str(summary.tasks_without_generation)))
+    if not summary.executed:
         return [*rows, ("executed", "nothing: add --execute")]
-    if found.mode == "none":
+    if summary.mode == "none":
         rows.append(("sandbox", "NONE (--unsafe-local)"))
-    if found.judge == "together":
+    if summary.judge == "together":
         rows.append(("judge", "together with the program, which can fake a pass"))
-    rows += [("scored", str(found.scored)), ("unscored", str(found.unscored))]
-    return rows + [(reason.replace("_", " "), str(n)) for reason, n in found.reasons.items()]
+    rows += [("scored", str(summary.scored)), ("unscored", str(summary.unscored))]
+    return rows + [(reason.replace("_", " "), str(n)) for reason, n in summary.reasons.items()]
 
 
-def result_lines(found: ExecutionSummary) -> list[str]:
+def result_lines(summary: ExecutionSummary) -> list[str]:
     """pass@k with its interval over tasks, one line for each k; without execution, that the files are sound."""
-    if not found.executed:
-        return [f"valid: {found.samples} programs for {found.tasks} tasks; nothing was run"]
+    if not summary.executed:
+        return [f"valid: {summary.samples} programs for {summary.tasks} tasks; nothing was run"]
     lines = []
-    for k, value in found.pass_at_k.items():
-        n = found.tasks_scored_at_k[k]
+    for k, value in summary.pass_at_k.items():
+        n = summary.tasks_scored_at_k[k]
         if value is None:
             lines.append(f"pass@{k} none (no task was scored)")
             continue
-        interval = found.intervals[k]
+        interval = summary.intervals[k]
         between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
         lines.append(f"pass@{k} {value:.3f}{between}, {n} {'task' if n == 1 else 'tasks'}")
     return lines

@@ -6,6 +6,7 @@ import ast
 import sys
 from functools import lru_cache
 
+from curate.code.syntax import parse_python
 from evaluate_suite.execution.cell.judging.libraries import LOOKING
 from evaluate_suite.execution.cell.judging.twice import COMPARE, MARK
 
@@ -63,7 +64,7 @@ def _names_handed_over(node: ast.AST) -> set[str]:
 @lru_cache(maxsize=4096)
 def rewrite(test: str) -> str:
     """Return the test with its comparisons rewritten, the same text where there are none."""
-    tree = ast.parse(test)
+    tree = parse_python(test)
     twice = Twice()
     changed = ast.fix_missing_locations(twice.visit(tree))
     return ast.unparse(changed) if twice.rewritten else test
@@ -72,13 +73,13 @@ def rewrite(test: str) -> str:
 @lru_cache(maxsize=4096)
 def raise_lines(test: str) -> list[int]:
     """Return the lines on which the test raises something on purpose."""
-    return sorted({node.lineno for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Raise)})
+    return sorted({node.lineno for node in ast.walk(parse_python(test)) if isinstance(node, ast.Raise)})
 
 
 @lru_cache(maxsize=4096)
 def patched_names(test: str) -> list[tuple[str, str]]:
     """Return the names of modules (module, name) that the test replaces."""
-    tree = ast.parse(test)
+    tree = parse_python(test)
     aliases = _aliases(tree)
     return sorted({found for node in ast.walk(tree) for found in _patched(node, aliases)})
 
@@ -86,7 +87,7 @@ def patched_names(test: str) -> list[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def seeded_modules(test: str) -> list[str]:
     """Return the modules of random numbers that the test gives a seed."""
-    tree = ast.parse(test)
+    tree = parse_python(test)
     aliases = _aliases(tree)
     found = set()
     for node in ast.walk(tree):
@@ -100,7 +101,7 @@ def seeded_modules(test: str) -> list[str]:
 def modules_that_look(test: str) -> list[str]:
     """Return the modules that the test imports whose functions look into an object."""
     found = set()
-    for node in ast.walk(ast.parse(test)):
+    for node in ast.walk(parse_python(test)):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -111,8 +112,8 @@ def modules_that_look(test: str) -> list[str]:
 @lru_cache(maxsize=4096)
 def looks_at_its_process(test: str) -> str:
     """Return what a test looks at that a program in another process does not change, "" where there is nothing."""
-    used = {node.attr for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Attribute)}
-    used |= {node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
+    used = {node.attr for node in ast.walk(parse_python(test)) if isinstance(node, ast.Attribute)}
+    used |= {node.id for node in ast.walk(parse_python(test)) if isinstance(node, ast.Name)}
     return next((what for names, what in _ONE_PROCESS if used & names), "")
 
 

@@ -13,6 +13,8 @@ from curate.errors import UserError
 from evaluate_suite.answers.answer_files import read_answers, several_models
 from evaluate_suite.tasks.task_files import Style, Task
 
+SEALED_AS = "evalsuite execute"  # a line of results names program, test and settings by digest: nothing else decides it
+
 
 @dataclass(frozen=True)
 class Sample:

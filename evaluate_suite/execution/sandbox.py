@@ -30,6 +30,7 @@ from evaluate_suite.tasks.job import Job
 from evaluate_suite.tasks.wanted_names import looks_like_class, names_of_test, shadowed_builtins
 
 HOME, JUDGE_HOME = "/home/sandbox", "/judge"
+PRIVATE = ("/tmp", HOME, "/dev/shm", JUDGE_HOME)  # in the sandbox these are empty and the program's or the judge's own
 # What scripts start most; there is nothing else to start than these and Python.
 TOOLS = ("sh", "echo", "cat", "ls", "true", "false", "sort")
 # Packages that hold the answers to benchmarks; inside the sandbox they are empty.
@@ -99,6 +100,14 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
     return found, links, libraries, interpreter
 
 
+def path_inside(path: str) -> str:
+    """Return where the sandbox shows `path`: where it is, unless that lies below a place that is empty inside.
+
+    A checkout in /tmp/x must not put a folder `x` into the /tmp of the programs that it runs.
+    """
+    return f"/rowpick{path}" if any(Path(path).is_relative_to(place) for place in PRIVATE) else path
+
+
 def _shared_libraries() -> list[str]:
     """Return the folders of shared libraries and of the system's Python, not all that else lies in /usr/lib."""
     named = [str(path) for pattern in ("*-linux-gnu*", "python3*") for path in sorted(Path("/usr/lib").glob(pattern))]
@@ -136,6 +145,8 @@ def _command(mode: Mode) -> list[str]:
     read_only, links, _, interpreter = _layout()
     _compile_cell()
     folder = str(Path(__file__).resolve().parent)
+    if mode == "bwrap":
+        interpreter, folder = path_inside(interpreter), path_inside(folder)
     code = f"import sys; sys.path.insert(0, {folder!r}); from cell.supervisor import main; main()"
     # Not -I, which would ignore the hash seed: the order of a set must not decide a verdict.
     python = [interpreter, "-P", "-s", "-S", "-c", code]
@@ -147,21 +158,22 @@ def _command(mode: Mode) -> list[str]:
         command += ["--cap-add", "ALL"]
     else:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-add", "CAP_SYS_ADMIN"]
+    shown = {path: path_inside(path) for path in read_only}
     # bubblewrap makes missing parents with mode 0700, closed to the user that root becomes inside.
     for parent in sorted(
-        {str(parent) for path in [*read_only, *DEVICES, HOME] for parent in Path(path).parents} - {"/"}, key=len
+        {str(parent) for path in [*shown.values(), *DEVICES, HOME] for parent in Path(path).parents} - {"/"}, key=len
     ):
-        if not any(Path(parent).is_relative_to(path) for path in read_only):
+        if not any(Path(parent).is_relative_to(path) for path in shown.values()):
             command += ["--perms", "0755", "--dir", parent]
-    for path in read_only:
-        command += ["--ro-bind", path, path]
+    for path, inside in shown.items():
+        command += ["--ro-bind", path, inside]
     for path, target in links.items():
         command += ["--symlink", target, path]
     for path in DEVICES:
         command += ["--dev-bind", path, path]
     for path in _hidden():
-        command += ["--tmpfs", path]
-    for path in ("/tmp", HOME, "/dev/shm", JUDGE_HOME):
+        command += ["--tmpfs", path_inside(path)]
+    for path in PRIVATE:
         command += ["--dir", path]
     return [*command, "--proc", "/proc", "--remount-ro", "/", "--", *python]
 
@@ -181,10 +193,12 @@ def run_job(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
 
 def _run_once(job: Job, limits: Limits, mode: Mode) -> ProgramResult:
     read_only, links, libraries, _ = _layout()
+    shown = str if mode == "none" else path_inside
     config = {
-        "mode": mode, "as_root": mode != "none" and _privileged(), "read_only": read_only, "links": links,
-        "devices": DEVICES, "home": HOME, "judge_home": JUDGE_HOME, "hidden": _hidden(),
-        "libraries": libraries, "keep_output_bytes": KEEP_OUTPUT_BYTES,
+        "mode": mode, "as_root": mode != "none" and _privileged(), "links": links, "devices": DEVICES,
+        "read_only": {path: shown(path) for path in read_only}, "hidden": [shown(path) for path in _hidden()],
+        "libraries": [shown(path) for path in libraries], "private": list(PRIVATE), "home": HOME,
+        "keep_output_bytes": KEEP_OUTPUT_BYTES,
         "count_processes": _kernel_version() >= (5, 14),
         "limits": {**asdict(limits), "stall_seconds": limits.stall_seconds},
     }  # fmt: skip
@@ -284,17 +298,23 @@ def missing_kernel_parts() -> list[str]:
     return missing
 
 
+def mode_problem(mode: Mode) -> str | None:
+    """Return why a program that does nothing cannot be run under `mode` here, or None."""
+    result = run_job(Job("pass"), DEFAULT_LIMITS, mode)
+    return None if result.passed else result.detail or result.reason
+
+
 @cache
 def choose_mode() -> Mode:
-    """`bwrap` where bubblewrap works, else `unshare`; `UserError` naming what is missing where neither does."""
+    """Return `bwrap` where bubblewrap works, else `unshare`; a `UserError` names what is missing where neither does."""
     problems = missing_kernel_parts()
     modes: list[Mode] = ["bwrap", "unshare"] if shutil.which("bwrap") else ["unshare"]
     if not problems:
         for mode in modes:
-            result = run_job(Job("pass"), DEFAULT_LIMITS, mode)
-            if result.passed:
+            problem = mode_problem(mode)
+            if problem is None:
                 return mode
-            problems.append(f"{mode}: {result.detail or result.reason}")
+            problems.append(f"{mode}: {problem}")
     raise UserError(
         f"This machine cannot isolate generated code; missing: {'; '.join(problems)}.",
         "Allow unprivileged user namespaces or use another machine; --unsafe-local runs the code without a sandbox.",

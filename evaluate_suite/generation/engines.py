@@ -13,6 +13,7 @@ from curate.artifact.sealed import append_sealed, read_sealed, write_sealed
 from curate.console import say
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.extensions import Table
+from curate.pool.dialogue import Dialogue
 from curate.tokens.prompt import PromptTemplate
 from curate.tokens.tokenizers import decode_completion, encode_prompt
 from evaluate_suite.generation.plain import decode_plainly
@@ -56,7 +57,7 @@ ENGINES = Table(
 def build_tasks(
     tokenizer: Any,
     template: PromptTemplate,
-    prompts: Sequence[tuple[str, str]],
+    prompts: Sequence[tuple[str, str | Dialogue]],
     settings: DecodingSettings,
     *,
     languages: Mapping[str, str | None] | None = None,
@@ -64,8 +65,15 @@ def build_tasks(
 ) -> list[GenerationTask]:
     """The tasks for (prompt_id, prompt) pairs, one per sample, with ids as in training (see `curate.tokens`)."""
     tasks = []
-    for prompt_id, prompt in prompts:
-        ids = encode_prompt(tokenizer, template, prompt)
+    for prompt_id, asked in prompts:
+        if isinstance(asked, Dialogue) and template.turns is None:
+            raise UserError(
+                f"The prompt {prompt_id} is a conversation, and the prompt template {template.name} of this selection "
+                "is for single questions.",
+                "Select with --turns last or --turns all, or leave it out.",
+            )
+        prompt = asked if isinstance(asked, str) else asked.instruction
+        ids = encode_prompt(tokenizer, template, asked)
         for sample in range(settings.samples):
             seed = sample_seed(settings.seed, prompt_id, sample) if settings.do_sample else None
             language, reference = (languages or {}).get(prompt_id), (references or {}).get(prompt_id)

@@ -8,26 +8,38 @@ from typing import Any
 
 from curate.code.languages import canonical_language, languages
 from curate.errors import UserError, did_you_mean
+from curate.pool.dialogue import Dialogue
 from curate.sources.numbered_rows import read_numbered_rows
+from curate.sources.turns import read_question
 
 PACKAGED = "raw_prompts.jsonl"
-FIELDS = {"prompt_id", "prompt", "language", "tags", "reference"}
+FIELDS = {"prompt_id", "prompt", "messages", "language", "tags", "reference"}
 
 
 @dataclass(frozen=True, slots=True)
 class RawPrompt:
-    """A prompt, the language it asks for (a name from `curate.code.languages`, or None), and tags to group by."""
+    """A prompt, the language it asks for (a name from `curate.code.languages`, or None), and tags to group by.
+
+    `dialogue` is the conversation that it ends, where it is one; `prompt` then is its text.
+    """
 
     prompt_id: str
     prompt: str
     language: str | None = None
     tags: tuple[str, ...] = ()
     reference: str | None = None
+    dialogue: Dialogue | None = None
+
+    @property
+    def asked(self) -> str | Dialogue:
+        """What is rendered."""
+        return self.prompt if self.dialogue is None else self.dialogue
 
 
 def load_raw_prompts(path: str | Path | None = None) -> list[RawPrompt]:
     """The prompts of a JSONL file (`prompt`, optional `prompt_id`, `language`, `tags`, `reference`), in file order.
 
+    In the place of `prompt` may stand `messages`, a conversation that ends with a question.
     None gives the packaged set. A line without `prompt_id` gets `prompt-<its line number>`.
     """
     source = Path(__file__).parent / PACKAGED if path is None else Path(path)
@@ -50,7 +62,8 @@ def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
     for name in row:
         if name not in FIELDS:
             raise UserError(f'{where}: unknown field "{name}".', did_you_mean(name, FIELDS))
-    prompt = row.get("prompt")
+    dialogue = None if row.get("messages") is None else read_question(row["messages"], "messages", where)
+    prompt = row.get("prompt") if dialogue is None else dialogue.instruction
     if not isinstance(prompt, str) or not prompt.strip():
         raise UserError(f"{where}: the field prompt is missing, empty or not text.", 'Example: {"prompt": "fizzbuzz"}')
     for name in ("prompt_id", "language", "reference"):
@@ -68,4 +81,5 @@ def _prompt(row: dict[str, Any], where: str, number: int) -> RawPrompt:
         canonical_language(language),
         tuple(tags),
         row.get("reference"),
+        dialogue,
     )

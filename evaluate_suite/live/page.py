@@ -6,7 +6,7 @@ import http.server
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import MANIFEST, home, read_jsonl
+from curate.artifact import MANIFEST, home
 from curate.console import say
 from curate.errors import UserError
 from curate.page import format_count, format_duration, format_number, render_document
@@ -15,8 +15,8 @@ from evaluate_suite.reporting.estimates import loss_points
 from evaluate_suite.reporting.page import verdict_class
 from evaluate_suite.reporting.record import RunResult
 from evaluate_suite.statistics.types import Estimate
-from evaluate_suite.training_curve.readers import HISTORY
-from evaluate_suite.training_curve.runs import verdict_on_run
+from evaluate_suite.training_curve.runs import lines_so_far, verdict_on_run
+from finetune.run.history_lines import TIMINGS, read_unfinished
 from finetune.run.record import read_settings
 
 REFRESH_SECONDS = 5
@@ -33,8 +33,7 @@ def find_run(name: str) -> Path:
 
 def watched_run(folder: Path) -> RunResult:
     """Return what is known of a run so far: its history, and the verdict on it."""
-    path = folder / HISTORY
-    lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
+    lines = lines_so_far(folder)
     nothing = Estimate(None, reason="measured when the run is finished")
     return RunResult(
         name=folder.name,
@@ -65,19 +64,18 @@ def planned_steps(folder: Path) -> int | None:
 
 def facts_so_far(folder: Path, steps: int | None) -> list[tuple[str, str]]:
     """Return time, speed and memory as logged, and the time left where the number of steps is known."""
-    path = folder / "timings.jsonl"
-    lines = read_jsonl(path, allow_torn_end=True) if path.is_file() else []
+    lines = read_unfinished(folder, TIMINGS)
     if not lines:
         return []
     last = lines[-1]
-    seconds, done = last.get("elapsed_seconds"), int(last["step"])
-    rates = [line["tokens_per_second"] for line in lines if line.get("tokens_per_second")]
+    seconds, done = last["elapsed_seconds"], last["step"]
+    rates = [line["tokens_per_second"] for line in lines if line["tokens_per_second"]]
     facts = [("Training for", format_duration(seconds))]
     if steps is not None and seconds is not None and 0 < done < steps:
         facts.append(("Time left, about", format_duration(seconds / done * (steps - done))))
     if rates:
         facts.append(("Tokens a second", format_count(round(sorted(rates)[len(rates) // 2]))))
-    if last.get("peak_memory_gib") is not None:
+    if last["peak_memory_gib"] is not None:
         facts.append(("Peak memory", f"{format_number(last['peak_memory_gib'], 1)} GiB"))
     return facts
 
@@ -100,15 +98,28 @@ def render_live_page(folder: Path) -> str:
     )
 
 
+def answer(folder: Path, path: str, host: str) -> tuple[int, str, str]:
+    """Return status, content type and text of the answer to a request; a run that cannot be read is said in its place.
+
+    Only the page itself is served, and only under a name of this machine.
+    """
+    if path != "/" or host.split(":")[0] not in (ADDRESS, "localhost"):
+        return 404, "text/plain", "not here\n"
+    try:
+        return 200, "text/html", render_live_page(folder)
+    except UserError as error:
+        return 500, "text/plain", f"{error}\n"
+
+
 def build_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Return a server on 127.0.0.1 that answers `/` with the page of this moment and nothing else."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            ours = self.path == "/" and self.headers.get("Host", "").split(":")[0] in (ADDRESS, "localhost")
-            body = render_live_page(folder).encode("utf-8") if ours else b"not here\n"
-            self.send_response(200 if ours else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8" if ours else "text/plain")
+            status, kind, text = answer(folder, self.path, self.headers.get("Host", ""))
+            body = text.encode("utf-8", "replace")
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()

@@ -9,6 +9,7 @@ from typing import Any
 
 from curate.artifact import write_jsonl
 from curate.errors import UsageError, UserError, did_you_mean
+from curate.page import format_number
 from evaluate_suite.answers.answer_files import AnswerRow, read_answers, several_models
 from evaluate_suite.generation.record import STOP_REASONS, Generation
 from evaluate_suite.metrics import (
@@ -38,12 +39,22 @@ class ScoredFile:
     summaries: dict[str, MetricSummary]
     models: dict[str, ScoredFile] = field(default_factory=dict)
 
-    def as_record(self) -> dict[str, Any]:
-        """Counts and summaries, as `--json` prints them."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return counts and summaries, as `--json` prints them."""
         count = {"generations": len(self.generations)}
         if self.models:
-            return {**count, "models": {name: file.as_record() for name, file in self.models.items()}}
-        return {**count, "metrics": {name: summary.as_record() for name, summary in self.summaries.items()}}
+            return {**count, "models": {name: file.as_dict() for name, file in self.models.items()}}
+        return {**count, "metrics": {name: summary.as_dict() for name, summary in self.summaries.items()}}
+
+
+def summary_text(summary: MetricSummary) -> str:
+    """Return a summary in one line for a terminal."""
+    counts = f"{summary.n_scored} scored, {summary.n_unscored} not"
+    if summary.mean is None:
+        return counts
+    low, high = summary.interval or (None, None)
+    between = "" if low is None else f" ({format_number(low)} to {format_number(high)})"
+    return f"{format_number(summary.mean)}{between}, {counts}"
 
 
 def score_generations(

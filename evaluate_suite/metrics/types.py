@@ -95,8 +95,8 @@ class MetricSummary:
     interval: tuple[float, float] | None
     reasons: Mapping[str, int]
 
-    def as_record(self) -> dict[str, Any]:
-        """The summary as JSON has it."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON has it."""
         return {
             "metric": self.metric,
             "n_scored": self.n_scored,

@@ -19,7 +19,7 @@ from evaluate_suite.reporting.record import (
 from evaluate_suite.reporting.strategies import compare_groups, equivalent_sentence, group_runs, random_equivalents
 from evaluate_suite.reporting.work import Evaluation
 from evaluate_suite.statistics.bounded import within_bounds
-from evaluate_suite.statistics.levels import DRAWS, SCOPES
+from evaluate_suite.statistics.levels import DRAWS, SCOPES, SEEDS
 from evaluate_suite.statistics.pairs import compare_runs, paired_gain, ratio_with_interval
 from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 from evaluate_suite.training_curve.readers import points_of
@@ -74,30 +74,32 @@ def strategy_results(
     """
     groups = group_runs(evaluations)
     worth = random_equivalents(evaluations, groups)
-    notes = [equivalent_sentence(name, found) for name, found in worth.items()]
+    notes = [equivalent_sentence(name, equivalent) for name, equivalent in worth.items()]
     by_measure = compare_groups(evaluations, groups, measures)
     if not by_measure:
         return [], [], notes
     compared = by_measure[EVAL_LOSS]
 
     def metric(measure: Measure, name: str) -> StrategyMetric:
-        found = by_measure[measure.name]
-        estimate, spread = found.estimates[name], found.spread[name]
+        levels = by_measure[measure.name]
+        estimate, spread = levels.estimates[name], levels.spread[name]
         unscored = measure.n_items - estimate.n
-        return StrategyMetric(replace(estimate, unscored=unscored), spread["draws"], spread["seeds"])
+        return StrategyMetric(
+            estimate=replace(estimate, unscored=unscored), draw_spread=spread[DRAWS], seed_spread=spread[SEEDS]
+        )
 
     results = [
         StrategyResult(
-            name,
-            [run for run, group in groups.group.items() if group == name],
-            compared.n_draws[name],
-            compared.n_seeds[name],
-            estimate,
-            compared.spread[name]["draws"],
-            compared.spread[name]["seeds"],
-            compared.scope,
-            worth[name].to_json() if name in worth else None,
-            {measure.name: metric(measure, name) for measure in measures if measure.name != EVAL_LOSS},
+            name=name,
+            runs=[run for run, group in groups.group.items() if group == name],
+            n_draws=compared.n_draws[name],
+            n_seeds=compared.n_seeds[name],
+            loss=estimate,
+            draw_spread=compared.spread[name][DRAWS],
+            seed_spread=compared.spread[name][SEEDS],
+            scope=compared.scope,
+            random_equivalent=worth.get(name),
+            metrics={measure.name: metric(measure, name) for measure in measures if measure.name != EVAL_LOSS},
         )
         for name, estimate in compared.estimates.items()
     ]

@@ -11,6 +11,7 @@ from typing import Any
 from curate.artifact import cache_dir, digest_json, file_lock
 from curate.artifact.sealed import read_sealed, write_sealed
 from curate.console import say
+from curate.pool.dialogue import texts_of
 from curate.selection.record import SelectedRow
 from curate.tokens.tokenizers import encode_examples
 from finetune.batches.token_loss import row_losses
@@ -66,7 +67,7 @@ def score_rows(
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[RowEval]:
     """The loss of `rows` under `model` as it is (adapter on or off), in order, summed in double precision."""
-    examples = encode_examples(tokenizer, template, [(row.instruction, row.output) for row in rows])
+    examples = encode_examples(tokenizer, template, list(map(texts_of, rows)))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     losses = row_losses(model, examples, pad, advance)
     return [RowEval(row.row_id, loss.nll, loss.tokens) for row, loss in zip(rows, losses, strict=True)]

@@ -9,8 +9,9 @@ from typing import Any
 from curate.artifact import cache_dir
 from curate.errors import UsageError
 from evaluate_suite.config import ReportConfig
+from evaluate_suite.execution.backends import choose_backend
 from evaluate_suite.execution.outcomes import run_answers
-from evaluate_suite.execution.sandbox import choose_mode, refuse_visible
+from evaluate_suite.execution.sandbox import refuse_visible
 from evaluate_suite.metrics import MetricContext, metrics_that_need
 from evaluate_suite.metrics.generation_files import score_generations
 from evaluate_suite.reporting.record import BASE
@@ -19,7 +20,7 @@ from evaluate_suite.tasks.task_files import read_tasks
 
 
 def prepare_execution(config: ReportConfig) -> Execution | None:
-    """The tasks to execute and the sandbox for it, or None when none was asked for; refuses before any work is done."""
+    """Return the tasks to execute and what runs them, or None when none was asked for; refuses before any work."""
     if config.tasks is None and not config.execute:
         return None
     if config.tasks is None:
@@ -29,7 +30,7 @@ def prepare_execution(config: ReportConfig) -> Execution | None:
 
     tasks = read_tasks(config.tasks)
     refuse_visible(config.tasks)
-    return Execution(tasks, choose_mode())
+    return Execution(tasks, choose_backend(config.backend))
 
 
 def answer_tasks(work: Work) -> None:
@@ -53,7 +54,7 @@ def run_tasks(work: Work) -> None:
 
     kept = cache_dir("executions") / f"{execution.digest[:32]}.jsonl"
     for name, generations in execution.generations.items():
-        execution.outcomes[name] = run_answers(execution.tasks, generations, execution.mode, kept)
+        execution.outcomes[name] = run_answers(execution.tasks, generations, execution.backend, kept)
 
 
 def score_executed(work: Work) -> Scored | None:

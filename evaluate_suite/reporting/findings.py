@@ -32,7 +32,7 @@ from evaluate_suite.reporting.record import (
     MetricInfo,
     Output,
     PromptOutputs,
-    ReportData,
+    ReportRecord,
     RunResult,
 )
 from evaluate_suite.reporting.work import Evaluation, Scored, Work
@@ -44,8 +44,8 @@ MAP_POINTS = 2900  # of the map of a report's only selection; about 900 of each 
 SHOWN_PACKAGES = ("rowpick", "torch", "transformers", "peft", "bitsandbytes", "trl", "datasets")
 
 
-def build_report_data(work: Work, name: str) -> ReportData:
-    """The whole report as data."""
+def build_report(work: Work, name: str) -> ReportRecord:
+    """Return the whole report, computed from what was measured."""
     scored, executed = score_all(work), score_executed(work)
     metrics, executed_metrics = shown_metrics(scored), shown_metrics(executed)
     base_metrics, *run_metrics = [estimates(file, metrics) for file in scored.files]
@@ -60,7 +60,7 @@ def build_report_data(work: Work, name: str) -> ReportData:
     strategies, strategy_pairs, strategy_notes = strategy_results(work.evaluations, measures)
     pairs = [*strategy_pairs, *model_pairs(measures)]
     headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model, strategies)
-    return ReportData(
+    return ReportRecord(
         name=name,
         headline=headline,
         second=" ".join([*uneven_shares(work.evaluations), second]),
@@ -100,7 +100,12 @@ def score_all(work: Work) -> Scored:
 def shown_metrics(scored: Scored | None) -> list[MetricInfo]:
     """The metrics with at least one score, in the table's order."""
     return [
-        MetricInfo(name, metric.title[:1].upper() + metric.title[1:], metric.better, metric.kind != POINTS)
+        MetricInfo(
+            name=name,
+            title=metric.title[:1].upper() + metric.title[1:],
+            better=metric.better,
+            share=metric.kind != POINTS,
+        )
         for name, metric in METRICS.items()
         if any(name in file.summaries and file.summaries[name].n_scored for file in (scored.files if scored else []))
     ]
@@ -252,10 +257,10 @@ def prompt_outputs(work: Work, scored: Scored, metrics: Sequence[MetricInfo]) ->
     """Every prompt with what every model wrote, and where the first complete answer ends."""
     return [
         PromptOutputs(
-            prompt.prompt_id,
-            prompt.prompt,
-            prompt.language,
-            [
+            prompt_id=prompt.prompt_id,
+            prompt=prompt.prompt,
+            language=prompt.language,
+            outputs=[
                 _output(name, file.generations[place], {m.name: file.scores[m.name][place].value for m in metrics})
                 for name, file in zip(scored.names, scored.files, strict=True)
             ],
@@ -267,7 +272,14 @@ def prompt_outputs(work: Work, scored: Scored, metrics: Sequence[MetricInfo]) ->
 def _output(name: str, generation: Generation, scores: dict[str, float | None]) -> Output:
     answer = answer_of(generation)
     end = answer.end if answer.trailing else None
-    return Output(name, generation.completion, end, generation.stop_reason, generation.new_tokens, scores)
+    return Output(
+        model=name,
+        text=generation.completion,
+        answer_end=end,
+        stop_reason=generation.stop_reason,
+        new_tokens=generation.new_tokens,
+        scores=scores,
+    )
 
 
 def settings(work: Work) -> dict[str, Any]:

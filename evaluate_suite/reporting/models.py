@@ -58,14 +58,15 @@ class ReportModels:
         self, run: Run, selection: Selection, prompts: Sequence[RawPrompt], settings: DecodingSettings, tuned: bool
     ) -> list[Generation]:
         """One greedy generation a prompt, of the run's base model or of the run; kept as soon as it exists."""
-        texts = [(prompt.prompt_id, prompt.prompt) for prompt in prompts]
+        asked = [(prompt.prompt_id, prompt.asked) for prompt in prompts]
+        texts = [(name, text if isinstance(text, str) else text.as_messages()) for name, text in asked]
         other = [] if self.engine == "auto" else [self.engine]
         made_with = digest_json([model_identity(run, selection, tuned), settings.as_record(), texts, *other])
         tokenizer = self.tokenizer(selection)
         tasks = build_tasks(
             tokenizer,
             selection.template,
-            texts,
+            asked,
             settings,
             languages={prompt.prompt_id: prompt.language for prompt in prompts},
             references={prompt.prompt_id: prompt.reference for prompt in prompts},

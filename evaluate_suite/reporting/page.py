@@ -1,4 +1,4 @@
-"""From `ReportData` to one HTML document: what stands in the page and what is packed for the script."""
+"""From a report's record to one HTML document: what stands in the page and what is packed for the script."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from curate.page import (
     Chart,
+    Segment,
     format_count,
     format_duration,
     format_number,
@@ -28,12 +29,11 @@ from evaluate_suite.reporting.record import (
     MetricInfo,
     Output,
     PromptOutputs,
-    ReportData,
+    ReportRecord,
     RunResult,
-    model_names,
 )
 from evaluate_suite.statistics.levels import DRAWS, SCOPES
-from evaluate_suite.statistics.types import MODELS, PairedDifference, read_pair
+from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 
 HERE = Path(__file__).parent
 HEADLINE_METRIC = "well_formed_answer"  # the text metric that stands in the run table
@@ -52,7 +52,7 @@ def output_note(output: Output) -> str:
     """How a generation ended, in a few words."""
     parts = [STOPS.get(output.stop_reason or "", "")]
     parts += [f"{output.new_tokens} tokens"] if output.new_tokens is not None else []
-    if not output.text.strip():
+    if not (output.text or "").strip():
         parts.append("nothing but white space" if output.text else "nothing written")
     return ", ".join(part for part in parts if part)
 
@@ -69,7 +69,11 @@ def output_marks(output: Output, metrics: Sequence[MetricInfo]) -> list[str]:
     return marks
 
 
-def packed_generations(data: ReportData) -> str:
+def _segments(output: Output, prompt: PromptOutputs) -> list[Segment]:
+    return segments(output.text or "", output.answer_end, prompt.language)
+
+
+def packed_generations(data: ReportRecord) -> str:
     """What the script needs: the scores of every prompt, and the texts of those that do not stand in the page.
 
     A text is a list of [kind, text]; bit 0 of the kind is code, bit 1 is trailing.
@@ -78,19 +82,17 @@ def packed_generations(data: ReportData) -> str:
     for index, prompt in enumerate(data.prompts):
         entry: dict[str, Any] = {"id": prompt.prompt_id, "outputs": [{"scores": o.scores} for o in prompt.outputs]}
         if index >= STANDING:
-            entry |= {"prompt": visible_text(prompt.prompt), "language": prompt.language}
+            entry |= {"prompt": visible_text(prompt.prompt or ""), "language": prompt.language}
             for packed, output in zip(entry["outputs"], prompt.outputs, strict=True):
-                packed["text"] = [
-                    [s.code + 2 * s.trailing, s.text] for s in segments(output.text, output.answer_end, prompt.language)
-                ]
+                packed["text"] = [[s.code + 2 * s.trailing, s.text] for s in _segments(output, prompt)]
                 packed["note"] = output_note(output)
                 packed["marks"] = output_marks(output, data.metrics)
         prompts.append(entry)
-    record = {"models": list(model_names(data)), "prompts": prompts}
+    record = {"models": data.models, "prompts": prompts}
     return pack_text(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
 
 
-def standing_prompts(data: ReportData) -> list[dict[str, Any]]:
+def standing_prompts(data: ReportRecord) -> list[dict[str, Any]]:
     """The first prompts as the template wants them; base model and shown run highlighted, the others plain."""
     shown = {0, shown_run(data)}
 
@@ -101,7 +103,7 @@ def standing_prompts(data: ReportData) -> list[dict[str, Any]]:
             "note": output_note(output),
             "marks": output_marks(output, data.metrics),
             "coloured": index in shown,
-            "segments": segments(output.text, output.answer_end, prompt.language),
+            "segments": _segments(output, prompt),
         }
 
     return [
@@ -110,10 +112,11 @@ def standing_prompts(data: ReportData) -> list[dict[str, Any]]:
     ]
 
 
-def shown_run(data: ReportData) -> int:
+def shown_run(data: ReportRecord) -> int:
     """The place among the models of the run first shown beside the base model: the winner's, else the first run's."""
-    names = model_names(data)
-    return names.index(data.winner) if data.winner in names[1:] else min(1, len(names) - 1)
+    if data.winner in data.models[1:]:
+        return data.models.index(data.winner)
+    return min(1, len(data.models) - 1)
 
 
 def pairs_by_measure(pairs: Sequence[PairedDifference]) -> dict[tuple[str, str], list[PairedDifference]]:
@@ -144,7 +147,7 @@ def strategy_claim(pairs: Sequence[PairedDifference], share: bool) -> tuple[str,
     return "no difference shown", f"{size} would show 4 times in 5"
 
 
-def strategy_claims(data: ReportData) -> dict[str, tuple[str, str]]:
+def strategy_claims(data: ReportRecord) -> dict[str, tuple[str, str]]:
     """Every measure's claim about the strategies, by its name."""
     if not data.strategies:
         return {}
@@ -162,26 +165,26 @@ def told_pairs(pairs: Sequence[PairedDifference]) -> str:
     return f"{shown} of {len(pairs)} pairs differ" if shown else f"no difference shown in {len(pairs)} pairs"
 
 
-def coverage_names(data: ReportData) -> list[str]:
+def coverage_names(data: ReportRecord) -> list[str]:
     """What was measured about the coverage of any selection, but for what the table of selections shows anyway."""
     names = dict.fromkeys(name for view in data.curations for name in view.coverage)
     return [name for name in names if name != "clusters_with_a_pick"]
 
 
-def report_charts(data: ReportData) -> tuple[list[Chart], list[tuple[Any, list[Chart]]]]:
+def report_charts(data: ReportRecord) -> tuple[list[Chart], list[tuple[Any, list[Chart]]]]:
     """The charts of the losses, and for every selection its view with its charts."""
     losses = [chart for chart in (loss_chart(data.runs), gain_chart(data.runs)) if chart is not None]
     curations = [(view, curation_charts(view, f"curation-{i}")) for i, view in enumerate(data.curations)]
     return losses, curations
 
 
-def reproduce_block(data: ReportData) -> str:
+def reproduce_block(data: ReportRecord) -> str:
     """The commands that made every run and this report, each once, in order."""
     lines = dict.fromkeys(line for run in data.runs for line in run.commands)
     return "\n".join([*lines, data.command])
 
 
-def render_report_page(data: ReportData) -> str:
+def render_report_page(data: ReportRecord) -> str:
     """The report as one HTML document that needs no network. Same data, same bytes."""
     losses, curations = report_charts(data)
     charts = [*losses, *(chart for _, some in curations for chart in some)]
@@ -201,7 +204,7 @@ def render_report_page(data: ReportData) -> str:
             "marked": data.winner,
             "standing": standing_prompts(data),
             "shown_run": shown_run(data),
-            "models": list(model_names(data)),
+            "models": data.models,
             "reproduce": reproduce_block(data),
             "config_rows": config_rows(data.runs),
             "metric_cells": lambda m: [data.base_metrics.get(m.name), *(run.metrics.get(m.name) for run in data.runs)],
@@ -223,59 +226,53 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–" if value is None else json.dumps(value, sort_keys=True)
 
 
-def run_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The runs of a report's record as the heads and rows of a table for the terminal."""
+def run_columns(record: ReportRecord) -> tuple[list[str], list[list[str]]]:
+    """Return the runs of a report as the heads and rows of a table for the terminal."""
     heads = [
         "run", "strategy", "rows", "trained\ntokens", "of\nselected", "base\nloss", "tuned\nloss", "gain",
         "95% interval", "well-formed\n(form alone)", "pass@1", "verdict", "time", "peak\nGiB",
     ]  # fmt: skip
     rows = []
-    for run in record["runs"]:
-        gain, clean, passed = run["gain"], run["metrics"].get(HEADLINE_METRIC), run["metrics"].get("passes_tests")
-        between = "–" if gain["low"] is None else f"{format_number(gain['low'])} to {format_number(gain['high'])}"
+    for run in record.runs:
+        gain, clean, passed = run.gain, run.metrics.get(HEADLINE_METRIC), run.metrics.get("passes_tests")
+        between = "–" if gain.low is None else f"{format_number(gain.low)} to {format_number(gain.high)}"
         rows.append(
             [
-                run["name"],
-                run["strategy"],
-                format_count(run["rows"]),
-                format_count(run.get("trained_tokens")),
-                format_count(run["tokens"]),
-                format_number(run["base_loss"]["value"]),
-                format_number(run["tuned_loss"]["value"]),
-                format_number(gain["value"]),
+                run.name,
+                run.strategy,
+                format_count(run.rows),
+                format_count(run.trained_tokens),
+                format_count(run.tokens),
+                format_number(run.base_loss.value),
+                format_number(run.tuned_loss.value),
+                format_number(gain.value),
                 between,
-                format_share(clean["value"] if clean else None),
-                format_share(passed["value"] if passed else None),
-                run["verdict"]["verdict"].replace("_", " "),
-                format_duration(run["elapsed_seconds"]),
-                format_number(run["peak_memory_gib"], 1),
+                format_share(clean.value if clean else None),
+                format_share(passed.value if passed else None),
+                run.verdict.verdict.replace("_", " "),
+                format_duration(run.elapsed_seconds),
+                format_number(run.peak_memory_gib, 1),
             ]
         )
     return heads, rows
 
 
-def strategy_columns(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The strategies of a report's record on every measure, and what is shown, as a table for the terminal."""
-    strategies = record["strategies"]
-    scope = strategies[0]["scope"]
-    pairs = pairs_by_measure([read_pair(pair) for pair in record["pairs"]])
-    measures = [(EVAL_LOSS, False, [s["loss"] for s in strategies])]
+def strategy_columns(record: ReportRecord) -> tuple[list[str], list[list[str]]]:
+    """Return the strategies of a report on every measure, and what is shown, as a table for the terminal."""
+    claims = strategy_claims(record)
+    measures = [(EVAL_LOSS, False, [s.loss for s in record.strategies])]
     measures += [
-        (m["name"], m["share"], [s["metrics"][m["name"]]["estimate"] for s in strategies])
-        for m in record["metrics"]
-        if all(m["name"] in s.get("metrics", {}) for s in strategies)
+        (m.name, m.share, [s.metrics[m.name].estimate for s in record.strategies])
+        for m in record.metrics
+        if all(m.name in s.metrics for s in record.strategies)
     ]
 
-    def cell(e: dict[str, Any], share: bool) -> str:
-        value, low, high = (format_share(e[n]) if share else format_number(e[n]) for n in ("value", "low", "high"))
-        return value if e["low"] is None else f"{value} ({low} to {high})"
+    def cell(e: Estimate, share: bool) -> str:
+        value, low, high = (format_share(v) if share else format_number(v) for v in (e.value, e.low, e.high))
+        return value if e.low is None else f"{value} ({low} to {high})"
 
     rows = [
-        [
-            name.replace("_", " "),
-            *(cell(e, share) for e in estimates),
-            strategy_claim(pairs.get((name, scope), []), share)[0],
-        ]
+        [name.replace("_", " "), *(cell(e, share) for e in estimates), claims[name][0]]
         for name, share, estimates in measures
     ]
-    return ["measure", *(f"{s['name']}\n{s['n_draws']} x {s['n_seeds']}" for s in strategies), "shown"], rows
+    return ["measure", *(f"{s.name}\n{s.n_draws} x {s.n_seeds}" for s in record.strategies), "shown"], rows

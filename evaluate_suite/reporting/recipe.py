@@ -13,6 +13,7 @@ from curate.artifact import (
     finished,
     is_made,
     one_writer,
+    read_manifest,
     record_file,
     write_jsonl,
     write_manifest,
@@ -27,9 +28,7 @@ from evaluate_suite.reporting.record import (
     PAGE,
     REPORT,
     PromptOutputs,
-    ReportData,
-    read_report_json,
-    write_report_json,
+    ReportRecord,
 )
 from evaluate_suite.reporting.work import Evaluation, Work
 
@@ -51,7 +50,7 @@ class Report:
     """A finished report: its folder, and the record in its `report.json`."""
 
     path: Path
-    record: dict[str, Any]
+    record: ReportRecord
 
 
 def report(config: ReportConfig, out: Path | None = None, command: Sequence[str] = ()) -> Report:
@@ -61,7 +60,12 @@ def report(config: ReportConfig, out: Path | None = None, command: Sequence[str]
     with one_writer(folder):
         if not is_made(folder, KIND, "report_digest", report_digest(work), (PAGE, REPORT, GENERATIONS, EXECUTIONS)):
             make(work, folder, command)
-    return Report(folder, read_report_json(folder))
+    return read_report(folder)
+
+
+def read_report(folder: Path) -> Report:
+    """Return a finished report, read back; the texts of its generations stay in their file."""
+    return Report(folder, ReportRecord.read(folder, read_manifest(folder, KIND), "Make the report again."))
 
 
 def make(work: Work, folder: Path, command: Sequence[str]) -> None:
@@ -188,14 +192,14 @@ def write_answers(work: Work) -> None:
     )
 
 
-def compare(work: Work, name: str) -> ReportData:
+def compare(work: Work, name: str) -> ReportRecord:
     """Everything the page says, computed from what was measured."""
-    from evaluate_suite.reporting.findings import build_report_data
+    from evaluate_suite.reporting.findings import build_report
 
-    return build_report_data(work, name)
+    return build_report(work, name)
 
 
-def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) -> None:
+def write(work: Work, data: ReportRecord, folder: Path, command: Sequence[str]) -> None:
     """Write the report's files, the manifest last, and the index that lists it."""
     from curate.artifact import write_text
     from curate.page import write_index
@@ -207,7 +211,7 @@ def write(work: Work, data: ReportData, folder: Path, command: Sequence[str]) ->
     if work.execution is not None:
         n_executed = write_jsonl(folder / EXECUTIONS, execution_lines(work))
         outputs.append(record_file(folder, EXECUTIONS, n_executed))
-    write_report_json(folder, data)
+    data.write(folder)
     write_text(folder / PAGE, render_report_page(data))
     inputs = [
         record_file(e.run.path, MANIFEST).model_copy(update={"file": f"{e.name}/{MANIFEST}"}) for e in work.evaluations
@@ -256,18 +260,17 @@ def generation_lines(prompts: Sequence[PromptOutputs]) -> Iterator[dict[str, Any
             }
 
 
-def check_gates(record: dict[str, Any], gates: Sequence[str]) -> None:
+def check_gates(record: ReportRecord, gates: Sequence[str]) -> None:
     """Raise a `GateError` (exit code 3) naming every run that fails one of `gates`.
 
     overfit: the verdict is overfit or diverged. regression: the tuned model's eval loss is shown to be above the base
     model's (the interval of the gain lies below 0).
     """
     failed = []
-    for run in record["runs"]:
-        if "overfit" in gates and run["verdict"]["verdict"] in ("overfit", "diverged"):
-            failed.append(f"{run['name']} is {run['verdict']['verdict']}")
-        high = run["gain"]["high"]
-        if "regression" in gates and high is not None and high < 0:
-            failed.append(f"{run['name']} has a higher eval loss than its base model")
+    for run in record.runs:
+        if "overfit" in gates and run.verdict.verdict in ("overfit", "diverged"):
+            failed.append(f"{run.name} is {run.verdict.verdict}")
+        if "regression" in gates and run.gain.high is not None and run.gain.high < 0:
+            failed.append(f"{run.name} has a higher eval loss than its base model")
     if failed:
         raise GateError("; ".join(failed) + ".", "The report was written; see the verdict's suggestion in it.")

@@ -1,22 +1,19 @@
-"""The report artifact: every number a page prints, as dataclasses, and `report.json` on disk."""
+"""The report's record: every number a page prints, as `report.json` holds it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from curate.artifact import read_manifest, read_output, write_json
-from curate.errors import UserError
+from pydantic import Field
+
+from curate.artifact import Lifts, Record, RecordPart
 from curate.page import CurationView
 from evaluate_suite.metrics import OLD_NAMES
-from evaluate_suite.statistics.types import Estimate, PairedDifference
+from evaluate_suite.statistics.equivalents import RandomEquivalent
+from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 from evaluate_suite.training_curve.types import HistoryPoint, Verdict
 
 KIND = "evaluate_suite.report"
-SCHEMA = f"{KIND}/1"
 REPORT = "report.json"
 PAGE = "index.html"
 GENERATIONS = "generations.jsonl"
@@ -24,8 +21,7 @@ EXECUTIONS = "executions.jsonl"
 BASE = "base"
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(RecordPart):
     """One run on the page. Losses are nats a token over the outputs of the holdout; gain is base minus tuned.
 
     `tokens` are those of the selected rows; `trained_tokens`, `steps` and `epochs` say what the run trained on.
@@ -50,13 +46,12 @@ class RunResult:
     epochs: float | None = None
     elapsed_seconds: float | None = None
     peak_memory_gib: float | None = None
-    commands: list[str] = field(default_factory=list)
-    config: dict[str, Any] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
+    commands: list[str] = Field(default_factory=list)
+    config: dict[str, Any] = Field(default_factory=dict)
+    digests: dict[str, str] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class MetricInfo:
+class MetricInfo(RecordPart):
     """A metric as the page names it. `better` is "higher", "lower" or "neither"; `share` prints it as a percentage."""
 
     name: str
@@ -65,8 +60,7 @@ class MetricInfo:
     share: bool = True
 
 
-@dataclass(frozen=True)
-class StrategyMetric:
+class StrategyMetric(RecordPart):
     """One metric of a strategy over its runs. Spreads are standard deviations between draws and between seeds."""
 
     estimate: Estimate
@@ -74,8 +68,7 @@ class StrategyMetric:
     seed_spread: float | None
 
 
-@dataclass(frozen=True)
-class StrategyResult:
+class StrategyResult(RecordPart):
     """Runs that differ only in the draw of their selection and the training seed, taken together.
 
     `scope` is what its comparisons are about: strategies, selections or runs. The spreads are standard deviations of
@@ -91,86 +84,50 @@ class StrategyResult:
     draw_spread: float | None
     seed_spread: float | None
     scope: str
-    random_equivalent: dict[str, Any] | None = None
-    metrics: dict[str, StrategyMetric] = field(default_factory=dict)
+    random_equivalent: RandomEquivalent | None = None
+    metrics: dict[str, StrategyMetric] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Output:
-    """What one model wrote to one prompt; text from character `answer_end` on is trailing (None: nothing is)."""
+class Output(RecordPart):
+    """What one model wrote to one prompt; text from character `answer_end` on is trailing (None: nothing is).
+
+    The text is for the page; the file leaves it to `generations.jsonl`, so it is None in a record that was read.
+    """
 
     model: str
-    text: str
+    text: str | None = Field(default=None, exclude=True)
     answer_end: int | None
     stop_reason: str | None
     new_tokens: int | None
     scores: dict[str, float | None]
 
 
-@dataclass(frozen=True)
-class PromptOutputs:
-    """One prompt and what every model wrote to it, the base model first, then the runs in the report's order."""
+class PromptOutputs(RecordPart):
+    """One prompt and what every model wrote to it, the base model first, then the runs in the report's order.
+
+    The prompt's text is left to `generations.jsonl`, as those of the outputs are.
+    """
 
     prompt_id: str
-    prompt: str
+    prompt: str | None = Field(default=None, exclude=True)
     language: str | None
     outputs: list[Output]
 
 
-@dataclass(frozen=True)
-class ReportData:
-    """A whole report. `headline` is the answer, `second` its certainty or what could have been seen."""
-
-    name: str
-    headline: str
-    second: str
-    base_model: str
-    winner: str | None
-    facts: list[tuple[str, str]]
-    notes: list[str]
-    metrics: list[MetricInfo]
-    base_metrics: dict[str, Estimate]
-    runs: list[RunResult]
-    pairs: list[PairedDifference]
-    curations: list[CurationView]
-    prompts: list[PromptOutputs]
-    settings: dict[str, Any]
-    versions: dict[str, str]
-    command: str
-    strategies: list[StrategyResult] = field(default_factory=list)
-
-
-def record_of(data: ReportData) -> dict[str, Any]:
-    """`data` as `report.json` holds it: every number, no generated text (that is in `generations.jsonl`)."""
-    record = asdict(data)
-    prompts = record.pop("prompts")
-    for prompt in prompts:
-        for output in prompt["outputs"]:
-            del output["text"]
-        del prompt["prompt"]
-    for curation in record["curations"]:
-        del curation["points"]
-    return {"schema": SCHEMA, **record, "prompts": prompts}
-
-
-def write_report_json(folder: Path, data: ReportData) -> None:
-    """Write `report.json`."""
-    write_json(folder / REPORT, record_of(data))
-
-
-def read_report_json(folder: Path) -> dict[str, Any]:
-    """The record of a finished report, as a mapping; it must be the one that its manifest describes."""
-    again = "Make the report again."
-    data = read_output(folder, read_manifest(folder, KIND), REPORT, again)
-    try:
-        record = json.loads(data)
-    except ValueError as error:
-        raise UserError(f"{folder / REPORT} is not a report ({error}).", again) from None
-    return dict(_with_new_names(record))
+def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Lift a record of schema 1, in which metrics had other names, pairs one p, and the evidence was one sentence."""
+    content = dict(_with_new_names(content))
+    content["pairs"] = [_pair_of_schema_1(pair) for pair in content["pairs"]]
+    for run in content["runs"]:
+        verdict = run["verdict"]
+        if isinstance(verdict["evidence"], str):
+            words = [part.rpartition(" ") for part in verdict["evidence"].split(", ") if part]
+            verdict["evidence"] = {name.replace(" ", "_"): float(value) for name, _, value in words}
+    return content
 
 
 def _with_new_names(value: Any) -> Any:
-    """A record in which metrics have their names of today: as keys, as names, and at the head of a measure."""
+    """Return a record in which metrics have their names of today: as keys, as names, and at the head of a measure."""
     if isinstance(value, dict):
         return {OLD_NAMES.get(key, key): _with_new_names(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -183,6 +140,42 @@ def _with_new_names(value: Any) -> Any:
     return value
 
 
-def model_names(data: ReportData) -> Sequence[str]:
-    """The models in the order of every prompt's outputs: base, then the runs."""
-    return [BASE, *(run.name for run in data.runs)]
+def _pair_of_schema_1(pair: dict[str, Any]) -> dict[str, Any]:
+    """Lift a pair: `p_adjusted` was Holm's p; the scope stood in the measure's title, "clean answer, strategies"."""
+    if "scope" in pair:
+        return pair
+    title, _, scope = str(pair["measure"]).partition(", ")
+    measure = title if title == "eval loss" else title.replace(" ", "_")
+    kept = {name: value for name, value in pair.items() if name != "p_adjusted"}
+    return kept | {"measure": measure, "scope": scope or MODELS, "p_holm": pair.get("p_adjusted")}
+
+
+class ReportRecord(Record):
+    """A whole report. `headline` is the answer, `second` its certainty or what could have been seen."""
+
+    file: ClassVar[str] = REPORT
+    lifts: ClassVar[Lifts] = {1: _from_schema_1}
+
+    schema_: Literal["evaluate_suite.report/2"] = Field(default="evaluate_suite.report/2", alias="schema")
+    name: str
+    headline: str
+    second: str
+    base_model: str
+    winner: str | None
+    facts: list[tuple[str, str]]
+    notes: list[str]
+    metrics: list[MetricInfo]
+    base_metrics: dict[str, Estimate]
+    runs: list[RunResult]
+    pairs: list[PairedDifference]
+    curations: list[CurationView]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    command: str
+    strategies: list[StrategyResult] = Field(default_factory=list)
+    prompts: list[PromptOutputs]
+
+    @property
+    def models(self) -> list[str]:
+        """The models in the order of every prompt's outputs: base, then the runs."""
+        return [BASE, *(run.name for run in self.runs)]

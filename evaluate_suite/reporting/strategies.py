@@ -170,12 +170,12 @@ def _mean_tokens(draws: Collection[str], n_tokens: Mapping[str, int]) -> float:
     return sum(n_tokens[draw] for draw in draws) / len(draws)
 
 
-def equivalent_sentence(name: str, found: RandomEquivalent) -> str:
-    """One group's worth in random tokens as a sentence."""
-    if found.tokens is None:
-        return f"The worth of {name} in random tokens is not known: {found.reason}."
-    low = "fewer than were tried" if found.low is None else format_count(round(found.low))
-    high = "more than were tried" if found.high is None else format_count(round(found.high))
-    between = f" (95% interval {low} to {high})" if found.reason is None else f" ({found.reason})"
-    times = "" if found.ratio is None else f", {found.ratio:.2f} times its own"
-    return f"{name} reaches what {format_count(round(found.tokens))} random tokens reach{times}{between}."
+def equivalent_sentence(name: str, worth: RandomEquivalent) -> str:
+    """Return one group's worth in random tokens as a sentence."""
+    if worth.tokens is None:
+        return f"The worth of {name} in random tokens is not known: {worth.reason}."
+    low = "fewer than were tried" if worth.low is None else format_count(round(worth.low))
+    high = "more than were tried" if worth.high is None else format_count(round(worth.high))
+    between = f" (95% interval {low} to {high})" if worth.reason is None else f" ({worth.reason})"
+    times = "" if worth.ratio is None else f", {worth.ratio:.2f} times its own"
+    return f"{name} reaches what {format_count(round(worth.tokens))} random tokens reach{times}{between}."

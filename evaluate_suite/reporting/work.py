@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from curate.artifact import digest_json
 from curate.selection.record import Selection
 from evaluate_suite.config import ReportConfig
+from evaluate_suite.execution.backends import is_own
 from evaluate_suite.execution.limits import DEFAULT_LIMITS
-from evaluate_suite.execution.sandbox import Mode
 from evaluate_suite.generation.raw_prompts import RawPrompt
 from evaluate_suite.generation.record import DecodingSettings, Generation
 from evaluate_suite.metrics import ExecutionOutcome
@@ -64,7 +64,7 @@ class Execution:
     """The tasks, and by model (base first) its answers and what running them showed."""
 
     tasks: dict[str, Task]
-    mode: Mode
+    backend: str
     generations: dict[str, list[Generation]] = field(default_factory=dict)
     outcomes: dict[str, dict[tuple[str, int], ExecutionOutcome]] = field(default_factory=dict)
 
@@ -74,7 +74,8 @@ class Execution:
 
     @property
     def digest(self) -> str:
-        return digest_json([[asdict(task) for task in self.tasks.values()], asdict(DEFAULT_LIMITS)])
+        backend = [] if is_own(self.backend) else [self.backend]
+        return digest_json([[asdict(task) for task in self.tasks.values()], asdict(DEFAULT_LIMITS), *backend])
 
 
 @dataclass(frozen=True)

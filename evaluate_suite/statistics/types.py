@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 MODELS = "models"  # the scope of pairs of single models; strategies have the scopes of `levels.SCOPES`
 
@@ -53,19 +51,3 @@ class PairedDifference:
     bootstrap_low: float | None = None
     bootstrap_high: float | None = None
     unpaired: PairedDifference | None = None
-
-
-def read_pair(record: Mapping[str, Any]) -> PairedDifference:
-    """A pair from its record, also from that of a report of schema 1.
-
-    There `p_adjusted` was Holm's p, and the scope stood in the measure's title: "clean answer, strategies".
-    """
-    known = {field.name for field in fields(PairedDifference)}
-    values = {name: value for name, value in record.items() if name in known}
-    if "scope" not in record:
-        title, _, scope = str(record["measure"]).partition(", ")
-        measure = title if title == "eval loss" else title.replace(" ", "_")
-        values |= {"measure": measure, "scope": scope or MODELS, "p_holm": record.get("p_adjusted")}
-    if values.get("unpaired") is not None:
-        values["unpaired"] = read_pair(values["unpaired"])
-    return PairedDifference(**values)

@@ -14,7 +14,7 @@ from curate.defaults import DEFAULT_SCORE_MODEL
 from curate.errors import UsageError
 from curate.selection.record import KIND, Selection, read_selection, selections_dir
 from curate.strategies.table import STRATEGIES
-from evaluate_suite.config import DRAWS, SEEDS
+from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.statistics.power import smallest_shown
 from evaluate_suite.study.plan_file import StudyFile, settings_that_differ
 from finetune.config import RunConfig, load_config, preset_for, validated

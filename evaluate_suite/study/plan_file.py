@@ -9,9 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.artifact import digest_json, home, write_text
+from curate.artifact.yaml_text import parse_yaml
 from curate.config import SelectConfig
 from curate.errors import UserError
-from evaluate_suite.config import DRAWS, SEEDS
+from evaluate_suite.defaults import DRAWS, SEEDS
 from finetune.config import RunConfig
 
 STUDY_FILE = "study.yaml"
@@ -44,10 +45,12 @@ def settings_that_differ(config: SelectConfig | RunConfig) -> dict[str, Any]:
 def read_study_file(path: Path) -> StudyFile:
     """Return the study in a file; a `UserError` that names what is wrong where it is none."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
         return StudyFile.model_validate(content)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}).", "See docs/statistics.md.") from None
     except ValidationError as error:

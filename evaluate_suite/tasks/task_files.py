@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.code.program import Program, cut_completion, find_program
+from curate.code.syntax import parse_python
 from curate.errors import UserError
 from curate.sources.task_files import read_task_records, task_file
 from evaluate_suite.tasks.job import Job
@@ -66,7 +67,7 @@ class Task:
 def _defined_names(code: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names of the classes and of the functions that `code` defines; none where it is no whole program."""
     try:
-        body = ast.parse(code).body
+        body = parse_python(code).body
     except (SyntaxError, ValueError, RecursionError):
         return frozenset(), frozenset()
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -81,7 +82,7 @@ def _is_prose(prompt: str) -> bool:
     if not prompt.lstrip().startswith('"""'):
         return False
     try:
-        return all(isinstance(node, ast.Expr) for node in ast.parse(_compilable(prompt) or "x = 1").body)
+        return all(isinstance(node, ast.Expr) for node in parse_python(_compilable(prompt) or "x = 1").body)
     except (SyntaxError, ValueError, RecursionError):
         return False
 
@@ -92,7 +93,7 @@ def _compilable(prompt: str) -> str:
     indent = " " * (len(last) - len(last.lstrip()) + 4)
     for ending in ("", "\n    pass\n", f"\n{indent}pass\n"):
         try:
-            ast.parse(prompt + ending)
+            parse_python(prompt + ending)
         except (SyntaxError, ValueError, RecursionError):
             continue
         return prompt + ending
@@ -149,7 +150,7 @@ def _task(row: dict[str, Any], where: str) -> Task:
 
 def _check_asserts(test: str, where: str) -> None:
     _defined(test, where)
-    if not any(isinstance(node, ast.Assert | ast.Call | ast.Raise) for node in ast.walk(ast.parse(test))):
+    if not any(isinstance(node, ast.Assert | ast.Call | ast.Raise) for node in ast.walk(parse_python(test))):
         raise UserError(f"{where}: the test defines nothing that could pass or fail.", "Add assertions to the test.")
 
 
@@ -169,7 +170,7 @@ def _mbpp_task(row: dict[str, Any], where: str) -> Task:
 
 def _defined(test: str, where: str) -> set[str]:
     try:
-        tree = ast.parse(test)
+        tree = parse_python(test)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: the test is not Python ({error}).", "Mend the test.") from None
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

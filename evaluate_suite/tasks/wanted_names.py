@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from curate.code.syntax import parse_python
+
 MODULES = {name: name for name in sys.stdlib_module_names} | {
     "np": "numpy", "numpy": "numpy", "pd": "pandas", "pandas": "pandas", "torch": "torch", "scipy": "scipy",
 }  # fmt: skip
@@ -40,7 +42,7 @@ def names_of_test(test: str) -> TestNames:
     own = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
     read = _read_globals(table) - own
     known = set(dir(builtins))
-    tree = ast.parse(test)
+    tree = parse_python(test)
     attributes: dict[str, set[str]] = {}
     bases: set[int] = set()
     for node in ast.walk(tree):

@@ -30,7 +30,7 @@ NAMES = {
 }  # fmt: skip
 NAMED_SET = re.compile(r"(?:eval|val|valid|validation)_(?!loss)(.+)_loss|(?:eval|val|valid|validation)_loss_(.+)")
 DERIVED = ("__min", "__max")  # wandb's ranges beside a column: copies of it where every step has one value
-MISSING = (None, "", "no log", "null", "none", "-", "--", "n/a", "na", "<na>")
+MISSING = (None, "", "no log", "null", "none", "-", "--", "–", "—", "n/a", "na", "<na>")
 
 
 @dataclass(frozen=True)

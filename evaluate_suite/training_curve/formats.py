@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from itertools import chain
 from typing import Any
 
+from curate.artifact.json_text import ParsedJson, parse_json
 from curate.errors import UserError
 
 EXAMPLE = "Each line needs step, and train_loss or eval_loss."
@@ -49,7 +50,7 @@ def _is_json(text: str, name: str) -> bool:
 def _json(text: str, name: str) -> Table:
     """Return what is in a JSON file, or in one with an object on every line."""
     try:
-        loaded = json.loads(text)
+        loaded = _once(parse_json(text), name)
     except RecursionError as error:
         raise UserError(f"{name}:1: not JSON ({error}).", "Fix that line.") from None
     except ValueError as error:
@@ -59,6 +60,13 @@ def _json(text: str, name: str) -> Table:
     if isinstance(loaded, Mapping) and isinstance(loaded.get("cells"), list):
         return _html("\n".join(_notebook_outputs(loaded)), name)
     return _from_json(loaded, name)
+
+
+def _once(parsed: ParsedJson, place: str) -> Any:
+    """Return the value; a key with two values in one object would lose the first."""
+    if parsed.repeated:
+        raise UserError(f'{place}: the key "{parsed.repeated[0][0]}" stands twice in one object.', "Fix that line.")
+    return parsed.value
 
 
 def _parses(line: str) -> bool:
@@ -75,7 +83,7 @@ def _json_lines(text: str, name: str) -> Table:
     for number, line in enumerate(text.split("\n"), 1):
         try:
             if line.strip():
-                rows.append((f"{name}:{number}", json.loads(line)))
+                rows.append((f"{name}:{number}", _once(parse_json(line), f"{name}:{number}")))
         except (ValueError, RecursionError) as error:
             raise UserError(f"{name}:{number}: not JSON ({error}).", "Fix that line.") from None
     return Table(rows)
@@ -224,11 +232,14 @@ def _is_text(text: str, name: str) -> bool:
 
 
 def _delimited(text: str, name: str) -> Table:
-    """Return the rows of CSV, TSV, `;` as Excel writes where commas are decimal, or columns set apart by blanks."""
+    """Return the rows of CSV, TSV, `;` as Excel writes where commas are decimal, `|`, or columns set apart by blanks.
+
+    Excel's first line `sep=;` is no row.
+    """
     csv.field_size_limit(1 << 30)  # other columns may hold whole texts
-    text = text.lstrip("\n\r")
+    text = re.sub(r"\A\s*sep=.\r?\n", "", text, flags=re.IGNORECASE).lstrip("\n\r")
     head = text.split("\n", 1)[0]
-    delimiter = max((",", ";", "\t"), key=head.count)
+    delimiter = max((",", ";", "\t", "|"), key=head.count)
     if not head.count(delimiter):
         return _cells(*_set_apart_by_blanks(text, name))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import MANIFEST, home, read_jsonl, read_manifest
+from curate.artifact import MANIFEST, home, read_manifest
+from curate.artifact.outputs import read_output
 from curate.errors import UserError
 from curate.selection.record import KIND as SELECTION
 from evaluate_suite.training_curve.columns import EVAL
-from evaluate_suite.training_curve.readers import HISTORY, History, points_of, read_history
+from evaluate_suite.training_curve.readers import History, points_of, read_history
 from evaluate_suite.training_curve.rules import gravest, judge
 from evaluate_suite.training_curve.types import Context, Verdict
-from finetune.run.record import CONFIG, SELECTION_KEY, read_settings
+from finetune.run.history_lines import HISTORY, parse_lines, read_unfinished
+from finetune.run.record import AGAIN, CONFIG, SELECTION_KEY, read_settings
 from finetune.run.record import KIND as RUN
 
 
@@ -27,10 +29,17 @@ def find_history(name: str) -> Path:
 def verdicts_on(path: Path, columns: Mapping[str, str] | None = None) -> tuple[History, dict[str, Verdict]]:
     """Return the history at a path and the verdict with every eval set in it."""
     if (path / CONFIG).is_file() and not columns:
-        lines = read_jsonl(path / HISTORY, allow_torn_end=True)
+        lines = lines_so_far(path)
         return History({EVAL: points_of(lines)}, {}, [], []), {EVAL: verdict_on_run(path, lines)}
     history = read_history(path, columns)
     return history, {name: judge(points) for name, points in history.eval_sets.items()}
+
+
+def lines_so_far(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's history: of a finished run as its manifest signed them, else as far as written."""
+    if not (folder / MANIFEST).is_file():
+        return read_unfinished(folder)
+    return parse_lines(read_output(folder, read_manifest(folder, RUN), HISTORY, AGAIN), folder / HISTORY)
 
 
 def verdict(history: str | Path | Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> Verdict:

@@ -21,7 +21,7 @@ SUGGESTIONS = {
 class HistoryPoint:
     """One logged step; None where a loss was not measured. `step` may be a share of an epoch where nothing else is."""
 
-    step: float
+    step: int | float
     train_loss: float | None
     eval_loss: float | None
 
@@ -58,10 +58,10 @@ class Verdict:
     """
 
     verdict: str
-    best_step: float | None
-    onset_step: float | None
+    best_step: int | float | None
+    onset_step: int | float | None
     rule: str
-    evidence: dict[str, float | None]
+    evidence: dict[str, int | float | None]
     suggestion: str
     remarks: tuple[Remark, ...] = ()
 

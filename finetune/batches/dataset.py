@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from curate.errors import UserError
+from curate.pool.dialogue import texts_of
 from curate.selection.record import SelectedRow, Selection
 from curate.tokens.tokenizers import EncodedExample, encode_examples
 from finetune.batches.packing import pack_examples
@@ -33,7 +34,7 @@ class Plan:
 
 def encode_rows(tokenizer: Any, selection: Selection, rows: Sequence[SelectedRow]) -> list[EncodedExample]:
     """The rows as the selection's template and the tokenizer render them, nothing cut."""
-    return encode_examples(tokenizer, selection.template, [(row.instruction, row.output) for row in rows])
+    return encode_examples(tokenizer, selection.template, list(map(texts_of, rows)))
 
 
 def refuse_other_counts(selection: Selection, examples: Sequence[EncodedExample]) -> None:

@@ -61,6 +61,8 @@ def build_packed_batch(
             input_ids[row, start:end] = ids
             position_ids[row, start:end] = torch.arange(end - start)
             labels[row, start + skipped : end] = ids[skipped:]
+            for first, last in example.earlier_answers:
+                labels[row, start + first : start + last] = ids[first:last]
             sample_ids[row, start:end] = sample
             start, sample = end, sample + 1
         position_ids[row, start:] = torch.arange(width - start)

@@ -66,7 +66,8 @@ def row_losses(
 ) -> list[RowLoss]:
     """The loss of every example on its own output, in order. The model's training mode is put back afterwards.
 
-    Rows are packed without seeing each other, as in training, one bin a forward pass; several processes share the bins.
+    Rows are packed without seeing each other, as in training, one bin a forward pass; several processes share the bins,
+    and all do equally many passes, the first bin again where there is none left: sharded weights are gathered by all.
     """
     lengths = [len(example.input_ids) for example in examples]
     was_training = model.training
@@ -74,9 +75,11 @@ def row_losses(
     device = next(model.parameters()).device
     losses: list[RowLoss | None] = [None] * len(examples)
     try:
-        for rows in pack_examples(lengths, max([bin_tokens, *lengths]))[processes.rank :: processes.size]:
+        bins = pack_examples(lengths, max([bin_tokens, *lengths]))
+        bins += bins[:1] * (-len(bins) % processes.size)
+        for rows in bins[processes.rank :: processes.size]:
             batch = build_packed_batch([[examples[i] for i in rows]], pad_token_id)
-            with torch.inference_mode():
+            with torch.no_grad():  # inference mode would leave tensors behind that FSDP2 cannot train with
                 nll, samples = token_nll(model, {name: value.to(device) for name, value in batch.items()})
             sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, samples.cpu(), nll.double().cpu())
             counts = torch.bincount(samples.cpu(), minlength=len(rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from curate.artifact import write_text
 from curate.errors import UserError
 from curate.loading import load_pretrained
+from curate.pool.dialogue import prompt_of
 from curate.selection.record import Selection
 from curate.tokens.prompt import NO_NEWLINE, SLOT, PromptTemplate
 from curate.tokens.text_rule import text_rule
@@ -88,10 +90,14 @@ def round_to_float16(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 
 def prompts_to_compare(selection: Selection, tokenizer: Any) -> list[str]:
-    """Return instructions of held-out rows, those that spell a control token left out: llama.cpp takes it for one."""
+    """Return questions of held-out rows, of conversations the first.
+
+    Those that spell a control token are left out: llama.cpp would take it for one.
+    """
     controls = text_rule(tokenizer).controls
-    rows = [row for row in selection.holdout or selection.selected if not controls.spelled_in(row.instruction)]
-    return [row.instruction for row in rows[:PROMPTS_COMPARED]]
+    prompts = (prompt_of(row) for row in selection.holdout or selection.selected)
+    questions = (prompt if isinstance(prompt, str) else prompt.rounds[0][0] for prompt in prompts)
+    return list(islice((each for each in questions if not controls.spelled_in(each)), PROMPTS_COMPARED))
 
 
 def texts_of_file(

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from curate.console import progress
 from curate.errors import UserError
+from curate.pool.dialogue import prompt_of
 from curate.tokens.tokenizers import decode_completion, encode_prompt, load_tokenizer
 from finetune.model import load_base_model, load_merged, load_run, merge_adapter
 from finetune.run.record import Run
@@ -52,7 +53,7 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_diff
     counted_with = selection.manifest.config
     tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
     rows = (selection.holdout or selection.selected)[:PROMPTS_COMPARED]
-    prompts = [encode_prompt(tokenizer, selection.template, row.instruction) for row in rows]
+    prompts = [encode_prompt(tokenizer, selection.template, prompt_of(row)) for row in rows]
     tuned, _ = load_run(run.path)
     before = greedy_texts(tuned, tokenizer, prompts)
     del tuned

@@ -14,11 +14,17 @@ with quiet():  # bitsandbytes greets on import
 
 
 def dequantize_into(module: Any, out: torch.Tensor) -> None:
-    """Write the weight of a linear layer, 4-bit or not, into `out` (out features x in features)."""
-    state = getattr(module.weight, "quant_state", None)
+    """Write the weight of a linear layer, 4-bit or not, into `out` (out features x in features).
+
+    A weight that was gathered from several GPUs is a plain tensor, and its layer holds what unpacks it.
+    """
+    weight: torch.Tensor = module.weight.data
+    state = getattr(module.weight, "quant_state", None) or getattr(module, "quant_state", None)
     if state is None:
-        out.copy_(module.weight.data)
-    elif module.weight.is_cuda and ops.can_fuse():
-        ops.on(module.weight).dequantize(module.weight.data, state, out)
+        out.copy_(weight)
+        return
+    packed = weight.view(torch.uint8)
+    if packed.is_cuda and ops.can_fuse():
+        ops.on(packed).dequantize(packed, state, out)
     else:
-        out.copy_(dequantize_4bit(module.weight.data, state))
+        out.copy_(dequantize_4bit(packed.view(-1, 1), state))

@@ -32,11 +32,12 @@ class MemoryPlan:
     kept_weights: int
 
 
-def accelerate_model(model: AdaptedModel, config: RunConfig, dtype: torch.dtype) -> str | None:
+def accelerate_model(model: AdaptedModel, config: RunConfig, dtype: torch.dtype, sharded: bool = False) -> str | None:
     """Make the adapted `model` compute with the kernels where it trains; why not comes back where it cannot.
 
     Only passes with the adapter on and neither cache nor mask take the new way, so generating, merging and switching
-    the adapter off work as before. `kernels: true` where they cannot work is a `UserError`.
+    the adapter off work as before. `kernels: true` where they cannot work is a `UserError`. Weights that are `sharded`
+    are there while their layer computes, so none is kept dequantised.
     """
     base = model.get_base_model()
     reason = _obstacle(model, base, config, dtype)
@@ -50,7 +51,8 @@ def accelerate_model(model: AdaptedModel, config: RunConfig, dtype: torch.dtype)
     plan = plan_memory(layers, config, _free_bytes(model), base.config.vocab_size)
     for i, layer in enumerate(layers):
         layer.keeps = i < plan.kept_layers
-    for projection in [p for layer in layers for p in layer.projections][: plan.kept_weights]:
+    kept = 0 if sharded else plan.kept_weights
+    for projection in [p for layer in layers for p in layer.projections][:kept]:
         projection.keep()
     finder = attention.SegmentFinder()
     for module, layer in zip(decoder.layers, layers, strict=True):

@@ -117,7 +117,7 @@ class Projection:
             return None
         weight = self.modules[0].weight
         return torch.cat(
-            [weight.new_zeros(m.out_features, dtype=self.dtype) if m.bias is None else m.bias.detach().to(self.dtype)
+            [torch.zeros(m.out_features, dtype=self.dtype, device=weight.device) if m.bias is None else m.bias.detach().to(self.dtype)
              for m in self.modules]
         )  # fmt: skip
 

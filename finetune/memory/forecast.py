@@ -22,20 +22,23 @@ from finetune.config import RunConfig
 from finetune.memory import kernel_memory
 from finetune.memory.eligibility import kernel_obstacle, place_meant
 from finetune.memory.shapes import layer_count, load_shape
+from finetune.memory.spread_memory import bucket_bytes, config_of_one, spread_bytes
 from finetune.memory.step_memory import packed_bytes, step_bytes
 from finetune.memory.targets import Targets, find_targets
 from finetune.model import resolve_device, resolve_dtype
+from finetune.parallel.layout import Layout, layout_of
 from finetune.run.record import readable_runs
 from finetune.run.tokenizer import load_training_tokenizer
 
 MARGIN = 1.015  # the largest shortfall of the sums, 1.2 % (docs/speed.md), and a little
 GIB = 2**30
+ONE = Layout()
 DEPTHS = (2, 4)  # layers of the small models; even, so that both kinds of layer of families that alternate are seen
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Peak memory in GiB with its parts, steps, and tokens of the whole run where they are known."""
+    """Peak memory of each GPU in GiB with its parts, and what a step computes on all of them."""
 
     peak_gib: float
     base_weights_gib: float
@@ -53,14 +56,15 @@ class Forecast:
         return asdict(self)
 
 
-def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
-    """The forecast with what the rows add: steps, tokens, seconds. None where it cannot be known.
+def plan_run(config: RunConfig, selection: Selection | None, layout: Layout = ONE) -> dict[str, Any]:
+    """The forecast for each GPU of `layout`, with what the rows add: steps, tokens, seconds. None where it cannot be known.
 
-    `seconds` goes by the newest finished run of the same model here; `seconds_at_least` by this machine's own products.
+    `seconds` goes by the newest finished run here of the same model on as many GPUs; `seconds_at_least` by this machine's
+    own products.
     """
     shape = load_shape(config.model)
-    result = forecast(config, shape).as_dict()
-    result["peak_gib_with_checkpointing"] = forecast(config, shape, checkpointing=True).peak_gib
+    result = forecast(config, shape, layout=layout).as_dict() | layout.as_record()
+    result["peak_gib_with_checkpointing"] = forecast(config, shape, True, layout).peak_gib
     result |= {"steps": None, "tokens": None, "seconds": None, "seconds_at_least": None}
     if selection is None:
         return result
@@ -69,12 +73,12 @@ def plan_run(config: RunConfig, selection: Selection | None) -> dict[str, Any]:
     plan = build_plan(encode_rows(tokenizer, selection, selection.selected), config)
     tokens = plan.tokens
     result |= {"steps": plan.max_steps, "tokens": tokens}
-    speed = measured_speed(config.model)
+    speed = measured_speed(config.model, layout)
     result["seconds"] = None if speed is None else tokens / speed
     if config.device != "cuda" or _has_gpu():
         device = resolve_device(config.device)
         rate = arithmetic_rate(device, resolve_dtype(config.dtype, device))
-        result["seconds_at_least"] = tokens * result["flops_per_token"] / rate
+        result["seconds_at_least"] = tokens * result["flops_per_token"] / rate / layout.size
     return result
 
 
@@ -82,11 +86,12 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def measured_speed(model: str) -> float | None:
-    """Median tokens per second of the newest finished run of `model` here; None when there is none."""
+def measured_speed(model: str, layout: Layout = ONE) -> float | None:
+    """Median tokens per second of the newest finished run of `model` in that layout here; None when there is none."""
     for run in readable_runs():
         rates = [line["tokens_per_second"] for line in run.timings if line["tokens_per_second"]]
-        if run.config.model == model and rates:
+        alike = layout_of(run.manifest.config).as_record() == layout.as_record()
+        if run.config.model == model and alike and rates:
             return float(statistics.median(rates))
     return None
 
@@ -103,26 +108,34 @@ def arithmetic_rate(device: str, dtype: str) -> float:
     return 2 * size**3 / best
 
 
-def forecast(config: RunConfig, shape: PretrainedConfig, checkpointing: bool | None = None) -> Forecast:
-    """The forecast for one step of `config` on a model of `shape`.
+def forecast(
+    config: RunConfig, shape: PretrainedConfig, checkpointing: bool | None = None, layout: Layout = ONE
+) -> Forecast:
+    """The forecast for one step of `config` on a model of `shape`, for each GPU of `layout`.
 
     `checkpointing` None takes the config's, and for "auto" False: what the run needs when nothing is recomputed.
     """
     if checkpointing is None:
         checkpointing = config.gradient_checkpointing is True
+    step_bins = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    config = config_of_one(config, layout)
     place, targets = place_meant(config), find_targets(config, shape)
     dtype: torch.dtype = getattr(torch, place.dtype)
     if kernel_obstacle(config, shape, place, targets.sizes) is None:
         margin, quantised = kernel_memory.MARGIN, config.bnb_4bit_use_double_quant
         parts = kernel_memory.peak_bytes(
-            config, shape, targets, lambda n: packed_bytes(n, quantised), checkpointing, dtype.itemsize
-        )
+            config, shape, targets, lambda n: packed_bytes(n, quantised), checkpointing, dtype.itemsize,
+            keeps_weights=layout.shards == 1,
+        )  # fmt: skip
     else:
         margin, parts = MARGIN, _library_bytes(config, shape, targets, checkpointing, dtype)
     weights = targets.weights(config.r)
     parts |= {"adapter": 4 * sum(weights), "trainable": sum(weights)}
+    spread, gathered = spread_bytes(config, shape, layout, dtype.itemsize)
+    parts["base"] -= spread
+    parts["moving"] += gathered
     parts["optimizer"] = sum(_optimizer_bytes(matrix, config) for matrix in weights)
-    steady = parts["base"] + parts["adapter"] + parts["kept"]
+    steady = parts["base"] + parts["adapter"] + parts["kept"] + bucket_bytes(sum(weights), layout)
     if not _is_paged(config):
         steady += parts["optimizer"]
     return Forecast(
@@ -133,7 +146,7 @@ def forecast(config: RunConfig, shape: PretrainedConfig, checkpointing: bool | N
         spare_gib=parts["spare"] * margin / GIB,
         activations_gib=parts["moving"] / GIB,
         trainable_parameters=round(parts["trainable"]),
-        tokens_per_step=config.per_device_train_batch_size * config.gradient_accumulation_steps * config.max_length,
+        tokens_per_step=step_bins * config.max_length,
         gradient_checkpointing=checkpointing,
         # Forward and backward through frozen weights, 2 each a weight and token; the forward again where recomputed;
         # 6 a trained weight.

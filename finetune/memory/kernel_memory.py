@@ -36,6 +36,7 @@ def peak_bytes(
     packed: Callable[[int], int],
     checkpointing: bool,
     number_bytes: int,
+    keeps_weights: bool = True,
 ) -> dict[str, float]:
     """Return the bytes of `base`, `kept` (weights) and `moving`, whose sum with the adapter is the peak torch counts.
 
@@ -43,7 +44,7 @@ def peak_bytes(
 
     `packed(weights)` is what a quantised matrix takes, `number_bytes` a number of the dtype that is computed in.
     Without checkpointing all activations and all dequantised weights are kept, as they are where the card has room;
-    with it, neither.
+    with it, neither. Where `keeps_weights` is false, as with weights that are spread over GPUs, only activations are.
     """
     hidden, middle, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
     width = head_width(shape)
@@ -87,6 +88,8 @@ def peak_bytes(
         kept, waiting, layer = max(matrices), layers * (row + masks), rest - row - masks
     else:
         kept, waiting, layer = layers * sum(matrices), layers * (inputs + rest), 0
+    if not keeps_weights:
+        kept = max(matrices)
     chunk = min(CHUNK, tokens)
     at_loss = waiting + 4 * row + number_bytes * chunk * (shape.vocab_size + 2 * hidden)
     in_backward = waiting + layer + 2 * row + number_bytes * tokens * tails[3]
@@ -94,7 +97,7 @@ def peak_bytes(
     first_layer = at_update / 2 + layer + 3 * row
     return {
         "base": base, "kept": kept,
-        "spare": 0 if checkpointing else kept - max(matrices),
+        "spare": kept - max(matrices),
         "moving": max(at_loss, in_backward, at_update, first_layer) + WORKSPACES,
         "products": layers * products + shape.vocab_size * hidden,
     }  # fmt: skip

@@ -21,6 +21,11 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
         {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40,
          "num_key_value_heads": 40, "max_position_embeddings": 4096},
     ),
+    "meta-llama/Llama-2-70b-hf": (
+        "llama",
+        {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
+         "num_key_value_heads": 8, "max_position_embeddings": 4096},
+    ),
     "codellama/CodeLlama-7b-hf": ("llama", {"vocab_size": 32016, "max_position_embeddings": 16384}),
     "mistralai/Mistral-7B-v0.1": (
         "mistral",

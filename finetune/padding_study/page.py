@@ -1,4 +1,4 @@
-"""The padding study's artifact: `index.html`, `padding-study.json`, and the manifest that lists it in the index."""
+"""The padding study's page, and the folder it stands in with its record and its manifest."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 
 import altair as alt
 
-from curate.artifact import is_made, one_writer, record_file, write_json, write_manifest, write_text
+from curate.artifact import is_made, one_writer, record_file, write_manifest, write_text
 from curate.page import Chart, ChartTable, format_number, format_share, render_document, series_colour, write_index
 from curate.page.chart import build_spec, unchecked
 from curate.selection.record import Selection, selections_dir
 from finetune.commands import PaddingStudyCommand
 from finetune.config import RunConfig
-from finetune.padding_study.recipe import Arm, answers, as_dict, study_digest
+from finetune.padding_study.recipe import answers, study_digest
+from finetune.padding_study.record import KIND, NUMBERS, PAGE, Arm, PaddingStudyRecord
 
-KIND = "finetune.padding_study"
-PAGE, NUMBERS = "index.html", "padding-study.json"
 COLUMNS = ("Batching", "Pad token", "Steps", "Tokens", "Padding", "Seconds", "Tokens/s", "Eval loss", "Difference, 95%")
 
 
@@ -30,54 +29,53 @@ def write_report(
     out: Path | None,
     command: Sequence[str],
 ) -> Path:
-    """Write the study's folder and the list of reports beside it; the folder comes back."""
+    """Write the study's folder and the list of reports beside it, and return the folder."""
     digest = study_digest(config, selection, rows)
     folder = out or Path("reports") / f"padding-study-{digest[:8]}"
     with one_writer(folder):
         if not is_made(folder, KIND, "study_digest", digest, (PAGE, NUMBERS)):
-            _write(folder, digest, arms, config, selection, rows, command)
+            record = PaddingStudyRecord(arms=list(arms), answers=answers(arms))
+            _write(folder, digest, record, config, selection, rows, command)
     return folder
 
 
 def _write(
     folder: Path,
     digest: str,
-    arms: Sequence[Arm],
+    record: PaddingStudyRecord,
     config: RunConfig,
     selection: Selection,
     rows: int,
     command: Sequence[str],
 ) -> None:
-    told = answers(arms)
-    headline, second = told[0], next(sentence for sentence in told if sentence.startswith("Outcome"))
-    write_json(folder / NUMBERS, as_dict(arms) | {"answers": told})
-    write_text(folder / PAGE, render_page(folder.name, arms, config, selection, rows, headline, second))
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write(folder)
+    write_text(folder / PAGE, render_page(folder.name, record, config, selection, rows))
     write_manifest(
         folder,
         kind=KIND,
         command=command,
         config={
             **config.model_dump(), "study_digest": digest, "rows": rows, "selection": str(selection.path.resolve()),
-            "selection_digest": selection.digest, "headline": headline, "second": second,
+            "selection_digest": selection.digest, "headline": record.headline, "second": record.second,
         },
         seed=config.seed,
         inputs=[record for record in selection.manifest.outputs if record.file.endswith(".jsonl")],
         outputs=[record_file(folder, name) for name in (PAGE, NUMBERS)],
-        counts={"arms": len(arms), "rows": rows},
-        seconds={f"{arm.name}, {arm.pad_token}": arm.train_seconds for arm in arms},
+        counts={"arms": len(record.arms), "rows": rows},
+        seconds={f"{arm.name}, {arm.pad_token}": arm.train_seconds for arm in record.arms},
     )  # fmt: skip
     write_index(folder.parent)
 
 
-def render_page(
-    name: str, arms: Sequence[Arm], config: RunConfig, selection: Selection, rows: int, headline: str, second: str
-) -> str:
-    """The page as one HTML document that needs no network. Same figures, same bytes."""
-    charts = [_time_chart(arms), _loss_chart(arms)]
+def render_page(name: str, record: PaddingStudyRecord, config: RunConfig, selection: Selection, rows: int) -> str:
+    """Return the page as one HTML document that needs no network. Same figures, same bytes."""
+    arms = record.arms
+    charts = [_time_chart(arms), _loss_chart(record)]
     return render_document(
         "padding-study.html",
         {
-            "name": name, "headline": headline, "second": second, "answers": answers(arms), "charts": charts,
+            "name": name, "study": record, "charts": charts,
             "facts": [
                 ("Base model", config.model), ("Rows", f"{rows:,}"), ("Tokens", f"{arms[0].tokens:,}"),
                 ("Held-out rows", _held_out(config, selection)), ("Selection", selection.path.name),
@@ -152,8 +150,8 @@ def _time_chart(arms: Sequence[Arm]) -> Chart:
     )  # fmt: skip
 
 
-def _loss_chart(arms: Sequence[Arm]) -> Chart:
-    compared = [arm for arm in arms if arm.interval is not None]
+def _loss_chart(record: PaddingStudyRecord) -> Chart:
+    compared = [arm for arm in record.arms if arm.interval is not None]
     with unchecked():
         base = alt.Chart(alt.InlineData(values=_values(compared))).encode(
             y=alt.Y("arm:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
@@ -167,7 +165,7 @@ def _loss_chart(arms: Sequence[Arm]) -> Chart:
         spec = build_spec(zero + range_ + points, 30 * len(compared))
     return Chart(
         "padding-loss", "Eval loss beside packed rows",
-        " ".join(sentence for sentence in answers(arms) if sentence.startswith("Outcome")),
+        " ".join(sentence for sentence in record.answers if sentence.startswith("Outcome")),
         spec,
         ChartTable(["Arm", "Difference, 95%"], [[_label(arm), _cells(arm)[-1]] for arm in compared]),
     )  # fmt: skip

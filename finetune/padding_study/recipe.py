@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from finetune.batches.dataset import build_plan, encode_rows
 from finetune.batches.token_loss import mean_loss, row_losses
 from finetune.config import RunConfig
 from finetune.model import adapter_off, load_adapter, load_base_model
+from finetune.padding_study.record import Arm
 from finetune.recipe import train
 from finetune.run.record import Run
 from finetune.run.tokenizer import load_training_tokenizer, require_selections_tokenizer
@@ -25,24 +26,6 @@ from finetune.run.tokenizer import load_training_tokenizer, require_selections_t
 RESAMPLES = 2000
 LEARNT_NATS = 0.001  # a fall of the eval loss, in nats a token, that is more than rounding
 FEWEST_STEPS = 3  # of an arm: the first step also pays for what torch sets up once
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of batching, trained: `loss_difference` is eval loss minus that of the packed arm, per token, with a 95%
-    interval from resampling held-out rows in pairs (None for the packed arm itself)."""
-
-    name: str
-    pad_token: str
-    steps: int
-    tokens: int
-    padding_share: float
-    train_seconds: float
-    tokens_per_second: float
-    eval_loss: float
-    base_loss: float
-    loss_difference: float | None
-    interval: tuple[float, float] | None
 
 
 def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
@@ -98,7 +81,7 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
 
 def require_learning(arms: Sequence[Arm]) -> None:
     """Refuse arms whose eval loss did not fall below the base model's: that they are alike says nothing of padding."""
-    idle = [arm for arm in arms if arm.eval_loss >= arm.base_loss - LEARNT_NATS]
+    idle = [arm for arm in arms if arm.base_loss is not None and arm.eval_loss >= arm.base_loss - LEARNT_NATS]
     if idle:
         raise UserError(
             f"{len(idle)} of {len(arms)} arms did not learn: their eval losses are {idle[0].eval_loss:.4f} or more, "
@@ -168,13 +151,8 @@ def _padding(history: Sequence[dict[str, Any]]) -> float:
     return 1 - real / places if places else 0.0
 
 
-def as_dict(arms: Sequence[Arm]) -> dict[str, Any]:
-    """For JSON."""
-    return {"arms": [asdict(arm) for arm in arms]}
-
-
 def answers(arms: Sequence[Arm]) -> list[str]:
-    """What the figures say about time, outcome and pad token, each sentence with the numbers it comes from."""
+    """Return what the figures say about time, outcome and pad token, each sentence with the numbers it comes from."""
     packed = arms[0]
     sentences = []
     for arm in (arm for arm in arms if arm.pad_token == packed.pad_token and arm is not packed):

@@ -1,4 +1,4 @@
-"""torchrun's launcher: one worker a GPU, and what one of them reports as an error raised here."""
+"""torchrun's launcher: one worker a GPU, on this machine or several, and what one of them reports as an error here."""
 
 from __future__ import annotations
 
@@ -13,46 +13,88 @@ from typing import Any
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from curate.console import say
 from curate.errors import UserError
+from finetune.parallel.layout import Layout, split_address
 from finetune.parallel.processes import Processes, this_process
 
-SECONDS_TO_SAVE = 60  # what a worker has, after Ctrl-C, to end its step and write a checkpoint
+SECONDS_TO_ANSWER = 60  # for the machine where all meet; it must be there first, or within this time
+SECONDS_TO_MEET = 600  # for all the others
 Worker = Callable[..., None]  # takes `work`, then its `Processes`
 
 
-def launch(worker: Worker, size: int, name: str, work: tuple[Any, ...]) -> None:
-    """Call `worker(*work, processes)` in `size` new processes; raise what one of them reports as an error.
+def launch(
+    worker: Worker, layout: Layout, name: str, work: tuple[Any, ...], answer: int = SECONDS_TO_ANSWER,
+    meet: int = SECONDS_TO_MEET,
+) -> None:  # fmt: skip
+    """Call `worker(*work, processes)` in this machine's share of new processes; raise what one of them reports.
 
-    `worker` is a function at the top of a module, and `work` plain data: both are pickled.
+    `worker` is a function at the top of a module, and `work` plain data: both are pickled. Several machines wait for
+    each other, `answer` seconds for the one at the rendezvous and `meet` for the rest.
     """
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "error.json"
         settings = LaunchConfig(
-            min_nodes=1, max_nodes=1, nproc_per_node=size, rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0",
-            run_id=name, max_restarts=0, monitor_interval=0.1, start_method="spawn",
+            min_nodes=layout.nodes, max_nodes=layout.nodes, nproc_per_node=layout.gpus, rdzv_backend="c10d",
+            rdzv_endpoint=layout.rendezvous or "127.0.0.1:0", run_id=name, max_restarts=0, monitor_interval=0.1,
+            rdzv_configs={"read_timeout": answer, "join_timeout": meet}, local_addr=_own_address(layout),
+            start_method="spawn",
         )  # fmt: skip
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        if layout.nodes > 1:
+            say(f"Waiting for {layout.nodes} machines at {layout.rendezvous}.")
         try:
-            elastic_launch(settings, _report_errors)(worker, work, str(report))
+            elastic_launch(settings, _report_errors)(worker, work, layout.parallel == "fsdp", str(report))
         except SignalException:
             raise KeyboardInterrupt from None
-        except ChildFailedError:
-            if report.is_file():
-                reported = json.loads(report.read_text())
-                if reported["interrupted"]:
-                    raise KeyboardInterrupt from None
-                raise UserError(reported["error"]) from None
-            raise
+        except RendezvousError as error:
+            raise UserError(*_no_meeting(layout, error, answer, meet)) from None
+        except ChildFailedError as error:
+            raise _reported(report, layout, error) from None
         finally:
             for number, handler in before.items():  # the launcher leaves its own behind
                 signal.signal(number, handler)
 
 
-def _report_errors(worker: Worker, work: tuple[Any, ...], report: str) -> None:
+def _own_address(layout: Layout) -> str | None:
+    """Return under which address the others find this machine; None lets the launcher look it up."""
+    local = layout.rendezvous is not None and split_address(layout.rendezvous)[0] in ("localhost", "127.0.0.1")
+    return "127.0.0.1" if local else None
+
+
+def _no_meeting(layout: Layout, error: RendezvousError, answer: int, meet: int) -> tuple[str, str]:
+    """Return what to say, and to do, where the machines did not come together."""
+    if type(error).__name__ == "RendezvousConnectionError":
+        return (
+            f"Nothing answers at the rendezvous {layout.rendezvous} ({answer} s).",
+            "Start the same command on that machine first, and see that the port is free there and open from here.",
+        )
+    return (
+        f"Not all of {layout.nodes} machines came to {layout.rendezvous} within {meet} s.",
+        "Start the same command on each, with the same --nodes and --rendezvous.",
+    )
+
+
+def _reported(report: Path, layout: Layout, error: ChildFailedError) -> BaseException:
+    """Return what ended a worker: what it reported, or, of one whose machine left, that; else the failure itself."""
+    if report.is_file():
+        reported = json.loads(report.read_text())
+        return KeyboardInterrupt() if reported["interrupted"] else UserError(reported["error"])
+    if layout.nodes > 1:
+        rank, failure = error.get_first_failure()
+        return UserError(
+            f"Process {rank} of {layout.size} ended with exit code {failure.exitcode}: another machine may have left.",
+            "Look at its messages above; then go on with --resume, on every machine.",
+        )
+    return error
+
+
+def _report_errors(worker: Worker, work: tuple[Any, ...], sharded: bool, report: str) -> None:
     """Run the worker in one process; write an expected error to `report`. The first process alone speaks."""
-    processes: Processes = this_process()
+    processes: Processes = this_process(sharded)
     if not processes.first:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for the life of the process)
     try:

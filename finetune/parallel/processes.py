@@ -1,4 +1,4 @@
-"""Several processes of one machine that train one model together, one a GPU: torchrun's launcher, and what they share.
+"""Several processes that train one model together, one a GPU: which one this is, and what they tell each other.
 
 A step holds the same bins however many processes there are: each takes its part of them, gradients are summed, and
 losses and counts are added up before anything is written. Only the first process writes.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ class Processes:
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False  # the frozen weights are spread over them
 
     @property
     def first(self) -> bool:
@@ -57,6 +59,25 @@ class Processes:
         if self.size > 1:
             self._gather(None)
 
+    def by_first(self, work: Callable[[], T]) -> T:
+        """Let the first process do `work`; all return what it returned, or raise the `UserError` that it raised."""
+        if self.size == 1:
+            return work()
+        outcome: list[Any] = [None, None]
+        if self.first:
+            try:
+                outcome[0] = work()
+            except UserError as error:
+                outcome[1] = (error.what, error.next_step)
+        dist.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise UserError(*outcome[1])
+        return outcome[0]  # type: ignore[no-any-return]
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, in their order."""
+        return [value] if self.size == 1 else self._gather(value)
+
     def use_own_gpu(self) -> None:
         """Let "cuda" mean this process's GPU."""
         if self.size > 1 and torch.cuda.is_available():
@@ -66,9 +87,21 @@ class Processes:
 ALONE = Processes()
 
 
-def this_process() -> Processes:
+def this_process(sharded: bool = False) -> Processes:
     """What the launcher's environment says; alone where there is none."""
-    return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), sharded)
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[None]:
+    """Let the processes reach each other inside the block: tensors of GPUs through NCCL, all else through gloo."""
+    if this_process().size == 1:
+        yield
+        return
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    yield
+    dist.destroy_process_group()  # not after an error: the others would be waited for
 
 
 def batch_shape(config: RunConfig, size: int) -> tuple[int, int]:
@@ -103,10 +136,3 @@ def own_bins(bins: Sequence[list[int]], config: RunConfig, processes: Processes)
         for start in range(0, len(filled), whole)
         for bin_ in filled[start + processes.rank * share : start + (processes.rank + 1) * share]
     ]
-
-
-def require_gpus(count: int, device: str) -> None:
-    """Refuse more processes than there are GPUs. With device=cpu they share the CPU, which is for trying things out."""
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device != "cpu" and count > there:
-        raise UserError(f"--gpus is {count} and torch can use {there}.", f"Use --gpus {max(1, there)}.")

@@ -53,7 +53,7 @@ def mean_entropy(model: PreTrainedModel, examples: Sequence[EncodedExample], pad
     try:
         for example in examples:
             batch = build_packed_batch([[example]], pad_token_id)
-            with torch.inference_mode():
+            with torch.no_grad():
                 logits = model(
                     input_ids=batch["input_ids"].to(device),
                     position_ids=batch["position_ids"].to(device),

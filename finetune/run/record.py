@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ SELECTION_KEY = "selection"
 SEAL = "seal"  # in config.yaml: the digest of everything else in it; it comes first, so that a cut file keeps it
 # Settings that came later, and what earlier runs did: with that value they are left out of a run's digest.
 ADDED = {"use_rslora": False, "use_dora": False, "init_lora_weights": True}
+LAYOUT = ("gpus", "parallel", "nodes")  # of what a run was trained on; the latter two only where they are not as usual
+ONE_GPU: dict[str, Any] = {"gpus": 1}
 AGAIN = "Give the command that made the run again: it restores what its checkpoints hold. Else remove it and train."
 
 
@@ -126,10 +128,13 @@ def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Pat
     return runs_dir() / f"{picked['strategy']}-{size}-{run_digest(config, selection)[:8]}"
 
 
-def start_run(folder: Path, config: RunConfig, selection: Selection, resume: bool, gpus: int = 1) -> bool:
+def start_run(
+    folder: Path, config: RunConfig, selection: Selection, resume: bool, layout: Mapping[str, Any] = ONE_GPU
+) -> bool:
     """Make the folder ready; True when it already holds this very run, finished.
 
     `config.yaml` is written first: it says which run an unfinished folder holds. Another run there is an error.
+    `layout` is what the run records of its GPUs; going on with other ones changes nothing else.
     """
     digest = run_digest(config, selection)
     if (folder / MANIFEST).is_file():
@@ -151,22 +156,24 @@ def start_run(folder: Path, config: RunConfig, selection: Selection, resume: boo
             raise UserError(
                 f"{folder} holds this run, unfinished.", f"Go on with: finetune run --resume {folder} (or remove it)."
             )
+        if {name: settled.get(name) for name in LAYOUT} != {name: layout.get(name) for name in LAYOUT}:
+            write_text(written, started_text(config, selection, layout))
         return False
     if folder.is_dir() and any(not path.name.endswith(".part") for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty.", "Name an empty or new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    write_text(written, started_text(config, selection, gpus))
+    write_text(written, started_text(config, selection, layout))
     return False
 
 
-def started_text(config: RunConfig, selection: Selection, gpus: int) -> str:
+def started_text(config: RunConfig, selection: Selection, layout: Mapping[str, Any]) -> str:
     """What `config.yaml` holds: every setting, the selection, and the digest of it all."""
     settings = {
         "run_digest": run_digest(config, selection),
         SELECTION_KEY: str(selection.path.resolve()),
         "selection_digest": selection.digest,
-        "gpus": gpus,
+        **{name: layout[name] for name in LAYOUT if name in layout},
         "config": config.model_dump(),
     }
     return yaml.safe_dump({SEAL: digest_json(settings), **settings}, sort_keys=False, allow_unicode=True)
@@ -215,7 +222,7 @@ def _copies(folder: Path, name: str, manifest: Manifest, config: RunConfig, sele
     if name == README:
         yield render_card(folder.name, config, selection, manifest.config).encode()
     elif name == CONFIG:
-        yield started_text(config, selection, manifest.config.get("gpus", 1)).encode()
+        yield started_text(config, selection, ONE_GPU | manifest.config).encode()
     for path in sorted((folder / CHECKPOINTS).glob(f"*/{Path(name).name}")):
         yield path.read_bytes()
 

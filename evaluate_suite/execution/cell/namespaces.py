@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from . import kernel
 
@@ -57,9 +58,9 @@ def build_root(config: dict[str, Any]) -> None:
     kernel.machine_call("pivot_root", kernel.pointer(_path("/tmp")), kernel.pointer(_path("/tmp/old")))
     os.chdir("/")
     kernel.mount("/new", "/new", None, kernel.MS_BIND)
-    for path in config["read_only"]:
-        _bind("/old" + path, "/new" + path)
-        kernel.make_read_only("/new" + path)
+    for path, inside in config["read_only"].items():
+        _bind("/old" + path, "/new" + inside)
+        kernel.make_read_only("/new" + inside)
     for target, source in config["links"].items():
         link = "/new" + target
         os.makedirs(os.path.dirname(link), exist_ok=True)
@@ -69,7 +70,7 @@ def build_root(config: dict[str, Any]) -> None:
         kernel.mount("tmpfs", "/new" + path, "tmpfs", _TMPFS_FLAGS | kernel.MS_RDONLY, "mode=755")
     for path in config["devices"]:
         _bind("/old" + path, "/new" + path)
-    for path in ("/proc", "/tmp", config["home"], "/dev/shm", config["judge_home"]):
+    for path in ("/proc", *config["private"]):
         os.makedirs("/new" + path, exist_ok=True)
     kernel.mount("proc", "/new/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     kernel.unmount("/old")
@@ -78,6 +79,22 @@ def build_root(config: dict[str, Any]) -> None:
     kernel.unmount(".")
     os.chdir("/")
     kernel.mount("none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | _TMPFS_FLAGS)
+    _follow_moved_packages(config["read_only"])
+
+
+def _follow_moved_packages(shown: dict[str, str]) -> None:
+    """Let this interpreter import what it has not imported yet from where the new root shows it."""
+
+    def inside(path: str) -> str:
+        top = next((top for top in shown if path == top or path.startswith(top + "/")), "")
+        return shown[top] + path[len(top) :] if top else path
+
+    above = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # on the import path, but not shown as a whole
+    sys.path[:] = [os.path.dirname(inside(above + "/cell")) if path == above else inside(path) for path in sys.path]
+    for module in list(sys.modules.values()):
+        if isinstance(getattr(module, "__path__", None), list):
+            module.__path__ = [inside(path) for path in module.__path__]
+    sys.path_importer_cache.clear()
 
 
 def _path(text: str) -> Any:
@@ -93,33 +110,11 @@ def _bind(source: str, target: str) -> None:
     kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
 
 
-def _show_again(place: str, covered: list[tuple[str, int]]) -> None:
-    """Bring back what a private place has covered, where Python is installed below one (a checkout in /tmp, say).
-
-    What is directly below the place is a mount of its own and read-only, so that the program, which may write in the
-    place, can neither move nor replace the folders on the way to the interpreter's packages.
-    """
-    for top in sorted({"/".join(path.split("/")[: place.count("/") + 2]) for path, _ in covered}):
-        alone = top in [path for path, _ in covered]
-        if not alone:
-            os.mkdir(top)
-            kernel.mount("tmpfs", top, "tmpfs", _TMPFS_FLAGS, "mode=755")
-        for path, descriptor in covered:
-            if path == top or path.startswith(top + "/"):
-                _bind(f"/proc/self/fd/{descriptor}", path)
-                kernel.make_read_only(path)
-                os.close(descriptor)
-        if not alone:
-            kernel.mount("none", top, None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | _TMPFS_FLAGS)
-
-
 def finish_root(config: dict[str, Any], *, as_root: bool) -> int:
     """Mount the private places, take /proc out of sight and give up root; a descriptor of /proc comes back."""
-    for path in ("/tmp", config["home"], "/dev/shm", config["judge_home"]):
-        size = f"mode=1777,size={config['limits']['disk_bytes']},nr_inodes={config['limits']['files']}"
-        covered = [(p, os.open(p, os.O_PATH)) for p in config["read_only"] if p.startswith(path + "/")]
+    size = f"mode=1777,size={config['limits']['disk_bytes']},nr_inodes={config['limits']['files']}"
+    for path in config["private"]:
         kernel.mount("tmpfs", path, "tmpfs", _TMPFS_FLAGS, size)
-        _show_again(path, covered)
     kernel.name_host()
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     if as_root:

@@ -144,7 +144,7 @@ class Cell:
             return 0
         kernel.drop_capabilities()
         return guards.install_landlock(
-            [*self.config["read_only"], "/dev/urandom", "/dev/random", "/dev/zero", "/dev/null"],
+            [*self.config["read_only"].values(), "/dev/urandom", "/dev/random", "/dev/zero", "/dev/null"],
             ["/tmp", self.config["home"], "/dev/shm", *([judge.TEMPORARY] if judging else [])],
             [] if judging else [judge.TEMPORARY],
         )

@@ -153,6 +153,23 @@ def test_blocks_have_offsets_and_say_whether_they_are_closed() -> None:
         ("<s> x = 1</s> y", "x = 1"),
         ("<|im_start|>assistant\n    x<|im_end|>\n", "    x"),
         ("<p><s>old</s> new</p>", "<p><s>old</s> new</p>"),
+        ('return "x"</s>', 'return "x"'),
+        ('return "x </s> y"', 'return "x </s> y"'),
+        ("it's f'</s>' here", "it's f'</s>' here"),
+        ("it's done</s>'", "it's done"),
+        ("say `</s>` there", "say `</s>` there"),
+        ("```py\nx\n```<|return|>", "```py\nx\n```"),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>```py\nx\n```",
+            "```py\nx\n```",
+        ),
+        ("x = 1\n<pad><pad>", "x = 1\n"),
+        ("x = y[PAD]\n[PAD][PAD]", "x = y[PAD]\n"),
+        ("x = 1<|fim_pad|>", "x = 1"),
+        ("x = 1\n<file_sep>y", "x = 1\n"),
+        ("x = 1<|eot|>", "x = 1"),
+        ("\ufeff\u200bx = 1", "x = 1"),
+        ("\ufeff<s> x", "x"),
     ],
 )
 def test_the_answer_stands_behind_the_draft_and_before_the_end_token(text: str, answer: str) -> None:
@@ -160,11 +177,30 @@ def test_the_answer_stands_behind_the_draft_and_before_the_end_token(text: str, 
     assert text[start:end] == answer
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "\ufeffdef f(x):\n    return x\n",
+        "Here:\r```python\rdef f(x):\r    return x\r```\rDone.",
+        "```python def f(x): return x```",
+        "Use this:\n```python\ndef f(x):\n    return x\n```<|return|>",
+        "def f(x):\n    return x\n[/INST] thanks",
+    ],
+)
+def test_marks_line_ends_and_tokens_of_other_tools_hide_no_program(answer: str) -> None:
+    program = find_program(answer, ["f"])
+    assert program is not None
+    scope: dict[str, object] = {}
+    exec(program.code, scope)
+    assert scope["f"](7) == 7  # type: ignore[operator]
+
+
 HOSTILE = {
     "decorators": "@a\n" * 6_000, "open calls": "def f(x:\n" * 2_000, "open brackets": "x = (\n" * 3_000,
     "open strings": "def f():\n    return '''\n" * 800, "prose between": "def f():\n    return 1\n\nProse here.\n\n" * 500,
     "fences": "```\n" * 40_000, "tagged fences": "```python\n" * 18_000, "fences in docstrings": "  '''\n  ```\n" * 15_000,
     "sessions": ">>> f(\n" * 2_000, "end tokens": "</s>" * 40_000, "thoughts": "</think>" * 20_000,
+    "quoted tokens": "'</s>'" * 30_000,
 }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def test_the_nearest_cosine_is_taken_over_all_picks() -> None:
 def test_its_charts_fit_vega_lites_schema() -> None:
     import altair
 
-    done = [StrategyPicks(name, 9, mean_distance=0.3, vendi_score=7.0) for name in ("random", "kmeans")]
+    done = [StrategyPicks(strategy=name, rows=9, mean_distance=0.3, vendi_score=7.0) for name in ("random", "kmeans")]
     data = ComparisonPageData(
         "c", "h", "s", done, {}, [], [(0.1, 0.2, 0, "sort", ("random",))], 9, [], [], {}, "curate compare"
     )  # fmt: skip
@@ -70,9 +70,9 @@ def test_its_charts_fit_vega_lites_schema() -> None:
 
 def test_the_headline_names_the_nearest_and_the_bar() -> None:
     results = [
-        StrategyPicks("random", 9, mean_distance=0.3, vendi_score=7.0),
-        StrategyPicks("kcenter", 9, mean_distance=0.2, vendi_score=8.0),
-        StrategyPicks("dpp", reason="cannot"),
+        StrategyPicks(strategy="random", rows=9, mean_distance=0.3, vendi_score=7.0),
+        StrategyPicks(strategy="kcenter", rows=9, mean_distance=0.2, vendi_score=8.0),
+        StrategyPicks(strategy="dpp", reason="cannot"),
     ]
     told, second = headline(results, 100)
     assert told == (

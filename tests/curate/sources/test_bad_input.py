@@ -39,6 +39,7 @@ def run(pool: Path, out: Path, *more: str) -> int:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_row_of_five_megabytes_is_too_long_and_does_no_harm(tmp_path: Path) -> None:
     huge = {"instruction": "Write a Python program.", "output": "x = [\n" + "    1, 2,\n" * 500_000 + "]\n"}
     assert len(huge["output"]) > 5_000_000
@@ -125,6 +126,7 @@ def _use_cache(home: str, log: str) -> None:
     raise SystemExit(got.tolist() != list(range(10)))
 
 
+@pytest.mark.long
 def test_processes_that_want_the_same_array_at_once_compute_it_once(tmp_path: Path, own_home: Path) -> None:
     context = get_context("spawn")
     log = tmp_path / "log"

@@ -134,7 +134,8 @@ def test_rows_of_several_turns_keep_their_place_and_are_excluded_with_a_reason(t
         4: ("not_single_turn", "no messages"),
     }
     assert pool.notes == [
-        "3 rows are not one user and one assistant message and were excluded.",
+        "3 rows are not one user and one assistant message and were excluded; --turns last or --turns all takes "
+        "longer conversations.",
         "1 rows have a system message; it is not part of the instruction.",
     ]
 
@@ -189,13 +190,17 @@ def test_long_rows_and_odd_characters_arrive_unchanged(tmp_path: Path) -> None:
         ("a.csv", "instruction,output,output\na,b,c\n", ' has two columns named "output".'),
         ("a.csv", "instruction;output\na;b\n", " has semicolons between its columns, not commas."),
         ("a.jsonl.gz", b"\x1f\x8b", " cannot be unpacked (Compressed file ended"),
-        ("a.jsonl.xz", b"\xfd7zXZ", ' has the ending ".xz", which is none of .json, .jsonl, .csv, .parquet. Unpack'),
+        (
+            "a.jsonl.xz",
+            b"\xfd7zXZ",
+            ' has the ending ".xz", which is none of .json, .jsonl, .ndjson, .csv, .parquet. Unpack',
+        ),
         ("a.parquet", "PAR1 no", " is not a Parquet file that can be read ("),
         ("a.jsonl", "", " holds no rows."),
         ("a.json", "", " holds no rows."),
         ("a.json", "[]", " holds no rows."),
         ("a.csv", "instruction,output\n", " holds no rows."),
-        ("a.txt", "words", ' has the ending ".txt", which is none of .json, .jsonl, .csv, .parquet.'),
+        ("a.txt", "words", ' has the ending ".txt", which is none of .json, .jsonl, .ndjson, .csv, .parquet.'),
     ],
 )
 def test_bad_input_is_one_line_that_begins_with_the_place(
@@ -241,7 +246,9 @@ def test_an_existing_path_is_read_even_where_it_looks_like_a_hub_id(
 
 
 def test_a_folder_without_rows_and_an_empty_name_are_refused(tmp_path: Path) -> None:
-    assert refusal(str(tmp_path)).startswith(f"The folder {tmp_path} holds no .json, .jsonl, .csv, .parquet file.")
+    assert refusal(str(tmp_path)).startswith(
+        f"The folder {tmp_path} holds no .json, .jsonl, .ndjson, .csv, .parquet file."
+    )
     assert refusal(" ").startswith("--dataset is empty.")
 
 

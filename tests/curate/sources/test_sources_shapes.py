@@ -63,6 +63,11 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     ({"id": "a", "input": Q, "output": A, "source": "codeforces", "license": "cc-by-4.0", "split": "split_0"}, Q),
     ({"task_id": 3, "text": Q, "code": A, "test_list": ["assert add(1, 2) == 3"]}, Q),
     ({" Instruction ": Q, "OUTPUT": A}, Q),
+    ({"conversations": [Q, A], "source": "multi_turn"}, Q),
+    ({"conversation": [{"human": Q, "assistant": A}]}, Q),
+    ({"conversations": [{"speaker": "human", "text": Q}, {"speaker": "ai", "text": A}]}, Q),
+    ({"contents": [{"role": "user", "parts": [{"text": Q}]}, {"role": "model", "parts": [{"text": A}]}]}, Q),
+    ({"messages": [{"role": "user", "content": ["Add two ", "numbers."]}, ANSWER]}, Q),
 ]
 
 
@@ -141,6 +146,10 @@ def test_columns_reach_into_nested_fields(tmp_path: Path) -> None:
         {"prompt": Q, "chosen": A, "rejected": "no"},
         {"chosen": [USER, ANSWER], "rejected": [USER, {"role": "assistant", "content": "no"}]},
         {"Question text": Q, "The answer": A},
+        {"user": Q, "assistant": A},
+        {"title": Q, "body": A},
+        {"chat": [USER, ANSWER], "id": "1"},
+        {"row": {"instruction": Q, "output": A}},
     ],
     ids=lambda record: " ".join(record),
 )
@@ -155,6 +164,15 @@ def test_the_columns_an_error_proposes_work_when_pasted(record: dict[str, Any], 
 def test_a_record_without_two_texts_is_told_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Its columns: text. A row needs a question and an answer: write them as"):
         load(tmp_path, {"text": "one long text"})
+    with pytest.raises(UserError, match="A name with a comma cannot be written in --columns: rename the two"):
+        load(tmp_path, {"q,1": Q, "a": A})
+
+
+def test_columns_may_name_a_conversation(tmp_path: Path) -> None:
+    record = {"log": {"talk": [USER, ANSWER]}, "instruction": "x", "output": "y"}
+    assert pairs(load(tmp_path, record, columns="messages=log.talk")) == [(Q, A)]
+    with pytest.raises(UsageError, match="--columns names messages, and other columns beside them"):
+        load(tmp_path, record, columns="messages=log.talk,output=output")
 
 
 FRAME = pandas.DataFrame({"instruction": [Q, "Halve."], "output": [A, "a / 2"]}, index=["x", "y"])
@@ -177,6 +195,16 @@ def test_a_table_is_read_whichever_way_round_it_is_stored(name: str, tmp_path: P
 
 def test_a_list_under_the_ending_of_lines_is_read(tmp_path: Path) -> None:
     assert pairs(load_document(tmp_path, ROWS, "rows.jsonl")) == [(Q, A), ("Halve.", "a / 2")]
+    assert pairs(load_document(tmp_path, ROWS, "rows.ndjson")) == [(Q, A), ("Halve.", "a / 2")]
+    for name in ("train", "data", "columns", "split", "list"):
+        assert pairs(load_document(tmp_path, LAYOUTS[name], "rows.jsonl")) == [(Q, A), ("Halve.", "a / 2")], name
+
+
+def test_a_line_that_holds_a_list_beside_its_question_is_a_row_and_no_list_of_rows(tmp_path: Path) -> None:
+    record = {"instruction": Q, "instances": [{"input": "", "output": A}]}
+    with pytest.raises(UserError, match="--columns instruction=instruction,output=instances.0.output"):
+        load(tmp_path, record)
+    assert pairs(load(tmp_path, record, columns="instruction=instruction,output=instances.0.output")) == [(Q, A)]
 
 
 def test_an_object_that_is_one_conversation_is_one_row(tmp_path: Path) -> None:
@@ -256,8 +284,57 @@ def test_an_input_that_says_there_is_none_is_left_out_and_counted(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize("word", ["NaT", "None.", "n.a.", "(none)", "nil", "-", "[]", "No input needed.", "< empty >"])
+def test_other_words_for_no_input_are_no_input(word: str, tmp_path: Path) -> None:
+    assert pairs(load(tmp_path, {"instruction": Q, "input": word, "output": A})) == [(Q, A)]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"), [("prompt", "completion"), ("prompt", "response"), ("problem", "solution")]
+)
+@pytest.mark.parametrize("about", ["input", "context"])
+def test_what_a_question_is_about_is_part_of_it_in_every_shape(
+    question: str, answer: str, about: str, tmp_path: Path
+) -> None:
+    pool = load(tmp_path, {question: Q, about: "3 and 4", answer: A})
+    assert (pairs(pool), pool.notes) == ([(f"{Q}\n3 and 4", A)], [])
+
+
+@pytest.mark.parametrize(("record", "left"), [({"input": "3"}, "context"), ({}, "passage")])
+def test_a_context_that_a_shape_has_no_place_for_is_said(record: dict[str, str], left: str, tmp_path: Path) -> None:
+    pool = load(tmp_path, {"instruction": Q, **record, left: "Small.", "output": A}, {"instruction": Q, "output": A})
+    assert pool.notes == [
+        f'1 rows have text in the column "{left}", which this shape of rows leaves out of the instruction.'
+    ]
+
+
+def test_a_value_that_pandas_had_none_for_is_no_text_that_was_left_out(tmp_path: Path) -> None:
+    records = [{"q": Q, "context": float("nan"), "a": A}] * 2
+    assert load(tmp_path, *records, columns="instruction=q,output=a").notes == []
+
+
+def test_a_proposed_value_of_columns_keeps_the_input(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--columns instruction=task,output=target,input=input"):
+        load(tmp_path, {"task": Q, "input": "3", "target": A})
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u00a0"])
+def test_marks_that_nobody_sees_are_no_part_of_a_name(mark: str, tmp_path: Path) -> None:
+    assert pairs(load(tmp_path, {f"{mark}Instruction": Q, f"Output{mark}": A})) == [(Q, A)]
+
+
 TEXTS = {
     "WINDOWS-1252": ("cp1252", "Don’t use “loops” – für größere Zahlen."),
+    "MACINTOSH": ("mac_roman", "Don’t use “loops” – pour l’été où ça naît."),
+    "CP850": ("cp850", "Écris une fonction déjà triée où ça naît, l'été."),
+    "WINDOWS-1250": ("cp1250", "Napisz funkcję sortującą listę, żółć i gęś."),
+    "ISO-8859-2": ("iso8859_2", "Napisz funkcję sortującą listę, źródło i gęś."),
+    "WINDOWS-1254": ("cp1254", "Bir liste sıralayan işlev yaz, ağaç ve değişken."),
+    "KOI8-R": ("koi8_r", "Напишите функцию, которая сортирует список чисел."),
+    "CP866": ("cp866", "Напишите функцию, которая сортирует список чисел."),
+    "WINDOWS-1253": ("cp1253", "Γράψε μια συνάρτηση ταξινόμησης λίστας, παράδειγμα."),
+    "BIG5": ("big5", "請寫一個函數，對列表進行排序。返回結果。"),
+    "EUC-KR": ("euc_kr", "목록을 정렬하는 함수를 작성하십시오."),
     "WINDOWS-1251": ("cp1251", "Напишите функцию, которая сортирует список чисел по возрастанию."),
     "GB18030": ("gb18030", "请写一个函数，对列表进行排序。返回结果。"),
     "CP932": ("shift_jis", "リストをソートする関数を書いてください。"),
@@ -312,6 +389,7 @@ def test_csv_as_spreadsheets_and_people_write_it(tmp_path: Path) -> None:
         f"sep=;\ninstruction;output\n{Q};{A}\n",
         f',instruction,output\n0,"{Q}",{A}\n',
         f"\n\ninstruction,output\n\n{Q},{A}\n\n",
+        f'"instruction ", "output"\n"{Q}", "{A}"\n',
     ):
         path.write_text(text)
         assert pairs(load_rows(str(path))) == [(Q, A)]

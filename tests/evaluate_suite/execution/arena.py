@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
-from evaluate_suite.execution.sandbox import UNSCORED_REASONS, Mode, ProgramResult, _layout, run_job
+from evaluate_suite.execution.sandbox import UNSCORED_REASONS, Mode, ProgramResult, _layout, path_inside, run_job
 from evaluate_suite.tasks.job import Job
 
 from .attacks.attack import Attack
@@ -149,7 +149,7 @@ class Arena:
             "SECRET_FILE": str(self.canaries / "secret.txt"), "CANARY_DIR": str(self.canaries), "TCP4": self.tcp4,
             "TCP6": self.tcp6, "UDP4": self.udp4, "UNIX": self.unix, "ABSTRACT": self.abstract, "MARK": self.mark,
             "HOST_PID": os.getpid(), "HOST_NAME": os.uname().nodename, "ENV_NAME": ENV_NAME,
-            "HOST_HOME": str(Path("~").expanduser()), "CELL_DIR": _layout()[0][0],
+            "HOST_HOME": str(Path("~").expanduser()), "CELL_DIR": path_inside(_layout()[0][0]),
         }  # fmt: skip
         loot = str(self.loot / hashlib.sha256(f"{attack.kind}/{attack.name}".encode()).hexdigest()[:16])
         lines = [f"{name} = {value!r}" for name, value in names.items()]

@@ -52,12 +52,14 @@ def test_there_are_at_least_150_attacks_of_every_kind() -> None:
     assert {attack.kind for attack in ATTACKS} == set(KINDS)
 
 
+@pytest.mark.long
 def test_no_attack_leaves_a_trace_outside(place: Arena, outcomes: dict[tuple[str, str], Outcome]) -> None:
     assert place.damage() == []
     assert len(outcomes) == len(ATTACKS)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: f"{a.kind}: {a.name}")
+@pytest.mark.long
 def test_the_attack_is_stopped_by_the_guard_it_names(attack, outcomes) -> None:  # type: ignore[no-untyped-def]
     outcome = outcomes[attack.kind, attack.name]
     assert outcome.succeeded == (), outcome.evidence
@@ -95,6 +97,7 @@ def test_the_watch_sees_a_program_that_nothing_holds_back(control) -> None:  # t
     assert any(CONTROL_SAYS[control.kind] in line for line in seen), seen
 
 
+@pytest.mark.long
 def test_without_bubblewrap_the_same_attacks_are_stopped(place: Arena) -> None:
     if usable_mode() == "unshare":
         pytest.skip("the suite above ran without bubblewrap already")
@@ -108,6 +111,7 @@ def test_without_bubblewrap_the_same_attacks_are_stopped(place: Arena) -> None:
 
 
 @pytest.mark.parametrize("mode", ["bwrap", "unshare"])
+@pytest.mark.long
 def test_an_ordinary_user_has_the_same_sandbox(mode: str, tmp_path: Path) -> None:
     """Root runs the suite above here and in CI; this runs it again without any privilege."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from curate.errors import UserError
 from evaluate_suite.cli import main
+from evaluate_suite.comparison.result_files import read_passed
 from evaluate_suite.execution.limits import DEFAULT_LIMITS, Limits
 
 from .test_attacks import ROOT, usable_mode
@@ -93,6 +95,25 @@ def test_a_second_run_executes_only_what_has_no_result(files: Any, monkeypatch: 
     assert run(files, "--execute") == 0
     assert ran == ["T/0", "1"]
     assert files[2].read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "edit", [(b'"passed": false', b'"passed": true'), (b'"sample": 1', b'"sample": 7'), (b"{", b"(")]
+)
+def test_a_result_that_was_changed_is_named_and_run_again(files: Any, edit: tuple[bytes, bytes], capsys: Any) -> None:
+    assert run(files, "--execute") == 0
+    before = files[2].read_bytes()
+    lines = before.splitlines(keepends=True)
+    changed = b"".join([lines[0], lines[1].replace(*edit, 1), *lines[2:]])
+    files[2].write_bytes(changed)
+    if edit[0] != b"{":
+        with pytest.raises(UserError, match="results.jsonl:2: not as `evalsuite execute` wrote it"):
+            read_passed(files[2])
+    assert run(files, "--execute") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of the results in" in said and "not as they were written" in said
+    assert files[2].read_bytes() == before
+    assert files[2].with_name("results.jsonl.changed").read_bytes() == changed
 
 
 def test_results_of_other_generations_are_not_overwritten(files: Any, capsys: Any) -> None:
@@ -334,6 +355,7 @@ def test_tasks_that_the_programs_could_read_are_refused(files: Any, monkeypatch:
     assert not files[2].exists()
 
 
+@pytest.mark.long
 def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Path, capsys: Any) -> None:
     usable_mode()
     for name, count in (("HumanEval.jsonl", 164), ("mbpp-601-974.jsonl", 374)):
@@ -344,8 +366,6 @@ def test_all_references_of_real_benchmarks_pass(shared_data: Path, tmp_path: Pat
 
 
 def test_compare_takes_the_results_and_leaves_the_unscored_out(tmp_path: Path) -> None:
-    from evaluate_suite.comparison.result_files import read_passed
-
     rows = [("a", True, "passed"), ("b", None, "test_error"), ("a", False, "cpu_limit")]
     path = write(tmp_path / "r.jsonl", *({"task_id": t, "passed": p, "reason": r} for t, p, r in rows))
     assert read_passed(path) == {"a": [1.0, 0.0]}

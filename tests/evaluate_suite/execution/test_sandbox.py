@@ -64,6 +64,15 @@ def test_what_a_program_used_is_told() -> None:
     assert (found.output_bytes, len(found.output)) == (9001, 4096)
 
 
+def test_a_checkout_below_a_place_of_the_programs_own_leaves_that_place_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(sandbox.__file__).parent
+    monkeypatch.setattr(sandbox, "PRIVATE", (*sandbox.PRIVATE, str(folder.parent)))
+    program = f"import os, numpy\nprint(os.path.exists({str(folder)!r}), os.listdir('/tmp'))"
+    for mode in {usable_mode(), "unshare"}:
+        result = run_job(Job(program), DEFAULT_LIMITS, mode)
+        assert (result.output, result.detail) == ("False []\n", "")
+
+
 def test_landlock_is_used_where_the_kernel_has_it() -> None:
     usable_mode()
     assert run_program("pass").landlock == kernel.landlock_abi()

@@ -103,7 +103,7 @@ def test_a_metric_describes_itself_and_has_its_file_and_its_page(name: str) -> N
 @pytest.mark.parametrize("name", METRICS)
 def test_a_summary_counts_the_unscored_with_their_reasons(name: str) -> None:
     scores = [Score(1.0), Score(0.0), Score(None, "no_code"), Score(None, "no_code"), Score(None, "too_long")]
-    record = summarise(METRICS[name], scores).as_record()
+    record = summarise(METRICS[name], scores).as_dict()
     low, high = record.pop("interval")
     bounds = BOUNDS[METRICS[name].kind]
     assert bounds[0] <= low <= 0.5 <= high <= bounds[1]

@@ -38,7 +38,7 @@ def test_a_file_is_scored_line_by_line(tmp_path: Path) -> None:
         "well_formed_answer": "stop_reason_unknown", "stopped_by_itself": "stop_reason_unknown", "chrf": "no_reference",
         "repeated_ngrams": "too_short", "prompt_echo": "prompt_is_code",
     }  # fmt: skip
-    record = result.as_record()
+    record = result.as_dict()
     assert record["generations"] == 3
     assert record["metrics"]["chrf"]["n_scored"] == 1
     assert record["metrics"]["stopped_by_itself"] == {
@@ -123,7 +123,7 @@ OURS = [
 def test_our_own_generations_are_scored_model_by_model(tmp_path: Path) -> None:
     """They are no two samples of one prompt: 0 and 1, not a half."""
     result = score(write(tmp_path / "generations.jsonl", OURS), tmp_path / "out.jsonl")
-    record = result.as_record()
+    record = result.as_dict()
     assert {name: part["metrics"]["parse_rate"]["mean"] for name, part in record["models"].items()} == {
         "base": 0.0, "tuned": 1.0,
     }  # fmt: skip

@@ -16,21 +16,22 @@ from evaluate_suite.reporting.record import (
     MetricInfo,
     Output,
     PromptOutputs,
-    ReportData,
+    ReportRecord,
     RunResult,
     StrategyMetric,
     StrategyResult,
 )
+from evaluate_suite.statistics.equivalents import RandomEquivalent
 from evaluate_suite.statistics.types import Estimate, PairedDifference
 from evaluate_suite.training_curve.types import HistoryPoint, Remark, Verdict
 
 METRICS = [
-    MetricInfo("well_formed_answer", "Well-formed answer", "higher"),
-    MetricInfo("stopped_by_itself", "Stopped by itself", "higher"),
-    MetricInfo("parse_rate", "Code parses", "higher"),
-    MetricInfo("trailing_share", "Trailing share", "lower"),
-    MetricInfo("passes_tests", "Passes tests", "higher"),
-    MetricInfo("chrf", "chrF", "higher", share=False),
+    MetricInfo(name="well_formed_answer", title="Well-formed answer", better="higher"),
+    MetricInfo(name="stopped_by_itself", title="Stopped by itself", better="higher"),
+    MetricInfo(name="parse_rate", title="Code parses", better="higher"),
+    MetricInfo(name="trailing_share", title="Trailing share", better="lower"),
+    MetricInfo(name="passes_tests", title="Passes tests", better="higher"),
+    MetricInfo(name="chrf", title="chrF", better="higher", share=False),
 ]
 STRATEGIES = ["kmeans", "random", "medoids", "kcenter", "facility", "shortest", "first", "random", "kmeans", "random"]
 ASKS = [
@@ -97,7 +98,7 @@ def make_run(index: int, rng: random.Random) -> RunResult:
         evaluated = 1.25 + 0.02 * index + 1.6 * math.exp(-step / 40) + rise + rng.gauss(0, 0.01)
         history.append(HistoryPoint(step, round(train, 4), round(evaluated, 4)))
     gain = 0.9 - 0.03 * index
-    evidence: dict[str, float | None] = {"n_evals": 20, "best_eval": 1.26}
+    evidence: dict[str, int | float | None] = {"n_evals": 20, "best_eval": 1.26}
     verdict = Verdict("good", 200, None, "eval loss still at its lowest", evidence, "Keep it.")
     if index == 2:
         remarks = (Remark("noisy_batches", "Single train losses scatter by 20% of their level."),)
@@ -163,8 +164,20 @@ def make_prompts(runs: list[RunResult], n_prompts: int, rng: random.Random, host
             }
             scores["chrf"] = None if p % 7 == 0 else round(rng.random(), 3)
             stop = "max_new_tokens" if index == 0 else "end_token"
-            outputs.append(Output(model, text, end, stop, len(text) // 4, dict(scores)))
-        prompts.append(PromptOutputs(f"ask-{p:03d}", ASKS[p % len(ASKS)], "python" if p % 2 else None, outputs))
+            outputs.append(
+                Output(
+                    model=model,
+                    text=text,
+                    answer_end=end,
+                    stop_reason=stop,
+                    new_tokens=len(text) // 4,
+                    scores=dict(scores),
+                )
+            )
+        language = "python" if p % 2 else None
+        prompts.append(
+            PromptOutputs(prompt_id=f"ask-{p:03d}", prompt=ASKS[p % len(ASKS)], language=language, outputs=outputs)
+        )
     return prompts
 
 
@@ -175,20 +188,23 @@ def make_strategies(runs: list[RunResult]) -> list[StrategyResult]:
     for name in names:
         mine = [run for run in runs if run.strategy == name]
         spread = 0.012 if len(mine) > 1 else None
-        worth = None if name == "random" else {"tokens": 171_000.4, "ratio": 1.08, "reason": None}
+        worth = None if name == "random" else RandomEquivalent(171_000.4, ratio=1.08)
         loss = mine[0].tuned_loss
         found.append(
             StrategyResult(
-                name,
-                [r.name for r in mine],
-                len(mine),
-                1,
-                loss,
-                spread,
-                None,
-                "strategies",
-                worth,
-                {metric: StrategyMetric(e, spread, None) for metric, e in mine[0].metrics.items()},
+                name=name,
+                runs=[r.name for r in mine],
+                n_draws=len(mine),
+                n_seeds=1,
+                loss=loss,
+                draw_spread=spread,
+                seed_spread=None,
+                scope="strategies",
+                random_equivalent=worth,
+                metrics={
+                    metric: StrategyMetric(estimate=e, draw_spread=spread, seed_spread=None)
+                    for metric, e in mine[0].metrics.items()
+                },
             )
         )
     return found if len(names) < len(runs) else []
@@ -223,7 +239,7 @@ def strategy_pairs(names: list[str]) -> list[PairedDifference]:
     return found
 
 
-def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False, seed: int = 0) -> ReportData:
+def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False, seed: int = 0) -> ReportRecord:
     """A whole report; equal arguments, equal report."""
     rng = random.Random(seed)
     runs = [make_run(i, rng) for i in range(n_runs)]
@@ -241,7 +257,7 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
     ]
     strategies = make_strategies(runs)
     pairs = [*strategy_pairs([result.name for result in strategies]), *pairs]
-    return ReportData(
+    return ReportRecord(
         name="demo-report",
         headline=f"kmeans beats random by 0.030 nats per token on {180} held-out rows (95% interval 0.010 to 0.050).",
         second="Clean answers: no difference shown; a difference of 9 points could have been seen.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,7 @@ from evaluate_suite.live.page import render_live_page
 from evaluate_suite.reporting.page import render_report_page
 from finetune.config import load_config
 from finetune.padding_study.page import render_page
-from finetune.padding_study.recipe import Arm
+from finetune.padding_study.record import Arm, PaddingStudyRecord
 from tests.evaluate_suite.reporting.report_factory import HOSTILE, make_decisions, make_report
 from tests.make_golden import GOLDEN
 
@@ -43,12 +42,14 @@ def selection_page(folder: Path) -> str:
 def comparison_page(folder: Path) -> str:
     done = [
         StrategyPicks(
-            name, 30, 900, distance, 0.9, 55.0, vendi, 2, 0.97, 0, 1, (10, 30, 50), (0.6, 0.4),
-            {"a.jsonl": 0.7, HOSTILE[0]: 0.3}, {"python": 0.8, "no code": 0.2}, {other: 0.2},
+            strategy=name, rows=30, tokens=900, mean_distance=distance, worst_distance=0.9, facility_location=55.0,
+            vendi_score=vendi, clusters_with_a_pick=2, evenness=0.97, near_duplicate_pairs=0, close_pairs=1,
+            lengths=(10, 30, 50), cluster_shares=(0.6, 0.4), sources={"a.jsonl": 0.7, HOSTILE[0]: 0.3},
+            languages={"python": 0.8, "no code": 0.2}, shared={other: 0.2},
         )
         for name, other, distance, vendi in (("random", "kmeans", 0.31, 20.0), ("kmeans", "random", 0.30, 21.5))
     ]  # fmt: skip
-    results = [*done, StrategyPicks("dpp", reason="It cannot pick that many.")]
+    results = [*done, StrategyPicks(strategy="dpp", reason="It cannot pick that many.")]
     points = [
         (i % 17 / 17, i % 13 / 13, i % 2, short_label(HOSTILE[i % 8]), ("random",) * (i % 3 == 0)) for i in range(200)
     ]
@@ -64,13 +65,20 @@ def comparison_page(folder: Path) -> str:
 
 def padding_page(folder: Path) -> str:
     arms = [
-        Arm("packed", "<unk>", 12, 9000, 0.01, 30.0, 300.0, 2.01, 2.5, None, None),
-        Arm("right padding", HOSTILE[0], 12, 9000, 0.31, 44.0, 204.0, 2.02, 2.5, 0.01, (-0.01, 0.03)),
-    ]
+        Arm(
+            name="packed", pad_token="<unk>", steps=12, tokens=9000, padding_share=0.01, train_seconds=30.0,
+            tokens_per_second=300.0, eval_loss=2.01, base_loss=2.5, loss_difference=None, interval=None,
+        ),
+        Arm(
+            name="right padding", pad_token=HOSTILE[0], steps=12, tokens=9000, padding_share=0.31, train_seconds=44.0,
+            tokens_per_second=204.0, eval_loss=2.02, base_loss=2.5, loss_difference=0.01, interval=(-0.01, 0.03),
+        ),
+    ]  # fmt: skip
+    answers = ["Packing is faster.", "Outcome: the same."]
     config = load_config(None, model="tiny")
     manifest = SimpleNamespace(config={"model": "tiny"})
     selection: Any = SimpleNamespace(path=Path("selections/demo"), holdout=[0] * 9, manifest=manifest)
-    return render_page("padding-demo", arms, config, selection, 64, "Packing is faster.", "Outcome: the same.")
+    return render_page("padding-demo", PaddingStudyRecord(arms=arms, answers=answers), config, selection, 64)
 
 
 def live_page(folder: Path) -> str:
@@ -96,7 +104,7 @@ def see_charts(browser: Any) -> None:
 
 
 def report_of_one_run(folder: Path) -> str:
-    return render_report_page(replace(make_report(1, 3, hostile=True), pairs=[], winner=None))
+    return render_report_page(make_report(1, 3, hostile=True).model_copy(update={"pairs": [], "winner": None}))
 
 
 PAGES = [report_of_one_run, selection_page, comparison_page, padding_page, live_page, index_page]

@@ -21,17 +21,17 @@ from evaluate_suite.reporting.page import (
     run_columns,
 )
 from evaluate_suite.reporting.recipe import check_gates, generation_lines
-from evaluate_suite.reporting.record import Output, ReportData, record_of
+from evaluate_suite.reporting.record import Output, ReportRecord
 from tests.evaluate_suite.reporting.report_factory import make_report
 
 
 @pytest.fixture(scope="module")
-def data() -> ReportData:
+def data() -> ReportRecord:
     return make_report(3, 24, hostile=True)
 
 
 @pytest.fixture(scope="module")
-def page(data: ReportData) -> str:
+def page(data: ReportRecord) -> str:
     return render_report_page(data)
 
 
@@ -44,7 +44,7 @@ def test_the_parts_stand_in_the_order_a_reader_asks(page: str) -> None:
     ]
 
 
-def test_the_same_data_gives_the_same_bytes(data: ReportData, page: str) -> None:
+def test_the_same_data_gives_the_same_bytes(data: ReportRecord, page: str) -> None:
     assert render_report_page(data) == page
 
 
@@ -60,7 +60,7 @@ def test_a_template_expression_in_a_generation_stays_text(page: str) -> None:
     assert "{{ 7*7 }}" in page
 
 
-def test_twenty_prompts_stand_in_the_page_and_the_rest_are_packed_once(data: ReportData, page: str) -> None:
+def test_twenty_prompts_stand_in_the_page_and_the_rest_are_packed_once(data: ReportRecord, page: str) -> None:
     packed = re.findall(r'<script type="text/plain" id="generations">([^<]*)<', page)[0]
     record = json.loads(zlib.decompress(b64decode(packed), -15))
     assert len(re.findall(r'<article class="prompt"', page)) == STANDING
@@ -69,7 +69,10 @@ def test_twenty_prompts_stand_in_the_page_and_the_rest_are_packed_once(data: Rep
 
 
 def test_an_answer_without_a_word_says_so() -> None:
-    empty, blank = (Output("base", text, None, "max_new_tokens", 12, {}) for text in ("", "\n \n"))
+    empty, blank = (
+        Output(model="base", text=text, answer_end=None, stop_reason="max_new_tokens", new_tokens=12, scores={})
+        for text in ("", "\n \n")
+    )
     assert [output_note(each) for each in (empty, blank)] == [
         "cut at the limit, 12 tokens, nothing written", "cut at the limit, 12 tokens, nothing but white space",
     ]  # fmt: skip
@@ -80,13 +83,13 @@ def test_a_missing_number_is_a_dash_and_sorts_as_nothing(page: str) -> None:
     assert row.split("<td")[-1].startswith(' data-v="">–')
 
 
-def test_the_loss_chart_leaves_out_what_was_not_measured(data: ReportData) -> None:
+def test_the_loss_chart_leaves_out_what_was_not_measured(data: ReportRecord) -> None:
     run = data.runs[0]
-    gap = replace(run, history=[replace(run.history[0], eval_loss=None), *run.history[1:]])
+    gap = run.model_copy(update={"history": [replace(run.history[0], eval_loss=None), *run.history[1:]]})
     assert len(loss_values([run])) - len(loss_values([gap])) == 1
 
 
-def test_the_loss_chart_tells_the_best_step_in_words(data: ReportData) -> None:
+def test_the_loss_chart_tells_the_best_step_in_words(data: ReportRecord) -> None:
     chart = loss_chart(data.runs)
     assert chart is not None
     overfit = data.runs[2]
@@ -111,18 +114,19 @@ def test_without_a_score_there_is_no_chart() -> None:
     assert (loss_chart([]), gain_chart([])) == (None, None)
 
 
-def test_the_record_has_every_number_and_no_generated_text(data: ReportData) -> None:
-    record = record_of(data)
-    assert record["schema"] == "evaluate_suite.report/1"
+def test_the_record_has_every_number_and_no_generated_text(data: ReportRecord) -> None:
+    record = data.as_dict()
+    assert next(iter(record.items())) == ("schema", "evaluate_suite.report/2")
     assert record["runs"][0]["gain"] == {
         "value": 0.9, "low": 0.85, "high": 0.9500000000000001, "n": 180, "unscored": 2, "reason": None,
     }  # fmt: skip
     assert "text" not in record["prompts"][0]["outputs"][0]
+    assert "prompt" not in record["prompts"][0]
     assert [sorted(curation)[0] for curation in record["curations"]] == ["clusters"] * 3
     assert "points" not in record["curations"][0]
 
 
-def test_every_generation_is_a_line_with_its_scores(data: ReportData) -> None:
+def test_every_generation_is_a_line_with_its_scores(data: ReportRecord) -> None:
     lines = list(generation_lines(data.prompts))
     assert len(lines) == 24 * 4
     assert sorted(lines[0]) == [
@@ -130,14 +134,14 @@ def test_every_generation_is_a_line_with_its_scores(data: ReportData) -> None:
     ]  # fmt: skip
 
 
-def test_the_commands_that_repeat_the_report_stand_once_each(data: ReportData) -> None:
+def test_the_commands_that_repeat_the_report_stand_once_each(data: ReportRecord) -> None:
     lines = reproduce_block(data).split("\n")
     assert lines[:2] == ["curate select --strategy kmeans --k 1000 --seed 0", "finetune run seed=0"]
     assert lines[-1] == "evalsuite report kmeans-k1000-s0 random-k1000-s1 medoids-k1000-s2"
 
 
-def test_the_terminal_shows_every_run_with_absence_as_a_dash(data: ReportData) -> None:
-    heads, rows = run_columns(record_of(data))
+def test_the_terminal_shows_every_run_with_absence_as_a_dash(data: ReportRecord) -> None:
+    heads, rows = run_columns(data)
     first, second = (dict(zip(heads, row, strict=True)) for row in rows[:2])
     assert (first["run"], first["gain"], first["95% interval"], first["peak\nGiB"]) == (
         "kmeans-k1000-s0", "0.900", "0.850 to 0.950", "3.4",
@@ -145,7 +149,7 @@ def test_the_terminal_shows_every_run_with_absence_as_a_dash(data: ReportData) -
     assert second["peak\nGiB"] == "–"
 
 
-def test_pairs_stand_by_measure_with_how_many_differ(data: ReportData, page: str) -> None:
+def test_pairs_stand_by_measure_with_how_many_differ(data: ReportRecord, page: str) -> None:
     assert re.findall(r"<summary>(Eval loss: [^<]*)</summary>", page) == ["Eval loss: 2 of 3 pairs differ"]
 
 
@@ -159,19 +163,19 @@ def test_strategies_stand_by_measure_with_what_is_shown_and_else_what_would_have
     assert "<small>draws ± 1.2%</small>" in told["Well-formed answer"]
 
 
-def test_a_run_without_executed_tasks_says_so(data: ReportData) -> None:
-    runs = [replace(run, metrics={k: v for k, v in run.metrics.items() if k != "passes_tests"}) for run in data.runs]
-    assert render_report_page(replace(data, runs=runs)).count("<small>not run</small>") == 3
+def test_a_run_without_executed_tasks_says_so(data: ReportRecord) -> None:
+    metrics = [{k: v for k, v in run.metrics.items() if k != "passes_tests"} for run in data.runs]
+    runs = [run.model_copy(update={"metrics": of_run}) for run, of_run in zip(data.runs, metrics, strict=True)]
+    assert render_report_page(data.model_copy(update={"runs": runs})).count("<small>not run</small>") == 3
 
 
-def test_a_gate_fails_for_the_run_that_overfits_and_only_when_asked(data: ReportData) -> None:
-    record = record_of(data)
-    check_gates(record, ["regression"])
+def test_a_gate_fails_for_the_run_that_overfits_and_only_when_asked(data: ReportRecord) -> None:
+    check_gates(data, ["regression"])
     with pytest.raises(GateError, match=r"^medoids-k1000-s2 is overfit\."):
-        check_gates(record, ["overfit", "regression"])
+        check_gates(data, ["overfit", "regression"])
 
 
 def test_a_report_of_one_run_without_prompts_renders() -> None:
-    page = render_report_page(replace(make_report(1, 0), pairs=[], winner=None))
+    page = render_report_page(make_report(1, 0).model_copy(update={"pairs": [], "winner": None}))
     assert "One run, so there is no pair of runs to compare." in page
     assert 'id="generations"' not in page

@@ -13,6 +13,7 @@ import pytest
 from curate.selection.record import Selection, read_selection
 from evaluate_suite.cli import main as evalsuite
 from evaluate_suite.reporting.page import strategy_columns
+from evaluate_suite.reporting.recipe import read_report
 from finetune.config import RunConfig
 from finetune.recipe import train
 from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
@@ -102,7 +103,7 @@ def test_strategies_are_compared_on_every_metric_that_runs_are(home: Path) -> No
 
 
 def test_the_terminal_shows_the_strategies_on_every_measure(home: Path) -> None:
-    heads, rows = strategy_columns(record_of(home))
+    heads, rows = strategy_columns(read_report(home / "reports" / "s").record)
     assert heads == ["measure", "random k20\n2 x 1", "shortest k20\n1 x 2", "random k10\n2 x 1", "shown"]
     assert [row[0] for row in rows[:2]] == ["eval loss", "well formed answer"]
     assert rows[1][-1] == "no difference shown"

@@ -207,3 +207,29 @@ def test_a_file_that_another_tool_wrote_gets_its_verdict(name: str) -> None:
     verdict = judge(read_history(path).points)
     assert (verdict.verdict, verdict.best_step, verdict.onset_step) == CASES[name]
     assert verdict.evidence.get("broken_step") == (981 if name.startswith("05") else None)
+
+
+LOSSES = [(10, 2.1, 2.05), (20, 1.7, 1.8), (30, 1.4, 1.72), (40, 1.1, 1.8), (50, 0.9, 1.9), (60, 0.6, 2.05)]
+
+
+@pytest.mark.parametrize("name", ["sep line", "bars", "dashes"])
+def test_a_table_as_other_programs_write_it_is_read(name: str, tmp_path: Path) -> None:
+    rows = ["step,train_loss,eval_loss", *(f"{step},{train},{loss}" for step, train, loss in LOSSES)]
+    text = "\n".join(rows) + "\n"
+    if name == "sep line":
+        text = "sep=,\n" + text
+    elif name == "bars":
+        text = text.replace(",", "|")
+    else:
+        text += "70,0.5,\u2014\n"
+    (tmp_path / "log.csv").write_text(text)
+    points = read_history(tmp_path / "log.csv").points
+    assert [(p.step, p.train_loss, p.eval_loss) for p in points[:6]] == LOSSES
+
+
+@pytest.mark.parametrize("name", ["log.json", "log.jsonl"])
+def test_a_key_with_two_values_loses_none_of_them_in_silence(name: str, tmp_path: Path) -> None:
+    line = '{"step": 10, "loss": 2.0, "loss": 1.0}'
+    (tmp_path / name).write_text(f"[{line}]" if name.endswith("json") else line + "\n" + line)
+    with pytest.raises(UserError, match='the key "loss" stands twice in one object'):
+        read_history(tmp_path / name)

@@ -132,6 +132,7 @@ def test_changing_one_sample_changes_anothers_logits_by_exactly_nothing(name: st
     assert influence(model, continued_positions) > 0.0
 
 
+@pytest.mark.long
 def test_flex_attention_keeps_samples_apart_too() -> None:
     if " " in torch.__file__:
         pytest.skip(

@@ -221,6 +221,7 @@ ONLY_READ = {
 }
 
 
+@pytest.mark.long
 def test_no_trap_is_sprung_by_good_runs(good: Facts) -> None:
     assert len(GOOD) >= 20
     alarms = {}

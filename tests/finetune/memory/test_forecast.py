@@ -128,6 +128,7 @@ def test_an_unknown_shape_is_an_error_with_the_next_step(selection: Path, capsys
 TOO_HIGH = [("google/gemma-2-2b", 1, 512)]
 
 
+@pytest.mark.long
 def test_no_forecast_lies_below_a_measured_peak_and_all_but_one_within_a_twentieth() -> None:
     lines = [json.loads(line) for line in (Path(__file__).resolve().parents[3] / "docs" / "speed.jsonl").open()]
     measured = [line for line in lines if "measured_gib" in line]

@@ -16,7 +16,8 @@ from finetune.cli import main
 from finetune.commands import PaddingStudyCommand
 from finetune.config import load_config
 from finetune.padding_study.page import render_page
-from finetune.padding_study.recipe import Arm, answers, require_learning
+from finetune.padding_study.recipe import answers, require_learning
+from finetune.padding_study.record import Arm, PaddingStudyRecord, read_padding_study
 from tests.finetune.conftest import QUICK
 
 
@@ -38,12 +39,13 @@ def test_the_padding_study_trains_six_arms_on_the_same_rows(
     assert grouped["padding_share"] < padded["padding_share"]
     assert packed["interval"] is None
     assert padded["interval"][0] <= padded["loss_difference"] <= padded["interval"][1]
-    told = json.loads((tmp_path / "s" / "padding-study.json").read_text())
-    assert [sentence.split(":")[0] for sentence in told["answers"]] == [
+    record = read_padding_study(tmp_path / "s")
+    assert [arm.model_dump(mode="json") for arm in record.arms] == arms
+    assert [sentence.split(":")[0] for sentence in record.answers] == [
         "Time", "Time", "Outcome", "Outcome", "Pad token", "How far to trust the times",
     ]  # fmt: skip
     page = (tmp_path / "s" / "index.html").read_text()
-    assert all(sentence.split(",")[0] in page for sentence in told["answers"][:4])
+    assert all(sentence.split(",")[0] in page for sentence in record.answers[:4])
     assert 'href="s/index.html"' in (tmp_path / "index.html").read_text()
     made = read_manifest(tmp_path / "s", "finetune.padding_study").created_at
     assert main([*arguments, "--json", *settings]) == 0  # the same study again is reused, page and arms
@@ -52,7 +54,10 @@ def test_the_padding_study_trains_six_arms_on_the_same_rows(
 
 def arm(name: str, pad: str, seconds: float, loss: float, interval: tuple[float, float] | None) -> Arm:
     difference = None if interval is None else sum(interval) / 2
-    return Arm(name, pad, 4, 1000, 0.25, seconds, 100.0, loss, 3.0, difference, interval)
+    return Arm(
+        name=name, pad_token=pad, steps=4, tokens=1000, padding_share=0.25, train_seconds=seconds,
+        tokens_per_second=100.0, eval_loss=loss, base_loss=3.0, loss_difference=difference, interval=interval,
+    )  # fmt: skip
 
 
 def test_the_answers_say_what_the_figures_say() -> None:
@@ -92,7 +97,8 @@ def test_the_copied_command_keeps_every_override(made_selection: Path) -> None:
     model = selection.manifest.config["model"]
     config = load_config(None, overrides=[*QUICK, "eval_rows=null"], model=model)
     arms = [arm("packed", "<unk>", 10, 2.0, None), arm("right padding", "<unk>", 25, 2.1, (0.05, 0.15))]
-    page = html.unescape(render_page("s", arms, config, selection, 24, "One.", "Two."))
+    record = PaddingStudyRecord(arms=arms, answers=answers(arms))
+    page = html.unescape(render_page("s", record, config, selection, 24))
     command = next(line for line in page.replace("<", "\n").splitlines() if "finetune padding-study --" in line)
     words = shlex.split(command[command.index("finetune padding-study") :])
     assert words[:6] == ["finetune", "padding-study", "--selection", str(made_selection), "--rows", "24"]

@@ -15,15 +15,24 @@ from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
 from tests.finetune.test_run import largest_difference
 
+WAYS = {
+    "ddp": ["--parallel", "ddp"],
+    "fsdp": ["--parallel", "fsdp"],
+    "fsdp-4bit-kernels": ["--parallel", "fsdp", "load_in_4bit=true", "kernels=true"],
+}
+SETTINGS = ["per_device_train_batch_size=4", "eval_steps=1", "learning_rate=1e-3"]
 
-def test_two_processes_train_the_run_that_one_does(selection: Path, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.long if "4bit" in way else ()) for way in WAYS])
+def test_two_processes_train_the_run_that_one_does(way: str, selection: Path, tmp_path: Path) -> None:
     """12 bins in steps of 8: the second process's part of the last step is empty. Eval rows are shared out too."""
-    settings = ["per_device_train_batch_size=4", "eval_steps=1", "learning_rate=1e-3"]
-    for gpus in ("1", "2"):
+    more = [word for word in WAYS[way] if "=" in word]
+    for gpus, options in (("1", more), ("2", WAYS[way])):
         arguments = ["run", "--selection", str(selection), "--out", str(tmp_path / gpus), "--wandb", "off"]
-        assert main([*arguments, "--gpus", gpus, *QUICK, *settings]) == 0
+        assert main([*arguments, "--gpus", gpus, *QUICK, *SETTINGS, *options]) == 0
     one, two = (read_run(tmp_path / gpus) for gpus in ("1", "2"))
     assert (one.manifest.config["gpus"], two.manifest.config["gpus"]) == (1, 2)
+    assert two.manifest.config.get("parallel", "ddp") == way.partition("-")[0]
     assert one.manifest.config["run_digest"] == two.manifest.config["run_digest"]
     assert len(one.history) == len(two.history) == 3
     for a, b in zip(one.history, two.history, strict=True):

@@ -60,6 +60,7 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signa
     monkeypatch.setattr(Processes, "any", count)
 
 
+@pytest.mark.long
 def test_a_run_killed_at_any_instant_goes_on_to_the_same_bytes(selection: Path, tmp_path: Path) -> None:
     settings = [*QUICK, "lora_dropout=0.1", "max_steps=4"]
     done = subprocess.run(

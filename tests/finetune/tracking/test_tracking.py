@@ -152,6 +152,7 @@ def test_a_run_and_its_resumed_rest_are_one_wandb_run_with_config_digest_and_cur
         }
 
 
+@pytest.mark.long
 def test_offline_leaves_files_of_wandbs_own_and_asks_nothing(selection: Path, tmp_path: Path) -> None:
     """The real library, in a process of its own with its input closed."""
     import os

@@ -1,0 +1,59 @@
+"""How much the words of a row are those of a target set: a linear classifier over counts of words and word pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from curate.pool.rows import Row
+
+COLUMNS = 2**14  # of counts, hashed, for instructions and again for outputs
+WORDS = r"\w+|[^\w\s]|\n\s*"  # indentation is a word: it tells styles of code apart
+STRENGTH = 1.0  # scikit-learn's C; 10 and 100 picked fewer rows of the target's kind
+CHARS = 16_000  # of a text that are read
+
+
+def word_odds(rows: Sequence[Row], target: Sequence[Row]) -> NDArray[np.float64]:
+    """Return the log odds (n,) that each of `rows` is a row of the target set, by its words, rounded to 1e-3.
+
+    Logistic regression on hashed counts of words and word pairs, damped and weighted by rarity in the pool; instruction
+    and output apart, and instructions alone where no target row has an output. Hashed n-grams are what DSIR weights
+    rows by (Xie et al., 2023, arXiv 2302.03169); on found data they tell sources apart better than sentence vectors.
+    """
+    parts = ["instruction", "output"] if any(row.output.strip() for row in target) else ["instruction"]
+    features = word_features([*target, *rows], parts)
+    places = np.arange(len(target) + len(rows))
+    return odds_between(features, places[: len(target)], places[len(target) :])
+
+
+def word_features(rows: Sequence[Row], parts: Sequence[str] = ("instruction", "output")) -> Any:
+    """Return counts of words and word pairs (n x columns, sparse), log(1 + count), for each of `parts` apart."""
+    hashed = HashingVectorizer(
+        token_pattern=WORDS, ngram_range=(1, 2), n_features=COLUMNS, alternate_sign=False, norm=None
+    )
+    counts = sparse.hstack([hashed.transform([getattr(row, part)[:CHARS] for row in rows]) for part in parts]).tocsr()
+    counts.data = np.log1p(counts.data)
+    return counts
+
+
+def odds_between(features: Any, target: NDArray[np.int64], pool: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the log odds of the rows at `pool` of being one of those at `target`, from `word_features` of both."""
+    of_pool, of_target = features[pool], features[target]
+    columns = [slice(start, start + COLUMNS) for start in range(0, features.shape[1], COLUMNS)]
+    weights = [TfidfTransformer().fit(of_pool[:, part]) for part in columns]  # how rare a word is in the pool
+    both = [
+        sparse.hstack([weight.transform(side[:, part]) for weight, part in zip(weights, columns, strict=True)])
+        for side in (of_target, of_pool)
+    ]
+    is_target = np.arange(len(target) + len(pool)) < len(target)
+    with threadpool_limits(1):
+        model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000)
+        model.fit(sparse.vstack(both).tocsr(), is_target)
+        return np.asarray(np.round(model.decision_function(both[1].tocsr()), 3))

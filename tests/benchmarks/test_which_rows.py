@@ -1,0 +1,146 @@
+"""The study "which rows?": its adapter is PEFT's, its influence is that of gradients row by row, and H stays unseen."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.which_rows import run
+from benchmarks.which_rows_model import ALPHA, R, adapt, gradient, influences, load_model, reset, row_losses
+from benchmarks.which_rows_picks import Rows
+from benchmarks.which_rows_plan import all_cells
+from curate.tokens.tokenizers import EncodedExample
+from finetune.config import RunConfig
+from finetune.model import attach_adapter, load_base_model
+from tests.finetune.conftest import tiny_model  # noqa: F401
+
+SOURCES = ("codegen", "codealpaca", "stdlib")
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[EncodedExample]:
+    rng = np.random.default_rng(0)
+    return [EncodedExample(rng.integers(3, 900, size=12 + i).tolist(), 4) for i in range(5)]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan of 90 made rows of three sources, with the cells of two draws."""
+    folder = tmp_path_factory.mktemp("plan")
+    rng = np.random.default_rng(1)
+    n = 120
+    lengths = rng.integers(8, 30, size=n).astype(np.int32)
+    role = np.array(["H"] * 9 + ["V"] * 21 + ["pool"] * 90)
+    vectors = rng.standard_normal((n, 8))
+    v, source = np.flatnonzero(role == "V"), np.array([SOURCES[i % 3] for i in range(n)])
+    np.savez(
+        folder / "rows.npz", ids=rng.integers(3, 900, size=lengths.sum()).astype(np.uint16), lengths=lengths,
+        prompt_lengths=np.full(n, 4, dtype=np.int32), prompt_chars=rng.integers(5, 60, size=n).astype(np.int32),
+        output_chars=rng.integers(5, 60, size=n).astype(np.int32), source=source, role=role,
+        row_ids=np.array([f"r{i:03}" for i in range(n)]), vectors=vectors.astype(np.float16),
+        labels=rng.integers(4, size=90).astype(np.int32), centres=vectors[:4].astype(np.float32),
+        form=rng.choice([0.5, 1.0], size=90), odds=rng.standard_normal((2, 3, 90)).astype(np.float32),
+        prompt_odds=rng.standard_normal((2, 3, 90)).astype(np.float32),
+        targets=np.array([[v[source[v] == s][:4] for s in SOURCES]] * 2),
+    )  # fmt: skip
+    record = {
+        "sources": SOURCES, "near_duplicate": 0.95, "budget": 300, "end_token": 2,
+        "prompts": {"p1": [5, 6, 7], "p2": [8, 9]},
+        "cells": [cell for cell in all_cells(2, 300) if (cell["budget"] or 0) <= 600 and cell["draw"] < 2],
+    }  # fmt: skip
+    (folder / "cells.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_the_adapter_computes_what_pefts_does(tiny_model: Path, examples: list[EncodedExample]) -> None:  # noqa: F811
+    config = RunConfig(model=str(tiny_model), device="cpu", load_in_4bit=False, r=R, lora_alpha=ALPHA)
+    peft = attach_adapter(load_base_model(config), config)
+    ours = load_model(tiny_model, "cpu", torch.float32)
+    layers = adapt(ours)
+    reset(layers, 0)
+    theirs = dict(peft.named_parameters())
+    names = [name for name in theirs if "lora_A" in name]
+    assert len(names) == len(layers)
+    for name, layer in zip(names, layers, strict=True):
+        layer.b.data = torch.randn(layer.b.shape, generator=torch.Generator().manual_seed(len(name))) * 0.1
+        theirs[name].data = layer.a.data.clone()
+        theirs[name.replace("lora_A", "lora_B")].data = layer.b.data.clone()
+    ids = torch.tensor([examples[0].input_ids])
+    with torch.no_grad():
+        assert torch.allclose(ours(input_ids=ids).logits, peft(input_ids=ids).logits, atol=1e-5)
+
+
+def test_influence_is_the_inner_product_of_gradients_row_by_row(
+    tiny_model: Path,  # noqa: F811
+    examples: list[EncodedExample],
+) -> None:
+    model = load_model(tiny_model, "cpu", torch.float32)
+    layers = adapt(model)
+    reset(layers, 0)
+    for layer in layers:
+        layer.b.data = torch.randn(layer.b.shape, generator=torch.Generator().manual_seed(1)) * 0.1
+    parameters = [p for layer in layers for p in (layer.a, layer.b)]
+    generator = torch.Generator().manual_seed(2)
+    directions = [torch.randn((3, *p.shape), generator=generator) for p in parameters]
+    for p in parameters:
+        p.requires_grad_(False)
+    scores = influences(model, layers, directions, examples)
+    for p in parameters:
+        p.requires_grad_(True)
+    tokens = [n for _, n in row_losses(model, examples, "cpu")]
+    for example, n, of_row in zip(examples, tokens, scores, strict=True):
+        own = gradient(model, layers, [example])
+        expected = [n * sum(float((g * d[k]).sum()) for g, d in zip(own, directions, strict=True)) for k in range(3)]
+        assert of_row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_no_selector_reads_a_row_of_h(plan: Path) -> None:
+    rows = Rows(plan)
+    pool, held_out = set(rows.pool.tolist()), rows.held_out
+    for name in ("vectors", "odds", "prompt_odds", "form"):  # what H has here would poison every pick
+        if len(rows.data[name]) == len(rows.data["role"]):
+            rows.data[name][held_out] = np.nan
+    rows.data["lengths"][held_out] = -(10**6)
+    rows.data["prompt_chars"][held_out] = -(10**6)
+    influence = np.random.default_rng(3).standard_normal(len(rows.pool))
+    for cell in rows.plan["cells"]:
+        picked = rows.pick(dict(cell), influence)
+        assert set(picked) <= pool
+        assert picked
+        if cell["budget"] is not None:
+            assert sum(int(rows.data["lengths"][i]) for i in picked) <= cell["budget"]
+
+
+def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
+    plan: Path,
+    tiny_model: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    def go(cells: int | None, seconds: float = 300) -> list[dict[str, Any]]:
+        run(
+            Namespace(
+                plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, grace=60, workers=1, done=[], cells=cells,
+                max_steps=1, prompts=1,
+            )
+        )  # fmt: skip
+        return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+
+    first = go(6)
+    assert [line["failed"] for line in first if "failed" in line] == []
+    assert [line.get("task", line.get("cell")) for line in first].count("influence") == 16
+    names = {(line["cell"], line.get("target")) for line in first if "cell" in line}
+    assert names == {
+        ("random", None), ("influence 0.5", None), ("well-formed 0.5", None), ("only that source", "codegen"),
+        ("target-words", "codegen"), ("influence-classifier", "codegen"),
+    }  # fmt: skip
+    assert all(len(line["H"]) == 9 and line["V"] > 0 and line["tokens"] <= 300 for line in first if "cell" in line)
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == 3 and all(list(a["answers"]) == ["p1"] for a in answers)
+    assert len(go(1)) == len(first) + 1
+    assert len(go(None, seconds=0)) == len(first) + 1

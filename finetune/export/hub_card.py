@@ -118,7 +118,8 @@ def card_with_results(run: Run, results: Results) -> str:
         )
         for name, figure in results.measured.figures.items()
     ]
-    front = ModelCardData(**{**card.data.to_dict(), "model_name": run.path.name, "eval_results": results_of_run})
+    metadata: dict[str, Any] = vars(card.data)
+    front = ModelCardData(**{**metadata, "model_name": run.path.name, "eval_results": results_of_run})
     lines = [
         "",
         f"Measured by the report `{results.report.name}` (selection digest {digest[:8]}):",

@@ -120,12 +120,13 @@ def test_a_card_has_the_reports_figures_with_interval_size_and_the_selections_di
     report = write_report(tmp_path / "reports" / "three-runs", hub_run, tasks=164)
     digest = read_run(hub_run).manifest.config["selection_digest"]
     front, text, files = card_of(hub_run, None, tmp_path)
-    results = {each["metrics"][0]["type"]: each for each in front["model-index"][0]["results"]}
-    assert list(results) == ["eval_loss", "base_model_eval_loss", "eval_loss_gain", "passes_tests"]
-    assert results["eval_loss"]["metrics"][0]["value"] == 1.25
-    assert results["passes_tests"]["metrics"][0]["args"] == {"low": 0.41, "high": 0.58, "n": 164, "interval": 0.95}
-    assert results["passes_tests"]["dataset"]["args"] == {"selection_digest": digest}
-    assert front["base_model"] == "meta-llama/Llama-2-7b-hf"
+    (result,) = front["model-index"][0]["results"]
+    metrics = {each["type"]: each for each in result["metrics"]}
+    assert list(metrics) == ["eval_loss", "base_model_eval_loss", "eval_loss_gain", "passes_tests"]
+    assert metrics["eval_loss"]["value"] == 1.25
+    assert metrics["passes_tests"]["args"] == {"low": 0.41, "high": 0.58, "n": 164, "interval": 0.95}
+    assert result["dataset"]["args"] == {"selection_digest": digest}
+    assert front["library_name"] == "peft"
     assert "| passes tests | 0.5 | 0.41 to 0.58 | 164 |" in text
     assert yaml.safe_load(files[".eval_results/openai_humaneval.yaml"]) == [
         {

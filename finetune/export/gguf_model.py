@@ -69,10 +69,11 @@ def export_gguf(run: Run, out: Path | None = None, quantization: str = "f16") ->
         write_text(folder / MODELFILE, render_modelfile(file, selection.template))
         ids = [encode_prompt(tokenizer, selection.template, each) for each in instructions]
         before = greedy_texts(merged, tokenizer, ids)
-        shape = merged.config
-        device = merged.device
+        shape, device, decoding = merged.config, merged.device, merged.generation_config
         del merged, base
-        after = texts_of_file(folder, file, shape, instructions, computing, device)
+        back = read_gguf_model(folder, file, shape, computing, device)
+        back.generation_config = decoding  # a penalty there is no part of the file, and would make another text
+        after = texts_of_file(folder, file, back, instructions)
         same = sum(a == b for a, b in zip(before, after, strict=True))
         if same < len(ids) and quantization == "f16":
             raise UserError(
@@ -100,15 +101,8 @@ def prompts_to_compare(selection: Selection, tokenizer: Any) -> list[str]:
     return list(islice((each for each in questions if not controls.spelled_in(each)), PROMPTS_COMPARED))
 
 
-def texts_of_file(
-    folder: Path,
-    file: str,
-    shape: PretrainedConfig,
-    instructions: Sequence[str],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> list[str]:
-    """Return what the exported file writes after each instruction, everything read out of it."""
+def texts_of_file(folder: Path, file: str, model: PreTrainedModel, instructions: Sequence[str]) -> list[str]:
+    """Return what the exported `model` writes after each instruction, by the file's tokenizer and the Modelfile."""
     source = str(folder)
     tokenizer = load_pretrained(AutoTokenizer, source, "tokenizer", gguf_file=file)
     tokenizer.clean_up_tokenization_spaces = False
@@ -116,7 +110,7 @@ def texts_of_file(
     ending = after.removesuffix("\n") if after.endswith("\n") else after + NO_NEWLINE
     template = PromptTemplate(MODELFILE, f"{before}{SLOT}{ending}")
     ids = [encode_prompt(tokenizer, template, each) for each in instructions]
-    return greedy_texts(read_gguf_model(folder, file, shape, dtype, device), tokenizer, ids)
+    return greedy_texts(model, tokenizer, ids)
 
 
 def read_gguf_model(

@@ -44,6 +44,9 @@ class Trial:
         self.model, self.tokenizer = load_run(run.path)
         self.template: PromptTemplate = run.read_selection().template
         self.max_new_tokens = max_new_tokens or run.config.report_max_new_tokens
+        self.ends = end_ids(self.model, self.tokenizer)
+        # `generate` would fill in what is not set from the model's own, a penalty for instance.
+        self.model.get_base_model().generation_config = GenerationConfig()
 
     def answer(self, prompt: str, base: bool = False, show: Callable[[str], None] = lambda text: None) -> Answer:
         """Return the answer to one prompt, of the base model where `base`; `show` gets every new piece of its text."""
@@ -55,7 +58,7 @@ class Trial:
                 f"context of {room}.",
                 "Shorten it, or lower --max-new-tokens.",
             )
-        ends = end_ids(self.model, self.tokenizer)
+        ends = self.ends
         streamer = _Streamer(self.tokenizer, ids, ends, show)
         config = GenerationConfig(
             max_new_tokens=self.max_new_tokens, do_sample=False, eos_token_id=ends, pad_token_id=ends[0]

@@ -45,12 +45,13 @@ TEMPLATE = "### Task: {instruction}\n### Answer:"
 def train_tiny(folder: Path, tokenizer: Any, *more: str) -> Path:
     """A run of a tiny Llama with this tokenizer, on prompts in TEMPLATE."""
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
     config = LlamaConfig(**SHAPE, vocab_size=len(tokenizer), tie_word_embeddings=True)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder / "tiny")
     tokenizer.save_pretrained(folder / "tiny")
+    GenerationConfig(repetition_penalty=1.4).save_pretrained(folder / "tiny")  # as Qwen's: no part of the GGUF file
     rows = [{"instruction": f"Count to {n}", "output": f"print(range({n}))"} for n in range(60)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "t.txt").write_text(TEMPLATE)

@@ -47,8 +47,8 @@ GROUPS: dict[str, tuple[int, str, list[str]]] = {
     "one-7b": (1, "ddp", ["small", "7b"]),
     "one-13b": (1, "ddp", ["13b"]),
     "two-ddp": (2, "ddp", ["7b", "small", "7b-checkpointing", "7b-short"]),
-    "two-fsdp": (2, "fsdp", ["13b", "7b", "small", "13b-checkpointing", "7b-libraries", "7b-short", "7b-checkpointing",
-                             "13b-through-memory", "7b-long", "13b-libraries"]),
+    "two-fsdp": (2, "fsdp", ["13b", "7b", "small", "7b-long", "7b-short", "13b-through-memory", "13b-libraries",
+                             "7b-libraries", "13b-checkpointing", "7b-checkpointing"]),
 }  # fmt: skip
 
 
@@ -249,6 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm/distributed"))
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--groups", default=",".join(GROUPS))
     parser.add_argument("--seconds", type=float, default=200, help="no case is begun after this")
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--write", help=argparse.SUPPRESS)
@@ -265,12 +266,14 @@ def main() -> None:
         return
     shutil.rmtree(args.folder / "runs", ignore_errors=True)
     limit = args.deadline + 30
+    wanted = args.groups.split(",")
     lines = collect(
-        [in_own_process(args, 0, "--write", "small,7b", "--group", "one-7b"),
-         in_own_process(args, 1, "--write", "13b", "--group", "one-13b")], limit,
+        [in_own_process(args, 0, "--write", "small,7b", *(["--group", "one-7b"] if "one-7b" in wanted else [])),
+         in_own_process(args, 1, "--write", "13b", *(["--group", "one-13b"] if "one-13b" in wanted else []))], limit,
     )  # fmt: skip
     for group in ("two-ddp", "two-fsdp"):
-        lines += collect([in_own_process(args, None, "--group", group)], limit)
+        if group in wanted:
+            lines += collect([in_own_process(args, None, "--group", group)], limit)
     print(json.dumps(summarise(lines)), flush=True)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from curate.console import add_version, print_result, run_command, say, summary_table, typed_command
 from curate.errors import UsageError, UserError
-from finetune import cli_out
+from finetune import cli_out, options
 from finetune.tracking.table import TRACKERS, tracker_name
 
 if TYPE_CHECKING:
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     from finetune.commands import CheckCommand, SpreadCommand, TrainingCommand
     from finetune.config import RunConfig
     from finetune.parallel.layout import Layout
-
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")]
-SelectionOption = Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")]
-PresetOption = Annotated[str | None, typer.Option(help="Default: the preset of the selection's model.")]
-ConfigOption = Annotated[Path | None, typer.Option(help="YAML file with settings; it comes after the preset.")]
-GpusOption = Annotated[int | None, typer.Option(min=1, help="GPUs of each machine that share every step. Default: 1.")]
-ParallelOption = Annotated[
-    str | None, typer.Option(help="ddp: each GPU holds the model; fsdp: its weights are spread over all. Default: ddp.")
-]
-NodesOption = Annotated[int | None, typer.Option(min=1, help="Machines that run this same command. Default: 1.")]
-RendezvousOption = Annotated[str | None, typer.Option(help="HOST:PORT of one of the machines, where all meet.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer(
     add_completion=False,
@@ -40,14 +28,9 @@ app = typer.Typer(
     epilog="Examples:  finetune run   |   finetune presets",
 )
 add_version(app)
-RUN_EXAMPLES = """Examples:
-
-  finetune run
-
-  finetune run --selection kmeans-k1000-0a1b2c3d --preset cpu-demo max_steps=10 learning_rate=1e-4"""
 
 
-@app.command(epilog=RUN_EXAMPLES)
+@app.command(epilog=options.RUN_EXAMPLES)
 def run(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings to change.")] = None,
     selection: Annotated[str | None, typer.Option(help="Folder or name of a selection. Default: the newest.")] = None,
@@ -56,10 +39,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/runs/NAME.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this unfinished run (folder or name).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and the plan; train nothing.")] = False,
-    gpus: GpusOption = None,
-    parallel: ParallelOption = None,
-    nodes: NodesOption = None,
-    rendezvous: RendezvousOption = None,
+    gpus: options.GpusOption = None,
+    parallel: options.ParallelOption = None,
+    nodes: options.NodesOption = None,
+    rendezvous: options.RendezvousOption = None,
     track: Annotated[
         str | None, typer.Option(help=f"{', '.join(TRACKERS.own)}. Default: none; nothing leaves the machine.")
     ] = None,
@@ -118,13 +101,17 @@ def run(
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 
-def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None) -> Layout:
-    """Return the GPUs that a command asks for; what it leaves out is as the run was started, or one GPU."""
+def _layout(asked: SpreadCommand, started: Mapping[str, Any] | None = None, meets: bool = True) -> Layout:
+    """Return the GPUs that a command asks for; what it leaves out is as the run was started, or one GPU.
+
+    A command whose machines do not meet needs no place for it.
+    """
     from finetune.parallel.layout import build_layout, layout_of
 
     before = layout_of(started or {})
     nodes = asked.nodes or before.nodes
-    return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, asked.rendezvous)
+    place = asked.rendezvous or (None if meets or nodes == 1 else "nowhere:1")
+    return build_layout(asked.gpus or before.gpus, asked.parallel or before.parallel, nodes, place)
 
 
 def _show_plan(config: RunConfig, selection: Selection) -> None:
@@ -185,31 +172,35 @@ def _load(asked: TrainingCommand) -> tuple[RunConfig, Selection]:
     epilog="Examples:\n\n  finetune check --preset cpu-demo learning_rate=1e-4\n\n  finetune check --row 1 --loss"
 )
 def check(
-    overrides: Overrides = None,
-    selection: SelectionOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
+    overrides: options.Overrides = None,
+    selection: options.SelectionOption = None,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    gpus: options.GpusOption = None,
+    parallel: options.ParallelOption = None,
+    nodes: options.NodesOption = None,
+    rendezvous: options.RendezvousOption = None,
     row: Annotated[
         int | None, typer.Option(min=1, help="Show every token of this line of selected.jsonl instead.")
     ] = None,
     loss: Annotated[bool, typer.Option("--loss", help="With --row: load the base model and show its loss.")] = False,
     out: Annotated[Path | None, typer.Option(help="With --row: folder to write a page to.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
     from finetune.check.preflight import check as find_traps
     from finetune.commands import CheckCommand
 
     asked = CheckCommand(
-        selection=selection, preset=preset, config=config, row=row, loss=loss, out=out, as_json=as_json,
-        overrides=tuple(overrides or ()),
+        selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
+        rendezvous=rendezvous, row=row, loss=loss, out=out, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
     if row is not None:
         _show_row(asked)
         return
     if loss or out is not None:
         raise UsageError("--loss and --out show a row.", "Add --row 1.")
-    findings = find_traps(*_load(asked))
+    findings = find_traps(*_load(asked), _layout(asked))
     for name, sentence in findings.problems.items():
         say(f"{name.replace('_', ' ')}: {sentence}")
     for name, reason in findings.not_checked.items():
@@ -239,11 +230,15 @@ def _show_row(asked: CheckCommand) -> None:
 
 @app.command(epilog="Examples:\n\n  finetune forecast\n\n  finetune forecast --preset llama2-7b r=64 --json")
 def forecast(
-    overrides: Overrides = None,
+    overrides: options.Overrides = None,
     selection: Annotated[str | None, typer.Option(help="Selection to count steps with; none: memory only.")] = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    gpus: options.GpusOption = None,
+    parallel: options.ParallelOption = None,
+    nodes: options.NodesOption = None,
+    rendezvous: options.RendezvousOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Say what a run needs, from the shapes alone: peak memory, steps, time."""
     from curate.artifact import newest_finished
@@ -252,8 +247,10 @@ def forecast(
     from finetune.memory.forecast import plan_run
 
     asked = ForecastCommand(
-        selection=selection, preset=preset, config=config, as_json=as_json, overrides=tuple(overrides or ())
-    )
+        selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
+        rendezvous=rendezvous, as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
+    layout = _layout(asked, meets=False)
     counted_rows: Selection | None = None
     if selection is None and newest_finished(selections_dir(), KIND) is None:
         settings = asked.model_copy(update={"preset": preset or "llama2-7b"}).settings(None)
@@ -265,7 +262,7 @@ def forecast(
                 f"The newest selection was counted for {counted_for}, so steps and time are not known; name a --selection."
             )
             counted_rows = None
-    result = plan_run(settings, counted_rows)
+    result = plan_run(settings, counted_rows, layout)
     summary_table(f"Forecast for {settings.model}", [(name.replace("_", " "), _shown(v)) for name, v in result.items()])
     print_result(result if as_json else f"{result['peak_gib']:.1f} GiB")
 
@@ -279,13 +276,13 @@ def _shown(value: object) -> str:
     epilog="Examples:\n\n  finetune padding-study --rows 64\n\n  finetune padding-study --preset cpu-demo --out study --json",
 )
 def padding_study(
-    overrides: Overrides = None,
-    selection: SelectionOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
+    overrides: options.Overrides = None,
+    selection: options.SelectionOption = None,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
     rows: Annotated[int, typer.Option(min=2, help="How many selected rows every arm trains on, once.")] = 64,
     out: Annotated[Path | None, typer.Option(help="Folder of the page. Default: reports/NAME.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
     from finetune.commands import PaddingStudyCommand
@@ -311,7 +308,7 @@ def verify(
         list[str] | None,
         typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
     from curate.artifact.verify import require_all_whole, result_lines

@@ -9,9 +9,9 @@ import typer
 
 from curate.console import print_result, say
 from curate.errors import UsageError, did_you_mean
+from finetune.options import JsonOption
 
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Default: the newest finished run.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer()
 

@@ -16,7 +16,7 @@ from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
 from finetune.memory.eligibility import NO_GPU
 from finetune.parallel.launch import launch
-from finetune.parallel.layout import Layout, build_layout, require_layout
+from finetune.parallel.layout import ONE, Layout, build_layout, require_layout
 from finetune.parallel.processes import ALONE, Processes, process_group
 from finetune.parallel.software import difference, software_here
 from finetune.run.callback import StepCallback, out_of_patience
@@ -38,7 +38,6 @@ from finetune.tracking.table import NONE, require_tracker
 from finetune.tracking.types import Tracker
 from finetune.trainer import PackedTrainer, build_trainer
 
-ONE = Layout()
 NEARLY_ALL = 0.98  # of the selected tokens; the notebook's packing drops the end of its stream
 
 

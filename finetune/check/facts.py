@@ -11,6 +11,8 @@ from transformers import PretrainedConfig
 from curate.selection.record import Selection
 from curate.tokens.tokenizers import EncodedExample
 from finetune.config import RunConfig
+from finetune.parallel.layout import ONE, Layout
+from finetune.parallel.software import Software
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Facts:
     free_disk_bytes: int | None = None
     needed_disk_bytes: int | None = None
     needed_memory_gib: float | None = None
+    spread_memory_gib: float | None = None  # what each GPU would need were the weights spread over those asked for
+    layout: Layout = ONE
+    gpu_count: int = 0  # of this machine
+    rendezvous_problem: str | None = None
+    machines: Sequence[Software] | None = None  # what each machine of the run computes with
     start_ids: Sequence[int] | None = None
     end_id: int | None = None
     pad_known: bool | None = None

@@ -49,9 +49,13 @@ def not_enough_memory(facts: Facts) -> str | None:
     there = facts.memory_bytes / GIB
     if facts.needed_memory_gib <= there:
         return None
+    spread = facts.spread_memory_gib
+    further = ""
+    if spread is not None and spread <= there:
+        further = f" With --parallel fsdp each of {facts.layout.size} GPUs needs about {spread:.1f} GiB."
     return (
         f"The run needs about {facts.needed_memory_gib:.1f} GiB and there are {there:.1f}. "
-        "Lower per_device_train_batch_size or max_length, or set gradient_checkpointing=true."
+        f"Lower per_device_train_batch_size or max_length, or set gradient_checkpointing=true.{further}"
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from finetune.config import RunConfig
 from finetune.memory.forecast import forecast
 from finetune.memory.shapes import context_length, load_shape
 from finetune.memory.targets import find_targets
+from finetune.parallel.layout import ONE, Layout, visible_gpus
+from finetune.parallel.meeting import meet
+from finetune.parallel.processes import can_share
 from finetune.run.job import pad_token
 from finetune.run.tokenizer import load_training_tokenizer, matches_selection
 
@@ -57,28 +61,33 @@ def find_problems(facts: Facts) -> Findings:
     return Findings(problems, facts.unknown, len(TRAPS), facts.notes)
 
 
-def check(config: RunConfig, selection: Selection) -> Findings:
+def check(config: RunConfig, selection: Selection, layout: Layout = ONE) -> Findings:
     """Gather the facts of a run that has not been started, and spring every trap on them."""
-    return find_problems(gather_facts(config, selection))
+    return find_problems(gather_facts(config, selection, layout))
 
 
-def gather_facts(config: RunConfig, selection: Selection) -> Facts:
-    """What can be known without a download: rows, tokenizer, shape, machine."""
+def gather_facts(config: RunConfig, selection: Selection, layout: Layout = ONE) -> Facts:
+    """What can be known without a download: rows, tokenizer, shape, machine, and, of several machines, the others."""
     gpu = torch.cuda.is_available()
     unknown: dict[str, str] = {}
     known: dict[str, Any] = {}
     allowed = not is_offline_mode()
-    for part, gather in (("tokenizer", _about_rows), ("model", _about_model)):
+    parts = (("tokenizer", partial(_about_rows, config, selection)), ("model", partial(_about_model, config, layout)))
+    for part, gather in parts:
         try:
             with no_downloads():
-                known |= gather(config, selection)
+                known |= gather()
         except UserError as error:
             kept_out = allowed and "HF_HUB_OFFLINE" in str(error)
             absent = f"It is not on this machine yet, and a check downloads nothing ({config.model})."
             unknown[part] = absent if kept_out else str(error)
+    if layout.nodes > 1:
+        known |= _about_machines(layout)
     return Facts(
         config=config,
         selection=selection,
+        layout=layout,
+        gpu_count=visible_gpus(),
         has_gpu=gpu,
         gpu_has_bfloat16=torch.cuda.is_bf16_supported(including_emulation=False) if gpu else None,
         memory_bytes=_memory(config, gpu),
@@ -124,7 +133,15 @@ def _about_rows(config: RunConfig, selection: Selection) -> dict[str, Any]:
     return facts
 
 
-def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
+def _about_machines(layout: Layout) -> dict[str, Any]:
+    """Meet the other machines, each of which runs this check, and hear what they compute with."""
+    try:
+        return {"machines": meet(layout)}
+    except UserError as error:
+        return {"rendezvous_problem": str(error)}
+
+
+def _about_model(config: RunConfig, layout: Layout) -> dict[str, Any]:
     shape = load_shape(config.model)
     folder = Path(config.model)
     facts: dict[str, Any] = {
@@ -134,9 +151,14 @@ def _about_model(config: RunConfig, selection: Selection) -> dict[str, Any]:
         "matched_targets": len(find_targets(config, shape).sizes),
     }
     try:
-        needs = forecast(config, shape, config.gradient_checkpointing is not False)
+        checkpointing = config.gradient_checkpointing is not False
+        shared = can_share(config, layout.size)
+        needs = forecast(config, shape, checkpointing, layout if shared else ONE)
     except UserError as error:
         return facts | {"attention_problem": error.what}
+    if shared and layout.size > 1:
+        spread = forecast(config, shape, checkpointing, replace(layout, parallel="fsdp"))
+        facts["spread_memory_gib"] = spread.peak_gib - spread.spare_gib
     if facts["matched_targets"]:
         facts["needed_memory_gib"] = needs.peak_gib - needs.spare_gib
         # Two checkpoints of adapter and float32 Adam state, the best adapter and the adapter itself.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from finetune.check import machine, model, rows, settings
+from finetune.check import cluster, machine, model, rows, settings
 from finetune.check.facts import Facts
 
 TRAPS: tuple[Callable[[Facts], str | None], ...] = (
@@ -22,4 +22,5 @@ TRAPS: tuple[Callable[[Facts], str | None], ...] = (
     model.targets_match_nothing, model.attention_unsupported, model.pad_token_unknown, rows.holdout_in_training,
     rows.rows_repeated, model.model_absent, model.weights_not_safetensors, model.remote_code,
     settings.grouping_without_effect, machine.not_enough_memory, machine.not_enough_disk,
+    cluster.batch_not_divisible, cluster.more_gpus_than_there_are, cluster.rendezvous_silent, cluster.machines_differ,
 )  # fmt: skip

@@ -115,11 +115,15 @@ class Projection:
     def _stack_bias(self) -> torch.Tensor | None:
         if all(module.bias is None for module in self.modules):
             return None
-        weight = self.modules[0].weight
+        device = self.modules[0].weight.device
         return torch.cat(
-            [torch.zeros(m.out_features, dtype=self.dtype, device=weight.device) if m.bias is None else m.bias.detach().to(self.dtype)
-             for m in self.modules]
-        )  # fmt: skip
+            [
+                torch.zeros(m.out_features, dtype=self.dtype, device=device)
+                if m.bias is None
+                else m.bias.detach().to(device, self.dtype)
+                for m in self.modules
+            ]
+        )
 
     @property
     def parameters(self) -> list[torch.Tensor]:

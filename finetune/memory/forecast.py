@@ -26,13 +26,12 @@ from finetune.memory.spread_memory import bucket_bytes, config_of_one, spread_by
 from finetune.memory.step_memory import packed_bytes, step_bytes
 from finetune.memory.targets import Targets, find_targets
 from finetune.model import resolve_device, resolve_dtype
-from finetune.parallel.layout import Layout, layout_of
+from finetune.parallel.layout import ONE, Layout, layout_of
 from finetune.run.record import readable_runs
 from finetune.run.tokenizer import load_training_tokenizer
 
 MARGIN = 1.015  # the largest shortfall of the sums, 1.2 % (docs/speed.md), and a little
 GIB = 2**30
-ONE = Layout()
 DEPTHS = (2, 4)  # layers of the small models; even, so that both kinds of layer of families that alternate are seen
 
 
@@ -57,10 +56,10 @@ class Forecast:
 
 
 def plan_run(config: RunConfig, selection: Selection | None, layout: Layout = ONE) -> dict[str, Any]:
-    """The forecast for each GPU of `layout`, with what the rows add: steps, tokens, seconds. None where it cannot be known.
+    """The forecast for each GPU of `layout`, with what the rows add: steps, tokens, seconds. None: it cannot be known.
 
-    `seconds` goes by the newest finished run here of the same model on as many GPUs; `seconds_at_least` by this machine's
-    own products.
+    `seconds` goes by the newest finished run here of the same model on as many GPUs; `seconds_at_least` by this
+    machine's own products.
     """
     shape = load_shape(config.model)
     result = forecast(config, shape, layout=layout).as_dict() | layout.as_record()

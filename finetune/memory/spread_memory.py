@@ -1,4 +1,4 @@
-"""What sharing a run between GPUs changes in the memory of each: smaller batches, spread weights, buckets of gradients."""
+"""What sharing a run changes in the memory of each GPU: smaller batches, spread weights, buckets of gradients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from finetune.memory.shapes import build_empty_model
 from finetune.parallel.layout import Layout
 from finetune.parallel.processes import batch_shape
 
-# Layers whose gathered weights are there at once: the one at work, the next one on its way, and the buffer of either.
-GATHERED_LAYERS = 3
+GATHERED_LAYERS = 2  # whose weights are there at once: the one at work, and the next one on its way
 
 
 def config_of_one(config: RunConfig, layout: Layout) -> RunConfig:

@@ -48,6 +48,9 @@ class Layout:
         return record
 
 
+ONE = Layout()
+
+
 def layout_of(record: Mapping[str, Any], rendezvous: str | None = None) -> Layout:
     """Return the layout that a run recorded; where its nodes met is not part of it."""
     nodes = int(record.get("nodes", 1))

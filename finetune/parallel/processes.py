@@ -120,6 +120,11 @@ def batch_shape(config: RunConfig, size: int) -> tuple[int, int]:
     return batch, whole // size // batch
 
 
+def can_share(config: RunConfig, size: int) -> bool:
+    """Whether `size` processes can share a step's bins evenly."""
+    return config.per_device_train_batch_size * config.gradient_accumulation_steps % size == 0
+
+
 def own_bins(bins: Sequence[list[int]], config: RunConfig, processes: Processes) -> list[list[int]]:
     """The bins that one of several processes trains on: its part of every step's. Alone, all of them, as they are.
 

@@ -17,7 +17,9 @@ from torch.distributed.tensor import DTensor
 from curate.errors import UserError
 from finetune.parallel.processes import Processes
 
-QUANT_STORAGE = torch.bfloat16  # FSDP2 takes floating types alone
+# FSDP2 takes floating types alone. On a GPU it copies the narrow ones through float32, which makes all NaNs one: in
+# bfloat16 a 256th of the packed bytes would change.
+QUANT_STORAGE = torch.float32
 
 
 def leave_to_sharding(model: Any) -> None:

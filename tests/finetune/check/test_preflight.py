@@ -15,11 +15,14 @@ import pytest
 from curate.selection.record import SelectedRow, read_selection
 from curate.tokens import tokenizers
 from curate.tokens.tokenizers import EncodedExample
+from finetune.check import preflight
 from finetune.check.facts import Facts
 from finetune.check.preflight import find_problems, gather_facts
 from finetune.check.traps import TRAPS
 from finetune.cli import main
 from finetune.config import RunConfig
+from finetune.parallel import meeting
+from finetune.parallel.layout import Layout
 from tests.finetune.conftest import QUICK
 
 KEPT: dict[str, Any] = {}
@@ -142,7 +145,20 @@ def gemma_in_float16(facts: Facts) -> Facts:
     return shape(model_type="gemma2")(config(dtype="float16")(facts))
 
 
+def nobody_comes(facts: Facts) -> Facts:
+    """This machine waits at the rendezvous and is alone."""
+    try:
+        preflight.meet = lambda layout: meeting.meet(layout, 2)
+        return gather_facts(facts.config, facts.selection, Layout(1, "ddp", 2, "127.0.0.1:29417"))
+    finally:
+        preflight.meet = meeting.meet
+
+
 SEEDED: dict[str, Callable[[Facts], Facts]] = {
+    "batch_not_divisible": with_facts(layout=Layout(3)),
+    "more_gpus_than_there_are": lambda facts: replace(config(device="auto")(facts), layout=Layout(64, "fsdp")),
+    "rendezvous_silent": nobody_comes,
+    "machines_differ": with_facts(machines=[{"machine": "a", "torch": "2.13.0"}, {"machine": "b", "torch": "2.11.0"}]),
     "end_token_missing": regathered(packing="joined"),
     "end_token_masked": pad_is_end_masked_by_id,
     "rows_are_cut": regathered(packing="joined"),
@@ -188,7 +204,7 @@ SEEDED: dict[str, Callable[[Facts], Facts]] = {
 
 def test_every_trap_has_a_seeded_case() -> None:
     assert {trap.__name__ for trap in TRAPS} == set(SEEDED)
-    assert len(TRAPS) == 38
+    assert len(TRAPS) == 42
 
 
 @pytest.mark.parametrize("name", SEEDED)
@@ -258,7 +274,7 @@ def test_a_folder_without_a_model_is_a_trap_and_a_hub_id_is_not(tmp_path: Path, 
 
 def test_the_line_of_a_check_names_what_was_not_looked_at(selection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", "--selection", str(selection), *QUICK, "model=nobody/nothing"])
-    assert capsys.readouterr().out.strip().endswith("of 38 traps sprung; not looked at: tokenizer, model")
+    assert capsys.readouterr().out.strip().endswith("of 42 traps sprung; not looked at: tokenizer, model")
 
 
 def test_a_check_asks_the_network_nothing(selection: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from finetune.memory.targets import find_targets
 
 # Published sizes in billions of weights, from the model cards.
 PUBLISHED = {
-    "meta-llama/Llama-2-7b-hf": 6.738, "meta-llama/Llama-2-13b-hf": 13.016, "codellama/CodeLlama-7b-hf": 6.739,
+    "meta-llama/Llama-2-7b-hf": 6.738, "meta-llama/Llama-2-13b-hf": 13.016, "meta-llama/Llama-2-70b-hf": 68.977,
+    "codellama/CodeLlama-7b-hf": 6.739,
     "mistralai/Mistral-7B-v0.1": 7.242, "Qwen/Qwen2.5-Coder-1.5B": 1.544, "Qwen/Qwen2.5-Coder-7B": 7.616,
     "google/gemma-2-2b": 2.614, "openai-community/gpt2": 0.124, "EleutherAI/gpt-j-6b": 6.051, "smollm2-135m": 0.135,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from finetune.config import RunConfig
 from finetune.parallel.processes import Processes, batch_shape, own_bins
 from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
+from tests.finetune.run.test_resume import interrupt_at
 from tests.finetune.test_run import largest_difference
 
 WAYS = {
@@ -41,6 +42,26 @@ def test_two_processes_train_the_run_that_one_does(way: str, selection: Path, tm
         assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-5)
     assert largest_difference(tmp_path / "1", tmp_path / "2") <= 1e-5
     assert (tmp_path / "2" / "checkpoints" / "checkpoint-2" / "rng_state_1.pth").is_file()
+
+
+@pytest.mark.parametrize("way", [pytest.param("ddp", marks=pytest.mark.long), "fsdp"])
+def test_a_run_goes_on_with_another_number_of_processes(
+    way: str, selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun by one, interrupted, and ended by two: the run of one left alone."""
+    arguments = ["run", "--selection", str(selection), "--wandb", "off", *QUICK, *SETTINGS]
+    assert main([*arguments, "--out", str(tmp_path / "alone")]) == 0
+    with monkeypatch.context() as patched:
+        interrupt_at(1, patched)
+        assert main([*arguments, "--out", str(tmp_path / "moved")]) == 130
+    assert main(["run", "--resume", str(tmp_path / "moved"), "--gpus", "2", "--parallel", way, "--wandb", "off"]) == 0
+    alone, moved = (read_run(tmp_path / name) for name in ("alone", "moved"))
+    assert moved.manifest.config["gpus"] == 2
+    assert len(alone.history) == len(moved.history) == 3
+    for a, b in zip(alone.history, moved.history, strict=True):
+        assert (a["step"], a["tokens_seen"]) == (b["step"], b["tokens_seen"])
+        assert a["eval_loss"] == pytest.approx(b["eval_loss"], abs=1e-5)
+    assert largest_difference(tmp_path / "alone", tmp_path / "moved") <= 1e-5
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 12])

@@ -1,0 +1,79 @@
+"""A study's cells as Ray tasks, each with its share of a GPU. Ray places them, and does those of a lost node again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from curate.artifact import home
+from curate.console import say
+from curate.errors import UserError
+from evaluate_suite.study.runner import Cell, Failed, Work, attempt
+
+RETRIES = 1  # of a cell whose node was lost; what it had trained goes on from its checkpoint
+
+
+class OnRay:
+    """Tasks on the cluster at `address`, or on a Ray of this machine; `share` of a GPU each (0: none).
+
+    All nodes see the folder of artifacts at the same path: that is where cells find what others made.
+    """
+
+    def __init__(self, address: str | None, share: float, cores: float = 1.0) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UserError("--runner ray needs Ray, which is not installed.", "pip install 'rowpick[ray]'") from None
+        self.ray: Any = ray
+        self.share, self.cores = share, cores
+        if not ray.is_initialized():
+            self._connect(address)
+
+    def run(self, work: Work, cells: Sequence[Cell], names: Sequence[str]) -> list[Any | Failed]:
+        """See `Runner`."""
+        ray = self.ray
+        task = ray.remote(num_cpus=self.cores, num_gpus=self.share, max_retries=RETRIES)(_attempt_in)
+        waiting = {task.remote(str(Path.cwd()), work, cell): number for number, cell in enumerate(cells)}
+        outcomes: list[Any | Failed] = [Failed("it was never begun")] * len(cells)
+        done = 0
+        while waiting:
+            (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
+            number = waiting.pop(reference)
+            try:
+                outcomes[number] = ray.get(reference)
+            except ray.exceptions.RayError as error:  # the node, the worker or its memory
+                outcomes[number] = Failed(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            done += 1
+            say(f"{done} of {len(cells)} done: {names[number]}")
+        return outcomes
+
+    def _connect(self, address: str | None) -> None:
+        environment = {"ROWPICK_HOME": str(home().absolute()), "PYTHONPATH": _paths()}
+        options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": environment}}
+        try:
+            if address is None:
+                say("No --ray-address: starting Ray on this machine.")
+                self.ray.init(address="local", include_dashboard=False, **options)
+            else:
+                self.ray.init(address=address, **options)
+        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"No Ray cluster answers at {address} ({' '.join(str(error).split())[:200]}).",
+                "Start one there (ray start --head), with this machine's versions of Ray and Python.",
+            ) from None
+
+
+def _attempt_in(folder: str, work: Work, cell: Cell) -> Any | Failed:
+    """Do one cell where the study was started: paths in it may be relative."""
+    if not Path(folder).is_dir():
+        return Failed(f"its node does not see {folder}: start the study in a folder that all nodes share")
+    os.chdir(folder)
+    return attempt(work, cell)
+
+
+def _paths() -> str:
+    """Where this process finds Rowpick, for workers of this machine that were started elsewhere."""
+    own = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH", "")])])

@@ -1,9 +1,10 @@
 """Makes `reports/demo` from real runs, and the pictures of it: select, train and report, as anybody would type it.
 
-    python -m benchmarks.demo_report [--strategies random,kmeans,shortest] [--prompts FILE]
+    python -m benchmarks.demo_report [--strategies random,kmeans,shortest] [--prompts FILE] [--tasks FILE]
 
-The settings are those of `make demo`, whose selection and run are reused, as is every step that was made before (below
-`$ROWPICK_HOME`). The pictures (light, dark, phone) go to `docs/pictures`. Prints JSON with the seconds of every step.
+Without --strategies it is the report of `make demo`, whose selection and run are reused, as is every step that was made
+before (below `$ROWPICK_HOME`); with them, runs of several strategies in its settings are compared. The pictures (light,
+dark, phone) go to `docs/pictures`. Prints JSON with the seconds of every step.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from benchmarks.headless_browser import emulate, open_browser, screenshot
 
+DEMO = ("--max-tokens", "96", "--decontaminate", "humaneval")  # what `make demo` selects with, beside the model
 PICTURES = {"light": (1280, 1500, False), "dark": (1280, 1500, True), "phone": (380, 1500, False)}
 
 
@@ -50,8 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="stdlib")
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--strategies", default="random,kmeans,shortest")
+    parser.add_argument("--strategies", help="Compare these. Default: the one run of make demo.")
     parser.add_argument("--prompts", help="JSONL of raw prompts. Default: the packaged set.")
+    parser.add_argument("--tasks", help="HumanEval or MBPP tasks to execute in the sandbox.")
     parser.add_argument("--out", type=Path, default=Path("reports/demo"))
     parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
     given = parser.parse_args()
@@ -63,13 +66,14 @@ def main() -> None:
         seconds[name] = round(time.perf_counter() - started, 1)
         return result
 
-    pool = ["--dataset", given.dataset, "--model", given.model, "--k", "1000"]
-    runs = []
-    for strategy in given.strategies.split(","):
+    pool = ["--dataset", given.dataset, "--model", given.model, "--k", "1000", *DEMO]
+    runs = [] if given.strategies else ["demo"]
+    for strategy in given.strategies.split(",") if given.strategies else []:
         selection = timed(f"select {strategy}", "curate.cli", "select", *pool, "--strategy", strategy)
         words = ["--selection", Path(selection).name, "--wandb", "off"]
         runs.append(Path(timed(f"train {strategy}", "finetune.cli", "run", *words)).name)
     asked = [*runs, "--out", str(given.out)] + (["--prompts", given.prompts] if given.prompts else [])
+    asked += ["--tasks", given.tasks, "--execute"] if given.tasks else []
     page = Path(timed("report", "evaluate_suite.cli", "report", *asked))
     record: dict[str, Any] = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     pictures = photograph(page, given.pictures)

@@ -112,11 +112,18 @@ class Workshop:
             "random,first", "--near-duplicate", "0.999", "--k", "16", "--max-tokens", "250", "--out", "reports/c",
         )  # fmt: skip
 
+    def execute(self, tasks: str, out: str) -> tuple[str, ...]:
+        """The command that runs the tasks' own solutions, which are ours: no sandbox is needed for them."""
+        return ("evalsuite", "execute", "--tasks", tasks, "--reference", "--out", out, "--execute", "--unsafe-local",
+                "--workers", "1")  # fmt: skip
+
     def _build(self) -> None:
         build_model(self.root / "model")
         write_rows(self.root / "rows.jsonl")
         prompts = [{"prompt_id": name, "prompt": f"{name} a list", "language": "python"} for name in ("sort", "copy")]
         (self.root / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+        for name in ("sort", "copy"):
+            (self.root / f"{name}.tasks.jsonl").write_text("".join(json.dumps(task(name, n)) + "\n" for n in range(3)))
         with broken_off(self.root / "runs" / "a", self.root / "runs" / "unfinished", step=4):
             for words in (
                 ("curate", "score", "--dataset", "rows.jsonl", "--score-model", "model", "--max-tokens", "400"),
@@ -127,6 +134,8 @@ class Workshop:
                 self.train("selections/b", "runs/b"),
                 self.report("reports/r"),
                 self.compare(),
+                self.execute("sort.tasks.jsonl", "results/sort.jsonl"),
+                self.execute("copy.tasks.jsonl", "results/copy.jsonl"),
             ):
                 code, text = call(words)
                 if code:
@@ -162,6 +171,8 @@ class Workshop:
             ("evalsuite", "verify", "reports/r"))  # fmt: skip
         add("comparison", root / "reports" / "c", root / "reports" / "r", self.compare(),
             ("curate", "verify", "reports/c"))  # fmt: skip
+        executed, again = root / "results", self.execute("sort.tasks.jsonl", "results/sort.jsonl")
+        found.append(Target("results of execute", executed / "sort.jsonl", (again,), executed / "copy.jsonl"))
         cache = root / "artifacts" / "cache"
         for name, command in (
             ("embeddings", self.select("new")), ("token_counts", self.select("new")), ("eval_loss", self.report("new")),
@@ -241,6 +252,8 @@ def results(root: Path, words: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     changing = {"manifest.json", "timings.jsonl", "README.md", "report.html", "index.html"}
     if words[:2] == ("finetune", "run"):
         changing |= {"config.yaml"} if "--resume" in words else set()
+    if out.is_file():
+        yield out.name, out.read_bytes()
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out)
         if (
@@ -362,6 +375,13 @@ def write_rows(path: Path) -> None:
              ("list", "dict", "file", "text", "tree", "queue", "date", "path", "word", "line")]  # fmt: skip
     rows = [{"instruction": f"{v} a {n}", "output": f"def {v}_{n}(x):\n    return {v}(x)\n"} for v, n in pairs]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def task(name: str, number: int) -> dict[str, object]:
+    """A task of MBPP's shape whose own solution passes."""
+    code = f"def {name}_{number}(x):\n    return {name!r} + str(x)\n"
+    return {"task_id": f"{name}/{number}", "text": f"{name} {number}.", "code": code,
+            "test_list": [f"assert {name}_{number}(1) == {name!r} + '1'"], "test_setup_code": ""}  # fmt: skip
 
 
 def every_kind_once(targets: Sequence[Target]) -> list[tuple[Target, str]]:

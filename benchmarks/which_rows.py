@@ -2,15 +2,15 @@
 
     python benchmarks/which_rows.py PLAN --model DIR --out DIR [--seconds 510] [--workers 8] [--done FILE ...]
 
-PLAN is the folder that `which_rows_plan.py` wrote; --model holds the embedded GGUF (or is a folder of safetensors). Every
-worker loads the base model once. The first tasks train a reference run and score every pool row by its influence on V and
-on each target, a slice of the pool a task; then the cells follow in the plan's order. A cell that fails is recorded with
-its error and skipped; no cell is begun after --seconds; cells in a --done file, or in DIR's own, are not made again.
+PLAN is the folder that `which_rows_plan.py` wrote; --model holds the embedded GGUF (or is a folder of safetensors).
+Every worker loads the base model once. The first tasks train a reference run and score every pool row by its influence
+on V and on each target, a slice of the pool a task; then the cells follow in the plan's order. A cell that fails is
+recorded with its error and skipped; no cell is begun after --seconds; cells in a --done file, or in DIR's own, are not
+made again.
 
-A cell: LoRA r = 16 on all linear layers, alpha 32, AdamW at 3e-4 (cosine, 10 warm-up steps), 3 epochs, rows packed into
-bins of 1,024 tokens that do not see each other, 8 bins a step, loss on the outputs; then the summed loss of every row of
-H and V, and for some cells greedy answers (token ids) to the packaged raw prompts. The adapter is the one of PEFT, as
-two products a layer.
+A cell: LoRA r = 16 on all linear layers, alpha 32, AdamW at 3e-4 (cosine, 10 warm-up steps), 3 epochs, rows packed
+into bins of 1,024 tokens that do not see each other, 8 bins a step, loss on the outputs; then the summed loss of every
+row of H, the mean loss on V, and for some cells greedy answers (token ids) to the packaged raw prompts.
 """
 
 from __future__ import annotations
@@ -167,12 +167,13 @@ class Worker:
     def score(self, task: dict[str, Any]) -> dict[str, Any]:
         """Return the influence (rows x directions) of a slice of the pool, summed over the checkpoints."""
         examples = [self.rows.examples[i] for i in self.rows.pool[task["start"] : task["stop"]]]
-        scores = 0.0
+        scores = np.zeros((len(examples), 0))
         for number in range(task["checkpoints"]):
             saved = torch.load(self.scratch / f"checkpoint-{number}.pt", map_location=self.device)
             for place, layer in enumerate(self.layers):
                 layer.a.data, layer.b.data = (saved["adapters"][2 * place + i].to(self.device) for i in (0, 1))
-            scores = scores + influences(self.model, self.layers, saved["directions"], examples)
+            at_checkpoint = influences(self.model, self.layers, saved["directions"], examples)
+            scores = at_checkpoint if number == 0 else scores + at_checkpoint
         return {"influence": scores.tolist()}
 
 
@@ -211,6 +212,8 @@ class Study:
 
     def load_influence(self) -> None:
         """Take up an earlier call's scores, or plan to make them."""
+        if self.args.without_influence:
+            return
         own = self.args.out / INFLUENCE
         for file in [own, *(f.parent / INFLUENCE for f in self.args.done)]:
             if file.is_file():
@@ -246,6 +249,8 @@ class Study:
                 {"task": "influence", "start": a, "stop": b, "checkpoints": result["checkpoints"]}
                 for a, b in itertools.pairwise(edges)
             ]
+        if kind == "influence" and "failed" in result and not task.get("again"):
+            self.first.append(task | {"again": True})
         if kind == "influence" and "failed" not in result:
             self.parts[task["start"]] = np.array(result.pop("influence"))
             if len(self.parts) == SLICES:
@@ -283,6 +288,7 @@ def run(args: argparse.Namespace) -> None:
     args.model = as_safetensors(args.model, Path(args.scratch))
     context = get_context("spawn")
     pipes: dict[Any, Any] = {}
+    waiting: Any = connection.wait
     busy: dict[Any, dict[str, Any] | None] = {}
     for _ in range(args.workers):
         ours, theirs = context.Pipe()
@@ -293,13 +299,13 @@ def run(args: argparse.Namespace) -> None:
     idle: list[Any] = []
     hard = study.deadline + args.grace
     while pipes and time.perf_counter() < hard:
-        for pipe in connection.wait(list(pipes), timeout=1.0):
+        for pipe in waiting(list(pipes), timeout=1.0):
             try:
                 result = pipe.recv()
             except (EOFError, OSError):
                 result = {"failed": "the worker died", "fatal": True}
-            if busy[pipe] is not None:
-                study.take(busy[pipe], result)
+            if (done := busy[pipe]) is not None:
+                study.take(done, result)
             elif result.get("failed"):
                 print(result["failed"], flush=True)
             busy[pipe] = None
@@ -337,6 +343,7 @@ def main() -> None:
     parser.add_argument("--grace", type=float, default=30, help="for cells under way when the seconds are over")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--done", type=Path, nargs="*", default=[])
+    parser.add_argument("--without-influence", action="store_true", help="leave out the cells that need it")
     parser.add_argument("--cells", type=int, help="only the first so many cells: for a trial")
     parser.add_argument("--max-steps", type=int, help="of each training: for a trial")
     parser.add_argument("--prompts", type=int, help="only the first so many: for a trial")

@@ -75,8 +75,8 @@ class Probe:
             moved = (g @ of_b.permute(1, 0, 2).reshape(g.shape[-1], k * R)).view(-1, k, R)
             self.sums.index_add_(0, self.rows, torch.einsum("tkr,tr->tk", moved, kept).float() * (ALPHA / R))
 
-        h.register_hook(add_a)
-        y.register_hook(add_b)
+        h.register_hook(add_a)  # type: ignore[no-untyped-call]
+        y.register_hook(add_b)  # type: ignore[no-untyped-call]
 
 
 def as_safetensors(source: Path, scratch: Path) -> Path:
@@ -206,7 +206,7 @@ def train(
         n_tokens = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in step)
         for batch in step:
             nll, _ = token_losses(model, batch, device)
-            (nll.sum() / n_tokens).backward()
+            (nll.sum() / n_tokens).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -254,7 +254,7 @@ def influences(
             for layer in layers:
                 layer.probe = probe
             nll, _ = token_losses(model, batch, device)
-            nll.sum().backward()
+            nll.sum().backward()  # type: ignore[no-untyped-call]
             scores[places] = sums[:-1].double().cpu().numpy()
     finally:
         hook.remove()

@@ -68,7 +68,7 @@ class Study:
         rows = self.places("V")
         rows = rows[self.source[rows] == source]
         luck = row_luck([self.rows[i].row_id for i in rows], 2_000_000 + draw)
-        return rows[np.argsort(luck, kind="stable")[:TARGET_ROWS]]
+        return np.asarray(rows[np.argsort(luck, kind="stable")[:TARGET_ROWS]])
 
 
 def load_study(data: Path, tokenizer: Any) -> Study:

@@ -11,7 +11,7 @@ import typer
 
 from curate.cleaning.table import DEFAULT_CHECKS, parse_checks
 from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SelectDefaults
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, DEFAULT_STRATEGY, TARGET_STRATEGY, SelectDefaults
 from curate.extensions import print_added
 
 app = typer.Typer(
@@ -50,11 +50,14 @@ def select(
     system: Annotated[str, typer.Option(help="System messages: drop, keep (before the instruction), or require (rows without are excluded).")] = BASE.system,
     turns: Annotated[str, typer.Option(help="Conversations: single (those of more rounds are excluded), last (the last answer is learnt) or all (every answer).")] = BASE.turns,
     keep_where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE...]: keep rows whose column has one of these, such as license=mit; can be repeated.")] = None,
-    strategy: Annotated[str, typer.Option(help="How to pick; `curate strategies` lists them.")] = BASE.strategy,
+    strategy: Annotated[str | None, typer.Option(help=f"How to pick; `curate strategies` lists them. Default: {DEFAULT_STRATEGY}, and {TARGET_STRATEGY} with --target.")] = None,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
-    target: Annotated[str | None, typer.Option(help="Rows to pick near (file, folder or hub id), for strategies that need them.")] = None,
+    keep: Annotated[str | None, typer.Option(help="Name or folder of a selection: its rows stand, the rest is chosen around them.")] = None,
+    target: Annotated[str | None, typer.Option(help="Rows to pick rows like (file, folder or hub id; instructions alone will do), for strategies that need them.")] = None,
+    influence: Annotated[str | None, typer.Option(help="Scores made by `finetune influence`, for strategies that need them: a name or folder.")] = None,
     score_model: Annotated[str, typer.Option(help="Model whose scores are used, for strategies that need them; see `curate score`.")] = BASE.score_model,
     encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,
+    vectors: Annotated[str | None, typer.Option(help="Your own vectors instead of an encoder's: .npy, one a row of the pool in order, or .npz with ids and vectors.")] = None,
     embed: Annotated[str, typer.Option(help="What of a row is embedded: instruction, output or both.")] = BASE.embed,
     batch_size: Annotated[int, typer.Option(help="Rows per encoder batch; part of the cache key.")] = BASE.batch_size,
     k: Annotated[int, typer.Option(help="How many rows to pick.")] = BASE.k,
@@ -76,10 +79,12 @@ def select(
     from curate.pipeline import select as run_select
     from curate.strategies.table import STRATEGIES, parse_options
 
+    strategy = strategy or (DEFAULT_STRATEGY if target is None else TARGET_STRATEGY)
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
         subset=subset, split=split, first=first, system=system, turns=turns, keep_where=tuple(keep_where or ()),
-        strategy=strategy, target=target, score_model=score_model, encoder=encoder, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
+        strategy=strategy, keep=keep, target=target, influence=influence, score_model=score_model, encoder=encoder, vectors=vectors, embed=embed, batch_size=batch_size,
+        k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options([strategy], strategy_option or [])[strategy] if strategy in STRATEGIES else {},
@@ -221,21 +226,21 @@ def inspect(
     from curate.selection.inspection import row_lines, summarise, summary_rows, tell_row
     from curate.selection.record import read_selection
 
-    found = read_selection(selection)
+    chosen = read_selection(selection)
     if row is not None:
-        stories = tell_row(found, row)
+        stories = tell_row(chosen, row)
         if as_json:
             print_result({"rows": [asdict(story) for story in stories]})
             return
         for story in stories:
             print_result(row_lines(story))
         return
-    summary = summarise(found)
+    summary = summarise(chosen)
     if as_json:
         print_result(summary)
         return
     summary_table(summary["name"], summary_rows(summary))
-    print_result(found.path)
+    print_result(chosen.path)
 
 
 @app.command(epilog="Examples:\n\n  curate show\n\n  curate show kmeans-k1000-0a1b2c3d --rows 3 --cluster 12 --whole")

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from curate.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class CommandConfig(BaseModel):
     command: ClassVar[tuple[str, ...]]
     always: ClassVar[frozenset[str]] = frozenset()
     unwritten: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, **settings: Any) -> None:
+        """Take the settings as typed; one that is none, such as a share of "nan", is a usage error that names it."""
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"])).replace("_", "-")
+            raise UsageError(f"--{name} is {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}.") from None
 
     def as_command(self) -> list[str]:
         """Return the command line that has these settings: the options that differ from their defaults."""

@@ -41,9 +41,12 @@ class SelectConfig(CommandConfig):
     keep_where: tuple[str, ...] = ()
     strategy: str = SelectDefaults.strategy
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
+    keep: str | None = None
     target: str | None = None
+    influence: str | None = None
     score_model: str = SelectDefaults.score_model
     encoder: str = SelectDefaults.encoder
+    vectors: str | None = None
     embed: str = SelectDefaults.embed
     batch_size: int = SelectDefaults.batch_size
     k: int = SelectDefaults.k
@@ -91,8 +94,9 @@ class SelectConfig(CommandConfig):
 
     def check_needs(self) -> None:
         """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
-        needs = STRATEGIES[self.strategy].needs
-        if "target" in needs and self.target is None:
+        entry = STRATEGIES[self.strategy]
+        needs = entry.needs
+        if entry.takes_target and self.target is None:
             raise UsageError(
                 f"Strategy {self.strategy} picks near a target set, and there is none.",
                 "Name a file of rows: --target FILE",
@@ -102,10 +106,22 @@ class SelectConfig(CommandConfig):
                 f"Strategy {self.strategy} cannot use --encoder tfidf: it is fitted on the pool alone.",
                 "Use --encoder static or minilm.",
             )
-        if "target" not in needs and self.target is not None:
+        if "target" in needs and self.vectors is not None:
             raise UsageError(
-                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-classifier."
+                f"Strategy {self.strategy} cannot use --vectors: the target's rows have none in their space.",
+                "Leave it out: the encoder makes both.",
             )
+        if not entry.takes_target and self.target is not None:
+            raise UsageError(
+                f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-words."
+            )
+        if "influence" in needs and self.influence is None:
+            raise UsageError(
+                f"Strategy {self.strategy} picks by influence, and there are no scores.",
+                "Make them with `finetune influence`, then name them: --influence NAME",
+            )
+        if "influence" not in needs and self.influence is not None:
+            raise UsageError(f"Strategy {self.strategy} takes no --influence.", "Leave it out.")
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 
@@ -138,7 +154,9 @@ class CompareConfig(CommandConfig):
 def inputs_exist(config: SelectConfig) -> None:
     """Fail before any work when a file the config names is absent, or is a folder."""
     templates = () if config.prompt_template in (None, "chat") else (str(config.prompt_template),)
-    for option, paths in (("prompt-template", templates), ("decontaminate", config.decontaminate)):
+    vectors = () if config.vectors is None else (config.vectors,)
+    named = (("prompt-template", templates), ("decontaminate", config.decontaminate), ("vectors", vectors))
+    for option, paths in named:
         for path in paths:
             if not Path(path).is_file() and path.lower() not in BENCHMARK_PACKAGES:
                 wrong = "is a folder" if Path(path).is_dir() else "does not exist"

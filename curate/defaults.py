@@ -1,10 +1,12 @@
 """Names and defaults that help shows. Loads nothing, so that help is fast."""
 
 SMOLLM2 = "smollm2-135m"  # the embedded model
+SMOLLM2_END = "<|im_end|>"  # ends what it writes, as its GGUF says
 STDLIB = "stdlib"  # the embedded dataset
 DEFAULT_DATASET = "nickrosh/Evol-Instruct-Code-80k-v1"
 DEFAULT_MODEL = "meta-llama/Llama-2-7b-hf"
-DEFAULT_STRATEGY = "kmeans"
+DEFAULT_STRATEGY = "random"  # the simplest that nothing was shown to beat: reports/which-1000-rows
+TARGET_STRATEGY = "target-words"  # with --target: the best there of those that need no model
 
 MINILM, STATIC, TFIDF, AUTO = "minilm", "static", "tfidf", "auto"  # encoders
 DEFAULT_ENCODER = AUTO

@@ -21,12 +21,15 @@ from curate.decontamination import find_leaks, load_benchmarks
 from curate.errors import UserError
 from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
 from curate.pool.holdout import reserve_holdout
-from curate.pool.rows import Finding
+from curate.pool.rows import Finding, Row
+from curate.scores.content import content_scores
 from curate.scores.scoring import load_scores, score_command
+from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
+from curate.sources.target import load_target
 from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.coordinated import row_luck
 from curate.strategies.table import STRATEGIES
@@ -38,6 +41,7 @@ from curate.vectors.clustering import assign, build_clusters, default_n_clusters
 from curate.vectors.coverage import measure_coverage
 from curate.vectors.embedding import embed_rows
 from curate.vectors.encoders import resolve_encoder
+from curate.vectors.given import load_given
 from curate.vectors.neighbours import ROUNDING, nearest, one_thread_a_product
 
 
@@ -84,7 +88,9 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         template = chat_template(tokenizer, turns) if name == "chat" else load_prompt_template(name).for_turns(turns)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options())
-        target = None if config.target is None else load_rows(config.target)
+        target = None if config.target is None else load_target(config.target)
+        kept = None if config.keep is None else load_kept(config.keep, None if config.token_budget else config.k)
+        vectors = None if config.vectors is None else load_given(config.vectors, len(loaded.rows))
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)
         counts = count_pool_tokens(tokenizer, digest, template, loaded.rows, loaded.digest)
@@ -99,7 +105,12 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         notes=(*loaded.notes, *template.notes, *notes),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
-        inputs=[*loaded.inputs, *benchmark_files, *(target.inputs if target else ())],
+        inputs=[
+            *(*loaded.inputs, *benchmark_files, *(target.inputs if target else ())),
+            *(each.record for each in (kept, vectors) if each is not None),
+        ],
+        kept=kept,
+        vectors=vectors,
     )
 
 
@@ -170,6 +181,8 @@ def embed(pool: Pool, split: Split) -> Vectors:
         raise UserError("No row of the pool has an output.", "Check --columns.")
     rows.sort(key=lambda i: (pool.rows[i].row_id, i))
     config = pool.config
+    if pool.vectors is not None:
+        return Vectors(tuple(rows), pool.vectors.of(pool.rows[i] for i in rows), pool.vectors.sha256)
     matrix, digest = embed_rows([pool.rows[i] for i in rows], config.encoder, config.embed, config.batch_size)
     return Vectors(tuple(rows), matrix, digest)
 
@@ -182,13 +195,13 @@ def read_scores(pool: Pool, config: SelectConfig, rows: Sequence[int]) -> dict[s
     return load_scores([pool.rows[i] for i in rows], config.score_model, command)
 
 
-def read_target(pool: Pool, config: SelectConfig) -> NDArray[np.float32] | None:
+def read_target(pool: Pool, config: SelectConfig, target: Sequence[Row]) -> NDArray[np.float32] | None:
     """Return the vectors of the target rows (t x d), where the strategy of `config` needs them."""
     if "target" not in STRATEGIES[config.strategy].needs:
         return None
     config.check_needs()
     space = pool.config  # the one the pool was embedded in
-    return embed_rows(pool.target_rows, space.encoder, space.embed, space.batch_size)[0]
+    return embed_rows(target, space.encoder, space.embed, space.batch_size)[0]
 
 
 def drop_near_holdout(pool: Pool, split: Split, vectors: Vectors) -> Split:
@@ -250,14 +263,30 @@ def build_candidates(prepared: Prepared) -> Candidates:
         output_chars=np.array([len(pool.rows[i].output) for i in rows], dtype=np.int32),
         row_index=np.array(rows, dtype=np.int64),
         luck=row_luck([pool.rows[i].row_id for i in rows], pool.config.seed) if pool.config.coordinated else None,
+        picked=kept_places(prepared),
     )
+
+
+def kept_places(prepared: Prepared) -> NDArray[np.int64]:
+    """Return where the rows of `--keep` stand among the candidates."""
+    pool, fates = prepared.pool, prepared.split.fates
+    if pool.kept is None:
+        return np.zeros(0, dtype=np.int64)
+    reasons = ((row.row_id, fates.kind_of(row.row_index)[1]) for row in pool.rows)
+    return pool.kept.places([pool.rows[i].row_id for i in prepared.candidates], reasons)
 
 
 def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Candidates:
     """Return the candidates with the scores and the target that the strategy of `config` needs."""
     pool = prepared.pool
+    rows = [pool.rows[i] for i in prepared.candidates]
+    held_out = {pool.rows[i].row_id for i in prepared.split.held_out}
+    target = [row for row in pool.target_rows if row.row_id not in held_out]
+    if pool.target_rows and not target:
+        raise UserError("Every row of --target is held out for evaluation.", "Name rows that are not in the holdout.")
     scores = read_scores(pool, config, prepared.candidates)
-    return replace(candidates, scores=scores, target=read_target(pool, config))
+    scores |= content_scores(STRATEGIES[config.strategy].needs, rows, target, config.influence)
+    return replace(candidates, scores=scores, target=read_target(pool, config, target))
 
 
 def pick(prepared: Prepared) -> Picked:
@@ -266,9 +295,10 @@ def pick(prepared: Prepared) -> Picked:
     candidates = build_candidates(prepared)
     picks = choose(pool.config, complete(prepared, pool.config, candidates))
     indices = picks.indices.tolist()
-    strategy = pool.config.strategy
+    n_kept = len(candidates.picked)
+    codes = [KEPT] * n_kept + [pool.config.strategy] * (len(indices) - n_kept)
     fates = prepared.split.fates.decide(
-        (rows[i], SELECTED, strategy, reason) for i, reason in zip(indices, picks.reasons, strict=True)
+        (rows[i], SELECTED, code, reason) for i, code, reason in zip(indices, codes, picks.reasons, strict=True)
     )
     fates = fates.exclude(
         (rows[position], "near_duplicate", f"{pool.rows[rows[repeated]].row_id} cosine {cosine:.4f}")

@@ -302,26 +302,29 @@ def padding_study(
     print_result(record.as_dict() if as_json else folder / "index.html")
 
 
-@app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")
-def verify(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
-    ] = None,
+@app.command(epilog=options.INFLUENCE_EXAMPLES)
+def influence(
+    overrides: options.Overrides = None,
+    selection: options.SelectionOption = None,
+    target: options.TargetOption = None,
+    checkpoints: Annotated[int, typer.Option(min=1, help="Of the reference run; each is a sweep over the pool.")] = 3,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the scores. Default: $ROWPICK_HOME/influence/NAME.")] = None,
     as_json: options.JsonOption = False,
-) -> None:
-    """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
-    from curate.artifact.verify import require_all_whole, result_lines
-    from curate.artifact.verify import verify as look
-    from finetune.padding_study.record import KIND as STUDY
-    from finetune.run.record import KIND, runs_dir
-    from finetune.run.verify import verify_run
+) -> None:  # fmt: skip
+    """Score every row of a selection's pool by what a small run learns from it about a target. Resumable."""
+    from finetune.commands import InfluenceCommand
+    from finetune.influence.recipe import influence as score_influence
 
-    verified = look(runs or [], [(runs_dir(), KIND), (Path("reports"), STUDY)], verify_run)
-    print_result(
-        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
-    )
-    require_all_whole(verified)
+    asked = InfluenceCommand(
+        selection=selection, target=target, checkpoints=checkpoints, preset=preset, config=config, out=out,
+        as_json=as_json, overrides=tuple(overrides or ()),
+    )  # fmt: skip
+    scored = score_influence(*_load(asked), target, checkpoints, out, typed_command("finetune"))
+    summary_table(scored.path.name, [(name.replace("_", " "), str(n)) for name, n in scored.manifest.counts.items()])
+    say(f"Pick by them: curate select --strategy influence --influence {scored.path.name}")
+    print_result(scored.manifest.model_dump(by_alias=True) if as_json else scored.path)
 
 
 app.add_typer(cli_out.app)

@@ -1,4 +1,4 @@
-"""The commands of `finetune` that take a finished run out into the world: merged, exported, tried, uploaded."""
+"""The commands of `finetune` that take a finished run: merged, exported, tried, uploaded, verified."""
 
 from __future__ import annotations
 
@@ -123,3 +123,25 @@ def push(
         print_result({**planned.as_record(), "address": address})
     else:
         print_result(address or f"{len(planned.files)} files would be uploaded; nothing was.")
+
+
+@app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")
+def verify(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Names or folders. Default: every run and padding study."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
+    from curate.artifact.verify import require_all_whole, result_lines
+    from curate.artifact.verify import verify as look
+    from finetune.padding_study.record import KIND as STUDY
+    from finetune.run.record import KIND, runs_dir
+    from finetune.run.verify import verify_run
+
+    verified = look(runs or [], [(runs_dir(), KIND), (Path("reports"), STUDY)], verify_run)
+    print_result(
+        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
+    )
+    require_all_whole(verified)

@@ -84,6 +84,16 @@ class PaddingStudyCommand(TrainingCommand):
     out: Path | None = None
 
 
+class InfluenceCommand(TrainingCommand):
+    """`finetune influence`."""
+
+    command: ClassVar[tuple[str, ...]] = ("finetune", "influence")
+
+    target: str | None = None
+    checkpoints: int = 3
+    out: Path | None = None
+
+
 def _as_yaml(value: object) -> str:
     """Return `value` as an override reads it: a bare word where that means the same, else JSON, which YAML takes."""
     if isinstance(value, str) and yaml.safe_load(value) == value:

@@ -16,11 +16,11 @@ from curate.defaults import SMOLLM2
 from curate.errors import UserError
 from curate.loading import load_pretrained, quiet
 from curate.tokens.embedded_model import smollm2_as_safetensors
-from curate.tokens.tokenizers import load_tokenizer
 from finetune.attention import register
 from finetune.config import RunConfig
 from finetune.parallel.processes import this_process
 from finetune.run.record import read_run
+from finetune.run.tokenizer import load_selections_tokenizer
 
 AdaptedModel: TypeAlias = PeftModel  # a base model with an adapter: what attach_adapter and load_adapter return
 
@@ -223,8 +223,7 @@ def load_run(folder: str | Path) -> tuple[AdaptedModel, PreTrainedTokenizerBase]
     """(model with the run's adapter, tokenizer) of a finished run, ready to generate."""
     run = read_run(folder)
     run.check_adapter()
-    counted_with = run.read_selection().manifest.config
-    tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
+    tokenizer = load_selections_tokenizer(run.read_selection())
     return load_adapter(load_base_model(run.config), run.adapter_dir), tokenizer
 
 

@@ -25,3 +25,15 @@ RUN_EXAMPLES = """Examples:
   finetune run --selection kmeans-k1000-0a1b2c3d --preset cpu-demo max_steps=10 learning_rate=1e-4
 
   finetune run --preset llama2-70b --gpus 4 --parallel fsdp"""
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Rows with answers to learn for (file, folder or hub id). Default: 200 rows of the pool, neither held out "
+        "nor picked."
+    ),
+]
+INFLUENCE_EXAMPLES = """Examples:
+
+  finetune influence --target wanted.jsonl
+
+  finetune influence --preset cpu-demo --checkpoints 2 --json"""

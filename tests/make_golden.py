@@ -71,6 +71,7 @@ def make(work: Path) -> None:
                    "--prompts", str(work / "prompts.jsonl")]),
         curate(compare_arguments(work / "rows.jsonl", work / "tiny-llama", work / "reports" / "comparison")),
         finetune(["padding-study", "--selection", str(selection), "--rows", "12", *QUICK]),
+        finetune(["influence", "--selection", str(selection), "--out", str(work / "influence" / "golden"), *QUICK]),
     ]  # fmt: skip
     if any(codes):
         sys.exit(f"a command failed: {codes}")
@@ -84,7 +85,8 @@ def main() -> None:
         os.chdir(work)
         sys.argv = ["make_golden.py"]  # what manifests record: no folder of the machine it ran on
         make(work)
-        for made in (work / "selections" / "golden", work / "runs" / "golden", *(work / "reports").glob("*/")):
+        single = (work / "selections" / "golden", work / "runs" / "golden", work / "influence" / "golden")
+        for made in (*single, *(work / "reports").glob("*/")):
             schema = json.loads((made / "manifest.json").read_text(encoding="utf-8"))["schema"]
             target = GOLDEN / schema.replace("/", "-")
             if target.exists():

@@ -27,11 +27,12 @@ EVERY_SETTING = [
         columns="instruction=q,output=a", strategy_options={"relevance": 0.25}, encoder="static", embed="both",
         batch_size=7, k=12, token_budget=900, min_tokens=3, max_tokens=77, holdout=5, near_duplicate=0.9,
         subset="python", split="train", first=40, system="keep", turns="last",
-        keep_where=("license=mit", "language=python"), clean=("empty", "parse"),
+        keep_where=("license=mit", "language=python"), clean=("empty", "parse"), keep="earlier", vectors="v.npy",
         decontaminate=("a.jsonl", "b.jsonl"), clusters=4, coordinated=True, seed=9,
     ),
     SelectConfig(strategy="rds", target="target.jsonl", clean=()),
     SelectConfig(strategy="ifd", score_model="./small"),
+    SelectConfig(strategy="influence-classifier", target="target.jsonl", influence="scores"),
     CompareConfig(strategies=("random", "mmr"), options={"relevance": 0.25}, pool=SelectConfig(k=5, clean=(), seed=2)),
     ReportConfig(),
     ReportConfig(
@@ -72,3 +73,19 @@ def test_the_settings_above_differ_from_the_defaults_in_every_field() -> None:
         for name, field in kind.model_fields.items():
             default = field.get_default(call_default_factory=True)
             assert any(getattr(config, name) != default for config in cases), f"{kind.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "option"),
+    [
+        (curate.cli.main, ["select", "--dataset", "stdlib", "--near-duplicate"], "--near-duplicate"),
+        (curate.cli.main, ["compare", "--dataset", "stdlib", "--near-duplicate"], "--near-duplicate"),
+        (evaluate_suite.cli.main, ["execute", "--tasks", "humaneval", "--reference", "--cpu-seconds"], "--cpu-seconds"),
+    ],
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400"])
+def test_a_number_that_is_none_is_a_usage_error_that_names_its_option(
+    main: Any, words: list[str], option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, value]) == 2
+    assert f"{option} is {float(value)}: input should be a finite number." in capsys.readouterr().err

@@ -28,7 +28,7 @@ def install(site: Path, name: str, module: str, source: str, group: str, entry: 
     """Put a package into a folder as pip would: a module, and the metadata that names its entry point."""
     site.mkdir(exist_ok=True)
     (site / f"{module}.py").write_text(source)
-    metadata = site / f"{name}-1.0.dist-info"
+    metadata = site / f"{name.replace('-', '_')}-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")

@@ -14,6 +14,7 @@ from curate.cli import main as curate
 from curate.comparison.record import ComparisonRecord, read_comparison
 from curate.errors import UserError
 from curate.page import write_index
+from curate.scores.influence_record import read_influence
 from curate.selection.record import read_selection
 from evaluate_suite.reporting.page import run_columns
 from evaluate_suite.reporting.recipe import check_gates, read_report
@@ -96,6 +97,23 @@ def test_a_record_is_written_as_it_is_read_and_one_of_a_newer_version_is_refused
         record.read(tmp_path, manifest, "Make it again.")
 
 
+def test_a_report_that_lacks_what_its_schema_has_is_an_error_that_names_it(tmp_path: Path) -> None:
+    golden = GOLDEN / "evaluate_suite.report-1"
+    content = json.loads((golden / "report.json").read_text())
+    manifest = read_manifest(golden, "evaluate_suite.report")
+    for spoiled, problem in (
+        (
+            {key: value for key, value in content.items() if key != "runs"},
+            r"does not fit evaluate_suite.report/1 \(KeyError",
+        ),
+        (content | {"command": None}, r"does not fit its schema \(command: Input should be a valid string\)"),
+    ):
+        (tmp_path / "report.json").write_text(json.dumps(spoiled))
+        changed = FileRecord(file="report.json", sha256=digest_file(tmp_path / "report.json"))
+        with pytest.raises(UserError, match=problem):
+            ReportRecord.read(tmp_path, manifest.model_copy(update={"outputs": [changed]}), "Make it again.")
+
+
 def test_a_padding_study_of_schema_1_is_read_without_the_base_loss_it_did_not_have() -> None:
     study = read_padding_study(GOLDEN / "finetune.padding_study-1")
     assert [(arm.name, arm.base_loss) for arm in study.arms[:2]] == [("packed", None), ("packed", None)]
@@ -112,3 +130,9 @@ def test_a_comparison_of_schema_1_is_read_and_a_padding_study_listed(tmp_path: P
     for folder, kind in (("comparison", "curate.comparison"), ("padding", "finetune.padding_study")):
         headline = read_manifest(tmp_path / folder, kind).config["headline"]
         assert f'<a href="{folder}/index.html">{headline}</a>' in listed
+
+
+def test_scores_of_influence_of_schema_1_are_read() -> None:
+    scores = read_influence(GOLDEN / "finetune.influence-1")
+    assert (scores.manifest.counts["rows"], scores.manifest.counts["reference_rows"]) == (len(scores.scores), 12)
+    assert all(isinstance(score, float) for score in scores.scores.values())

@@ -47,11 +47,13 @@ CODER = [
 CODE = "def add(a, b):\n    return a + b"
 FOUND: dict[str, list[dict[str, Any]]] = {
     "magicoder": [
-        {"lang": "python", "raw_index": i, "index": i, "seed": "def", "openai_fingerprint": "fp", "problem": f"Add {i}.",
-         "solution": CODE}
+        {"lang": "python", "raw_index": i, "index": i, "seed": "def", "openai_fingerprint": "fp",
+         "problem": f"Add {i}.", "solution": CODE}
         for i in range(2)
     ],
-    "codefeedback": [{"query": f"Add {i}.", "answer": CODE, "resource": "evolinstruct", "lang": "python"} for i in range(2)],
+    "codefeedback": [
+        {"query": f"Add {i}.", "answer": CODE, "resource": "evolinstruct", "lang": "python"} for i in range(2)
+    ],
     "evol": [{"instruction": f"Add {i}.", "response": CODE} for i in range(2)],
     "opc": [
         {"seq_id": i, "instruction": f"Add {i}.", "output": CODE, "code": CODE, "entry_point": "add",
@@ -354,9 +356,7 @@ def test_their_subsets_and_splits_are_listed_with_the_option_to_paste(session: S
     assert sorted(said.partition("Name one: ")[2].split(", ")) == ["--split cpp", "--split python"]
 
 
-def test_opencodereasoning_2_keeps_source_and_licence_and_its_missing_questions_are_no_questions(
-    session: Session,
-) -> None:
+def test_opencodereasoning_2_keeps_source_and_licence_and_a_dash_is_no_question(session: Session) -> None:
     python = session.answers["dataset o/reasoning --split python"]
     assert (python["rows"], python["first"], python["notes"]) == (2, ["-", CODE, "codeforces"], [])
     assert python["extra"] == {"license": "cc-by-4.0", "id": "0"}

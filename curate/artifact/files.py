@@ -192,11 +192,11 @@ def parse_jsonl(data: bytes, source: str | Path, *, ours: bool = False) -> list[
                 f"{source}:{number}: byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8."
             ) from None
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{source}:{number}: not a line of JSON ({error}).", "Mend or remove that line.") from None
+            raise UserError(f"{source}:{number}: not a line of JSON ({error}).", "Fix or remove that line.") from None
         row = parsed.value
         if not isinstance(row, dict):
             raise UserError(
-                f"{source}:{number}: a JSON {type(row).__name__}, not an object.", "Mend or remove that line."
+                f"{source}:{number}: a JSON {type(row).__name__}, not an object.", "Fix or remove that line."
             )
         if parsed.repeated:
             key = parsed.repeated[0][0]

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from curate.artifact.digest import digest_json
-from curate.artifact.files import digest_as_written, refuse_constant, write_json
+from curate.artifact.files import digest_as_written, refuse_constant, write_errors, write_json
 from curate.artifact.manifest_schema import SETTINGS, FileRecord, Manifest
 from curate.artifact.outputs import CHANGED, damaged_files, set_aside
 from curate.artifact.provenance import collect_provenance
@@ -28,6 +28,7 @@ SCHEMAS: dict[str, tuple[int, dict[int, Callable[[dict[str, Any]], dict[str, Any
     "evaluate_suite.report": (2, {1: lambda manifest: manifest}),
     "curate.comparison": (2, {1: lambda manifest: manifest}),
     "finetune.padding_study": (2, {1: lambda manifest: manifest}),
+    "finetune.influence": (1, {}),
 }
 SIGNED = 2  # the first schema number, of every kind, whose manifests carry their own digest
 
@@ -40,7 +41,8 @@ def home() -> Path:
 def cache_dir(*parts: str) -> Path:
     """A folder below the shared cache, created."""
     folder = home().joinpath("cache", *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

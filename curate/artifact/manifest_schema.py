@@ -107,10 +107,19 @@ class PaddingStudySettings(PageSettings):
     study_digest: str
 
 
+class InfluenceSettings(_Settings):
+    """`finetune.influence`: what scored which rows by their influence on what."""
+
+    model: str
+    selection: str
+    influence_digest: str
+
+
 SETTINGS: dict[str, type[BaseModel]] = {
     "curate.selection": SelectionSettings,
     "finetune.run": RunSettings,
     "evaluate_suite.report": ReportSettings,
     "curate.comparison": ComparisonSettings,
     "finetune.padding_study": PaddingStudySettings,
+    "finetune.influence": InfluenceSettings,
 }

@@ -56,17 +56,19 @@ class Record(RecordPart):
             content = json.loads(data)
             schema = str(content.get("schema", f"{kind}/1"))  # some files of the first schema do not name it
             number = int(schema.rpartition("/")[2])
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise UserError(f"{path} is not a record ({error}).", again) from None
         if schema.rpartition("/")[0] != kind:
             raise UserError(f"{path} is of {schema}, not of {kind}.", again)
         if number > int(newest):
             raise UserError(f"{path} is of {schema}; this version reads up to {kind}/{newest}.", "Upgrade rowpick.")
-        while number < int(newest):
-            content = cls.lifts[number](content)
-            number += 1
         try:
+            while number < int(newest):
+                content = cls.lifts[number](content)
+                number += 1
             return cls.model_validate(content | {"schema": f"{kind}/{newest}"})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} does not fit {schema} ({error!r}).", again) from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "it"

@@ -92,15 +92,15 @@ def require_on_hub(repo_id: str, kind: Kind) -> None:
 
 def _outcome(error: BaseException) -> str:
     """One word for what happened: the first plain one of the causes, from the error itself inwards."""
-    found = [outcome for cause in _chain(error) if (outcome := _of_class(cause))]
+    outcomes = [outcome for cause in _chain(error) if (outcome := _of_class(cause))]
     # The outer error may be vaguer than its cause: transformers says "no connection or no such file" for a gated one.
     for precise in ("gated", "forbidden", "revision", "name"):
-        if precise in found:
+        if precise in outcomes:
             return precise
     if constants.is_offline_mode():
         return "offline"
     words = [outcome for cause in _chain(error) for part, outcome in _WORDS if part in str(cause).lower()]
-    return (found + words + ["other"])[0]
+    return (outcomes + words + ["other"])[0]
 
 
 def _of_class(error: BaseException) -> str | None:

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from curate.artifact import RecordPart
 from curate.page.source_text import visible_text
+from curate.pool.fates import EXCLUDED, NOT_PICKED, SELECTED
 
 SHOWN_PICKS = 1000
 SHOWN_POOL = 3000
 LABEL_CHARS = 72
 EXAMPLES = 2
-SELECTED, HELD_OUT, NOT_PICKED, EXCLUDED = "selected", "held_out", "not_picked", "excluded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ REPORT_KINDS = {
 def write_index(parent: Path) -> None:
     """Write the page that lists every finished report directly below `parent`; unfinished folders are left out."""
     with file_lock(parent / ".index.lock"):  # or of two reports finished at once, the page could miss one
-        found = [
+        reports = [
             (kind, folder, read_manifest(folder, kind)) for kind in REPORT_KINDS for folder in finished(parent, kind)
         ]
-        found.sort(key=lambda item: (item[2].created_at, item[1].name), reverse=True)
+        reports.sort(key=lambda item: (item[2].created_at, item[1].name), reverse=True)
         entries = [
             {
                 "href": f"{folder.name}/{INDEX}",
@@ -33,6 +33,6 @@ def write_index(parent: Path) -> None:
                 "facts": manifest.config.get("facts", []),
                 "made": manifest.created_at[:10],
             }
-            for kind, folder, manifest in found
+            for kind, folder, manifest in reports
         ]
         write_text(parent / INDEX, render_document("index.html", {"entries": entries}))

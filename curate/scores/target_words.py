@@ -44,16 +44,19 @@ def word_features(rows: Sequence[Row], parts: Sequence[str] = ("instruction", "o
 
 
 def odds_between(features: Any, target: NDArray[np.int64], pool: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the log odds of the rows at `pool` of being one of those at `target`, from `word_features` of both."""
-    of_pool, of_target = features[pool], features[target]
+    """Return the log odds of the rows at `pool` of being one of those at `target`, from `word_features` of both.
+
+    Both classes weigh the same, however few the target rows are.
+    """
     columns = [slice(start, start + COLUMNS) for start in range(0, features.shape[1], COLUMNS)]
+    of_pool, of_target = features[pool], features[target]
     weights = [TfidfTransformer().fit(of_pool[:, part]) for part in columns]  # how rare a word is in the pool
     both = [
-        sparse.hstack([weight.transform(side[:, part]) for weight, part in zip(weights, columns, strict=True)])
+        sparse.hstack([weight.transform(side[:, part]) for weight, part in zip(weights, columns, strict=True)]).tocsr()
         for side in (of_target, of_pool)
     ]
     is_target = np.arange(len(target) + len(pool)) < len(target)
     with threadpool_limits(1):
         model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000)
         model.fit(sparse.vstack(both).tocsr(), is_target)
-        return np.asarray(np.round(model.decision_function(both[1].tocsr()), 3))
+        return np.asarray(np.round(model.decision_function(both[1]), 3))

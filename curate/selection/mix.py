@@ -32,6 +32,17 @@ def measure_mix(rows: Sequence[SelectedRow]) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(n.items(), key=lambda item: (-item[1], item[0]))) for name, n in mix.items()}
 
 
+def mix_rows(mix: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str, str]]:
+    """The mix as rows of a table: (column, value, selected rows), of each column the most frequent values."""
+    rows: list[tuple[str, str, str]] = []
+    for name, values in mix.items():
+        shown = list(values.items())[:_SHOWN]
+        rows += [(name, value, f"{n:,}") for value, n in shown]
+        others = sum(values.values()) - sum(n for _, n in shown)
+        rows += [(name, f"{len(values) - _SHOWN} others", f"{others:,}")] if others else []
+    return rows
+
+
 def mix_lines(mix: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Markdown that tells the mix: a table where a column has more than one value, a sentence where it has one."""
     lines: list[str] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 from curate.page import build_curation, render_document
 from curate.page.curation_charts import curation_charts
+from curate.selection.mix import mix_rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def render_selection_page(data: SelectionPageData) -> str:
     view = build_curation(data.name, data.decisions, data.texts, data.coverage)
     charts = curation_charts(view, "selection")
     headline, second = selection_headline(data)
-    shown = {k: v for k, v in data.config.items() if k not in ("notes", "prompt_template_text")}
+    shown = {k: v for k, v in data.config.items() if k not in ("notes", "prompt_template_text", "mix")}
     return render_document(
         "selection.html",
         {
@@ -60,6 +61,7 @@ def render_selection_page(data: SelectionPageData) -> str:
             "second": second,
             "config": [(name, _config_text(value)) for name, value in sorted(shown.items())],
             "command": shlex.join(data.command),
+            "mix": mix_rows(data.config.get("mix", {})),
         },
         charts=charts,
     )

@@ -19,8 +19,10 @@ from curate.config import SelectConfig
 from curate.decontamination import BenchmarkTask
 from curate.pool.fates import Fates
 from curate.pool.rows import Row
+from curate.selection.keeping import Kept
 from curate.sources.types import LoadedPool
 from curate.tokens.prompt import PromptTemplate
+from curate.vectors.given import GivenVectors
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Pool:
     """The pool as read, with every row's token count (n,) under the model's tokenizer and the prompt template.
 
     `config` names the encoder that "auto" stands for; `spelled_controls` is how many rows spell a control token.
-    `inputs` are the files of the pool, of the benchmarks and of the target, in this order; `target_rows` are in
-    row_id order.
+    `inputs` are the files of the pool, of the benchmarks, of the target, of the rows that are kept and of the vectors
+    that are given, in this order; `target_rows` are in row_id order.
     """
 
     config: SelectConfig
@@ -56,6 +58,8 @@ class Pool:
     benchmarks: Sequence[BenchmarkTask] = ()
     target_rows: Sequence[Row] = ()
     inputs: Sequence[FileRecord] = ()
+    kept: Kept | None = None
+    vectors: GivenVectors | None = None
 
     @property
     def rows(self) -> list[Row]:

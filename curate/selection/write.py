@@ -12,6 +12,7 @@ import pyarrow.parquet
 from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
 from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import Fates
+from curate.scores.influence_record import read_influence
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
 from curate.selection.mix import measure_mix, travelling_columns
@@ -27,7 +28,7 @@ REPORT = "report.html"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
-_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target")
+_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target", "influence", "keep", "vectors")
 
 
 def config_digest(pool: Pool) -> str:
@@ -38,8 +39,10 @@ def config_digest(pool: Pool) -> str:
     config = pool.config
     needs = STRATEGIES[config.strategy].needs
     scores = [digest_scores(pool.rows, config.score_model)] if "scores" in needs else []
+    if config.influence is not None:
+        scores.append(str(read_influence(config.influence).manifest.manifest_digest))
     settings = {name: value for name, value in config.as_record().items() if name not in _PLACES}
-    others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target
+    others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target, kept, vectors
     contents = [
         *others,
         *scores,

@@ -25,6 +25,9 @@ class _Standing:
         self.notes: list[str] = []
         self.barred = np.zeros(len(candidates), dtype=bool)
         self.near: dict[int, tuple[int, float]] = {}
+        self.kept = len(candidates.picked)  # these stood before and stay
+        if self.kept:
+            self.add(candidates.picked, ["stood before"] * self.kept)
 
     def draw(self, select: Select, k: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[str]]:
         """Up to k further picks in order and their reasons, none near a standing one or an earlier one of them."""
@@ -74,8 +77,8 @@ def pick_rows(select: Select, candidates: Candidates, k: int, rng: np.random.Gen
     near none of them, until k stand. When the candidates run out first, the error says how many stood: every other
     candidate is near one of those. (Being near is not transitive, so another choice might find a few more.)
     """
-    standing = _Standing(candidates, near_duplicate)
     with one_thread_a_product():
+        standing = _Standing(candidates, near_duplicate)
         while (missing := k - len(standing.indices)) > 0:
             n_open = int((~standing.barred).sum())
             if n_open == 0:
@@ -99,9 +102,15 @@ def pick_tokens(
     budget was missed when that is more than 0.1%.
     """
     tokens = candidates.token_counts.astype(np.int64)
-    standing = _Standing(candidates, near_duplicate)
+    kept_tokens = int(tokens[candidates.picked].sum())
+    if kept_tokens > budget:
+        raise UserError(
+            f"--token-budget {budget} is below the {kept_tokens} tokens of the rows that are kept.",
+            "It counts the kept rows too: raise it.",
+        )
     with one_thread_a_product():
-        left = _take_in_order(standing, select, tokens, budget, rng)
+        standing = _Standing(candidates, near_duplicate)
+        left = _take_in_order(standing, select, tokens, budget - kept_tokens, rng)
         left = _fill(standing, tokens, left)
         if not standing.indices:
             raise UserError(
@@ -156,6 +165,7 @@ def _exchange(standing: _Standing, tokens: NDArray[np.int64], left: int, enough:
         picked = tokens[standing.indices]
         at = np.searchsorted(tokens[places], picked + left, side="right") - 1
         gains = np.where(at >= 0, tokens[places[at]] - picked, 0)
+        gains[: standing.kept] = 0
         out = int(np.argmax(gains))
         if gains[out] <= 0:
             return left

@@ -12,8 +12,9 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, sharpness: 
     """Return the k rows of the largest influence a token, as `finetune influence` scored them, or a draw by them.
 
     With a `sharpness` of 0 the top rows are taken; above it rows are drawn with weights exp(sharpness x score), scores
-    being ranks as quantiles of a normal distribution. A row's influence is the inner product of its loss's gradient with the target's, over a few
-    checkpoints (TracIn: Pruthi et al., 2020, arXiv 2002.08484; LESS: Xia et al., 2024, arXiv 2402.04333).
+    being ranks as quantiles of a normal distribution. A row's influence is the inner product of its loss's gradient
+    with the target's, over a few checkpoints (TracIn: Pruthi et al., 2020, arXiv 2002.08484; LESS: Xia et al., 2024,
+    arXiv 2402.04333).
     """
     influence = candidates.scores["influence"]
     scores = normal_scores(influence)

@@ -38,6 +38,11 @@ class Strategy:
     needs: frozenset[str] = frozenset()
     options: Mapping[str, Option] = field(default_factory=dict)
 
+    @property
+    def takes_target(self) -> bool:
+        """Whether it picks rows like those of --target: by their vectors or by their words."""
+        return bool(self.needs & {"target", "target_words"})
+
     def bind(self, options: Mapping[str, Any]) -> Select:
         """The strategy with its options filled in: (candidates, k, rng) -> Picks."""
         filled = {name: option.default for name, option in self.options.items()} | dict(options)
@@ -59,7 +64,9 @@ COVER_OPTIONS = {
 
 
 _OWN: dict[str, Strategy] = {
-    "random": Strategy(_from("uniform"), "uniformly at random: the bar for all others", "Fisher and Yates, 1938"),
+    "random": Strategy(
+        _from("uniform"), "uniformly at random: the bar for all others (the default)", "Fisher and Yates, 1938"
+    ),
     "length-matched": Strategy(
         _from("length_matched"), "at random, with the pool's length profile", "proportional allocation: Cochran, 1977"
     ),
@@ -70,7 +77,7 @@ _OWN: dict[str, Strategy] = {
     "longest": Strategy(_from("longest"), "the k longest outputs by characters", "arXiv 2402.04833"),
     "kmeans": Strategy(
         _from("kmeans"),
-        "every cluster an equal share, at random inside it (the default)",
+        "every cluster an equal share, at random inside it",
         "equal allocation: Cochran, 1977",
         frozenset({"clusters"}),
     ),
@@ -172,15 +179,15 @@ _OWN: dict[str, Strategy] = {
     ),
     "target-words": Strategy(
         _from("target_words"),
-        "what a linear classifier over words takes for a row of --target",
+        "what a linear classifier over words takes for a row of --target (the default with --target)",
         "hashed n-grams: arXiv 2302.03169",
-        frozenset({"target", "target_words"}),
+        frozenset({"target_words"}),
     ),
     "target-importance": Strategy(
         _from("target_importance"),
         "at random, rows with the words of --target more often",
         "DSIR: arXiv 2302.03169",
-        frozenset({"target", "target_words"}),
+        frozenset({"target_words"}),
         {"sharpness": Option(1.0, 0.0, 20.0, "power of the odds that weigh a row")},
     ),
     "short-rows": Strategy(
@@ -211,7 +218,7 @@ _OWN: dict[str, Strategy] = {
         _from("influence_classifier"),
         "high in influence on --target and in its words, ranks added",
         "measured here (reports/which-1000-rows)",
-        frozenset({"influence", "target", "target_words"}),
+        frozenset({"influence", "target_words"}),
     ),
 }
 STRATEGIES = Table("rowpick.strategies", Strategy, _OWN)

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from curate.artifact import digest_json, digest_text
 from curate.artifact.array_cache import cached_array
 from curate.console import progress
-from curate.defaults import SMOLLM2
+from curate.defaults import SMOLLM2, SMOLLM2_END
 from curate.errors import UserError
 from curate.loading import load_pretrained
 from curate.pool.dialogue import Dialogue, texts_of
@@ -76,6 +76,8 @@ def _load_smollm2_tokenizer() -> Any:
     """Kept for the life of the process: reading the vocabulary out of the GGUF takes seconds."""
     folder, gguf = smollm2_folder()
     loaded = load_pretrained(AutoTokenizer, str(folder), "tokenizer", gguf_file=gguf)
+    # transformers 5.17 takes the GGUF's start token for its end token.
+    loaded.eos_token = loaded.pad_token = SMOLLM2_END
     loaded.clean_up_tokenization_spaces = False
     return loaded
 

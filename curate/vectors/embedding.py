@@ -57,13 +57,15 @@ def _cache_key(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> str:
     return digest_json([encoder_digest, embed, list(row_ids)])[:32]
 
 
-def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_rows(
+    vectors: NDArray[np.float32], giver: str = "The encoder gave", step: str = "Use another --encoder."
+) -> NDArray[np.float32]:
     """`vectors` scaled to length one; NaN, infinite and zero rows are an error, because they have no direction."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
     if bad.size:
         raise UserError(
-            f"The encoder gave {bad.size} vectors that are zero, infinite or not numbers (first at row {bad[0]}).",
-            "Use another --encoder.",
+            f"{giver} {bad.size} vectors that are zero, infinite or not numbers (first at row {bad[0]}).",
+            step,
         )
     return np.asarray(vectors / lengths, dtype=np.float32)

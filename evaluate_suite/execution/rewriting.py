@@ -51,14 +51,14 @@ def _arguments(parameters: list[ast.arg]) -> ast.arguments:
 
 
 def _names_handed_over(node: ast.AST) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     for call in ast.walk(node):
         if isinstance(call, ast.Call):
             values = [a.value if isinstance(a, ast.Starred) else a for a in call.args] + [
                 k.value for k in call.keywords
             ]
-            found |= {value.id for value in values if isinstance(value, ast.Name)}
-    return found
+            names |= {value.id for value in values if isinstance(value, ast.Name)}
+    return names
 
 
 @lru_cache(maxsize=4096)
@@ -81,7 +81,7 @@ def patched_names(test: str) -> list[tuple[str, str]]:
     """Return the names of modules (module, name) that the test replaces."""
     tree = parse_python(test)
     aliases = _aliases(tree)
-    return sorted({found for node in ast.walk(tree) for found in _patched(node, aliases)})
+    return sorted({name for node in ast.walk(tree) for name in _patched(node, aliases)})
 
 
 @lru_cache(maxsize=4096)
@@ -89,24 +89,24 @@ def seeded_modules(test: str) -> list[str]:
     """Return the modules of random numbers that the test gives a seed."""
     tree = parse_python(test)
     aliases = _aliases(tree)
-    found = set()
+    modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr == "seed":
             first, *rest = ast.unparse(node.value).split(".")
-            found.add(".".join([aliases.get(first, first), *rest]))
-    return sorted(found & set(_SEEDED))
+            modules.add(".".join([aliases.get(first, first), *rest]))
+    return sorted(modules & set(_SEEDED))
 
 
 @lru_cache(maxsize=4096)
 def modules_that_look(test: str) -> list[str]:
     """Return the modules that the test imports whose functions look into an object."""
-    found = set()
+    modules = set()
     for node in ast.walk(parse_python(test)):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            modules |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
-    return sorted(found & set(LOOKING))
+            modules.add(node.module or "")
+    return sorted(modules & set(LOOKING))
 
 
 @lru_cache(maxsize=4096)

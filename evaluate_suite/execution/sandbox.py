@@ -90,14 +90,14 @@ def _layout() -> tuple[list[str], dict[str, str], list[str], str]:
     paths += libraries
     paths += ["/bin", *(f"/usr/bin/{name}" for name in TOOLS)]
     links: dict[str, str] = {}
-    found: list[str] = []
+    existing: list[str] = []
     for path in paths:
         entry = Path(path)
         if entry.is_symlink() and path in ("/lib", "/lib64", "/bin"):
             links[path] = str(entry.readlink())
-        elif path != "/bin" and entry.exists() and not any(Path(path).is_relative_to(p) for p in found):
-            found.append(path)
-    return found, links, libraries, interpreter
+        elif path != "/bin" and entry.exists() and not any(Path(path).is_relative_to(p) for p in existing):
+            existing.append(path)
+    return existing, links, libraries, interpreter
 
 
 def path_inside(path: str) -> str:
@@ -255,21 +255,21 @@ def _frame(data: bytes) -> bytes:
 def _result(answer: bytes, problem: bytes) -> ProgramResult:
     started = answer.startswith(STARTED)
     try:
-        found: dict[str, Any] = wire.decode(answer[4 + started * len(STARTED) :])
+        verdict: dict[str, Any] = wire.decode(answer[4 + started * len(STARTED) :])
     except wire.BadFrame:
         if started:
             return ProgramResult(False, "supervisor_lost", "the sandbox ended without an answer")
         lines = problem.decode(errors="replace").strip().splitlines()
         return ProgramResult(False, "setup_failed", lines[-1] if lines else "the sandbox ended without an answer")
     return ProgramResult(
-        passed=found["reason"] == "passed",
-        reason=found["reason"],
-        detail=found["detail"],
-        cpu_seconds=found.get("cpu_seconds", 0.0),
-        peak_bytes=found.get("peak_bytes", 0),
-        output=found.get("output", b"").decode("utf-8", "replace"),
-        output_bytes=found.get("output_bytes", 0),
-        landlock=found.get("landlock", 0),
+        passed=verdict["reason"] == "passed",
+        reason=verdict["reason"],
+        detail=verdict["detail"],
+        cpu_seconds=verdict.get("cpu_seconds", 0.0),
+        peak_bytes=verdict.get("peak_bytes", 0),
+        output=verdict.get("output", b"").decode("utf-8", "replace"),
+        output_bytes=verdict.get("output_bytes", 0),
+        landlock=verdict.get("landlock", 0),
     )
 
 

@@ -197,7 +197,7 @@ def _generate_to_file(
     tasks: Sequence[GenerationTask],
     made_with: str,
 ) -> list[Generation]:
-    found = _read_finished(target, made_with)
+    finished = _read_finished(target, made_with)
 
     def key(item: Generation | GenerationTask) -> tuple[str, int]:
         return item.prompt_id, item.sample
@@ -205,7 +205,7 @@ def _generate_to_file(
     wanted = {key(task): task for task in tasks}
     if len(wanted) < len(tasks):
         raise UserError("Two prompts have the same prompt_id.", "Give every prompt its own prompt_id.")
-    done = {key(g): g for g in found if key(g) in wanted and wanted[key(g)].prompt == g.prompt}
+    done = {key(g): g for g in finished if key(g) in wanted and wanted[key(g)].prompt == g.prompt}
 
     def save(generation: Generation) -> None:
         append_sealed(target, as_record(generation), made_with)

@@ -49,12 +49,12 @@ class ScoredFile:
 
 def summary_text(summary: MetricSummary) -> str:
     """Return a summary in one line for a terminal."""
-    counts = f"{summary.n_scored} scored, {summary.n_unscored} not"
-    if summary.mean is None:
+    mean = summary.estimate
+    counts = f"{mean.n} scored, {mean.unscored} not"
+    if mean.value is None:
         return counts
-    low, high = summary.interval or (None, None)
-    between = "" if low is None else f" ({format_number(low)} to {format_number(high)})"
-    return f"{format_number(summary.mean)}{between}, {counts}"
+    between = "" if mean.low is None else f" ({format_number(mean.low)} to {format_number(mean.high)})"
+    return f"{format_number(mean.value)}{between}, {counts}"
 
 
 def score_generations(

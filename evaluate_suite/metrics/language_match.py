@@ -27,13 +27,13 @@ def score(generation: Generation) -> Score:
     answer = answer_of(generation)
     if not answer.codes:
         return Score(None, "no_code")
-    given = [code.language for code in answer.codes if code.language is not None]
-    if not given:
+    languages = [code.language for code in answer.codes if code.language is not None]
+    if not languages:
         return Score(None, "language_not_detectable")
-    detail = {"asked": asked, "given": given[0]}
-    if asked in given:
+    detail = {"asked": asked, "given": languages[0]}
+    if asked in languages:
         return Score(1.0, detail=detail)
-    alike = any(asked in group and given[0] in group for group in LOOKALIKES)
+    alike = any(asked in group and languages[0] in group for group in LOOKALIKES)
     texts = [answer.codes[0].text, *([generation.completion[:MAX_CHARS]] if answer.form == BARE else [])]
     return Score(float(alike and any(parses(text, asked)[0] for text in texts)), detail=detail)
 

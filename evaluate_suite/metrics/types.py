@@ -12,6 +12,7 @@ from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.statistics.bounded import bounded_mean_interval
 from evaluate_suite.statistics.pairs import share_with_interval
+from evaluate_suite.statistics.types import Estimate
 
 YES_NO, SHARE, GAP, POINTS = "yes_no", "share", "gap", "points"
 BOUNDS = {YES_NO: (0.0, 1.0), SHARE: (0.0, 1.0), GAP: (-1.0, 1.0), POINTS: (0.0, 100.0)}
@@ -83,26 +84,21 @@ def apply(metric: Metric, generation: Generation, context: MetricContext | None 
 
 @dataclass(frozen=True, slots=True)
 class MetricSummary:
-    """Many scores of one metric: `mean` and `interval` are None when nothing was scored, never 0.
-
-    `interval` is (low, high) at 95%; `reasons` counts why scores are absent.
-    """
+    """Many scores of one metric: their mean with its interval, and how often there is none for which reason."""
 
     metric: str
-    n_scored: int
-    n_unscored: int
-    mean: float | None
-    interval: tuple[float, float] | None
+    estimate: Estimate
     reasons: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON has it."""
+        mean = self.estimate
         return {
             "metric": self.metric,
-            "n_scored": self.n_scored,
-            "n_unscored": self.n_unscored,
-            "mean": self.mean,
-            "interval": None if self.interval is None else list(self.interval),
+            "n_scored": mean.n,
+            "n_unscored": mean.unscored,
+            "mean": mean.value,
+            "interval": None if mean.low is None else [mean.low, mean.high],
             "reasons": dict(self.reasons),
         }
 
@@ -115,8 +111,10 @@ def summarise(metric: Metric, scores: Sequence[Score], prompts: Sequence[Hashabl
     """
     values = [score.value for score in scores if score.value is not None]
     reasons = dict(sorted(Counter(score.reason or "unknown" for score in scores if score.value is None).items()))
+    unscored = len(scores) - len(values)
     if not values:
-        return MetricSummary(metric.name, 0, len(scores), None, None, reasons)
+        why = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in reasons.items()) or "nothing to score"
+        return MetricSummary(metric.name, Estimate(None, unscored=unscored, reason=why), reasons)
     groups = _by_prompt(scores, prompts)
     if groups is None and metric.kind == YES_NO:
         estimate = share_with_interval(int(sum(values)), len(values))
@@ -125,10 +123,8 @@ def summarise(metric: Metric, scores: Sequence[Score], prompts: Sequence[Hashabl
         estimate = bounded_mean_interval(
             [sum(unit) for unit in units], BOUNDS[metric.kind], [len(unit) for unit in units]
         )
-    interval = None if estimate.low is None or estimate.high is None else (estimate.low, estimate.high)
-    return MetricSummary(
-        metric.name, len(values), len(scores) - len(values), math.fsum(values) / len(values), interval, reasons
-    )
+    mean = math.fsum(values) / len(values)
+    return MetricSummary(metric.name, Estimate(mean, estimate.low, estimate.high, len(values), unscored), reasons)
 
 
 def _by_prompt(scores: Sequence[Score], prompts: Sequence[Hashable] | None) -> list[list[float]] | None:

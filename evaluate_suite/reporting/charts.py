@@ -41,7 +41,7 @@ def loss_chart(runs: Sequence[RunResult]) -> Chart | None:
         [run, str(step), *(format_number(by_key.get((run, step, loss)), 4) for loss in (TRAIN, EVAL))]
         for run, step in steps
     ]
-    told = [f"{run.name} from step {run.verdict.onset_step}" for run in overfit]
+    onsets = [f"{run.name} from step {run.verdict.onset_step}" for run in overfit]
     return Chart(
         "losses",
         "Loss while training",
@@ -49,7 +49,7 @@ def loss_chart(runs: Sequence[RunResult]) -> Chart | None:
         spec,
         ChartTable(["Run", "Step", "Train loss", "Eval loss"], rows),
         caption="Eval loss: solid, with points. Train loss: dashed. A ring marks the best step"
-        + (f"; the shaded steps are those where a run overfits ({', '.join(told)})." if told else ".")
+        + (f"; the shaded steps are those where a run overfits ({', '.join(onsets)})." if onsets else ".")
         + (" Click a name to see its curves alone; a double click shows all again." if len(runs) > 1 else ""),
     )
 

@@ -144,22 +144,22 @@ def _about_strategies(strategies: Sequence[StrategyResult], pairs: Sequence[Pair
         closest = min((p for p in pairs if winner in (p.first, p.second)), key=lambda pair: abs(pair.effect or 0.0))
         other = closest.second if closest.first == winner else closest.first
         low, high = sorted((abs(closest.low or 0.0), abs(closest.high or 0.0)))
-        told = (
+        headline = (
             f"The strategy {winner} is better: over its draws the eval loss is {abs(closest.effect or 0.0):.4f} nats a "
             f"token below that of {other}, the next best."
         )
-        return told, f"95% interval {low:.4f} to {high:.4f}, adjusted p {format_p(closest.p_holm)}. {scope}"
+        return headline, f"95% interval {low:.4f} to {high:.4f}, adjusted p {format_p(closest.p_holm)}. {scope}"
     best = min(strategies, key=lambda s: s.loss.value if s.loss.value is not None else float("inf"))
     shown = [pair for pair in pairs if pair.winner is not None]
     lowest = "" if best.loss.value is None else f"The lowest mean eval loss is {best.loss.value:.4f} ({best.name}). "
     if not shown:
-        told = f"No difference between the {len(strategies)} strategies was shown."
-        return told, f"{lowest}{_could_have_seen(pairs)[0].upper()}{_could_have_seen(pairs)[1:]} {scope}"
+        headline = f"No difference between the {len(strategies)} strategies was shown."
+        return headline, f"{lowest}{_could_have_seen(pairs)[0].upper()}{_could_have_seen(pairs)[1:]} {scope}"
     differing = "; ".join(
         f"{p.winner} beats {p.second if p.winner == p.first else p.first} by {abs(p.effect or 0.0):.4f}" for p in shown
     )
-    told = f"No strategy was shown to beat all others; {len(shown)} of {len(pairs)} pairs differ: {differing}."
-    return told, f"{lowest}{scope}"
+    headline = f"No strategy was shown to beat all others; {len(shown)} of {len(pairs)} pairs differ: {differing}."
+    return headline, f"{lowest}{scope}"
 
 
 def _single(run: RunResult, losses: Sequence[PairedDifference], base_model: str) -> tuple[str, str]:
@@ -171,13 +171,13 @@ def _single(run: RunResult, losses: Sequence[PairedDifference], base_model: str)
     sure = f"95% interval {gain.low:.4f} to {gain.high:.4f} nats a token, paired over {gain.n} held-out rows"
     share = 100 * abs(gain.value) / before
     if gain.low > 0:
-        told = f"Training lowered the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
-        return told, f"The gain is {gain.value:.4f}, {sure}."
+        headline = f"Training lowered the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
+        return headline, f"The gain is {gain.value:.4f}, {sure}."
     if gain.high < 0:
-        told = f"Training raised the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
-        return told, f"The loss is {-gain.value:.4f} higher ({sure})."
-    told = f"No difference between {base_model} and the tuned model was shown on the held-out rows."
-    return told, f"The gain is {gain.value:.4f}, {sure}; {_could_have_seen(losses)}"
+        headline = f"Training raised the eval loss of {base_model} by {share:.1f}%, from {before:.4f} to {after:.4f}."
+        return headline, f"The loss is {-gain.value:.4f} higher ({sure})."
+    headline = f"No difference between {base_model} and the tuned model was shown on the held-out rows."
+    return headline, f"The gain is {gain.value:.4f}, {sure}; {_could_have_seen(losses)}"
 
 
 def _could_have_seen(pairs: Sequence[PairedDifference]) -> str:
@@ -193,10 +193,13 @@ def _no_winner(
     shown = sum(pair.winner is not None for pair in between)
     best = min((r for r in runs if r.tuned_loss.value is not None), key=lambda r: r.tuned_loss.value or 0.0)
     if not shown:
-        told = f"No difference between the {len(runs)} runs was shown."
-        return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}); {_could_have_seen(between)}"
-    told = f"No run was shown to beat all others; {shown} of {len(between)} pairs differ."
-    return told, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}). {_scope(runs, strategies)}"
+        headline = f"No difference between the {len(runs)} runs was shown."
+        return (
+            headline,
+            f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}); {_could_have_seen(between)}",
+        )
+    headline = f"No run was shown to beat all others; {shown} of {len(between)} pairs differ."
+    return headline, f"The lowest eval loss is {best.tuned_loss.value:.4f} ({best.name}). {_scope(runs, strategies)}"
 
 
 def _winner(
@@ -207,14 +210,14 @@ def _winner(
     other = closest.second if closest.first == winner else closest.first
     low, high = sorted((abs(closest.low or 0.0), abs(closest.high or 0.0)))
     strategy = next(run.strategy for run in runs if run.name == winner)
-    told = (
+    headline = (
         f"{winner} ({strategy}) won: its eval loss is {abs(closest.effect or 0.0):.4f} nats a token below that of "
         f"{other}, the next best."
     )
     certainty = (
         f"95% interval {low:.4f} to {high:.4f}, adjusted p {format_p(closest.p_holm)}, {closest.n} held-out rows."
     )
-    return told, f"{certainty} {_scope(runs, strategies)}"
+    return headline, f"{certainty} {_scope(runs, strategies)}"
 
 
 def _scope(runs: Sequence[RunResult], strategies: Sequence[StrategyResult]) -> str:

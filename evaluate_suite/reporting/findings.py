@@ -11,7 +11,7 @@ from typing import Any
 from curate.page import CurationView, build_curation, format_count, format_number, format_share
 from evaluate_suite.answers.first_answer import answer_of
 from evaluate_suite.generation.record import Generation
-from evaluate_suite.metrics import METRICS, MetricContext, MetricSummary, metrics_that_need
+from evaluate_suite.metrics import METRICS, MetricContext, metrics_that_need
 from evaluate_suite.metrics.generation_files import TEXT_NEEDS, ScoredFile, score_generations
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.metrics.types import POINTS
@@ -49,9 +49,11 @@ def build_report(work: Work, name: str) -> ReportRecord:
     scored, executed = score_all(work), score_executed(work)
     metrics, executed_metrics = shown_metrics(scored), shown_metrics(executed)
     base_metrics, *run_metrics = [estimates(file, metrics) for file in scored.files]
-    for found, file in zip([base_metrics, *run_metrics], executed.files if executed else [], strict=False):
-        found |= estimates(file, executed_metrics)
-    runs = [run_result(evaluation, found) for evaluation, found in zip(work.evaluations, run_metrics, strict=True)]
+    for estimated, file in zip([base_metrics, *run_metrics], executed.files if executed else [], strict=False):
+        estimated |= estimates(file, executed_metrics)
+    runs = [
+        run_result(evaluation, estimated) for evaluation, estimated in zip(work.evaluations, run_metrics, strict=True)
+    ]
     measures = [
         loss_measure(work.evaluations),
         *metric_measures(scored, [m.name for m in metrics]),
@@ -107,33 +109,25 @@ def shown_metrics(scored: Scored | None) -> list[MetricInfo]:
             share=metric.kind != POINTS,
         )
         for name, metric in METRICS.items()
-        if any(name in file.summaries and file.summaries[name].n_scored for file in (scored.files if scored else []))
+        if any(name in file.summaries and file.summaries[name].estimate.n for file in (scored.files if scored else []))
     ]
 
 
 def estimates(file: ScoredFile, metrics: Sequence[MetricInfo]) -> dict[str, Estimate]:
     """Each metric's summary as the page shows it."""
-    return {metric.name: _estimate(file.summaries[metric.name]) for metric in metrics if metric.name in file.summaries}
-
-
-def _estimate(summary: MetricSummary) -> Estimate:
-    low, high = summary.interval or (None, None)
-    reason = None
-    if summary.mean is None:
-        reason = ", ".join(f"{why.replace('_', ' ')} ({n})" for why, n in summary.reasons.items()) or "nothing to score"
-    return Estimate(summary.mean, low, high, summary.n_scored, summary.n_unscored, reason)
+    return {metric.name: file.summaries[metric.name].estimate for metric in metrics if metric.name in file.summaries}
 
 
 def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResult:
     """Everything the run table and the training section say about one run."""
-    run, made = evaluation.run, evaluation.selection.manifest
+    run, selected_by = evaluation.run, evaluation.selection.manifest
     seconds, memory = read_timings(run)
     base, tuned = token_mean(evaluation.base_losses), token_mean(evaluation.tuned_losses)
     selected, trained = selected_tokens(evaluation.selection), int(run.manifest.config["tokens_seen"])
     return RunResult(
         name=evaluation.name,
         selection=evaluation.selection.path.name,
-        strategy=str(made.config["strategy"]),
+        strategy=str(selected_by.config["strategy"]),
         seed=run.manifest.seed,
         rows=len(evaluation.selection.selected),
         tokens=selected,
@@ -155,7 +149,7 @@ def run_result(evaluation: Evaluation, metrics: dict[str, Estimate]) -> RunResul
         digests={
             "selection": evaluation.selection.digest,
             "holdout": evaluation.selection.holdout_digest,
-            "tokenizer": str(made.config["tokenizer_digest"]),
+            "tokenizer": str(selected_by.config["tokenizer_digest"]),
             "run": str(run.manifest.config["run_digest"]),
         },
     )
@@ -183,7 +177,7 @@ def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
     best = min(
         (r for r in runs if r.tuned_perplexity is not None), key=lambda r: r.tuned_perplexity or 0.0, default=None
     )
-    found = [
+    figures = [
         ("Runs", str(len(runs))),
         ("Base model", work.evaluations[0].run.config.model),
         ("Held-out rows scored", format_count(len(work.rows.scored))),
@@ -191,24 +185,26 @@ def facts(work: Work, runs: Sequence[RunResult]) -> list[tuple[str, str]]:
     ]
     if best is not None:
         change = f"{format_number(best.base_perplexity, 2)} to {format_number(best.tuned_perplexity, 2)}"
-        found.append(("Perplexity, base to best", change))
-    return found
+        figures.append(("Perplexity, base to best", change))
+    return figures
 
 
 def notes(work: Work) -> list[str]:
     """What a reader must know before believing the numbers."""
-    found = uneven_shares(work.evaluations)
+    sentences = uneven_shares(work.evaluations)
     if work.rows.unscored:
         n, asked = len(work.rows.unscored), len(work.rows.unscored) + len(work.rows.scored)
-        found.append(f"{n} of {asked} held-out rows are longer than the model's context and were not scored.")
+        sentences.append(f"{n} of {asked} held-out rows are longer than the model's context and were not scored.")
     total = len(work.evaluations[0].selection.holdout)
     if len(work.rows.scored) + len(work.rows.unscored) < total:
         n = len(work.rows.scored) + len(work.rows.unscored)
-        found.append(f"Eval loss uses the first {n} of {total} held-out rows by digest, as the run's settings say.")
+        sentences.append(f"Eval loss uses the first {n} of {total} held-out rows by digest, as the run's settings say.")
     if len({str(base_settings(e.run)) for e in work.evaluations}) > 1:
-        found.append("The runs loaded the base model in different ways (quantisation or dtype), so its loss differs.")
-        found.append(f"The base model's generations were made as {work.evaluations[0].name} loads it.")
-    return found
+        sentences.append(
+            "The runs loaded the base model in different ways (quantisation or dtype), so its loss differs."
+        )
+        sentences.append(f"The base model's generations were made as {work.evaluations[0].name} loads it.")
+    return sentences
 
 
 def uneven_shares(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -249,8 +245,8 @@ def curations(evaluations: Sequence[Evaluation]) -> list[CurationView]:
 
 
 def _numbers(coverage: Any) -> dict[str, float | None]:
-    found = coverage if isinstance(coverage, dict) else {}
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+    measured = coverage if isinstance(coverage, dict) else {}
+    return {name: value for name, value in measured.items() if isinstance(value, int | float)}
 
 
 def prompt_outputs(work: Work, scored: Scored, metrics: Sequence[MetricInfo]) -> list[PromptOutputs]:
@@ -284,23 +280,23 @@ def _output(name: str, generation: Generation, scores: dict[str, float | None]) 
 
 def settings(work: Work) -> dict[str, Any]:
     """The settings of the report itself."""
-    made = work.evaluations[0].selection.manifest.config
+    selected = work.evaluations[0].selection.manifest.config
     return {
         **work.settings.as_record(),
         "eval_rows": len(work.rows.scored),
         "holdout_digest": work.evaluations[0].selection.holdout_digest,
         "prompts": str(work.config.prompts or "packaged"),
-        "prompt_template": made["prompt_template"],
-        "tokenizer_digest": made["tokenizer_digest"],
+        "prompt_template": selected["prompt_template"],
+        "tokenizer_digest": selected["tokenizer_digest"],
     }
 
 
 def versions() -> dict[str, str]:
     """Versions of the packages the numbers depend on; those that are not installed are left out."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    installed = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in SHOWN_PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -17,14 +17,15 @@ from curate.defaults import SMOLLM2
 from curate.loading import load_pretrained
 from curate.selection.record import SelectedRow, Selection, read_decisions
 from curate.tokens.text_rule import TEXT_RULE
-from curate.tokens.tokenizers import load_tokenizer, refuse_earlier_rule
 from evaluate_suite.generation.engines import VLLM, build_tasks, generate, generate_to_file
 from evaluate_suite.generation.raw_prompts import RawPrompt
 from evaluate_suite.generation.record import DecodingSettings, Generation
 from evaluate_suite.generation.vllm_engine import VllmEngine
 from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, score_rows
 from finetune.model import adapter_off, load_adapter, load_base_model
+from finetune.run.base_model import base_model_digest
 from finetune.run.record import Run
+from finetune.run.tokenizer import load_selections_tokenizer
 
 # What of a run's config decides the numbers its base model computes.
 BASE_SETTINGS = (
@@ -107,11 +108,9 @@ class ReportModels:
 
     def tokenizer(self, selection: Selection) -> Any:
         """The tokenizer the selection was counted with, with a pad token."""
-        config = selection.manifest.config
-        key = config["tokenizer_digest"]
+        key = selection.manifest.config["tokenizer_digest"]
         if key not in self._tokenizers:
-            tokenizer = load_tokenizer(config["model"], config.get("tokenizer"))
-            refuse_earlier_rule(tokenizer, key, selection.path.name)
+            tokenizer: Any = load_selections_tokenizer(selection)
             if tokenizer.pad_token_id is None:
                 tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
             self._tokenizers[key] = tokenizer
@@ -146,7 +145,8 @@ def adapter_digest(run: Run) -> str:
 def model_identity(run: Run, selection: Selection, tuned: bool) -> list[Any]:
     """Everything that decides what a model answers: base model and how it is loaded, tokenizer, template, adapter."""
     config = selection.manifest.config
-    shared = [base_settings(run), config["tokenizer_digest"], TEXT_RULE, config["prompt_template_text"]]
+    base = [base_settings(run), base_model_digest(run.config.model)]
+    shared = [*base, config["tokenizer_digest"], TEXT_RULE, config["prompt_template_text"]]
     return [*shared, adapter_digest(run) if tuned else None]
 
 

@@ -200,6 +200,7 @@ def render_report_page(data: ReportRecord) -> str:
             "measures": [(measure_title(*key), pairs) for key, pairs in pairs_by_measure(data.pairs).items()],
             "told_pairs": told_pairs,
             "strategy_claims": strategy_claims(data),
+            "eval_loss": EVAL_LOSS,
             "verdict_class": verdict_class,
             "marked": data.winner,
             "standing": standing_prompts(data),

@@ -92,7 +92,7 @@ def prepare(config: ReportConfig) -> Work:
     from evaluate_suite.reporting.models import ReportModels
     from finetune.run.record import read_run
 
-    runs = [read_run(given) for given in config.runs or finished_run_paths()]
+    runs = [read_run(run) for run in config.runs or finished_run_paths()]
     evaluations = [Evaluation(run, run.read_selection()) for run in runs]
     refuse_unfair(runs)
     for run in runs:
@@ -114,10 +114,10 @@ def finished_run_paths() -> list[Path]:
     from finetune.run.record import KIND as RUN_KIND
     from finetune.run.record import runs_dir
 
-    found = finished(runs_dir(), RUN_KIND)
-    if not found:
+    paths = finished(runs_dir(), RUN_KIND)
+    if not paths:
         raise UserError(f"There is no finished run in {runs_dir()}.", "Make one with: finetune run")
-    return found
+    return paths
 
 
 def refuse_unfair(runs: Sequence[Run]) -> None:
@@ -133,9 +133,9 @@ def refuse_unfair(runs: Sequence[Run]) -> None:
         for run in runs:
             groups.setdefault(str(run.manifest.config[key]), []).append(run.path.name)
         if len(groups) > 1:
-            told = "; ".join(f"{_short(value)}: {', '.join(members)}" for value, members in groups.items())
+            listed = "; ".join(f"{_short(value)}: {', '.join(members)}" for value, members in groups.items())
             raise UserError(
-                f"These runs cannot be compared: they differ in their {what} ({told}).",
+                f"These runs cannot be compared: they differ in their {what} ({listed}).",
                 "Name runs that share it, for example: evalsuite report " + " ".join(next(iter(groups.values()))),
             )
 

@@ -73,8 +73,8 @@ def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
 
 
 def _recipe(evaluation: Evaluation) -> dict[str, Any]:
-    made, config = evaluation.selection.manifest.config, evaluation.run.config.model_dump(mode="json")
-    asked = {name: made.get(name) for name in ASKED}
+    selected, config = evaluation.selection.manifest.config, evaluation.run.config.model_dump(mode="json")
+    asked = {name: selected.get(name) for name in ASKED}
     if asked["token_budget"] is not None:
         asked["k"] = None
     return asked | {name: value for name, value in config.items() if name != "seed"}

@@ -65,13 +65,15 @@ class StudyRequest:
 
     def cell(self, strategy: str, draw: int) -> SelectConfig:
         """The selection of one draw of a strategy: what the strategy has no use for is left out."""
-        needs = STRATEGIES[strategy].needs
+        entry = STRATEGIES[strategy]
+        needs = entry.needs
         return self.base.model_copy(
             update={
                 "strategy": strategy,
                 "strategy_options": dict(self.options.get(strategy, {})),
                 "seed": draw,
-                "target": self.base.target if "target" in needs else None,
+                "target": self.base.target if entry.takes_target else None,
+                "influence": self.base.influence if "influence" in needs else None,
                 "score_model": self.base.score_model if "scores" in needs else DEFAULT_SCORE_MODEL,
             }
         )

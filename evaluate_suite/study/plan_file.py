@@ -62,6 +62,5 @@ def write_study_file(study: StudyFile) -> Path:
     """Write the study below the home of artifacts, under a name by its content, and return the file's path."""
     record = study.model_dump(mode="json")
     path = home() / "studies" / digest_json(record)[:8] / STUDY_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, HEAD + yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     return path

@@ -58,8 +58,8 @@ class Task:
         """A program with the test of this task."""
         prelude = self.prompt if self.continues_prompt else ""
         known = _defined_names(_compilable(prelude)), _defined_names(self.reference)
-        classes = tuple(sorted({name for found in known for name in found[0]}))
-        functions = tuple(sorted({name for found in known for name in found[1]}))
+        classes = tuple(sorted({name for names in known for name in names[0]}))
+        functions = tuple(sorted({name for names in known for name in names[1]}))
         return Job(program, "test", _compilable(prelude), self.test, self.entry_point, classes, functions)
 
 
@@ -172,5 +172,5 @@ def _defined(test: str, where: str) -> set[str]:
     try:
         tree = parse_python(test)
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: the test is not Python ({error}).", "Mend the test.") from None
+        raise UserError(f"{where}: the test is not Python ({error}).", "Fix the test.") from None
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

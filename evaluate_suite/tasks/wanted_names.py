@@ -79,7 +79,7 @@ def looks_like_class(name: str) -> bool:
 
 def _read_globals(table: symtable.SymbolTable) -> set[str]:
     top = table.get_type() == "module"
-    found = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    names = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
     for child in table.get_children():
-        found |= _read_globals(child)
-    return found
+        names |= _read_globals(child)
+    return names

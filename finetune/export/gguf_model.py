@@ -18,12 +18,13 @@ from curate.pool.dialogue import prompt_of
 from curate.selection.record import Selection
 from curate.tokens.prompt import NO_NEWLINE, SLOT, PromptTemplate
 from curate.tokens.text_rule import text_rule
-from curate.tokens.tokenizers import encode_prompt, load_tokenizer
+from curate.tokens.tokenizers import encode_prompt
 from finetune.export.gguf_file import FILE_TYPES, require_exportable, rope_kind, write_gguf
 from finetune.export.merged_model import PROMPTS_COMPARED, greedy_texts, whole_folder
 from finetune.export.modelfile import read_modelfile_template, render_modelfile
 from finetune.model import load_base_model, merge_adapter
 from finetune.run.record import Run
+from finetune.run.tokenizer import load_selections_tokenizer
 
 QUANTIZATIONS = tuple(FILE_TYPES)
 MODELFILE = "Modelfile"
@@ -55,8 +56,7 @@ def export_gguf(run: Run, out: Path | None = None, quantization: str = "f16") ->
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} already exists.", "Name another --out, or remove it.")
     selection = run.read_selection()
-    counted_with = selection.manifest.config
-    tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
+    tokenizer = load_selections_tokenizer(selection)
     instructions = prompts_to_compare(selection, tokenizer)
     base = load_base_model(run.config)
     require_exportable(base.config)

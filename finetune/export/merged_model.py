@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from curate.artifact.files import write_errors
 from curate.console import progress
 from curate.errors import UserError
 from curate.pool.dialogue import prompt_of
-from curate.tokens.tokenizers import decode_completion, encode_prompt, load_tokenizer
+from curate.tokens.tokenizers import decode_completion, encode_prompt
 from finetune.model import load_base_model, load_merged, load_run, merge_adapter
 from finetune.run.record import Run
+from finetune.run.tokenizer import load_selections_tokenizer
 
 PROMPTS_COMPARED = 4
 TOKENS_COMPARED = 32
@@ -50,8 +52,7 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_diff
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} already exists.", "Name another --out, or remove it.")
     selection = run.read_selection()
-    counted_with = selection.manifest.config
-    tokenizer = load_tokenizer(counted_with["model"], counted_with["tokenizer"])
+    tokenizer = load_selections_tokenizer(selection)
     rows = (selection.holdout or selection.selected)[:PROMPTS_COMPARED]
     prompts = [encode_prompt(tokenizer, selection.template, prompt_of(row)) for row in rows]
     tuned, _ = load_run(run.path)
@@ -77,8 +78,9 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_diff
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place when the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    with write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield folder
         folder.chmod(0o755)

@@ -31,6 +31,7 @@ from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig, read_yaml, validated
+from finetune.run.base_model import BASE_DIGEST, base_model_digest, require_same_base
 from finetune.run.card import render_card
 from finetune.run.history_lines import HISTORY, TIMINGS, parse_lines, read_unfinished
 
@@ -64,11 +65,13 @@ class Run:
         return self.path / ADAPTER
 
     def check_adapter(self) -> None:
-        """Raise where the adapter's files are not those that the training left: before a model is loaded for them."""
+        """Raise where adapter or base model are not those of the training: before a model is loaded for them."""
+        require_same_base(self.manifest.config, self.config.model, self.path.name)
         require_whole(self.path, self.manifest, AGAIN, lambda name: name.startswith(f"{ADAPTER}/"))
 
     def require_whole(self) -> None:
         """Raise where any file is not as the training left it: before the run is handed to others."""
+        require_same_base(self.manifest.config, self.config.model, self.path.name)
         require_whole(self.path, self.manifest, AGAIN)
 
     @property
@@ -141,6 +144,7 @@ def start_run(
         manifest = read_manifest(folder, KIND)
         if manifest.config["run_digest"] != digest:
             raise UserError(f"{folder} holds another run.", "Name another --out, or remove that folder.")
+        require_same_base(manifest.config, config.model, folder.name)
         restore(folder, manifest, config, selection)
         return True
     written = folder / CONFIG
@@ -156,24 +160,30 @@ def start_run(
             raise UserError(
                 f"{folder} holds this run, unfinished.", f"Go on with: finetune run --resume {folder} (or remove it)."
             )
+        require_same_base(settled, config.model, folder.name)
         if {name: settled.get(name) for name in LAYOUT} != {name: layout.get(name) for name in LAYOUT}:
-            write_text(written, started_text(config, selection, layout))
+            write_text(written, started_text(config, selection, {BASE_DIGEST: settled.get(BASE_DIGEST), **layout}))
         return False
     if folder.is_dir() and any(not path.name.endswith(".part") for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty.", "Name an empty or new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    write_text(written, started_text(config, selection, layout))
+    write_text(written, started_text(config, selection, {BASE_DIGEST: base_model_digest(config.model), **layout}))
     return False
 
 
-def started_text(config: RunConfig, selection: Selection, layout: Mapping[str, Any]) -> str:
-    """What `config.yaml` holds: every setting, the selection, and the digest of it all."""
+def started_text(config: RunConfig, selection: Selection, recorded: Mapping[str, Any]) -> str:
+    """What `config.yaml` holds: every setting, the selection, and the digest of it all.
+
+    Of what is `recorded` beside them it takes the digest of the base model and the layout of GPUs.
+    """
+    base = recorded.get(BASE_DIGEST)
     settings = {
         "run_digest": run_digest(config, selection),
         SELECTION_KEY: str(selection.path.resolve()),
         "selection_digest": selection.digest,
-        **{name: layout[name] for name in LAYOUT if name in layout},
+        **({} if base is None else {BASE_DIGEST: base}),
+        **{name: recorded[name] for name in LAYOUT if name in recorded},
         "config": config.model_dump(),
     }
     return yaml.safe_dump({SEAL: digest_json(settings), **settings}, sort_keys=False, allow_unicode=True)
@@ -239,6 +249,7 @@ def finish_run(
 ) -> None:
     """Write the model card and, last, the manifest."""
     write_text(folder / README, render_card(folder.name, config, selection, results))
+    base = read_settings(folder).get(BASE_DIGEST)
     adapter_files = sorted(p.relative_to(folder).as_posix() for p in (folder / ADAPTER).iterdir() if p.is_file())
     write_manifest(
         folder,
@@ -248,6 +259,7 @@ def finish_run(
             **config.model_dump(),
             **results,
             "run_digest": run_digest(config, selection),
+            **({} if base is None else {BASE_DIGEST: base}),
             SELECTION_KEY: str(selection.path.resolve()),
             "selection_digest": selection.digest,
             "holdout_digest": selection.holdout_digest,
@@ -263,9 +275,9 @@ def finish_run(
     )
 
 
-def read_run(given: str | Path | None = None) -> Run:
+def read_run(run: str | Path | None = None) -> Run:
     """The finished run at a path, of a name, or the newest one for None."""
-    folder = find_artifact(given, runs_dir(), KIND)
+    folder = find_artifact(run, runs_dir(), KIND)
     if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
     manifest = read_manifest(folder, KIND)
@@ -293,9 +305,9 @@ def readable_runs() -> Iterator[Run]:
             say(f"Passing over {folder}: {error.what}")
 
 
-def find_unfinished(given: str) -> Path:
+def find_unfinished(run: str) -> Path:
     """The folder of a run that was started: a path, or a name below the home of runs."""
-    for folder in (Path(given), runs_dir() / given):
+    for folder in (Path(run), runs_dir() / run):
         if (folder / CONFIG).is_file():
             return folder
-    raise UserError(f"There is no run {given} that was started.", f"Look in {runs_dir()}.")
+    raise UserError(f"There is no run {run} that was started.", f"Look in {runs_dir()}.")

@@ -8,6 +8,7 @@ from curate.artifact import MANIFEST, Damage, artifact_kind
 from curate.artifact.outputs import MISSING
 from curate.artifact.verify import Verified, verify_artifact
 from curate.errors import UserError
+from finetune.run.base_model import require_same_base
 from finetune.run.checkpoints import COMPLETE, damaged_in
 from finetune.run.history_lines import HISTORY, TIMINGS, read_unfinished
 from finetune.run.record import CHECKPOINTS, CONFIG, KIND, README, read_run, read_settings
@@ -29,9 +30,11 @@ def verify_run(folder: Path) -> Verified:
     verified = verify_artifact(folder)
     if not verified.damaged and artifact_kind(folder) == KIND:
         try:
-            read_run(folder).read_selection()
+            run = read_run(folder)
+            run.read_selection()
+            require_same_base(run.manifest.config, run.config.model, folder.name)
         except UserError as error:
-            damaged.append(Damage(folder, f"cannot be used with its selection: {error.what.removesuffix('.')}"))
+            damaged.append(Damage(folder, f"cannot be used: {error.what.removesuffix('.')}"))
     return Verified(folder, verified.files + len(checkpoints), [*verified.damaged, *damaged])
 
 

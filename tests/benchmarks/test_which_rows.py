@@ -13,9 +13,13 @@ import torch
 
 from benchmarks.which_rows import run
 from benchmarks.which_rows_model import ALPHA, R, adapt, gradient, influences, load_model, reset, row_losses
+from benchmarks.which_rows_page import measure, write_page
 from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_plan import all_cells
+from benchmarks.which_rows_results import Results
 from curate.tokens.tokenizers import EncodedExample
+from evaluate_suite.study.plan import request_of
+from evaluate_suite.study.plan_file import read_study_file
 from finetune.config import RunConfig
 from finetune.model import attach_adapter, load_base_model
 from tests.finetune.conftest import tiny_model  # noqa: F401
@@ -126,6 +130,7 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
         run(
             Namespace(
                 plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, grace=60, workers=1, done=[], cells=cells,
+                without_influence=False,
                 max_steps=1, prompts=1,
             )
         )  # fmt: skip
@@ -144,3 +149,73 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
     assert len(answers) == 3 and all(list(a["answers"]) == ["p1"] for a in answers)
     assert len(go(1)) == len(first) + 1
     assert len(go(None, seconds=0)) == len(first) + 1
+
+
+def made_lines(plan: Path, folder: Path) -> Path:
+    """Lines of six draws: `target-words` 4% below random on codegen, half of what codegen's own rows give; in
+    distribution one selector 1% worse and one like random."""
+    rows = Rows(plan)
+    tokens = rows.data["lengths"][rows.held_out] - 4
+    source = rows.data["source"][rows.held_out]
+    rng = np.random.default_rng(5)
+    lines = []
+    for draw in range(6):
+        luck = 0.002 * rng.standard_normal()
+        for name, target, budget, level in (
+            ("random", None, 300, 1.0), ("random", None, 150, 1.05), ("random", None, 600, 0.9),
+            ("kmeans", None, 300, 1.0), ("shortest", None, 300, 1.01), ("target-words", "codegen", 300, 0.96),
+            ("only that source", "codegen", 300, 0.92),
+        ):  # fmt: skip
+            own = 0.0003 * rng.standard_normal() if name != "random" else 0.0
+            levels = np.where((source == target) | (target is None), level, 1.03) + luck + own
+            lines.append(
+                {"cell": name, "target": target, "draw": draw, "budget": budget, "tokens": budget, "V": 1.0 + luck,
+                 "H": (levels * tokens).tolist()}
+            )  # fmt: skip
+            if target is None:
+                del lines[-1]["target"]
+    lines.append({"cell": "kmeans", "draw": 9, "budget": 300, "failed": "out of memory"})
+    file = folder / "results.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_effects_are_paired_by_draw_and_the_share_of_the_ceiling_is_a_ratio_over_draws(
+    plan: Path, tmp_path: Path
+) -> None:
+    results = Results(plan, [made_lines(plan, tmp_path)])
+    by_name = {effect.selector: effect for effect in results.effects("codegen")}
+    words = by_name["target-words"]
+    assert words.percent == pytest.approx(-4, abs=0.1)
+    assert words.shown and words.low is not None and words.high is not None
+    assert words.high - words.low < 0.3  # the draws' common luck, 0.2%, has fallen out
+    assert words.share == pytest.approx(0.5, abs=0.02)
+    assert words.worth == pytest.approx(np.exp(np.log(2) * 0.4), rel=0.05)  # 0.04 of the 0.1 from 300 to 600 tokens
+    assert words.others == {"codealpaca": pytest.approx(3, abs=0.2), "stdlib": pytest.approx(3, abs=0.2)}
+    plain = {effect.selector: effect for effect in results.effects(None)}
+    assert plain["shortest"].percent == pytest.approx(1, abs=0.1) and plain["shortest"].shown
+    assert not plain["kmeans"].shown
+    assert len(results.failed) == 1
+
+
+def test_the_page_says_what_was_measured_and_nothing_else(plan: Path, tmp_path: Path) -> None:
+    results = Results(plan, [made_lines(plan, tmp_path)])
+    numbers = measure(results, {}, "a test's card")
+    write_page(tmp_path, numbers)
+    page = (tmp_path / "index.html").read_text()
+    heads = ["Want rows like codegen's?", "Want no rows in particular? Take random"]
+    assert [s[: len(head)] for s, head in zip(numbers["answers"], heads, strict=True)] == heads
+    assert "target-words lowers the loss on codegen" in page and "Not measured." in page
+    assert (tmp_path / "worth.png").is_file() and not (tmp_path / "loss-and-form.png").exists()
+    empty = measure(Results(plan, []), {}, "none")
+    assert empty["answers"] == [] and empty["in_distribution"] == []
+    write_page(tmp_path, empty)
+    assert "no answer yet" in (tmp_path / "index.html").read_text()
+
+
+def test_the_study_file_beside_the_page_asks_for_a_study_that_can_be_planned() -> None:
+    file = Path(__file__).parents[2] / "reports" / "which-1000-rows" / "study.yaml"
+    request = request_of(read_study_file(file), None, None)
+    request.check()
+    assert request.cell("target-words", 0).target == "wanted.jsonl"
+    assert request.cell("random", 0).target is None

@@ -9,15 +9,29 @@ import pytest
 import typer.main
 
 from finetune.cli import app
-from finetune.commands import CheckCommand, ForecastCommand, PaddingStudyCommand, RunCommand, TrainingCommand
+from finetune.commands import (
+    CheckCommand,
+    ForecastCommand,
+    InfluenceCommand,
+    PaddingStudyCommand,
+    RunCommand,
+    TrainingCommand,
+)
 from finetune.config import load_config
 
-COMMANDS: tuple[type[TrainingCommand], ...] = (RunCommand, CheckCommand, ForecastCommand, PaddingStudyCommand)
+COMMANDS: tuple[type[TrainingCommand], ...] = (
+    RunCommand,
+    CheckCommand,
+    ForecastCommand,
+    PaddingStudyCommand,
+    InfluenceCommand,
+)
 OPTIONS: dict[type[TrainingCommand], dict[str, Any]] = {
     RunCommand: {"out": Path("a folder/r"), "gpus": 2, "wandb": "off", "dry_run": True, "resume": None},
     CheckCommand: {},
     ForecastCommand: {},
     PaddingStudyCommand: {"rows": 12, "out": Path("study")},
+    InfluenceCommand: {"target": "wanted.jsonl", "checkpoints": 2, "out": Path("scores")},
 }
 OVERRIDES: list[tuple[str, ...]] = [
     (),

@@ -30,15 +30,15 @@ class Usage:
     def processes(self) -> list[int]:
         if self.guarded:
             return [int(name) for name in os.listdir(self.proc) if name.isdigit() and name != "1"]
-        found, queue = [], [self.candidate, self.judge]
+        processes, queue = [], [self.candidate, self.judge]
         while queue:
             process = queue.pop()
-            found.append(process)
+            processes.append(process)
             try:
                 queue += [int(c) for c in self._read(f"{process}/task/{process}/children").split()]
             except OSError:
                 continue
-        return found
+        return processes
 
     def threads(self) -> int:
         """Return how many threads there are beside the first one of each process."""

@@ -77,12 +77,10 @@ class RowpickMetric(evaluate.Metric):  # type: ignore[misc]
             )
             known = {} if outcome is None else {(str(place), 0): ExecutionOutcome(**outcome)}
             scores.append(apply(METRICS[self.config_name], generation, MetricContext(corpus, known)))
-        summary = summarise(METRICS[self.config_name], scores)
+        summary = summarise(METRICS[self.config_name], scores).as_dict()
         return {
-            self.config_name: summary.mean,
-            "interval": None if summary.interval is None else list(summary.interval),
-            "n_scored": summary.n_scored,
-            "n_unscored": summary.n_unscored,
+            self.config_name: summary["mean"],
+            **{name: summary[name] for name in ("interval", "n_scored", "n_unscored")},
             "scores": [score.value for score in scores],
             "reasons": [score.reason for score in scores],
         }

@@ -11,6 +11,7 @@ import pytest
 from curate import artifact
 from curate.artifact import (
     append_jsonl,
+    cache_dir,
     digest_json,
     digest_text,
     find_artifact,
@@ -142,3 +143,10 @@ def test_newest_is_by_created_at_and_names_are_found(tmp_path: Path) -> None:
     assert find_artifact("a", tmp_path, KIND) == tmp_path / "a"
     with pytest.raises(UserError, match="no evaluate_suite.report artifact c. Finished ones in .*: a, b"):
         find_artifact("c", tmp_path, KIND)
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(UserError, match="Could not write .*file/home/cache/token_counts: Not a directory"):
+        cache_dir("token_counts")

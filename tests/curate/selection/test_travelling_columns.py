@@ -49,6 +49,11 @@ def test_columns_are_in_selected_and_decisions_and_the_mix_on_the_card(tmp_path:
     mix = selection.manifest.config["mix"]
     assert sum(mix["license"].values()) == 15 and set(mix["license"]) == {"mit", "gpl-3.0", "not said"}
     assert f"| mit | {mix['license']['mit']} |" in (tmp_path / "all" / "README.md").read_text()
+    page = (tmp_path / "all" / "report.html").read_text()
+    section = page.partition('id="mix"')[2].partition("</section>")[0]
+    for name in ("source", "license"):
+        for value, n in mix[name].items():
+            assert f"<td>{name}</td><td>{value}</td><td>{n}</td>" in section
     splits = datasets.load_dataset(str(tmp_path / "all"), cache_dir=str(tmp_path / "cache"))
     assert {name: rows.num_rows for name, rows in splits.items()} == {"train": 15, "test": 4}
 

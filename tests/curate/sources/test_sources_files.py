@@ -193,7 +193,7 @@ def test_long_rows_and_odd_characters_arrive_unchanged(tmp_path: Path) -> None:
         (
             "a.jsonl.xz",
             b"\xfd7zXZ",
-            ' has the ending ".xz", which is none of .json, .jsonl, .ndjson, .csv, .parquet. Unpack',
+            ' has the ending ".xz", which is none of .json, .jsonl, .ndjson, .csv, ',
         ),
         ("a.parquet", "PAR1 no", " is not a Parquet file that can be read ("),
         ("a.jsonl", "", " holds no rows."),

@@ -38,7 +38,13 @@ def pools(draw: st.DrawFn) -> Candidates:
         prompt_chars=rng.integers(1, 50, size=n).astype(np.int32),
         output_chars=rng.integers(1, 50, size=n).astype(np.int32),
         row_index=rng.permutation(n).astype(np.int64),
-        scores={"ifd": rng.choice([0.2, 0.7, 0.9, 1.4], size=n), "perplexity": rng.lognormal(2, 1, size=n)},
+        scores={
+            "ifd": rng.choice([0.2, 0.7, 0.9, 1.4], size=n),
+            "perplexity": rng.lognormal(2, 1, size=n),
+            "target_words": rng.choice([-3.0, 0.0, 2.5], size=n),
+            "influence": rng.choice([-1.0, 0.0, 4.0, np.nan], size=n),
+            "well_formed": rng.choice([0.5, 0.75, 1.0], size=n),
+        },
         target=unit(target),
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evaluate_suite.execution import outcomes as module
+from evaluate_suite.execution.backends import BACKENDS
 from evaluate_suite.execution.outcomes import run_answers
 from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, apply
@@ -58,16 +60,16 @@ def test_an_answer_shows(
 
 
 def test_equal_programs_run_once_and_results_are_kept(tasks: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    usable_mode()
     ran: list[str] = []
-    real = module.run_job
-    monkeypatch.setattr(module, "run_job", lambda job, *a: ran.append(job.kind) or real(job, *a))
+    real = BACKENDS[usable_mode()]
+    counting = replace(real, run=lambda job, limits: ran.append(job.kind) or real.run(job, limits))
+    monkeypatch.setattr(module, "BACKENDS", {"counting": counting})
     answers = [Generation("T/0", HUMAN_EVAL["prompt"], "    return a + b\n", sample=n) for n in range(3)]
     kept = tmp_path / "results.jsonl"
-    first = run_answers(tasks, answers, usable_mode(), kept)
+    first = run_answers(tasks, answers, "counting", kept)
     assert sorted(ran) == ["run", "test"]
     with kept.open("a") as file:
         file.write('{"program_digest": "torn')
-    assert run_answers(tasks, answers, usable_mode(), kept) == first
+    assert run_answers(tasks, answers, "counting", kept) == first
     assert len(ran) == 2
     assert len([json.loads(line) for line in kept.read_text().splitlines()]) == 2

@@ -15,6 +15,7 @@ from evaluate_suite.generation.record import Generation
 from evaluate_suite.metrics import METRICS, ExecutionOutcome, MetricContext, Score, apply, summarise
 from evaluate_suite.metrics.training_corpus import TrainingCorpus
 from evaluate_suite.metrics.types import BOUNDS, NEEDS
+from evaluate_suite.statistics.types import Estimate
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = MetricContext(
@@ -114,18 +115,18 @@ def test_a_summary_counts_the_unscored_with_their_reasons(name: str) -> None:
 
 def test_a_mean_of_nothing_is_none() -> None:
     summary = summarise(METRICS["chrf"], [Score(None, "no_reference")])
-    assert (summary.mean, summary.interval, summary.n_scored, summary.n_unscored) == (None, None, 0, 1)
+    assert summary.estimate == Estimate(None, unscored=1, reason="no reference (1)")
 
 
 def test_a_prompt_with_several_samples_is_the_unit_of_the_interval() -> None:
     """Ten equal samples of each of four prompts say no more than one of each."""
     one = [Score(1.0), Score(0.0), Score(1.0), Score(0.0)]
-    many = summarise(METRICS["answered"], one * 10, list("abcd") * 10)
-    single = summarise(METRICS["trailing_share"], one, list("abcd"))
-    assert (many.mean, many.n_scored) == (0.5, 40)
-    assert many.interval == pytest.approx(single.interval)
-    apart = summarise(METRICS["answered"], one, list("abcd"))
-    assert apart.interval != pytest.approx(single.interval)  # one sample a prompt: Wilson's
+    many = summarise(METRICS["answered"], one * 10, list("abcd") * 10).estimate
+    single = summarise(METRICS["trailing_share"], one, list("abcd")).estimate
+    assert (many.value, many.n) == (0.5, 40)
+    assert (many.low, many.high) == pytest.approx((single.low, single.high))
+    apart = summarise(METRICS["answered"], one, list("abcd")).estimate
+    assert (apart.low, apart.high) != pytest.approx((single.low, single.high))  # one sample a prompt: Wilson's
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,14 +140,14 @@ def test_an_interval_lies_within_what_the_metric_can_be(kind: str, values: list[
     shares = [float(share > 0.5) if kind == "yes_no" else share for _, share in values]
     scores = [Score(low + (high - low) * share) for share in shares]
     for prompts in (None, [prompt for prompt, _ in values]):
-        summary = summarise(metric, scores, prompts)
-        if summary.interval is not None:
-            assert low <= summary.interval[0] <= (summary.mean or 0) + 1e-9
-            assert (summary.mean or 0) - 1e-9 <= summary.interval[1] <= high
+        mean = summarise(metric, scores, prompts).estimate
+        if mean.low is not None and mean.high is not None:
+            assert low <= mean.low <= (mean.value or 0) + 1e-9
+            assert (mean.value or 0) - 1e-9 <= mean.high <= high
 
 
 def test_the_interval_of_a_share_is_wilsons_with_the_effective_number_of_units() -> None:
     """Ten prompts of two equal samples each, eight of which are yes: nine effective units, and Student's t."""
     scores = [Score(float(place < 16)) for place in range(20)]
-    low, high = summarise(METRICS["answered"], scores, [place // 2 for place in range(20)]).interval or (0, 0)
-    assert (round(low, 2), round(high, 2)) == (0.43, 0.96)
+    mean = summarise(METRICS["answered"], scores, [place // 2 for place in range(20)]).estimate
+    assert (round(mean.low or 0, 2), round(mean.high or 0, 2)) == (0.43, 0.96)

@@ -12,6 +12,7 @@ from curate.artifact import digest_file
 from curate.cli import main as curate
 from curate.errors import UserError
 from curate.selection.record import read_selection
+from evaluate_suite.cli import main as evalsuite
 from finetune.cli import main
 from finetune.config import load_config
 from finetune.run.checkpoints import latest_checkpoint
@@ -138,3 +139,51 @@ def test_a_row_edited_by_hand_is_refused_with_the_command_that_makes_it_a_select
     assert curate(command) == 0
     own = read_selection(Path(f"{selection}-edited"))
     assert [row.output for row in own.selected] == [row["output"] for row in rows]
+
+
+def test_other_weights_under_the_path_of_the_base_model_are_refused_by_all_that_would_use_them(
+    run: Path, tiny_model: Path, made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tiny_model / "model.safetensors"
+    whole = weights.read_bytes()
+    again = ["run", "--selection", str(made_selection), "--out", str(run), "--wandb", "off", *QUICK]
+    resume = ["run", "--resume", str(run), "--wandb", "off"]
+    try:
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        commands = [(main, ["verify", str(run)]), (main, again), (main, resume)]
+        commands += [(main, ["merge", str(run), "--out", str(tmp_path / "m")])]
+        commands += [(evalsuite, ["report", str(run), "--out", str(tmp_path / "p")])]
+        for program, words in commands:
+            assert program(words) == 1
+            told = capsys.readouterr()
+            assert f"{tiny_model} is not the model that r was trained on" in told.out + told.err
+        (run / "manifest.json").unlink()
+        assert main(resume) == 1
+        assert f"{tiny_model} is not the model that r was trained on" in capsys.readouterr().err
+    finally:
+        weights.write_bytes(whole)
+    assert main(resume) == 0
+    assert main(["verify", str(run)]) == 0
+
+
+def test_a_tokenizer_that_was_changed_since_is_refused_by_all_that_would_use_it(
+    run: Path, tiny_model: Path, made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tiny_model / "tokenizer.json"
+    whole = file.read_text(encoding="utf-8")
+    changed = json.loads(whole)
+    vocabulary = changed["model"]["vocab"]
+    first, second = list(vocabulary)[300:302]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    said = f"The tokenizer of {tiny_model} is not the one that the selection s was counted with: it was changed since."
+    try:
+        file.write_text(json.dumps(changed), encoding="utf-8")
+        for program, words in (
+            (main, ["merge", str(run), "--out", str(tmp_path / "m")]),
+            (main, ["run", "--selection", str(made_selection), "--out", str(tmp_path / "n"), "--wandb", "off", *QUICK]),
+            (evalsuite, ["report", str(run), "--out", str(tmp_path / "p")]),
+        ):
+            assert program(words) == 1
+            assert said in capsys.readouterr().err
+    finally:
+        file.write_text(whole, encoding="utf-8")

@@ -41,12 +41,12 @@ def _load(session: Session, space: dict[str, Any], job: dict[str, Any]) -> Missi
     for name, module in job["modules"].items():
         if name in wanted and _lend_module(space, name, module, job["module_attributes"].get(name, [])):
             wanted.discard(name)
-    found = session.ask("load", job["program"], job["module"], tuple(sorted(wanted)), tuple(job["builtins"]))
-    if type(found) is not tuple:
+    loaded = session.ask("load", job["program"], job["module"], tuple(sorted(wanted)), tuple(job["builtins"]))
+    if type(loaded) is not tuple:
         session._break("tampered")
-    given = dict(found)
-    for name in wanted & set(given):
-        kind, value = given[name]
+    values = dict(loaded)
+    for name in wanted & set(values):
+        kind, value = values[name]
         if kind == "module":
             _lend_module(space, name, job["modules"].get(name) or value, [])
         elif name not in space or isinstance(value, remote.RemoteType):
@@ -55,10 +55,10 @@ def _load(session: Session, space: dict[str, Any], job: dict[str, Any]) -> Missi
             if isinstance(value, remote.RemoteType) and (name in job["classes"] or name not in job["names"]):
                 session.declared.add(remote.HERE.references[value].number)
         _note_odd(missing, name, space.get(name), job)
-    for name in set(given) & set(job["builtins"]) - wanted:
-        if given[name][0] == "value":
-            space[name] = given[name][1]
-    missing.names = wanted - set(given) - set(space)
+    for name in set(values) & set(job["builtins"]) - wanted:
+        if values[name][0] == "value":
+            space[name] = values[name][1]
+    missing.names = wanted - set(values) - set(space)
     return missing
 
 

@@ -39,8 +39,8 @@ class NeedsTogetherError(Exception):
 
 def state(value: Any) -> dict[str, Any]:
     """Return what the judge itself keeps in a stand-in."""
-    found: dict[str, Any] = _NOTES.__get__(value)
-    return found
+    notes: dict[str, Any] = _NOTES.__get__(value)
+    return notes
 
 
 class RemoteType(type):
@@ -49,9 +49,9 @@ class RemoteType(type):
     def __new__(cls, name: str, bases: Any, space: dict[str, Any], *, reference: Any = None) -> Any:
         if reference is None:
             HERE.session.undecided("a subclass of a class of the program")
-        made = super().__new__(cls, name, bases, space)
-        HERE.references[made] = reference
-        return made
+        created = super().__new__(cls, name, bases, space)
+        HERE.references[created] = reference
+        return created
 
     def __init__(cls, name: str, bases: Any, space: dict[str, Any], **_: Any) -> None:
         super().__init__(name, bases, space)
@@ -150,10 +150,10 @@ class Remote:
 
 
 def _copied(value: Any, how: str) -> Any:
-    made = HERE.session.ask(how, value)
-    if not (isinstance(type(made), RemoteType) or HERE.session.trusts(value)):
+    copied = HERE.session.ask(how, value)
+    if not (isinstance(type(copied), RemoteType) or HERE.session.trusts(value)):
         raise TypeError(f"a {how} of a {type(value).__name__} that is something else")
-    return made
+    return copied
 
 
 _ARGUMENTS: Any = vars(BaseException)["args"]
@@ -209,9 +209,9 @@ def _forward(name: str) -> Any:
         "__contains__": contains, "__call__": call, "__next__": advance, "__await__": awaited, "__exit__": leave,
         "__aexit__": leave_later,
     }  # fmt: skip
-    made = special.get(name, deciding if name in operators.DECIDING else ask)
-    made.__name__ = name
-    return made
+    method = special.get(name, deciding if name in operators.DECIDING else ask)
+    method.__name__ = name
+    return method
 
 
 _FORWARDERS = {name: _forward(name) for name in operators.FORWARDED}
@@ -219,8 +219,8 @@ _FORWARDERS = {name: _forward(name) for name in operators.FORWARDED}
 
 def plain_base(cls: type) -> type | None:
     """Return the plain type that objects of a local class really are, None where they are only stand-ins."""
-    found = next((c for c in cls.__mro__ if not isinstance(c, RemoteType) and c is not Remote), object)
-    return None if found is object else found
+    base = next((c for c in cls.__mro__ if not isinstance(c, RemoteType) and c is not Remote), object)
+    return None if base is object else base
 
 
 def _overridden(name: str) -> property:
@@ -253,12 +253,12 @@ def is_exception(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, BaseException)
 
 
-def exception_of(cls: Any, told: tuple[Any, ...]) -> BaseException:
+def exception_of(cls: Any, contents: tuple[Any, ...]) -> BaseException:
     """Return an exception of a class of the judge's own or of a local one, none that would end an iteration.
 
-    `told` is its arguments, its text, what its type is made of, and its cause.
+    `contents` are its arguments, its text, what its type is made of, and its cause.
     """
-    arguments, text, parts, cause = told
+    arguments, text, parts, cause = contents
     if not is_exception(cls) or issubclass(cls, _ENDS_ITERATION):
         return RuntimeError(str(text))
     error: BaseException
@@ -278,5 +278,5 @@ def exception_of(cls: Any, told: tuple[Any, ...]) -> BaseException:
 
 def builtin_exception(module: str, name: str) -> Any:
     """Return the exception type that both sides know by this name, None where there is none."""
-    found = getattr(builtins, name, None) if module == "builtins" else None
-    return found if is_exception(found) else None
+    builtin = getattr(builtins, name, None) if module == "builtins" else None
+    return builtin if is_exception(builtin) else None

@@ -161,8 +161,8 @@ class Session:
             return remote.builtin_exception(module, name)
         if str(module).split(".")[0] not in sys.stdlib_module_names:
             return None
-        found = getattr(sys.modules.get(module), str(name), None)
-        return found if remote.is_exception(found) and found.__module__ == module else None
+        known = getattr(sys.modules.get(module), str(name), None)
+        return known if remote.is_exception(known) and known.__module__ == module else None
 
     def outgoing(self, value: Any) -> Any:
         if isinstance(value, remote.RemoteType):
@@ -196,33 +196,33 @@ class Session:
         number, _, kind = reference.note.partition(":")
         if kind in ("generator", "coroutine"):
             hidden = wire.Reference("h", reference.number, number)
-            made = _generator(self, hidden) if kind == "generator" else _coroutine(self, hidden)
-            self.running[id(made)] = reference
-            self.kept[reference.number] = made
-            return made
-        made = object.__new__(self.classes[int(number)])
-        remote.state(made)[remote.REFERENCE] = reference
-        self.remotes[reference.number] = _weakref.ref(made)
-        return made
+            stand_in = _generator(self, hidden) if kind == "generator" else _coroutine(self, hidden)
+            self.running[id(stand_in)] = reference
+            self.kept[reference.number] = stand_in
+            return stand_in
+        stand_in = object.__new__(self.classes[int(number)])
+        remote.state(stand_in)[remote.REFERENCE] = reference
+        self.remotes[reference.number] = _weakref.ref(stand_in)
+        return stand_in
 
     def incoming_decayed(self, reference: wire.Reference, plain: Any) -> Any:
         cls = self.classes[int(reference.note.partition(":")[0])]
         if reference.number in self.kept:
             return self.kept[reference.number]
         if remote.is_exception(cls):
-            made: Any = remote.exception_of(cls, plain)
+            stand_in: Any = remote.exception_of(cls, plain)
         else:
             base: Any = remote.plain_base(cls)
             if base is not type(plain):
                 raise wire.BadFrame("not of its base")
-            made = base.__new__(cls, plain)
-        if isinstance(type(made), remote.RemoteType):
-            self._note(made, reference)
-            self.kept[reference.number] = made
-        return made
+            stand_in = base.__new__(cls, plain)
+        if isinstance(type(stand_in), remote.RemoteType):
+            self._note(stand_in, reference)
+            self.kept[reference.number] = stand_in
+        return stand_in
 
-    def _note(self, made: Any, reference: wire.Reference) -> None:
-        remote.state(made).update({remote.REFERENCE: reference, remote.TRUSTED: self.trusting})
+    def _note(self, stand_in: Any, reference: wire.Reference) -> None:
+        remote.state(stand_in).update({remote.REFERENCE: reference, remote.TRUSTED: self.trusting})
 
     def receive_container(self, number: int, name: Any, value: Any, known: Any) -> None:
         if known is not None:

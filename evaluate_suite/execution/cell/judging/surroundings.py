@@ -30,7 +30,7 @@ class Mirror:
         self.settings = _settings()
         self.seeds: list[tuple[str, tuple[Any, ...]]] = []
         self.originals: dict[tuple[str, str], Any] = {}
-        self.told: dict[tuple[str, str], Any] = {}
+        self.reported: dict[tuple[str, str], Any] = {}
         self._watch(_ALWAYS)
 
     def prepare(self, patched: list[tuple[str, str]], seeded: list[str]) -> None:
@@ -72,8 +72,8 @@ class Mirror:
         patched = []
         for (module, name), original in self.originals.items():
             value = getattr(self.owners[module], name, original)
-            if value is not self.told.get((module, name), original):
-                self.told[module, name] = value
+            if value is not self.reported.get((module, name), original):
+                self.reported[module, name] = value
                 patched.append((module, name, value is original, None if value is original else value))
         seeds, self.seeds = tuple(self.seeds), []
         if environment is None and settings is None and not patched and not seeds:

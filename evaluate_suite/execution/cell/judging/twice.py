@@ -27,18 +27,18 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
         return memo[id(value)]
     kind = type(value)
     if kind is list:
-        made: Any = memo.setdefault(id(value), [])
-        made.extend(_copy(item, memo) for item in value)
+        copied: Any = memo.setdefault(id(value), [])
+        copied.extend(_copy(item, memo) for item in value)
     elif kind is dict:
-        made = memo.setdefault(id(value), {})
-        made.update((key, _copy(item, memo)) for key, item in value.items())
+        copied = memo.setdefault(id(value), {})
+        copied.update((key, _copy(item, memo)) for key, item in value.items())
     elif kind is tuple:
-        made = tuple(_copy(item, memo) for item in value)
+        copied = tuple(_copy(item, memo) for item in value)
     elif kind in (set, bytearray):
-        made = value.copy()
+        copied = value.copy()
     else:
-        made = value
-    return made
+        copied = value
+    return copied
 
 
 def compare(

@@ -99,8 +99,8 @@ def array_of(dtype: Any, shape: Any, data: bytes | None) -> Any:
 
 def _tensor(kind: Any, dtype: Any, shape: Any, data: Any, name: str) -> Any:
     torch = __import__("torch")
-    made = torch.from_numpy(array_of(dtype, shape, data))
-    return made.to(getattr(torch, name)) if name == "bfloat16" else made
+    tensor = torch.from_numpy(array_of(dtype, shape, data))
+    return tensor.to(getattr(torch, name)) if name == "bfloat16" else tensor
 
 
 def _tensor_parts(v: Any) -> tuple[Any, ...]:
@@ -137,9 +137,9 @@ def _frame(kind: Any, columns: Any, *parts: Any) -> Any:
     pandas = __import__("pandas")
     index = _index(*parts[:3])
     series = {i: pandas.Series(list(data), dtype=dtype, index=index) for i, (data, dtype) in enumerate(columns)}
-    made = kind(series, index=index)
-    made.columns = _index(*parts[3:])
-    return made
+    frame = kind(series, index=index)
+    frame.columns = _index(*parts[3:])
+    return frame
 
 
 def _pairs(*items: Any) -> dict[Any, Any]:
@@ -217,8 +217,8 @@ def made_of(name: Any, parts: Any) -> Any:
     if name == ("numpy", "generic"):
         return _numpy_scalar(*parts)
     if name == ("numpy", "dtype"):
-        found: Any = array_of(parts[0], (0,), None)
-        return found.dtype
+        empty: Any = array_of(parts[0], (0,), None)
+        return empty.dtype
     make = _VALUES[name][1]
     kind = getattr(__import__(name[0]), name[1], None)
     return make(kind, *parts)

@@ -83,13 +83,13 @@ class Server:
 
     def do_load(self, source: str, name: str, wanted: Any, shadowed: Any) -> tuple[Any, ...]:
         self._run(source, name)
-        found = []
+        loaded = []
         for name in (*wanted, *shadowed):
             if name in self.space:
                 value = self.space[name]
                 module = isinstance(value, type(sys))
-                found.append((name, ("module", getattr(value, "__name__", "")) if module else ("value", value)))
-        return tuple(found)
+                loaded.append((name, ("module", getattr(value, "__name__", "")) if module else ("value", value)))
+        return tuple(loaded)
 
     def do_together(self, source: str, test: str, entry_point: str, modules: Any) -> tuple[str, str]:
         self._run(source, "solution")
@@ -170,8 +170,8 @@ class Server:
         except StopAsyncIteration:
             return ("end", None)
 
-    def do_leave(self, value: Any, name: str, told: tuple[Any, ...]) -> bool:
-        left = getattr(type(value), name)(value, *told)
+    def do_leave(self, value: Any, name: str, exception: tuple[Any, ...]) -> bool:
+        left = getattr(type(value), name)(value, *exception)
         if name == "__aexit__":
             left = self.do_await(left)[1]
         return bool(left)
@@ -199,15 +199,15 @@ class Server:
     def do_signature(self, value: Any) -> Any:
         import inspect
 
-        found = []
+        parameters = []
         for p in inspect.signature(value).parameters.values():
             more = [
                 (key, part)
                 for key, part in (("default", p.default), ("annotation", p.annotation))
                 if part is not p.empty
             ]
-            found.append((p.name, int(p.kind), tuple(more)))
-        return tuple(found)
+            parameters.append((p.name, int(p.kind), tuple(more)))
+        return tuple(parameters)
 
 
 class Loader:

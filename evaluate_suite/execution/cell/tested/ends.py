@@ -159,8 +159,8 @@ class Ends:
         import collections
 
         _, name, *fields = reference.note.split(":")
-        made: Any = collections.namedtuple(name, fields)  # type: ignore[misc]
-        return self._register(made(*plain), reference.number)
+        tuple_type: Any = collections.namedtuple(name, fields)  # type: ignore[misc]
+        return self._register(tuple_type(*plain), reference.number)
 
     def unpickle(self, data: bytes, reference: wire.Reference) -> Any:
         if reference.number not in self.lent:

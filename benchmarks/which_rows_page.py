@@ -1,0 +1,344 @@
+"""The page of the study "which rows?": from its JSON lines to reports/which-1000-rows.
+
+    python benchmarks/which_rows_page.py PLAN RESULTS.jsonl ... [--answers ANSWERS.jsonl ...] [--out DIR] [--card NAME]
+
+Writes `index.html`, `numbers.json` (every figure of the page), the charts as PNG, `generations.jsonl` with answers to
+the packaged prompts. No row of the pool is in any of them. Sentences are computed: what was not measured is not said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.which_rows_results import ONLY, RANDOM, Effect, Results, answer_scores, well_formed_effects
+from curate.artifact import write_bytes, write_json, write_jsonl, write_text
+from curate.page import Chart, ChartTable, chart_png, render_document
+from curate.page.chart import build_spec, unchecked
+from curate.page.palette import light
+from curate.tokens.prompt import RAW
+from curate.tokens.tokenizers import decode_completion, encode_prompt, load_tokenizer
+from evaluate_suite.generation.raw_prompts import load_raw_prompts
+
+HERE = Path(__file__).parent
+MODEL = "smollm2-135m"
+ADVISED = "target-words"
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--answers", type=Path, nargs="*", default=[])
+    parser.add_argument("--out", type=Path, default=Path("reports/which-1000-rows"))
+    parser.add_argument("--card", default="not said")
+    args = parser.parse_args()
+    results = Results(args.plan, args.results)
+    prompts = load_raw_prompts()
+    tokenizer = load_tokenizer(MODEL)
+
+    def decode(prompt: str, ids: list[int]) -> str:
+        return decode_completion(tokenizer, encode_prompt(tokenizer, RAW, prompt), ids)
+
+    scores = answer_scores(args.answers, prompts, decode)
+    numbers = measure(results, scores, args.card)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_page(args.out, numbers)
+    write_jsonl(args.out / "generations.jsonl", generations(args.answers, decode))
+    print(json.dumps({"page": str(args.out / "index.html"), "answer": numbers["answers"]}, indent=1))
+
+
+def generations(files: Sequence[Path], decode: Any) -> list[dict[str, Any]]:
+    """Return the answers of each selector's first draw to the packaged prompts."""
+    prompts = {prompt.prompt_id: prompt.prompt for prompt in load_raw_prompts()}
+    lines = []
+    for line in (line for file in files for line in file.read_text(encoding="utf-8").splitlines()):
+        record = json.loads(line)
+        selector, draw, budget, target = json.loads(record["key"])
+        if draw == 0:
+            for prompt_id, (ids, ended) in record["answers"].items():
+                lines.append(
+                    {
+                        "selector": selector, "target": target, "budget": budget, "prompt_id": prompt_id,
+                        "completion": decode(prompts[prompt_id], ids), "ended": ended,
+                    }
+                )  # fmt: skip
+    return lines
+
+
+def measure(results: Results, scores: Mapping[str, Mapping[str, float]], card: str) -> dict[str, Any]:
+    """Return every number of the page."""
+    sources = list(results.rows.plan["sources"])
+    families = {"": results.effects(None), **{source: results.effects(source) for source in sources}}
+    well_formed = well_formed_effects(results, scores)
+    curve = {
+        source or "all": {str(round(tokens)): losses for tokens, losses in results.curve(source or None).items()}
+        for source in ("", *sources)
+    }
+    numbers: dict[str, Any] = {
+        "budget": results.budget,
+        "card": card,
+        "pool": {role: int((results.rows.data["role"] == role).sum()) for role in ("pool", "V", "H")},
+        "pool_tokens": int(results.rows.data["lengths"][results.rows.pool].sum()),
+        "cells": len(results.cells),
+        "failed": len(results.failed),
+        "random_draws": len(results.of(RANDOM)),
+        "in_distribution": [asdict(effect) for effect in families[""]],
+        "targets": {source: [asdict(effect) for effect in families[source]] for source in sources},
+        "well_formed": well_formed,
+        "best_of_draws": results.best_of_draws(),
+        "sizes": results.other_sizes(),
+        "notebook": notebook(results),
+        "random_curve": curve,
+        "not_run": results.not_run(),
+    }
+    numbers["answers"] = answers(families, numbers, sources)
+    return numbers
+
+
+def notebook(results: Results) -> list[dict[str, Any]]:
+    """Return the notebook's recipe and what is left of it without its faults: loss on H by cell."""
+    names = dict.fromkeys(c["cell"] for c in results.rows.plan["cells"] if c["cell"].startswith("notebook"))
+    made = []
+    for name in names:
+        cells = results.of(name, None, None)
+        if cells:
+            losses = [results.loss(cell) for cell in cells]
+            tokens = sum(cell["tokens"] for cell in cells) / len(cells)
+            made.append({"cell": name, "draws": len(cells), "loss": sum(losses) / len(losses), "tokens": round(tokens)})
+    return made
+
+
+def answers(families: Mapping[str, Sequence[Effect]], numbers: Mapping[str, Any], sources: Sequence[str]) -> list[str]:
+    """Return what a reader should do, as sentences computed from the numbers."""
+    said = in_short(families, sources)
+    for source in sources:
+        mine = [e for e in families[source] if e.selector != ONLY and e.percent is not None]
+        shown = sorted((e for e in mine if e.shown and (e.percent or 0) < 0), key=lambda e: e.percent or 0.0)
+        if not mine:
+            continue
+        if not shown:
+            said.append(f"Target {source}: no selector was shown to beat random on {source}'s held-out rows.")
+            continue
+        best = next((e for e in shown if e.selector == ADVISED), shown[0])
+        price = ", ".join(f"{other} {percent:+.1f}%" for other, percent in best.others.items())
+        worth = f", worth {best.worth:.1f} times its tokens drawn at random" if best.worth else ""
+        share = "" if best.share is None else f"; {best.share:.0%} of what only {source}'s own rows give"
+        said.append(
+            f"Want rows like {source}'s? Name 60 of them: {best.selector} lowers the loss on {source}'s held-out rows "
+            f"by {-(best.percent or 0):.1f}% (95% interval {-(best.high or 0):.1f} to {-(best.low or 0):.1f}){worth}"
+            f"{share}. The price elsewhere: {price}."
+        )
+    said += prompts_answer(families, sources)
+    plain = [e for e in families[""] if e.percent is not None]
+    better = [e for e in plain if e.shown and (e.percent or 0) < 0]
+    if plain and better:
+        best = min(better, key=lambda e: e.percent or 0.0)
+        said.append(
+            f"Want no rows in particular? {best.selector} beats random by {-(best.percent or 0):.2f}% of the loss "
+            f"({-(best.high or 0):.2f} to {-(best.low or 0):.2f})"
+            + (f", {best.worth:.2f} times its tokens." if best.worth else ".")
+        )
+    elif plain:
+        said.append(f"Want no rows in particular? Take random: none of {len(plain)} selectors was shown to beat it.")
+    said += well_formed_answers(numbers, plain)
+    return said
+
+
+def in_short(families: Mapping[str, Sequence[Effect]], sources: Sequence[str]) -> list[str]:
+    """Return the one sentence that stands at the head, where the advised selector was shown to win for every source."""
+    found = [e for source in sources for e in families[source] if e.selector == ADVISED and e.shown]
+    worth, shares = [e.worth for e in found if e.worth], [e.share for e in found if e.share is not None]
+    if len(found) < len(sources) or len(worth) < len(found) or len(shares) < len(found):
+        return []
+    return [
+        f"Name sixty rows of what you want: curate select --target FILE. Picked by {ADVISED}, a token was worth "
+        f"{min(worth):.1f} to {max(worth):.1f} random ones, and the loss fell by {min(shares):.0%} to {max(shares):.0%}"
+        " of what only the wanted source's own rows give."
+    ]
+
+
+def prompts_answer(families: Mapping[str, Sequence[Effect]], sources: Sequence[str]) -> list[str]:
+    """Return what instructions without answers are worth as a target, beside whole rows."""
+    parts = []
+    for source in sources:
+        by_name = {e.selector: e for e in families[source] if e.share is not None}
+        whole, alone = by_name.get("target-words"), by_name.get("target-words, prompts alone")
+        if whole is not None and alone is not None:
+            parts.append(f"{source} {alone.share:.0%} (whole rows {whole.share:.0%})")
+    if not parts:
+        return []
+    return [f"Instructions alone will do as a target. Share of what only the source's rows give: {', '.join(parts)}."]
+
+
+def well_formed_answers(numbers: Mapping[str, Any], plain: Sequence[Effect]) -> list[str]:
+    """Return what the study says about well-formed answers, beside what they cost in loss."""
+    losses = {effect.selector: effect for effect in plain}
+    shown = [
+        (name, entry["to_random"])
+        for name, entry in numbers["well_formed"].items()
+        if entry["to_random"] is not None and entry["to_random"]["winner"] == name and name in losses
+    ]
+    if not numbers["well_formed"]:
+        return []
+    if not shown:
+        return ["Well-formed answers: no selector was shown to give more of them than random."]
+    name, pair = max(shown, key=lambda item: item[1]["effect"])
+    cost = losses[name].percent or 0.0
+    return [
+        f"Want answers of good form? {name} gives {100 * pair['effect']:.0f} points more well-formed answers than "
+        f"random "
+        f"({100 * pair['low']:.0f} to {100 * pair['high']:.0f}) at {cost:+.2f}% loss."
+    ]
+
+
+def write_page(out: Path, numbers: Mapping[str, Any]) -> None:
+    """Write the numbers, the charts and the page."""
+    charts = [chart for chart in (worth_chart(numbers), two_measures_chart(numbers)) if chart is not None]
+    for chart in charts:
+        write_bytes(out / f"{chart.chart_id}.png", chart_png(chart))
+    write_json(out / "numbers.json", dict(numbers))
+    tables = {source: effect_rows(effects) for source, effects in numbers["targets"].items() if effects}
+    context = {
+        "numbers": numbers,
+        "charts": charts,
+        "tables": tables,
+        "columns": COLUMNS,
+        "plain": effect_rows(numbers["in_distribution"]),
+        "forms": form_rows(numbers),
+        "best_of": [[str(g["best_of"]), f"{g['percent']:+.2f}%", str(g["bank"])] for g in numbers["best_of_draws"]],
+        "sizes": [
+            [s["target"], f"{s['budget']:,}", str(s["draws"]), f"{s['percent']:+.1f}%", times(s["worth"])]
+            for s in numbers["sizes"]
+        ],
+        "notebook": [[n["cell"], str(n["draws"]), f"{n['tokens']:,}", f"{n['loss']:.4f}"] for n in numbers["notebook"]],
+    }
+    write_text(out / "index.html", render_document("which_rows.html", context, folders=[HERE], charts=charts))
+
+
+COLUMNS = [
+    "selector", "draws", "loss to random", "95% interval", "Holm's p", "x random's tokens", "share of the ceiling",
+    "elsewhere",
+]  # fmt: skip
+
+
+def effect_rows(effects: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return a table of effects, the best first."""
+    rows = []
+    for e in sorted(effects, key=lambda e: e["percent"] or 0.0):
+        worth = times(e["worth"]) + (f" ({times(e['worth_low'])} to {times(e['worth_high'])})" if e["worth"] else "")
+        share = "" if e["share"] is None else f"{e['share']:.0%} ({e['share_low']:.0%} to {e['share_high']:.0%})"
+        interval = "" if e["low"] is None else f"{e['low']:+.2f} to {e['high']:+.2f}"
+        p = "" if e["p_holm"] is None else f"{e['p_holm']:.3f}"
+        others = ", ".join(f"{source} {percent:+.1f}%" for source, percent in e["others"].items())
+        percent = "" if e["percent"] is None else f"{e['percent']:+.2f}%"
+        rows.append(
+            [e["selector"], str(e["draws"]), percent, interval, p, worth or str(e["worth_reason"]), share, others]
+        )
+    return rows
+
+
+def form_rows(numbers: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of well-formed answers."""
+    rows = []
+    for name, entry in numbers["well_formed"].items():
+        share, pair = entry["share"], entry["to_random"]
+        to_random = "" if pair is None or pair["low"] is None else (
+            f"{100 * pair['effect']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})"
+        )  # fmt: skip
+        rows.append([name, "" if share["value"] is None else f"{share['value']:.0%}", to_random])
+    return sorted(rows, key=lambda row: row[1], reverse=True)
+
+
+def times(value: float | None) -> str:
+    """Return a worth in random's tokens; beyond the budgets that were tried it is not known."""
+    return "beyond what was tried" if value is None else f"{value:.2f}"
+
+
+def worth_chart(numbers: Mapping[str, Any]) -> Chart | None:
+    """Return what each selector is worth in random's tokens, by target, with intervals."""
+    values = [
+        {
+            "target": source,
+            "selector": e["selector"],
+            "worth": e["worth"],
+            "low": e["worth_low"],
+            "high": e["worth_high"],
+        }
+        for source, effects in numbers["targets"].items()
+        for e in effects
+        if e["worth"] is not None
+    ]
+    if not values:
+        return None
+    for value in values:
+        value["low"], value["high"] = value["low"] or value["worth"], value["high"] or value["worth"]
+    for value in values:
+        value["name"] = f"{value['selector']} · {value['target']}"
+    names = [v["name"] for v in sorted(values, key=lambda v: (v["target"], -v["worth"]))]
+    y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=330))
+    x = alt.X("worth:Q", title="times its own tokens, drawn at random", scale=alt.Scale(zero=False))
+    base = alt.Chart(alt.Data(values=values))
+    bars = base.mark_rule(strokeWidth=2, color=light("s0")).encode(x=alt.X("low:Q"), x2="high:Q", y=y)
+    dots = base.mark_circle(size=70, opacity=1, color=light("s0")).encode(x=x, y=y)
+    with unchecked():
+        spec = build_spec(alt.layer(bars, dots), 24 * len(values) + 40)
+    rows = [[v["target"], v["selector"], times(v["worth"]), f"{times(v['low'])} to {times(v['high'])}"] for v in values]
+    best = max(values, key=lambda v: v["worth"])
+    return Chart(
+        "worth", "Worth in random's tokens",
+        f"The largest: {best['selector']} for {best['target']}, {best['worth']:.1f} times its own tokens.", spec,
+        ChartTable(["target", "selector", "worth", "95% interval"], rows),
+    )  # fmt: skip
+
+
+def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
+    """Return loss against well-formed answers, both as differences to random, with intervals."""
+    values = []
+    for e in numbers["in_distribution"]:
+        pair = numbers["well_formed"].get(e["selector"], {}).get("to_random")
+        if pair is not None and pair["low"] is not None and e["low"] is not None:
+            values.append(
+                {
+                    "selector": e["selector"], "loss": e["percent"], "loss_low": e["low"], "loss_high": e["high"],
+                    "form": 100 * pair["effect"], "form_low": 100 * pair["low"], "form_high": 100 * pair["high"],
+                }
+            )  # fmt: skip
+    if not values:
+        return None
+    base = alt.Chart(alt.Data(values=values))
+    x = alt.X("loss:Q", title="loss to random, % (left is better)", scale=alt.Scale(zero=False))
+    y = alt.Y("form:Q", title="well-formed answers to random, points", scale=alt.Scale(zero=False))
+    across = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=alt.X("loss_low:Q"), x2="loss_high:Q", y=y)
+    up = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=x, y=alt.Y("form_low:Q"), y2="form_high:Q")
+    dots = base.mark_circle(size=80, opacity=1, color=light("s0")).encode(x=x, y=y)
+    names = base.mark_text(align="left", dx=7, dy=-7, color=light("ink")).encode(x=x, y=y, text="selector:N")
+    with unchecked():
+        spec = build_spec(alt.layer(across, up, dots, names), 380)
+    rows = [
+        [
+            v["selector"], f"{v['loss']:+.2f}% ({v['loss_low']:+.2f} to {v['loss_high']:+.2f})",
+            f"{v['form']:+.1f} ({v['form_low']:+.1f} to {v['form_high']:+.1f})",
+        ]
+        for v in values
+    ]  # fmt: skip
+    best = max(values, key=lambda v: v["form"])
+    return Chart(
+        "loss-and-form", "Loss against well-formed answers",
+        f"Most well-formed answers: {best['selector']}, {best['form']:+.0f} points at {best['loss']:+.2f}% loss.", spec,
+        ChartTable(["selector", "loss to random", "well-formed answers to random, points"], rows),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The rows of a target: examples of what is wanted, whole or as instructions alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from curate.errors import UserError
+from curate.pool.rows import build_row
+from curate.sources import load_rows
+from curate.sources.types import LoadedPool
+
+INSTRUCTIONS = ("instruction", "prompt", "question", "text")  # the column of a file that has instructions alone
+
+
+def load_target(source: str) -> LoadedPool:
+    """Return the rows of a target; where its records have no output, their instructions, each with an empty output."""
+    try:
+        return load_rows(source)
+    except UserError as error:
+        for column in INSTRUCTIONS:
+            try:
+                loaded = load_rows(source, f"instruction={column},output={column}")
+            except UserError:
+                continue
+            rows = [build_row(row.row_index, row.instruction, "", row.source, row.extra) for row in loaded.rows]
+            return replace(loaded, rows=rows)
+        raise error

@@ -1,0 +1,123 @@
+"""`finetune influence`: exact inner products, scores by content, held-out rows unseen, taken up after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from curate.cli import main as curate
+from curate.scores.influence_record import read_influence
+from curate.selection.record import read_selection
+from curate.tokens.tokenizers import EncodedExample
+from finetune.cli import main as finetune
+from finetune.config import RunConfig
+from finetune.influence.gradients import adapter_layers, mean_gradient, row_influences
+from finetune.model import attach_adapter, load_base_model
+from tests.finetune.conftest import QUICK, made_selection, selection, tiny_model  # noqa: F401
+
+
+def test_a_rows_influence_is_the_inner_product_of_its_gradient_with_the_direction(tiny_model: Path) -> None:  # noqa: F811
+    config = RunConfig(model=str(tiny_model), device="cpu", load_in_4bit=False, r=4)
+    model = attach_adapter(load_base_model(config), config)
+    layers = adapter_layers(model)
+    generator = torch.Generator().manual_seed(0)
+    for layer in layers:
+        layer.weight.data = torch.randn(layer.weight.shape, generator=generator) * 0.1
+    direction = [torch.randn(layer.weight.shape, generator=generator) for layer in layers]
+    rows = [EncodedExample(list(range(5, 15 + n)), 3) for n in range(4)]
+    scores = row_influences(model, layers, direction, rows, 0)
+    for row, score in zip(rows, scores, strict=True):
+        own = mean_gradient(model, layers, [row], 0)
+        product = sum(float((g * d).sum()) for g, d in zip(own, direction, strict=True))
+        assert score == pytest.approx((len(row.input_ids) - row.prompt_length) * product, rel=1e-3, abs=1e-4)
+    assert len(layers) == 2 * 14  # A and B of seven modules in each of two layers
+
+
+def scored(selection: Path, out: Path, *more: str) -> Any:  # noqa: F811
+    assert (
+        finetune(["influence", "--selection", str(selection), "--out", str(out), "--checkpoints", "2", *more, *QUICK])
+        == 0
+    )
+    return read_influence(out)
+
+
+def test_rows_are_scored_by_content_and_picked_by_it_and_no_held_out_row_is_read(
+    selection: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / "home"))
+    made = read_selection(selection)
+    wanted = tmp_path / "wanted.jsonl"
+    leaked = {"instruction": made.holdout[0].instruction, "output": made.holdout[0].output}
+    own = {"instruction": "sort a list", "output": "def sort_list(x):\n    return sorted(x)\n"}
+    wanted.write_text(json.dumps(own) + "\n" + json.dumps(leaked) + "\n")
+    seen: set[str] = set()
+
+    def watched(tokenizer: Any, chosen: Any, rows: Any) -> Any:
+        seen.update(row.row_id for row in rows)
+        return encode(tokenizer, chosen, rows)
+
+    from finetune.influence.recipe import encode_rows as encode
+
+    monkeypatch.setattr("finetune.influence.recipe.encode_rows", watched)
+    result = scored(selection, tmp_path / "scores", "--target", str(wanted))
+    held_out = {row.row_id for row in made.holdout}
+    assert len(held_out) == 10 and not held_out & seen and not held_out & set(result.scores)
+    assert result.manifest.counts == {"rows": 90, "target_rows": 1, "reference_rows": 40}
+    assert len(set(result.scores.values())) > 80
+    rows = made.manifest.config["dataset"]
+    code = curate(
+        ["select", "--dataset", rows, "--model", made.manifest.config["model"], "--encoder", "tfidf", "--near-duplicate",
+         "0.999", "--k", "12", "--strategy", "influence", "--influence", str(tmp_path / "scores"), "--out", str(tmp_path / "s")]
+    )  # fmt: skip
+    assert code == 0
+    picked = [result.scores[row.row_id] for row in read_selection(tmp_path / "s").selected]
+    rest = [score for row_id, score in result.scores.items() if score not in picked]
+    assert sorted(picked, reverse=True) == picked
+    assert sum(score > min(picked) for score in rest) == 0
+
+
+def test_what_a_killed_call_scored_is_taken_up_and_a_finished_one_reused(
+    selection: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("finetune.influence.recipe.SAVED_TOGETHER", 16)
+    calls: list[int] = []
+
+    def dies(*given: Any) -> Any:
+        calls.append(len(given[3]))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return row_influences(*given)
+
+    monkeypatch.setattr("finetune.influence.recipe.row_influences", dies)
+    monkeypatch.setattr("finetune.influence.recipe.APART", 10)
+    command = ["influence", "--selection", str(selection), "--checkpoints", "2", *QUICK]
+    assert finetune([*command, "--out", str(tmp_path / "a")]) == 130
+    assert not (tmp_path / "a" / "manifest.json").exists()
+    monkeypatch.setattr("finetune.influence.recipe.train_reference", lambda *_: pytest.fail("trained again"))
+    again = scored(selection, tmp_path / "a")
+    # 80 rows in blocks of 16, two checkpoints each; the first block was saved, the second was cut off.
+    assert calls == [16, 16, 16, 16] + [16] * 8
+    assert again.manifest.counts["rows"] == 80
+    monkeypatch.setattr("finetune.influence.recipe.row_influences", lambda *_: pytest.fail("scored again"))
+    assert scored(selection, tmp_path / "a").scores == again.scores
+    assert scored(selection, tmp_path / "b").scores == again.scores
+
+
+def test_a_target_of_instructions_alone_cannot_be_learned_for(
+    selection: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"instruction": "sort a list"}\n')
+    assert finetune(["influence", "--selection", str(selection), "--target", str(prompts), *QUICK]) == 1
+    assert "use --strategy target-words" in capsys.readouterr().err

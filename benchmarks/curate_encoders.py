@@ -40,9 +40,9 @@ RANDOM_DRAWS = 20
 
 def rows_of(data: Path | None, n_rows: int, seed: int) -> list[Row]:
     """A random sample in row_id order, each row once."""
-    rows = load_rows("stdlib").rows
+    rows = list(load_rows("stdlib").rows)
     for name in ("codegen-4.5k.jsonl", "codealpaca-2k.jsonl") if data else ():
-        rows = rows + load_rows(str(data / name)).rows if data else rows
+        rows = rows + list(load_rows(str(data / name)).rows) if data else rows
     distinct = sorted({row.row_id: row for row in rows}.values(), key=lambda row: row.row_id)
     sample = random.Random(seed).sample(distinct, min(n_rows, len(distinct)))
     return sorted(sample, key=lambda row: row.row_id)

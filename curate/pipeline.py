@@ -5,8 +5,7 @@ Each step takes what the one before it returned and returns a frozen result of i
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,52 +13,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.artifact import is_made, one_writer
-from curate.cleaning.exact_duplicates import exact_key
+from curate.cleaning.exact_duplicates import pool_keys
+from curate.cleaning.execution import run_check
 from curate.cleaning.table import BEFORE_HOLDOUT, CHECKS
 from curate.config import SelectConfig, inputs_exist
-from curate.decontamination import find_leaks, load_benchmarks
+from curate.decontamination import find_leaks_in_pool, load_benchmarks
+from curate.defaults import LOCAL
+from curate.engines import open_engine
+from curate.engines.types import Engine
 from curate.errors import UserError
 from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
 from curate.pool.holdout import reserve_holdout
 from curate.pool.rows import Finding, Row
-from curate.scores.content import content_scores
+from curate.pool.table import as_row_ids
+from curate.scores.content import CONTENT, content_scores
 from curate.scores.scoring import load_scores, score_command
+from curate.selection.choosing import choose
 from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
 from curate.sources.target import load_target
-from curate.strategies.budget import pick_rows, pick_tokens
 from curate.strategies.coordinated import row_luck
 from curate.strategies.table import STRATEGIES
-from curate.strategies.types import Candidates, Picks
+from curate.strategies.types import Candidates
 from curate.tokens.chat import chat_template
+from curate.tokens.pool_counts import count_pool_spelled, count_pool_tokens
 from curate.tokens.prompt import load_prompt_template
-from curate.tokens.tokenizers import count_pool_tokens, load_tokenizer, text_notes, tokenizer_digest
-from curate.vectors.clustering import assign, build_clusters, default_n_clusters
+from curate.tokens.tokenizers import load_tokenizer, tokenizer_digest, tokenizer_notes
+from curate.vectors.clustering import build_clusters, default_n_clusters
 from curate.vectors.coverage import measure_coverage
-from curate.vectors.embedding import embed_rows
+from curate.vectors.embedding import embed_pool, embed_rows
 from curate.vectors.encoders import resolve_encoder
+from curate.vectors.gathering import gathered
 from curate.vectors.given import load_given
-from curate.vectors.neighbours import ROUNDING, nearest, one_thread_a_product
+from curate.vectors.neighbours import ROUNDING, nearest_everywhere
 
 
-def select(config: SelectConfig, out: Path | None = None, command: Sequence[str] = ()) -> Selection:
-    """Return the finished selection for `config`, made or, where the same one exists already, reused."""
+def select(
+    config: SelectConfig,
+    out: Path | None = None,
+    command: Sequence[str] = (),
+    *,
+    engine: str = LOCAL,
+    ray_address: str | None = None,
+) -> Selection:
+    """Return the finished selection for `config`, made or, where the same one exists already, reused.
+
+    The engine decides who does the work and nothing else: the files have the same bytes.
+    """
     config.check()
     config.check_needs()
     inputs_exist(config)
     watch = Stopwatch()
-    pool = load(config, watch)
-    folder = selection_folder(pool, out)
-    with one_writer(folder):
-        if not is_made(folder, KIND, "config_digest", config_digest(pool), OURS):
-            prepared = prepare(pool, watch)
-            with watch.timed("pick"):
-                picked = pick(prepared)
-            write(prepared, picked, folder, command, watch)
-    return read_selection(folder)
+    with open_engine(engine, ray_address) as workers:
+        pool = load(config, watch, workers)
+        folder = selection_folder(pool, out)
+        with one_writer(folder):
+            if not is_made(folder, KIND, "config_digest", config_digest(pool), OURS):
+                prepared = prepare(pool, watch)
+                with watch.timed("pick"):
+                    picked = pick(prepared)
+                write(prepared, picked, folder, command, watch)
+        return read_selection(folder)
 
 
 def prepare(pool: Pool, watch: Stopwatch) -> Prepared:
@@ -76,10 +93,12 @@ def prepare(pool: Pool, watch: Stopwatch) -> Prepared:
         split = drop_near_holdout(pool, split, vectors)
     require_enough(pool, split)
     with watch.timed("cluster"):
-        return cluster(pool, split, vectors)
+        prepared = cluster(pool, split, vectors)
+    pool.engine.rest()
+    return prepared
 
 
-def load(config: SelectConfig, watch: Stopwatch) -> Pool:
+def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
     """Return the pool with the tokens of every row counted by the model's tokenizer in the prompt template."""
     with watch.timed("load"):
         tokenizer = load_tokenizer(config.model, config.tokenizer)
@@ -93,16 +112,18 @@ def load(config: SelectConfig, watch: Stopwatch) -> Pool:
         vectors = None if config.vectors is None else load_given(config.vectors, len(loaded.rows))
     with watch.timed("count_tokens"):
         digest = tokenizer_digest(tokenizer)
-        counts = count_pool_tokens(tokenizer, digest, template, loaded.rows, loaded.digest)
-        n_spelled, notes = text_notes(tokenizer, ((row.instruction, row.output) for row in loaded.rows))
+        counts = count_pool_tokens(engine, loaded.rows, tokenizer, digest, template)
+        n_spelled = count_pool_spelled(engine, loaded.rows, tokenizer)
+        engine.rest()  # workers have a tokenizer each, which nothing needs from here on
     return Pool(
         config=config.model_copy(update={"encoder": resolve_encoder(config.encoder, len(loaded.rows))}),
         loaded=loaded,
         template=template,
         tokenizer_digest=digest,
         token_counts=counts,
+        engine=engine,
         spelled_controls=n_spelled,
-        notes=(*loaded.notes, *template.notes, *notes),
+        notes=(*loaded.notes, *template.notes, *tokenizer_notes(tokenizer, n_spelled)),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
         inputs=[
@@ -122,38 +143,47 @@ def hold_out(pool: Pool) -> Split:
     fates = Fates.undecided(len(pool.rows)).exclude(
         (index, reason, detail) for index, (reason, detail) in sorted(pool.loaded.excluded.items())
     )
-    barred: set[int] = set()
+    barred = np.zeros(len(pool.rows), dtype=bool)
     for name in BEFORE_HOLDOUT:
-        findings = run_check(pool, name, (i for i in fates.open_rows() if i not in barred))
-        barred.update(index for index, _, _ in findings)
+        findings = check_rows(pool, name, np.flatnonzero((fates.codes == 0) & ~barred))
+        barred[[index for index, _, _ in findings]] = True
         if name in pool.config.clean:
             fates = fates.exclude(findings)
-    distinct = {pool.rows[i].row_id: i for i in fates.open_rows() if i not in barred}
-    row_ids, note = reserve_holdout(list(distinct), pool.config.holdout)
-    held_out = tuple(distinct[row_id] for row_id in sorted(row_ids))
+    distinct = pool.places_of(np.flatnonzero((fates.codes == 0) & ~barred))
+    row_ids, note = reserve_holdout(as_row_ids(pool.rows.ids[distinct]), pool.config.holdout)
+    held_out = tuple(pool.rows.row_index[_places_of_ids(pool, distinct, sorted(row_ids))].tolist())
     fates = fates.decide((i, HELD_OUT, "holdout", None) for i in held_out)
     if not set(BEFORE_HOLDOUT) <= set(pool.config.clean):
-        keys = {exact_key(pool.rows[i]) for i in held_out}
-        repeats = [i for i in fates.open_rows() if exact_key(pool.rows[i]) in keys]
-        fates = fates.exclude((i, "duplicate", "of a held-out row") for i in repeats)
+        left = pool.places_of(fates.open_rows())
+        keys = set(map(tuple, pool_keys(pool.engine, pool.rows, pool.places_of(held_out)).tolist()))
+        repeats = [tuple(key) in keys for key in pool_keys(pool.engine, pool.rows, left).tolist()]
+        same = pool.rows.row_index[left[np.array(repeats, dtype=bool)]].tolist()
+        fates = fates.exclude((i, "duplicate", "of a held-out row") for i in same)
     return Split(held_out, fates, (*pool.notes, *((note,) if note else ())))
 
 
-def run_check(pool: Pool, name: str, rows: Iterable[int], held_out: Sequence[int] = ()) -> list[Finding]:
+def _places_of_ids(pool: Pool, places: NDArray[np.int64], row_ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return, for each row_id, the last of the places that has it."""
+    ids = np.array([int(row_id, 16) for row_id in row_ids], dtype=np.uint64)
+    return places[np.searchsorted(pool.rows.ids[places], ids, side="right") - 1]
+
+
+def check_rows(
+    pool: Pool, name: str, rows: Sequence[int] | NDArray[np.int64], held_out: Sequence[int] = ()
+) -> list[Finding]:
     """Return what a cleaning check finds among some rows of the pool."""
-    return CHECKS[name].load()([pool.rows[i] for i in rows], [pool.rows[i] for i in held_out])
+    return run_check(pool.engine, pool.rows, name, pool.places_of(rows), pool.places_of(held_out))
 
 
 def bound(pool: Pool, split: Split) -> Split:
     """Exclude rows outside the token bounds; nothing is cut to fit."""
     low, high = pool.config.min_tokens, pool.config.max_tokens
+    outside = (split.fates.codes == 0) & ((pool.token_counts < low) | (pool.token_counts > high))
     findings: list[Finding] = []
-    for i in split.fates.open_rows():
+    for i in np.flatnonzero(outside).tolist():
         n = int(pool.token_counts[i])
-        if n > high:
-            findings.append((i, "too_long", f"{n} tokens, bound {high}"))
-        elif n < low:
-            findings.append((i, "too_short", f"{n} tokens, bound {low}"))
+        why, limit = ("too_long", high) if n > high else ("too_short", low)
+        findings.append((i, why, f"{n} tokens, bound {limit}"))
     return replace(split, fates=split.fates.exclude(findings))
 
 
@@ -162,29 +192,33 @@ def clean(pool: Pool, split: Split, watch: Stopwatch) -> Split:
     fates, notes = split.fates, split.notes
     if pool.benchmarks:
         with watch.timed("decontaminate"):
-            fates = fates.exclude(find_leaks([pool.rows[i] for i in fates.open_rows()], pool.benchmarks))
-            leaky = len(find_leaks([pool.rows[i] for i in split.held_out], pool.benchmarks))
+            fates = fates.exclude(_leaks(pool, fates.open_rows()))
+            leaky = len(_leaks(pool, split.held_out))
         if leaky:
             notes = (*notes, f"{leaky} held-out rows leak a benchmark as well; they stay held out.")
     for name in pool.config.clean:
         if name not in BEFORE_HOLDOUT:
             with watch.timed(f"clean_{name.replace('-', '_')}"):
-                fates = fates.exclude(run_check(pool, name, fates.open_rows(), split.held_out))
+                fates = fates.exclude(check_rows(pool, name, fates.open_rows(), split.held_out))
     return replace(split, fates=fates, notes=notes)
+
+
+def _leaks(pool: Pool, rows: Sequence[int]) -> list[Finding]:
+    return find_leaks_in_pool(pool.engine, pool.rows, pool.places_of(rows), pool.benchmarks)
 
 
 def embed(pool: Pool, split: Split) -> Vectors:
     """Return vectors of every row with an output, whatever excluded it since: other settings find them cached."""
     without = {CHECKS[name].reason for name in BEFORE_HOLDOUT} | {why for why, _ in pool.loaded.excluded.values()}
-    rows = [i for i in range(len(pool.rows)) if split.fates.kind_of(i)[1] not in without]
-    if not rows:
+    out = np.array([False, *(reason in without for _, reason in split.fates.kinds)])
+    places = pool.places_of(np.flatnonzero(~out[split.fates.codes]))
+    if not len(places):
         raise UserError("No row of the pool has an output.", "Check --columns.")
-    rows.sort(key=lambda i: (pool.rows[i].row_id, i))
     config = pool.config
     if pool.vectors is not None:
-        return Vectors(tuple(rows), pool.vectors.of(pool.rows[i] for i in rows), pool.vectors.sha256)
-    matrix, digest = embed_rows([pool.rows[i] for i in rows], config.encoder, config.embed, config.batch_size)
-    return Vectors(tuple(rows), matrix, digest)
+        return Vectors(pool.rows.row_index[places], pool.vectors.of(pool.rows.read(places)), pool.vectors.sha256)
+    matrix, digest = embed_pool(pool.engine, pool.rows, places, config.encoder, config.embed, config.batch_size)
+    return Vectors(pool.rows.row_index[places], matrix, digest)
 
 
 def read_scores(pool: Pool, config: SelectConfig, rows: Sequence[int]) -> dict[str, NDArray[np.float64]]:
@@ -206,26 +240,25 @@ def read_target(pool: Pool, config: SelectConfig, target: Sequence[Row]) -> NDAr
 
 def drop_near_holdout(pool: Pool, split: Split, vectors: Vectors) -> Split:
     """Exclude candidates whose cosine to a held-out row reaches the bound: they would leak the holdout."""
-    rows = candidate_rows(split, vectors)
-    places, held_places = vectors.places(rows), vectors.places(split.held_out)
-    with one_thread_a_product():
-        nearest_held, cosine = nearest(vectors.matrix[places], vectors.matrix[held_places])
+    held = np.asarray(vectors.matrix[vectors.places(split.held_out)])
+    nearest_held, cosine = nearest_everywhere(pool.engine, vectors.matrix, held)
+    near = (split.fates.codes[vectors.rows] == 0) & (cosine >= pool.config.near_duplicate - ROUNDING)
     findings: list[Finding] = []
-    for position in np.flatnonzero(cosine >= pool.config.near_duplicate - ROUNDING).tolist():
-        held = pool.rows[split.held_out[nearest_held[position]]]
-        detail = f"{held.row_id} cosine {cosine[position]:.4f}"
-        findings.append((rows[position], "near_duplicate_of_holdout", detail))
+    for position in np.flatnonzero(near).tolist():
+        like = pool.rows.row_id(pool.rows.place[split.held_out[nearest_held[position]]])
+        detail = f"{like} cosine {cosine[position]:.4f}"
+        findings.append((int(vectors.rows[position]), "near_duplicate_of_holdout", detail))
     return replace(split, fates=split.fates.exclude(findings))
 
 
-def candidate_rows(split: Split, vectors: Vectors) -> list[int]:
-    """Return the rows that are still open, in row_id order."""
-    return [i for i in vectors.rows if split.fates.codes[i] == 0]
+def candidate_mask(split: Split, vectors: Vectors) -> NDArray[np.bool_]:
+    """Return which of the embedded rows are still open (n,)."""
+    return np.asarray(split.fates.codes[vectors.rows] == 0)
 
 
 def require_enough(pool: Pool, split: Split) -> None:
     """Fail with both numbers, and what removed how many, when fewer candidates remain than asked for."""
-    left, budget = len(split.fates.open_rows()), pool.config.token_budget
+    left, budget = int((split.fates.codes == 0).sum()), pool.config.token_budget
     if left >= (pool.config.k if budget is None else 1):
         return
     asked = f"--k {pool.config.k} is more than" if budget is None else f"--token-budget {budget} cannot be spent on"
@@ -240,29 +273,27 @@ def require_enough(pool: Pool, split: Split) -> None:
 
 def cluster(pool: Pool, split: Split, vectors: Vectors) -> Prepared:
     """Cluster the candidates; every other embedded row is given the cluster of its nearest centre, for the map."""
-    rows = candidate_rows(split, vectors)
-    places = vectors.places(rows)
-    n_clusters = pool.config.clusters or default_n_clusters(len(rows), pool.config.k)
+    among = candidate_mask(split, vectors)
+    n_clusters = pool.config.clusters or default_n_clusters(int(among.sum()), pool.config.k)
     rng = np.random.default_rng([pool.config.seed, 1])
-    candidate_labels, centres = build_clusters(vectors.matrix[places], n_clusters, rng)
-    labels = assign(vectors.matrix, centres)
-    labels[places] = candidate_labels
-    return Prepared(pool, split, vectors, tuple(rows), labels, centres)
+    labels, centres = build_clusters(vectors.matrix, n_clusters, rng, pool.engine, among)
+    return Prepared(pool, split, vectors, vectors.rows[among], labels, centres)
 
 
 def build_candidates(prepared: Prepared) -> Candidates:
     """Return the arrays that every strategy chooses from, in row_id order."""
     pool, rows = prepared.pool, prepared.candidates
-    places = prepared.vectors.places(rows)
+    places, at_rest = prepared.vectors.places(rows), pool.places_of(rows)
+    ids = as_row_ids(pool.rows.ids[at_rest]) if pool.config.coordinated else []
     return Candidates(
-        embeddings=prepared.vectors.matrix[places],
+        embeddings=gathered(prepared.vectors.matrix, places),
         labels=prepared.labels[places],
         centres=prepared.centres,
-        token_counts=pool.token_counts[list(rows)],
-        prompt_chars=np.array([len(pool.rows[i].instruction) for i in rows], dtype=np.int32),
-        output_chars=np.array([len(pool.rows[i].output) for i in rows], dtype=np.int32),
-        row_index=np.array(rows, dtype=np.int64),
-        luck=row_luck([pool.rows[i].row_id for i in rows], pool.config.seed) if pool.config.coordinated else None,
+        token_counts=pool.token_counts[rows],
+        prompt_chars=pool.rows.prompt_chars[at_rest],
+        output_chars=pool.rows.output_chars[at_rest],
+        row_index=rows,
+        luck=row_luck(ids, pool.config.seed) if pool.config.coordinated else None,
         picked=kept_places(prepared),
     )
 
@@ -272,20 +303,22 @@ def kept_places(prepared: Prepared) -> NDArray[np.int64]:
     pool, fates = prepared.pool, prepared.split.fates
     if pool.kept is None:
         return np.zeros(0, dtype=np.int64)
-    reasons = ((row.row_id, fates.kind_of(row.row_index)[1]) for row in pool.rows)
-    return pool.kept.places([pool.rows[i].row_id for i in prepared.candidates], reasons)
+    row_ids, codes = as_row_ids(pool.rows.ids), fates.columns()[1][pool.rows.row_index].tolist()
+    candidates = as_row_ids(pool.rows.ids[pool.places_of(prepared.candidates)])
+    return pool.kept.places(candidates, zip(row_ids, codes, strict=True))
 
 
 def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -> Candidates:
     """Return the candidates with the scores and the target that the strategy of `config` needs."""
     pool = prepared.pool
-    rows = [pool.rows[i] for i in prepared.candidates]
-    held_out = {pool.rows[i].row_id for i in prepared.split.held_out}
+    needs = STRATEGIES[config.strategy].needs
+    held_out = set(as_row_ids(pool.rows.ids[pool.places_of(prepared.split.held_out)]))
     target = [row for row in pool.target_rows if row.row_id not in held_out]
     if pool.target_rows and not target:
         raise UserError("Every row of --target is held out for evaluation.", "Name rows that are not in the holdout.")
-    scores = read_scores(pool, config, prepared.candidates)
-    scores |= content_scores(STRATEGIES[config.strategy].needs, rows, target, config.influence)
+    scores = read_scores(pool, config, prepared.candidates.tolist())
+    if needs & CONTENT:  # they read the texts of all candidates
+        scores |= content_scores(needs, pool.rows.read(pool.places_of(prepared.candidates)), target, config.influence)
     return replace(candidates, scores=scores, target=read_target(pool, config, target))
 
 
@@ -294,30 +327,22 @@ def pick(prepared: Prepared) -> Picked:
     pool, rows = prepared.pool, prepared.candidates
     candidates = build_candidates(prepared)
     picks = choose(pool.config, complete(prepared, pool.config, candidates))
-    indices = picks.indices.tolist()
+    picked = rows[picks.indices].tolist()
     n_kept = len(candidates.picked)
-    codes = [KEPT] * n_kept + [pool.config.strategy] * (len(indices) - n_kept)
+    codes = [KEPT] * n_kept + [pool.config.strategy] * (len(picked) - n_kept)
     fates = prepared.split.fates.decide(
-        (rows[i], SELECTED, code, reason) for i, code, reason in zip(indices, codes, picks.reasons, strict=True)
+        (row, SELECTED, code, reason) for row, code, reason in zip(picked, codes, picks.reasons, strict=True)
     )
     fates = fates.exclude(
-        (rows[position], "near_duplicate", f"{pool.rows[rows[repeated]].row_id} cosine {cosine:.4f}")
-        for position, (repeated, cosine) in picks.near_duplicates.items()
+        (int(rows[place]), "near_duplicate", f"{_row_id(pool, rows[repeated])} cosine {cosine:.4f}")
+        for place, (repeated, cosine) in picks.near_duplicates.items()
     )
-    fates = fates.decide((i, NOT_PICKED, "not_picked", None) for i in fates.open_rows())
-    coverage = measure_coverage(candidates.embeddings, picks.indices, candidates.labels)
-    return Picked(tuple(rows[i] for i in indices), fates, coverage, (*prepared.split.notes, *picks.notes))
+    fates = fates.decide_all(np.flatnonzero(fates.codes == 0), NOT_PICKED, "not_picked")
+    matrix, among = prepared.vectors.matrix, candidate_mask(prepared.split, prepared.vectors)
+    cosine = nearest_everywhere(pool.engine, matrix, candidates.embeddings[picks.indices])[1][among]
+    coverage = measure_coverage(cosine, picks.indices, candidates.labels)
+    return Picked(tuple(picked), fates, coverage, (*prepared.split.notes, *picks.notes))
 
 
-def choose(config: SelectConfig, candidates: Candidates) -> Picks:
-    """Return exactly k picks, or picks within the token budget, no two of them near-duplicates.
-
-    Each strategy draws from a stream of its own: with one stream for all, `random` and `kmeans` of one seed would share
-    most of their picks, and draws that comparisons take for independent would not be. Coordinated draws share the rows'
-    own random numbers instead, on purpose: they are compared draw by draw.
-    """
-    bound_select = STRATEGIES[config.strategy].bind(config.strategy_options)
-    rng = np.random.default_rng([config.seed, 2, zlib.crc32(config.strategy.encode())])
-    if config.token_budget is None:
-        return pick_rows(bound_select, candidates, config.k, rng, config.near_duplicate)
-    return pick_tokens(bound_select, candidates, config.token_budget, rng, config.near_duplicate)
+def _row_id(pool: Pool, row: int) -> str:
+    return pool.rows.row_id(pool.rows.place[row])

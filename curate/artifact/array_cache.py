@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,37 @@ def cached_array(
     return computed
 
 
-def stored_array(folder: str, key: str) -> NDArray[Any] | None:
+def streamed_array(
+    folder: str, key: str, what: str, n_rows: int, blocks: Callable[[], Iterable[NDArray[np.float32]]]
+) -> NDArray[np.float32]:
+    """The matrix stored as `cache/<folder>/<key>.npy`, mapped; where it is absent, written block by block.
+
+    It is never in memory as a whole. Otherwise as `cached_array`.
+    """
+    path = cache_dir(folder) / f"{key}.npy"
+    with file_lock(path.with_suffix(".lock")):
+        stored = stored_array(folder, key, mapped=True)
+        if stored is not None and stored.dtype == "float32" and stored.ndim == 2 and len(stored) == n_rows:
+            return stored
+        if path.exists():
+            say(f"The cached {what} {path} were damaged; computing them again.")
+        with atomic_file(path) as file:
+            for number, block in enumerate(blocks()):
+                if number == 0:
+                    header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, block.shape[1])}
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(block, dtype="<f4").data)
+            file.write(_seal(key, file.sha256).encode())
+    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def stored_array(folder: str, key: str, *, mapped: bool = False) -> NDArray[Any] | None:
     """The array as it was stored, or None where there is none, or where it is not the one stored under this key."""
     path = cache_dir(folder) / f"{key}.npy"
     try:
         if not _is_sealed(path, key):
             return None
-        return np.asarray(np.load(path, allow_pickle=False))
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)  # type: ignore[no-any-return]
     except (OSError, ValueError, EOFError):
         return None
 

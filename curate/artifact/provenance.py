@@ -30,6 +30,15 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _processor() -> str:
+    """The type of the CPU: the last bits of arithmetic are the same on one type only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def collect_provenance(device: str = "cpu") -> dict[str, Any]:
     """Git commit and whether the tree was dirty (null outside a checkout), versions, Python, platform and device."""
     commit = _git("rev-parse", "HEAD")
@@ -39,5 +48,6 @@ def collect_provenance(device: str = "cpu") -> dict[str, Any]:
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": _processor(),
         "device": device,
     }

@@ -70,7 +70,7 @@ def build_page_data(
     sizes = np.bincount(candidates.labels, minlength=len(candidates.centres))
     first = {int(label): place for place, label in reversed(list(enumerate(candidates.labels.tolist())))}
     clusters = [
-        ClusterRow(c, size / n, short_label(pool.rows[prepared.candidates[first[c]]].instruction, 100))
+        ClusterRow(c, size / n, short_label(pool.rows[int(prepared.candidates[first[c]])].instruction, 100))
         for c, size in enumerate(sizes.tolist())
         if size
     ]
@@ -115,7 +115,7 @@ def _points(
             round(float(xy[i, 0]), 3),
             round(float(xy[i, 1]), 3),
             int(candidates.labels[place]),
-            short_label(prepared.pool.rows[prepared.candidates[place]].instruction),
+            short_label(prepared.pool.rows[int(prepared.candidates[place])].instruction),
             tuple(picked_by.get(place, ())),
         )
         for i, place in enumerate(order)

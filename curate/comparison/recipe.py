@@ -23,9 +23,13 @@ from curate.comparison.record import (
     read_comparison,
 )
 from curate.config import CompareConfig, SelectConfig, inputs_exist
+from curate.defaults import LOCAL
+from curate.engines import open_engine
+from curate.engines.types import Engine
 from curate.errors import UsageError, UserError, did_you_mean
 from curate.page import format_count, format_number, write_index
-from curate.pipeline import build_candidates, choose, complete, load, prepare
+from curate.pipeline import build_candidates, complete, load, prepare
+from curate.selection.choosing import choose
 from curate.selection.language_mix import language_mix
 from curate.selection.steps import Prepared, Stopwatch
 from curate.selection.write import config_digest
@@ -46,7 +50,14 @@ def parse_strategies(text: str) -> list[str]:
     return names
 
 
-def compare(config: CompareConfig, out: Path | None = None, command: Sequence[str] = ()) -> Comparison:
+def compare(
+    config: CompareConfig,
+    out: Path | None = None,
+    command: Sequence[str] = (),
+    *,
+    engine: str = LOCAL,
+    ray_address: str | None = None,
+) -> Comparison:
     """Return the finished comparison of the strategies, made or, where the same one exists already, reused.
 
     A strategy takes those of the options that it has.
@@ -59,9 +70,21 @@ def compare(config: CompareConfig, out: Path | None = None, command: Sequence[st
     for each in configs:
         each.check()
     inputs_exist(config.pool)
+    with open_engine(engine, ray_address) as workers:
+        return _compare(config, configs, strategies, out, command, workers)
+
+
+def _compare(
+    config: CompareConfig,
+    configs: list[SelectConfig],
+    strategies: Mapping[str, Mapping[str, Any]],
+    out: Path | None,
+    command: Sequence[str],
+    engine: Engine,
+) -> Comparison:
     watch = Stopwatch()
     # Missing scores are an error before anything is embedded: here only where no strategy could do without.
-    pool = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]), watch)
+    pool = load(next((c for c in configs if "scores" not in STRATEGIES[c.strategy].needs), configs[0]), watch, engine)
     used = {"encoder": pool.config.encoder}  # the one that "auto" stands for
     configs = [each.model_copy(update=used) for each in configs]
     digest = digest_json([config_digest(replace(pool, config=each)) for each in configs])
@@ -117,7 +140,8 @@ def measure(
     labels, tokens = candidates.labels[picks.indices], candidates.token_counts[picks.indices]
     n_clusters = len(candidates.centres)
     spread = evenness(labels, n_clusters)
-    rows = [prepared.pool.rows[prepared.candidates[i]] for i in picks.indices.tolist()]
+    table = prepared.pool.rows
+    rows = table.read(table.place[prepared.candidates[picks.indices]])
     sources = Counter(row.source for row in rows)
     low, middle, high = (int(n) for n in np.percentile(tokens, [5, 50, 95], method="nearest"))
     return StrategyPicks(

@@ -6,15 +6,21 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from curate.code.languages import python_tree
 from curate.decontamination.coverage import Index
 from curate.decontamination.streams import Streams, code_streams, word_streams
 from curate.decontamination.tasks import BenchmarkTask
+from curate.engines.types import Engine, cut
 from curate.pool.rows import Finding, Row
+from curate.pool.table import CELL_ROWS, PoolTable
 
 REASON = "leaks_benchmark"
-_CHUNK_ROWS = 4_000
+_CHUNK_ROWS = CELL_ROWS
 _IMPORT = re.compile(r"^(?:from [\w.]+ import |import ).*$", re.MULTILINE)
 _REQUEST = re.compile(
     r"^\s*write an? (?:python )?(?:function|program|code|method)(?: to| that| which| for)?\b", re.IGNORECASE
@@ -105,6 +111,31 @@ class Detector:
         return best
 
 
+@lru_cache(maxsize=1)
+def _detector(tasks: tuple[BenchmarkTask, ...]) -> Detector:
+    """Kept by a worker from block to block."""
+    return Detector(tasks)
+
+
+@dataclass(frozen=True)
+class LeakStep:
+    """Returns what `find_leaks` finds among the rows at the places of a block."""
+
+    table: PoolTable
+    tasks: tuple[BenchmarkTask, ...]
+
+    def __call__(self, places: NDArray[np.int64]) -> list[Finding]:
+        return find_leaks(self.table.read(places), self.tasks)
+
+
+def find_leaks_in_pool(
+    engine: Engine, table: PoolTable, places: NDArray[np.int64], tasks: Sequence[BenchmarkTask]
+) -> list[Finding]:
+    """Return what `find_leaks` finds among the rows at some places, mapped over their blocks."""
+    blocks = engine.map(LeakStep(table, tuple(tasks)), cut(places, engine.block_cells))
+    return [finding for block in blocks for finding in block]
+
+
 def find_leaks(rows: Sequence[Row], tasks: Sequence[BenchmarkTask]) -> list[Finding]:
     """(row index, "leaks_benchmark", detail) of rows that hold a task's solution, a test or its request.
 
@@ -115,7 +146,7 @@ def find_leaks(rows: Sequence[Row], tasks: Sequence[BenchmarkTask]) -> list[Find
     Only the first 50,000 characters of a row are looked at. What the rules find and miss:
     benchmarks/curate_decontamination.py.
     """
-    detector = Detector(tasks)
+    detector = _detector(tuple(tasks))
     found: list[Finding] = []
     for start in range(0, len(rows), _CHUNK_ROWS):
         chunk = rows[start : start + _CHUNK_ROWS]

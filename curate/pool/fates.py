@@ -50,6 +50,22 @@ class Fates:
         """Return these fates with rows excluded, each given as (row index, reason code, detail)."""
         return self.decide((row_index, EXCLUDED, reason, detail) for row_index, reason, detail in rows)
 
+    def decide_all(self, rows: NDArray[np.int64], fate: str, reason: str) -> Fates:
+        """Return these fates with many open rows decided alike."""
+        if self.codes[rows].any():
+            raise ValueError(f"rows are decided already, before they became {fate} ({reason})")
+        kinds = self.kinds if (fate, reason) in self.kinds or not len(rows) else (*self.kinds, (fate, reason))
+        codes = self.codes.copy()
+        if len(rows):
+            codes[rows] = 1 + kinds.index((fate, reason))
+        return Fates(codes, kinds, self.details)
+
+    def columns(self) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """Return fate and reason code of every row (n,)."""
+        fates = np.array([None, *(fate for fate, _ in self.kinds)], dtype=object)
+        reasons = np.array([None, *(reason for _, reason in self.kinds)], dtype=object)
+        return fates[self.codes], reasons[self.codes]
+
     def open_rows(self) -> list[int]:
         """Return the indices of the rows not decided yet, in pool order."""
         return np.flatnonzero(self.codes == 0).tolist()

@@ -12,6 +12,8 @@ from curate.scores.form import well_formed
 from curate.scores.influence_record import read_influence
 from curate.scores.target_words import word_odds
 
+CONTENT = frozenset({"target_words", "well_formed", "influence"})
+
 
 def content_scores(
     needs: Collection[str], rows: Sequence[Row], target: Sequence[Row], influence: str | None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from curate.pool.rows import Row
+from curate.pool.table import PoolTable
 from curate.selection.record import SelectedRow
 
 NOT_SAID = "not said"
@@ -18,9 +18,9 @@ _OURS = {
 }  # fmt: skip
 
 
-def travelling_columns(rows: Iterable[Row]) -> list[str]:
+def travelling_columns(rows: PoolTable) -> list[str]:
     """The names of the columns that travel with any of the rows, `messages` included, in alphabetical order."""
-    return sorted({name for row in rows for name in row.extra} - _OURS)
+    return sorted(set(rows.travelling) - _OURS)
 
 
 def measure_mix(rows: Sequence[SelectedRow]) -> dict[str, dict[str, int]]:

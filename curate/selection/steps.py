@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 from curate.artifact.manifest_schema import FileRecord
 from curate.config import SelectConfig
 from curate.decontamination import BenchmarkTask
+from curate.engines.local import LocalEngine
+from curate.engines.types import Engine
 from curate.pool.fates import Fates
 from curate.pool.rows import Row
+from curate.pool.table import PoolTable
 from curate.selection.keeping import Kept
 from curate.sources.types import LoadedPool
 from curate.tokens.prompt import PromptTemplate
@@ -43,9 +47,9 @@ class Stopwatch:
 class Pool:
     """The pool as read, with every row's token count (n,) under the model's tokenizer and the prompt template.
 
-    `config` names the encoder that "auto" stands for; `spelled_controls` is how many rows spell a control token.
-    `inputs` are the files of the pool, of the benchmarks, of the target, of the rows that are kept and of the vectors
-    that are given, in this order; `target_rows` are in row_id order.
+    `engine` maps the steps over the rows' blocks. `config` names the encoder that "auto" stands for; `spelled_controls`
+    is how many rows spell a control token. `inputs` are the files of the pool, of the benchmarks, of the target, of the
+    rows that are kept and of the vectors that are given, in this order; `target_rows` are in row_id order.
     """
 
     config: SelectConfig
@@ -53,6 +57,7 @@ class Pool:
     template: PromptTemplate
     tokenizer_digest: str
     token_counts: NDArray[np.int32]
+    engine: Engine = field(default_factory=LocalEngine)
     spelled_controls: int = 0
     notes: tuple[str, ...] = ()
     benchmarks: Sequence[BenchmarkTask] = ()
@@ -62,9 +67,13 @@ class Pool:
     vectors: GivenVectors | None = None
 
     @property
-    def rows(self) -> list[Row]:
-        """The rows, in pool order."""
+    def rows(self) -> PoolTable:
+        """The rows at rest, told by row_index."""
         return self.loaded.rows
+
+    def places_of(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in the table some rows stand, ascending."""
+        return np.sort(self.rows.place[np.asarray(rows, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
@@ -80,14 +89,19 @@ class Split:
 class Vectors:
     """Unit vectors `matrix` (n x d) of `rows`, which are in row_id order; `digest` is the encoder's."""
 
-    rows: tuple[int, ...]
+    rows: NDArray[np.int64]
     matrix: NDArray[np.float32]
     digest: str
 
-    def places(self, rows: Sequence[int]) -> NDArray[np.int64]:
+    def places(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where in the matrix the vectors of some of the rows stand."""
-        place = {row: i for i, row in enumerate(self.rows)}
-        return np.array([place[row] for row in rows], dtype=np.int64)
+        return self._place[np.asarray(rows, dtype=np.int64)]
+
+    @cached_property
+    def _place(self) -> NDArray[np.int64]:
+        place = np.full(int(self.rows.max(initial=-1)) + 1, -1, dtype=np.int64)
+        place[self.rows] = np.arange(len(self.rows))
+        return place
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,7 @@ class Prepared:
     pool: Pool
     split: Split
     vectors: Vectors
-    candidates: tuple[int, ...]
+    candidates: NDArray[np.int64]
     labels: NDArray[np.int32]
     centres: NDArray[np.float32]
 

@@ -12,6 +12,7 @@ import pyarrow.parquet
 from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
 from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import Fates
+from curate.pool.table import CELL_ROWS, Instructions, as_row_ids
 from curate.scores.influence_record import read_influence
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
@@ -25,6 +26,8 @@ from curate.vectors.encoders import encoder_identity
 from curate.vectors.map_layout import lay_out
 
 REPORT = "report.html"
+# How the arithmetic is done, in the digest: selections made in another way are not taken for these.
+CELLS = "cells/1"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
@@ -46,7 +49,8 @@ def config_digest(pool: Pool) -> str:
     contents = [
         *others,
         *scores,
-        [row.row_id for row in pool.rows],
+        CELLS,
+        pool.rows.order_digest(),
         pool.tokenizer_digest,
         pool.template.text,
         encoder_identity(config.encoder),
@@ -81,7 +85,7 @@ def write(prepared: Prepared, picked: Picked, folder: Path, command: Sequence[st
             config=config,
             counts=counts,
             decisions=decisions,
-            texts={row.row_id: row.instruction for row in pool.rows},
+            texts=Instructions(pool.rows),
             coverage=picked.coverage,
             notes=picked.notes,
             command=pool.config.as_command(),
@@ -137,7 +141,7 @@ def _selected_rows(pool: Pool, indices: Sequence[int]) -> list[SelectedRow]:
             token_count=int(pool.token_counts[row.row_index]),
             extra={name: row.extra.get(name) for name in travelling},
         )
-        for row in (pool.rows[i] for i in indices)
+        for row in pool.rows.read(pool.rows.place[list(indices)])
     ]
 
 
@@ -148,27 +152,26 @@ def decision_columns(prepared: Prepared, fates: Fates) -> dict[str, list[Any]]:
     cluster: list[int | None] = [None] * n
     x: list[float | None] = [None] * n
     y: list[float | None] = [None] * n
-    places = lay_out(vectors.matrix, prepared.centres)
-    for position, row_index in enumerate(vectors.rows):
-        cluster[row_index] = int(prepared.labels[position])
-        x[row_index], y[row_index] = float(places[position, 0]), float(places[position, 1])
-    kinds = [fates.kind_of(i) for i in range(n)]
+    places = lay_out(vectors.matrix, prepared.centres, pool.engine)
+    pool.engine.rest()
+    for start in range(0, len(places), CELL_ROWS):
+        part = slice(start, start + CELL_ROWS)
+        columns = (vectors.rows[part], prepared.labels[part], places[part, 0], places[part, 1])
+        for row, label, across, up in zip(*(column.tolist() for column in columns), strict=True):
+            cluster[row], x[row], y[row] = label, across, up
+    kind, reason = fates.columns()
     return {
         "row_index": list(range(n)),
-        "row_id": [row.row_id for row in pool.rows],
-        "fate": [fate for fate, _ in kinds],
-        "reason": [reason for _, reason in kinds],
+        "row_id": as_row_ids(pool.rows.ids[pool.rows.place]),
+        "fate": kind.tolist(),
+        "reason": reason.tolist(),
         "detail": [fates.details.get(i) for i in range(n)],
         "token_count": pool.token_counts.tolist(),
         "cluster": cluster,
         "x": x,
         "y": y,
-        "source": [row.source for row in pool.rows],
-        **{
-            name: [row.extra.get(name) for row in pool.rows]
-            for name in travelling_columns(pool.rows)
-            if name != MESSAGES
-        },
+        "source": pool.rows.column("source"),
+        **{name: pool.rows.column(name) for name in travelling_columns(pool.rows) if name != MESSAGES},
     }
 
 

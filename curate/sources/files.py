@@ -16,7 +16,7 @@ from curate.pool.read_options import ReadOptions
 from curate.sources.csv_rows import csv_records
 from curate.sources.json_rows import json_document, json_lines
 from curate.sources.reader import RowReader
-from curate.sources.types import LoadedPool, pool_digest
+from curate.sources.types import LoadedPool
 
 Records = Iterator[tuple[str, Mapping[str, Any]]]
 
@@ -43,7 +43,7 @@ def _exists(path: Path) -> bool:
 def load_files(path: Path, columns: Mapping[str, str] | None, options: ReadOptions | None = None) -> LoadedPool:
     """The pool in a file, or in every data file below a folder in path order; `row_index` counts through all of them.
 
-    A file is read whole: a row may be megabytes long, a file should fit into memory.
+    Files are read one after the other, Parquet piece by piece, any other kind whole.
     """
     path = _expanded(path)
     reader = RowReader(columns, options or ReadOptions())
@@ -58,7 +58,8 @@ def load_files(path: Path, columns: Mapping[str, str] | None, options: ReadOptio
             raise UserError(f"Could not read {file}: {error.strerror or error}.", "Check its permissions.") from None
         inputs.append(FileRecord(file=name, sha256=digest, rows=len(reader.rows) - before))
     notes = reader.finish(str(path))
-    return LoadedPool(reader.rows, path.name, None, pool_digest(reader.rows), inputs, notes, reader.excluded)
+    rows = reader.rows.finish()
+    return LoadedPool(rows, path.name, None, rows.digest(), inputs, notes, reader.excluded)
 
 
 def _expanded(path: Path) -> Path:

@@ -16,7 +16,7 @@ from curate.errors.hub import explain_hub_error
 from curate.pool.read_options import ReadOptions
 from curate.sources.reader import RowReader, travelling
 from curate.sources.shapes import recognise
-from curate.sources.types import LoadedPool, pool_digest
+from curate.sources.types import LoadedPool
 
 SPLIT = "train"
 
@@ -50,9 +50,10 @@ def load_hub(dataset: str, columns: Mapping[str, str] | None, options: ReadOptio
     notes = fetched.notes + not_read + reader.finish(repo_id)
     if options.first is not None and len(reader.rows) == options.first:
         notes.append(f"Only the first {options.first} rows of {repo_id} were read.")
-    digest = pool_digest(reader.rows)
-    inputs = [FileRecord(file=f"{repo_id}@{fetched.revision}", sha256=digest, rows=len(reader.rows))]
-    return LoadedPool(reader.rows, repo_id, fetched.revision, digest, inputs, notes, reader.excluded)
+    rows = reader.rows.finish()
+    digest = rows.digest()
+    inputs = [FileRecord(file=f"{repo_id}@{fetched.revision}", sha256=digest, rows=len(rows))]
+    return LoadedPool(rows, repo_id, fetched.revision, digest, inputs, notes, reader.excluded)
 
 
 def _fetch(repo_id: str, wanted: str | None, options: ReadOptions) -> _Fetched:

@@ -12,7 +12,8 @@ from typing import Any
 from curate.errors import UserError
 from curate.pool.dialogue import ASSISTANT, MESSAGES, SYSTEM, USER, Dialogue
 from curate.pool.read_options import SINGLE, ReadOptions, parse_conditions
-from curate.pool.rows import Row, build_row
+from curate.pool.rows import build_row
+from curate.pool.writer import PoolWriter
 from curate.sources.fields import Path, Record, UnusableRow, field_at, is_missing, text_at, text_of
 from curate.sources.shapes import Columns, recognise, resolve
 from curate.sources.turns import (
@@ -54,7 +55,7 @@ class RowReader:
 
     named: Mapping[str, str] | None
     options: ReadOptions = field(default_factory=ReadOptions)
-    rows: list[Row] = field(default_factory=list)
+    rows: PoolWriter = field(default_factory=PoolWriter)
     excluded: dict[int, tuple[str, str | None]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _system_messages: int = 0

@@ -17,7 +17,8 @@ from curate.code.syntax import parse_python
 from curate.defaults import STDLIB
 from curate.errors import UserError
 from curate.pool.rows import Row, build_row
-from curate.sources.types import LoadedPool, pool_digest
+from curate.pool.writer import write_table
+from curate.sources.types import LoadedPool
 
 # Not the library proper, or absent from some installations (tkinter) and versions (distutils), or a program (idlelib).
 SKIPPED = {
@@ -57,10 +58,11 @@ def load_stdlib() -> LoadedPool:
             f"No documented function was found below {root}: this Python was installed without its library's sources.",
             "Use a Python that has them, or name a local file with --dataset.",
         )
-    digest = pool_digest(rows)
+    table = write_table(rows)
+    digest = table.digest()
     version = platform.python_version()
     inputs = [FileRecord(file=f"{STDLIB} of Python {version}", sha256=digest, rows=len(rows))]
-    return LoadedPool(rows, STDLIB, version, digest, inputs)
+    return LoadedPool(table, STDLIB, version, digest, inputs)
 
 
 def mine(path: Path) -> Iterator[tuple[str, str]]:

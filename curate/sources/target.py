@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from curate.errors import UserError
 from curate.pool.rows import build_row
+from curate.pool.table import write_table
 from curate.sources import load_rows
 from curate.sources.types import LoadedPool
 
@@ -23,5 +24,5 @@ def load_target(source: str) -> LoadedPool:
             except UserError:
                 continue
             rows = [build_row(row.row_index, row.instruction, "", row.source, row.extra) for row in loaded.rows]
-            return replace(loaded, rows=rows)
+            return replace(loaded, rows=write_table(rows))
         raise error

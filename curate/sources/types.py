@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from curate.artifact import digest_json
 from curate.artifact.manifest_schema import FileRecord
-from curate.pool.rows import Row
+from curate.pool.table import PoolTable
+from curate.pool.writer import write_table
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class LoadedPool:
     dataset, the Python version for `stdlib`, None for files; `notes` are sentences for people.
     """
 
-    rows: list[Row]
+    rows: PoolTable
     source: str
     revision: str | None
     digest: str
@@ -26,7 +26,6 @@ class LoadedPool:
     notes: list[str] = field(default_factory=list)
     excluded: dict[int, tuple[str, str | None]] = field(default_factory=dict)
 
-
-def pool_digest(rows: list[Row]) -> str:
-    """Digest of the rows' ids, sorted."""
-    return digest_json(sorted(row.row_id for row in rows))
+    def __post_init__(self) -> None:
+        if not isinstance(self.rows, PoolTable):  # a source that holds all its rows may hand over a list
+            object.__setattr__(self, "rows", write_table(self.rows))

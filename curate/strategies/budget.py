@@ -60,7 +60,7 @@ class _Standing:
 
     def _bar_near(self, places: NDArray[np.int64], picks: NDArray[np.int64]) -> None:
         vectors = self.candidates.embeddings
-        pick, cosine = nearest(vectors[places], vectors[picks])
+        pick, cosine = nearest(vectors, vectors[picks], places)
         for i in np.flatnonzero(cosine >= self.bound - ROUNDING).tolist():
             # Compared to 1e-5: what counts as having reached the bound is not told as being just below it.
             self.near[int(places[i])] = (int(picks[pick[i]]), max(self.bound, round(float(cosine[i]), 5)))

@@ -29,7 +29,8 @@ class Option:
 class Strategy:
     """One line of the table: `load` returns the function that picks, and imports its file only when it is called.
 
-    Another package adds one with an entry point of the group `rowpick.strategies`.
+    Another package adds one with an entry point of the group `rowpick.strategies`. `by_parts` is set where it picks
+    from parts first in pools beyond 500,000 candidates (`curate.strategies.parts`), and says how far off that may be.
     """
 
     load: Callable[[], Callable[..., Picks]]
@@ -37,6 +38,7 @@ class Strategy:
     source: str
     needs: frozenset[str] = frozenset()
     options: Mapping[str, Option] = field(default_factory=dict)
+    by_parts: str | None = None
 
     @property
     def takes_target(self) -> bool:
@@ -92,6 +94,7 @@ _OWN: dict[str, Strategy] = {
         "farthest first: no row far from every pick",
         "Gonzalez, 1985; arXiv 1708.00489",
         frozenset({"embeddings"}),
+        by_parts="a row is at most four times as far from its pick as it must be (Malkomes et al., 2015), not twice",
     ),
     "facility-location": Strategy(
         _from("facility_location"),
@@ -106,6 +109,7 @@ _OWN: dict[str, Strategy] = {
         "Carbonell and Goldstein, 1998",
         frozenset({"embeddings"}),
         {"relevance": Option(0.5, 0.0, 1.0, "weight of nearness to the mean; the rest weighs unlikeness")},
+        by_parts="no bound on what that loses is known",
     ),
     "dpp": Strategy(
         _from("dpp"),
@@ -113,6 +117,7 @@ _OWN: dict[str, Strategy] = {
         "greedy MAP of a determinantal point process: arXiv 1709.05135",
         frozenset({"embeddings"}),
         {"bandwidth": Option(0.5, 0.01, 100.0, "width of the kernel exp(-(1 - cosine) / bandwidth^2)")},
+        by_parts="no bound on what that loses is known while a pick can lower the determinant",
     ),
     "density": Strategy(
         _from("density"),
@@ -164,6 +169,7 @@ _OWN: dict[str, Strategy] = {
         "arXiv 2312.15685",
         frozenset({"embeddings", "scores"}),
         {"threshold": Option(0.9, 0.0, 1.0, "cosine from which a row is too like a pick")},
+        by_parts="no bound on what that loses is known",
     ),
     "rds": Strategy(
         _from("rds"),

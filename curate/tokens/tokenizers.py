@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
 from curate.artifact import digest_json, digest_text
-from curate.artifact.array_cache import cached_array
-from curate.console import progress
 from curate.defaults import SMOLLM2, SMOLLM2_END
 from curate.errors import UserError
 from curate.loading import load_pretrained
-from curate.pool.dialogue import Dialogue, texts_of
-from curate.pool.rows import Row
+from curate.pool.dialogue import Dialogue
 from curate.tokens.dialogues import Span, encode_dialogues
 from curate.tokens.prompt import PromptTemplate
 from curate.tokens.text_rule import TEXT_RULE, text_rule
@@ -187,11 +184,23 @@ def count_tokens(
     return counts
 
 
+def count_spelled(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> int:
+    """Return how many (instruction, output) pairs spell a control token of the tokenizer."""
+    controls = text_rule(tokenizer).controls
+    return sum(bool(controls.spelled_in(a) or controls.spelled_in(b)) for a, b in texts)
+
+
 def text_notes(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> tuple[int, list[str]]:
     """(rows that spell a control token, what a reader must know about the texts in this tokenizer's hands).
 
     `texts` are (instruction, output) pairs.
     """
+    n_spelled = count_spelled(tokenizer, texts)
+    return n_spelled, tokenizer_notes(tokenizer, n_spelled)
+
+
+def tokenizer_notes(tokenizer: Any, n_spelled: int) -> list[str]:
+    """Return what a reader must know about texts in a tokenizer's hands; `n_spelled` of them spell a control token."""
     rule = text_rule(tokenizer)
     notes = []
     if rule.lost is not None:
@@ -200,30 +209,7 @@ def text_notes(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> tuple[int, l
             f"The tokenizer cannot write every text back ({text!r} is read back as {back!r}): rows are trained on as "
             "it reads them."
         )
-    n_spelled = sum(bool(rule.controls.spelled_in(a) or rule.controls.spelled_in(b)) for a, b in texts)
     if n_spelled:
         rows = "1 row spells" if n_spelled == 1 else f"{n_spelled} rows spell"
         notes.append(f"{rows} a control token of the tokenizer in the text; it is encoded as text.")
-    return n_spelled, notes
-
-
-def count_pool_tokens(
-    tokenizer: Any, digest: str, template: PromptTemplate, rows: Sequence[Row], pool_digest: str
-) -> NDArray[np.int32]:
-    """`count_tokens` of every row, shape (n,); kept in `cache/token_counts` by tokenizer, template and pool content.
-
-    `digest` is the tokenizer's, `pool_digest` that of the rows' ids in any order: the order of the pool plays no part.
-    """
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].row_id, i))
-
-    def compute() -> NDArray[np.int32]:
-        with progress("Counting tokens", len(rows)) as advance:
-            return count_tokens(tokenizer, template, [texts_of(rows[i]) for i in order], advance)
-
-    def fits(counts: NDArray[np.int32]) -> bool:
-        return counts.dtype == "int32" and counts.shape == (len(rows),)
-
-    key = digest_json([digest, TEXT_RULE, template.digest, pool_digest, len(rows)])[:32]
-    counts = np.empty(len(rows), dtype=np.int32)
-    counts[order] = cached_array("token_counts", key, "token counts", fits, compute)
-    return counts
+    return notes

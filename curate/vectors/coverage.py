@@ -9,16 +9,15 @@ from curate.vectors.neighbours import nearest, one_thread_a_product
 
 
 def measure_coverage(
-    vectors: NDArray[np.float32], picks: NDArray[np.int64], labels: NDArray[np.int32]
+    nearest: NDArray[np.float32], picks: NDArray[np.int64], labels: NDArray[np.int32]
 ) -> dict[str, float | None]:
-    """Cosine of every row (n x d, unit rows) to its nearest pick, averaged and at worst, and the share of clusters hit.
+    """Cosine of every row to its nearest pick (n,), averaged and at worst, and the share of clusters hit.
 
     `mean_cosine_to_nearest_pick` times n is the value of the facility-location function (Cornuejols et al., 1977).
     Rounded to 1e-4. None for no picks.
     """
     if not len(picks):
         return {"mean_cosine_to_nearest_pick": None, "worst_cosine_to_nearest_pick": None, "clusters_with_a_pick": None}
-    nearest = nearest_cosines(vectors, picks)
     return {
         "mean_cosine_to_nearest_pick": round(float(nearest.astype(np.float64).mean()), 4),
         "worst_cosine_to_nearest_pick": round(float(nearest.min()), 4),

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.artifact import digest_json
-from curate.artifact.array_cache import cached_array, stored_array
+from curate.artifact.array_cache import cached_array, stored_array, streamed_array
 from curate.console import progress
 from curate.defaults import DEFAULT_BATCH_SIZE, DEFAULT_EMBED, MINILM
+from curate.engines.local import LocalEngine
+from curate.engines.types import Engine, cut, local_path
 from curate.errors import UserError
 from curate.pool.rows import Row
+from curate.pool.table import PoolTable, as_row_ids
 from curate.tokens.codecs import without_surrogates
-from curate.vectors.encoders import load_encoder
+from curate.vectors.encoders import Encoder, load_encoder
 
 
 def text_to_embed(row: Row, embed: str) -> str:
@@ -45,6 +51,54 @@ def embed_rows(
 
     key = _cache_key(loaded.digest, embed, [row.row_id for row in rows])
     return cached_array("embeddings", key, "vectors", fits, compute), loaded.digest
+
+
+@lru_cache(maxsize=2)
+def _encoder(name: str, batch_size: int) -> Encoder:
+    """Kept by a worker from block to block."""
+    return load_encoder(name, batch_size)
+
+
+@dataclass(frozen=True)
+class EmbedStep:
+    """Returns the unit vectors of the rows at the places of a block (n x d float32)."""
+
+    table: PoolTable
+    encoder: str
+    embed: str
+    batch_size: int
+
+    def __call__(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        texts = [text_to_embed(row, self.embed) for row in self.table.read(places)]
+        return unit_rows(_encoder(self.encoder, self.batch_size).encode(texts, lambda n: None))
+
+
+def embed_pool(
+    engine: Engine, table: PoolTable, places: NDArray[np.int64], encoder: str, embed: str, batch_size: int
+) -> tuple[NDArray[np.float32], str]:
+    """Return what `embed_rows` returns for the rows at ascending places, computed cell by cell and mapped from a file.
+
+    An encoder that must see all texts at once is given them here, whatever the engine.
+    """
+    loaded = _encoder(encoder, batch_size)
+    row_ids = as_row_ids(table.ids[places])
+    key = _cache_key(loaded.digest, embed, row_ids)
+
+    def compute() -> Iterator[NDArray[np.float32]]:
+        with progress("Embedding", len(places)) as advance:
+            if not loaded.by_cell:
+                yield unit_rows(loaded.encode([text_to_embed(row, embed) for row in table.read(places)], advance))
+                return
+            carrier = LocalEngine(workers=1) if engine.name == LocalEngine.name and loaded.threaded else engine
+            if Path(encoder).exists():
+                carrier.require_path(local_path(encoder))
+            carrier.rest()  # workers that start now share the encoder that is loaded here
+            step = EmbedStep(table, local_path(encoder), embed, batch_size)
+            for vectors in carrier.map(step, cut(places, carrier.block_cells)):
+                advance(len(vectors))
+                yield vectors
+
+    return streamed_array("embeddings", key, "vectors", len(places), compute), loaded.digest
 
 
 def cached_vectors(encoder_digest: str, embed: str, row_ids: Sequence[str]) -> NDArray[np.float32] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, 
 from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
+from curate.engines.cores import cores
 from curate.errors import UserError
 from curate.extensions import Table
 from curate.loading import loading, quiet
@@ -50,11 +50,17 @@ Encode = Callable[[Sequence[str], Callable[[int], None]], NDArray[np.float32]]  
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder: `name` as the user gave it, `digest` of what it computes with, `encode` texts -> (n x d) float32."""
+    """An encoder: `name` as the user gave it, `digest` of what it computes with, `encode` texts -> (n x d) float32.
+
+    `by_cell`: the vectors of a cell of rows do not depend on other cells, so cells may be encoded apart. `threaded`: it
+    keeps all cores busy by itself.
+    """
 
     name: str
     digest: str
     encode: Encode
+    by_cell: bool = False
+    threaded: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,8 @@ def load_model_encoder(name: str, source: str, batch_size: int) -> Encoder:
         name,
         digest_json([folder_identity(source), revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
         lambda texts, advance: _encode(model(), texts, batch_size, advance),
+        by_cell=True,  # a cell holds whole chunks
+        threaded=True,
     )
 
 
@@ -137,7 +145,7 @@ def load_static_encoder() -> Encoder:
     """Return the static encoder, distilled from MiniLM where the cache has none."""
     static = load_static(static_identity())
     encode: Encode = lambda texts, advance: _encode_static(static, texts, advance)  # noqa: E731
-    return Encoder(STATIC, digest_json([static_identity()]), encode)
+    return Encoder(STATIC, digest_json([static_identity()]), encode, by_cell=True)
 
 
 def load_tfidf_encoder() -> Encoder:
@@ -222,7 +230,7 @@ def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable
             on_device = {key: value.to(model.device) for key, value in features.items() if hasattr(value, "to")}
             return np.asarray(model(on_device)["sentence_embedding"].float().cpu().numpy())
 
-    workers = 1 if on_gpu else (os.cpu_count() or 1)
+    workers = 1 if on_gpu else cores()
     threads_before = torch.get_num_threads()
     start_worker = None if on_gpu else (lambda: torch.set_num_threads(1))
     try:

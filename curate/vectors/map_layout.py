@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from curate.engines.local import LocalEngine
+from curate.engines.types import Engine
+from curate.vectors.pieces import Piece, map_pieces
+
 _NEIGHBOURS = 4
 _TEMPERATURE = 0.05
-_BLOCK = 8192
 
 
-def lay_out(embeddings: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class PlaceStep:
+    """Returns the map coordinates of the rows of a block, among the centres' `places` (c x 2)."""
+
+    centres: NDArray[np.float32]
+    places: NDArray[np.float64]
+
+    def __call__(self, piece: Piece) -> NDArray[np.float32]:
+        return np.concatenate(piece.by_cell(self._place))
+
+    def _place(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        cosine = np.round(rows @ self.centres.T, 5)
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :_NEIGHBOURS]
+        near = np.take_along_axis(cosine, nearest, axis=1).astype(np.float64)
+        weight = np.exp((near - near[:, :1]) / _TEMPERATURE)
+        weight /= weight.sum(axis=1, keepdims=True)
+        places = np.round(np.einsum("nk,nkd->nd", weight, self.places[nearest]), 3)
+        return np.asarray(places, dtype=np.float32)
+
+
+def lay_out(
+    embeddings: NDArray[np.float32], centres: NDArray[np.float32], engine: Engine | None = None
+) -> NDArray[np.float32]:
     """Map coordinates (n x 2) for unit rows (n x d), given the cluster centres (c x d).
 
     The centres are laid out by t-SNE (van der Maaten and Hinton, 2008) and every row is put at the mean of its
     nearest centres' places, weighted by a softmax of its cosine to them. Distances on the map are a reading aid, not a
     measure. Rounded to 1e-3, so that last-bit differences of the arithmetic do not reach the file.
     """
-    places = _place_centres(centres)
-    out = np.zeros((len(embeddings), 2), dtype=np.float64)
-    neighbours = min(_NEIGHBOURS, len(centres))
-    for start in range(0, len(embeddings), _BLOCK):
-        cosine = np.round(embeddings[start : start + _BLOCK] @ centres.T, 5)
-        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :neighbours]
-        near = np.take_along_axis(cosine, nearest, axis=1).astype(np.float64)
-        weight = np.exp((near - near[:, :1]) / _TEMPERATURE)
-        weight /= weight.sum(axis=1, keepdims=True)
-        out[start : start + _BLOCK] = np.einsum("nk,nkd->nd", weight, places[nearest])
-    return np.round(out, 3).astype(np.float32)
+    step = PlaceStep(centres, _place_centres(centres))
+    return np.concatenate(list(map_pieces(engine or LocalEngine(workers=1), step, embeddings)))
 
 
 def _place_centres(centres: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from curate.engines.cores import cores
+from curate.engines.types import Engine
+from curate.vectors.pieces import Piece, map_pieces
 
 T = TypeVar("T")
 ROUNDING = 5e-6  # cosines are compared as if rounded to 1e-5: their last bits decide nothing
@@ -32,21 +36,24 @@ def one_thread_a_product() -> Iterator[None]:
 def each_block(n_rows: int, block: int, job: Callable[[slice], T]) -> Iterator[T]:
     """`job` of every slice of `block` rows, on all cores, results in order; a single slice runs in this thread."""
     slices = [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
-    if len(slices) <= 1:
+    if len(slices) <= 1 or cores() == 1:
         yield from map(job, slices)
         return
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         yield from pool.map(job, slices)
 
 
-def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For every row of `vectors` the place of the nearest row of `others` and its cosine: (n,) each.
+def nearest(
+    vectors: NDArray[np.float32], others: NDArray[np.float32], at: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the place of the nearest row of `others` and its cosine for every row of `vectors`, or those `at` places.
 
-    Both hold unit rows. Ties go to the lower place. Without others the places are -1 and the cosines -inf.
+    Both hold unit rows, which are gathered block by block: no copy of them all is made. Ties go to the lower place.
+    Without others the places are -1 and the cosines -inf.
     """
 
     def search(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        block = vectors[rows]
+        block = vectors[rows] if at is None else vectors[at[rows]]
         place = np.full(len(block), -1, dtype=np.int64)
         value = np.full(len(block), -np.inf, dtype=np.float32)
         for start in range(0, len(others), _OTHERS):
@@ -57,9 +64,29 @@ def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[
             place[better], value[better] = best[better] + start, found[better]
         return place, value
 
-    if not len(vectors):
+    n_rows = len(vectors) if at is None else len(at)
+    if not n_rows:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    parts = list(each_block(len(vectors), _BLOCK, search))
+    parts = list(each_block(n_rows, _BLOCK, search))
+    return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
+
+
+@dataclass(frozen=True)
+class NearestStep:
+    """Returns `nearest` among `others` of every row of a block."""
+
+    others: NDArray[np.float32]
+
+    def __call__(self, piece: Piece) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        parts = piece.by_cell(lambda rows: nearest(rows, self.others))
+        return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
+
+
+def nearest_everywhere(
+    engine: Engine, vectors: NDArray[np.float32], others: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return `nearest` for a whole matrix, mapped over its cells."""
+    parts = list(map_pieces(engine, NearestStep(others), vectors))
     return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
@@ -49,7 +50,7 @@ def shard_frozen_weights(model: Any, processes: Processes, device: str) -> None:
         raise UserError(
             f"{type(model.get_base_model()).__name__} does not say which modules are its layers.", "Use --parallel ddp."
         )
-    mesh = torch.distributed.init_device_mesh(torch.device(device).type, (processes.size,))
+    mesh = init_device_mesh(torch.device(device).type, (processes.size,))
     for layer in layers:
         for module in layer.modules():
             own = dict(module.named_parameters(recurse=False)).get("weight")  # PEFT's layers show another's as theirs

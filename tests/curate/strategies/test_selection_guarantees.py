@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from curate.config import SelectConfig
 from curate.errors import UserError
-from curate.pipeline import bound, choose, cluster, drop_near_holdout, hold_out, pick, select
+from curate.pipeline import bound, cluster, drop_near_holdout, hold_out, pick, select
 from curate.pool.rows import Row, build_row
+from curate.selection.choosing import choose
 from curate.selection.record import read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Vectors
 from curate.sources.types import LoadedPool
@@ -29,6 +30,12 @@ from curate.vectors.clustering import build_clusters
 
 PLAIN = [name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target"}]
 CASES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of small pools need not outlive a power cut."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
 
 
 def vector_of(row: Row, kinds: int) -> Any:
@@ -48,9 +55,9 @@ def run_recipe(config: SelectConfig, pairs: Sequence[tuple[str, str]], kinds: in
     split = bound(pool, hold_out(pool))
     kinds_of = map(split.fates.kind_of, range(len(rows)))
     kept = [i for i, (fate, reason) in enumerate(kinds_of) if fate in (None, "held_out") or reason == "too_long"]
-    kept.sort(key=lambda i: rows[i].row_id)
+    kept.sort(key=lambda i: (rows[i].row_id, i))
     matrix = np.array([vector_of(rows[i], kinds) for i in kept], dtype=np.float32).reshape(-1, 5)
-    vectors = Vectors(tuple(kept), matrix, "made up")
+    vectors = Vectors(np.array(kept, dtype=np.int64), matrix, "made up")
     split = drop_near_holdout(pool, split, vectors)
     if not split.fates.open_rows():
         raise UserError("nothing is left")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate.engines.local import LocalEngine
 from curate.errors import UserError
 from curate.pool.rows import build_row
-from curate.sources.types import pool_digest
-from curate.tokens import tokenizers as tokens
+from curate.pool.writer import write_table
+from curate.tokens import pool_counts
 from curate.tokens.prompt import RAW, PromptTemplate, load_prompt_template
 from curate.tokens.tokenizers import count_tokens, encode_examples, encode_prompt, load_tokenizer
 
@@ -68,19 +69,20 @@ def test_counts_of_a_pool_are_kept_by_content_and_follow_the_rows_in_any_order(
 ) -> None:
     counted = []
 
-    def count(tokenizer: object, template: object, pairs: list[tuple[str, str]], advance: object) -> object:
+    def count(tokenizer: object, template: object, pairs: list[tuple[str, str]]) -> object:
         counted.append(len(pairs))
         return np.array([len(a) + len(b) for a, b in pairs], dtype=np.int32)
 
-    monkeypatch.setattr(tokens, "count_tokens", count)
+    monkeypatch.setattr(pool_counts, "count_tokens", count)
+    engine = LocalEngine(workers=1)
     texts = [("a" * i, "b" * (3 * i % 7)) for i in range(9)]
     for order in (texts, texts[::-1]):
-        rows = [build_row(number, *pair, "t") for number, pair in enumerate(order)]
-        counts = tokens.count_pool_tokens(None, "digest", RAW, rows, pool_digest(rows))
+        table = write_table(build_row(number, *pair, "t") for number, pair in enumerate(order))
+        counts = pool_counts.count_pool_tokens(engine, table, None, "digest", RAW)
         assert counts.tolist() == [len(a) + len(b) for a, b in order]
     assert counted == [9]
-    tokens.count_pool_tokens(None, "digest", PromptTemplate("t", "Q: {instruction}"), rows, pool_digest(rows))
-    tokens.count_pool_tokens(None, "other digest", RAW, rows, pool_digest(rows))
+    pool_counts.count_pool_tokens(engine, table, None, "digest", PromptTemplate("t", "Q: {instruction}"))
+    pool_counts.count_pool_tokens(engine, table, None, "other digest", RAW)
     assert counted == [9, 9, 9]
 
 

@@ -290,18 +290,11 @@ def push(
     as_json: Annotated[bool, typer.Option("--json", help="Print address, commit and files as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Upload a selection to the hub as a dataset, with its card; private unless told otherwise."""
-    from curate.selection.hub_upload import plan_upload, push_selection
+    from curate.selection.hub_upload import push_or_show
     from curate.selection.record import read_selection
 
-    if dry_run:
-        planned = plan_upload(read_selection(selection), repository, not public, any_license)
-        for line in planned.lines():
-            say(line)
-        print_result(planned.as_record() if as_json else f"{len(planned.files)} files would be uploaded; nothing was.")
-        return
-    pushed = push_selection(read_selection(selection), repository, private=not public, any_license=any_license)
-    say(f'Load it with: datasets.load_dataset("{repository}")')
-    print_result(pushed.as_record() if as_json else pushed.address)
+    sent = push_or_show(read_selection(selection), repository, not public, any_license, dry_run)
+    print_result(sent.as_record() if as_json else sent.result)
 
 
 @app.command(

@@ -122,7 +122,7 @@ def push(
     if as_json:
         print_result({**planned.as_record(), "address": address})
     else:
-        print_result(address or f"{len(planned.files)} files would be uploaded; nothing was.")
+        print_result(address or planned.result)
 
 
 @app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")

@@ -11,6 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from curate.artifact import MANIFEST
+from curate.console import say
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
 from curate.selection.mix import license_doubt
@@ -37,6 +38,11 @@ class Upload:
         shown = "private" if self.private else "public"
         where = f"{self.kind} {self.repository}, {shown} (one that exists stays as it is)"
         return [where, *(f"  {name}  {size:,} bytes" for name, size in sorted(self.sizes().items()))]
+
+    @property
+    def result(self) -> str:
+        """What a command says of it: nothing was sent."""
+        return f"{len(self.files)} files would be uploaded; nothing was."
 
     def operations(self) -> list[CommitOperationAdd]:
         """For one commit on the hub."""
@@ -68,9 +74,28 @@ class Pushed:
     commit: str
     files: list[str]
 
+    @property
+    def result(self) -> str:
+        """What a command says of it: where it lies."""
+        return self.address
+
     def as_record(self) -> dict[str, Any]:
         """For `--json`."""
         return asdict(self)
+
+
+def push_or_show(
+    selection: Selection, repository: str, private: bool, any_license: bool, dry_run: bool
+) -> Upload | Pushed:
+    """Push a selection and say how to load it; with `dry_run` only list what would be sent."""
+    if dry_run:
+        planned = plan_upload(selection, repository, private, any_license)
+        for line in planned.lines():
+            say(line)
+        return planned
+    pushed = push_selection(selection, repository, private, any_license)
+    say(f'Load it with: datasets.load_dataset("{repository}")')
+    return pushed
 
 
 def push_selection(selection: Selection, repository: str, private: bool = True, any_license: bool = False) -> Pushed:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from curate.errors import UserError
 from curate.pool.rows import build_row
-from curate.pool.table import write_table
+from curate.pool.writer import write_table
 from curate.sources import load_rows
 from curate.sources.types import LoadedPool
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -127,7 +129,8 @@ def read_gguf_model(
     for name in ("attention_bias", "mlp_bias", *(("head_dim",) if config.model_type == "qwen3" else ())):
         if hasattr(config, name):
             setattr(config, name, getattr(shape, name, False))
-    model = load_pretrained(
-        AutoModelForCausalLM, source, "model", gguf_file=file, config=config, dtype=dtype, device_map={"": device}
-    )
+    with contextlib.redirect_stderr(io.StringIO()):  # the reader's own progress bar
+        model = load_pretrained(
+            AutoModelForCausalLM, source, "model", gguf_file=file, config=config, dtype=dtype, device_map={"": device}
+        )
     return model.eval()

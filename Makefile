@@ -23,11 +23,12 @@ demo: $(INSTALLED)
 	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --max-tokens 96 \
 	  --decontaminate humaneval --out $(ARTIFACTS)/selections/demo
 	if [ -f $(ARTIFACTS)/runs/demo/config.yaml ]; then \
-	  $(VENV)/bin/finetune run --resume $(ARTIFACTS)/runs/demo --wandb off; else \
-	  $(VENV)/bin/finetune run --selection demo --wandb off --out $(ARTIFACTS)/runs/demo; fi
+	  $(VENV)/bin/finetune run --resume $(ARTIFACTS)/runs/demo; else \
+	  $(VENV)/bin/finetune run --selection demo --out $(ARTIFACTS)/runs/demo; fi
 	$(PYTHON) -c "from curate.sources.task_files import read_unpacked, task_file; \
 	  print(*read_unpacked(task_file('humaneval')).decode().splitlines()[:8], sep='\n')" > $(TASKS)
 	$(VENV)/bin/evalsuite report demo $(EXECUTE)
+	$(VENV)/bin/finetune try demo --base --max-new-tokens 64 --prompt "Write a Python function that reverses a string."
 
 check: $(INSTALLED)
 	$(PYTHON) -m ruff check .

@@ -102,6 +102,7 @@ def run_case(case: str, folder: Path, place: Path, tiny: bool, processes: Any) -
 
     from finetune import trainer as module
     from finetune.recipe import run_steps
+    from finetune.tracking.table import NONE
     from finetune.trainer import build_trainer
 
     if case.endswith("through-memory"):
@@ -129,7 +130,7 @@ def run_case(case: str, folder: Path, place: Path, tiny: bool, processes: Any) -
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     trainer.add_callback(Clock())
-    run_steps(job, trainer, "off")
+    run_steps(job, trainer, NONE)
     step_tokens = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.max_length
     timed = config.max_steps - min(WARM, config.max_steps - 1)
     return {

@@ -2,6 +2,7 @@
 
     python benchmarks/forecast_peaks.py            # needs a GPU of 80 GB; about five minutes
     python benchmarks/forecast_peaks.py --held-out
+    python benchmarks/forecast_peaks.py --current
     python benchmarks/forecast_peaks.py --forecast-only
 
 One JSON line a config and a summary: the largest error, and the configs whose forecast lies below the measured peak.
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 LLAMA, MISTRAL, QWEN = "meta-llama/Llama-2-7b-hf", "mistralai/Mistral-7B-v0.1", "Qwen/Qwen2.5-Coder-1.5B"
 LLAMA_13B, CODELLAMA = "meta-llama/Llama-2-13b-hf", "codellama/CodeLlama-7b-hf"
 QWEN_7B, GEMMA = "Qwen/Qwen2.5-Coder-7B", "google/gemma-2-2b"
+QWEN3_8B, LLAMA31_8B, SMOLLM3 = "Qwen/Qwen3-8B-Base", "meta-llama/Llama-3.1-8B", "HuggingFaceTB/SmolLM3-3B-Base"
 # model, batch, length, rank, checkpointing, kernels. The forecast's two margins were fitted to these ...
 FITTED = [
     (LLAMA, 8, 1024, 16, False, True), (LLAMA, 4, 1024, 16, False, True), (LLAMA, 2, 1024, 16, False, True),
@@ -55,6 +57,13 @@ HELD_OUT = [
     (MISTRAL, 1, 3072, 16, True, True), (MISTRAL, 1, 1024, 64, True, False),
     (GEMMA, 1, 512, 16, False, False), (GEMMA, 2, 768, 64, True, False),
     (CODELLAMA, 12, 384, 48, True, True), (LLAMA_13B, 1, 2048, 32, False, True),
+]  # fmt: skip
+
+# Models of today, none of which any margin was fitted to.
+CURRENT = [
+    (QWEN3_8B, 8, 1024, 16, False, True), (QWEN3_8B, 8, 1024, 16, True, True), (QWEN3_8B, 2, 1024, 64, False, True),
+    (LLAMA31_8B, 8, 1024, 16, False, True), (LLAMA31_8B, 4, 1024, 16, True, True),
+    (SMOLLM3, 4, 1024, 16, False, True),
 ]  # fmt: skip
 
 
@@ -120,6 +129,7 @@ def measure(base: Any, config: Any) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--held-out", action="store_true", help="only the configs that the margins were not fitted to")
+    parser.add_argument("--current", action="store_true", help="only models of today, which no margin was fitted to")
     parser.add_argument("--forecast-only", action="store_true")
     parser.add_argument("--measure-only", action="store_true")
     parser.add_argument("--budget-seconds", type=float, default=480, help="no config is measured after this")
@@ -129,7 +139,7 @@ def main() -> None:
 
     started = time.perf_counter()
     name, base, lines = None, None, []
-    chosen = HELD_OUT if args.held_out else [*FITTED, *ALSO_FITTED, *HELD_OUT]
+    chosen = CURRENT if args.current else HELD_OUT if args.held_out else [*FITTED, *ALSO_FITTED, *HELD_OUT]
     for settings in sorted(chosen, key=lambda settings: settings[0]):  # each model is made once
         config = to_config(*settings)
         line: dict[str, Any] = dict(
@@ -160,7 +170,7 @@ def main() -> None:
             torch.cuda.empty_cache()
         if "forecast_gib" in line and "measured_gib" in line:
             line["error_share"] = round(line["forecast_gib"] / line["measured_gib"] - 1, 4)
-        line["held_out"] = settings in HELD_OUT
+        line["held_out"] = settings in [*HELD_OUT, *CURRENT]
         lines.append(line)
         print(json.dumps(line), flush=True)
     for which in (True, False):

@@ -173,6 +173,7 @@ def run_job(job: Any, stop_after: int | None = None, resume: bool = False) -> An
     from transformers import TrainerCallback
 
     from finetune.recipe import run_steps
+    from finetune.tracking.table import NONE
     from finetune.trainer import build_trainer
 
     class Stop(TrainerCallback):  # type: ignore[misc]
@@ -183,7 +184,7 @@ def run_job(job: Any, stop_after: int | None = None, resume: bool = False) -> An
     trainer = build_trainer(job)
     trainer.add_callback(Stop())
     try:
-        run_steps(job, trainer, "off", resume)
+        run_steps(job, trainer, NONE, resume)
     except KeyboardInterrupt:
         if stop_after is None:
             raise

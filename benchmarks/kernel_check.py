@@ -64,6 +64,11 @@ def cases(
         inverse = run.rms_norm(x, w, 1e-5, out, residual)
         return torch.cat([x, out, inverse[:, None].to(out.dtype)], 1)
 
+    def norm_back_in_place(run: Any, g: Any, x: Any, w: Any) -> Any:
+        out = g.clone()
+        run.rms_norm_backward(out, x, inverse, w, None, out)
+        return out
+
     def rotate(run: Any, x: Any, c: Any, s: Any) -> Any:
         out = x.clone()
         run.rotate(out, c, s, q_heads + kv_heads)
@@ -91,6 +96,10 @@ def cases(
         "rms_norm_backward": (
             [draw(m, h), draw(m, h), draw(h), draw(m, h)],
             lambda r, g, x, w, res: made(r, "rms_norm_backward", (m, h), g, x, inverse, w, res), 4 * m * h * size,
+        ),
+        "rms_norm of heads": ([draw(m * q_heads, d), draw(d)], norm, 2 * m * q_heads * d * size),
+        "rms_norm_backward of heads, in place": (
+            [draw(m, d), draw(m, d), draw(d)], norm_back_in_place, 3 * m * d * size,
         ),
         "rotate": (
             [draw(2, length, q_heads + 2 * kv_heads, d), cos, sin], rotate, 2 * m * (q_heads + kv_heads) * d * size,

@@ -166,6 +166,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     from finetune.recipe import run_steps
     from finetune.run.history import History
     from finetune.run.job import Job, pad_token
+    from finetune.tracking.table import NONE
     from finetune.trainer import build_trainer
 
     steps = args.warm + args.steps
@@ -195,7 +196,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
         add(nll, sample_ids)
 
     job.meter.add = add_and_keep  # type: ignore[method-assign]
-    run_steps(job, trainer, "off")
+    run_steps(job, trainer, NONE)
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     bins = plan.bins[args.warm * per_step : steps * per_step]
     real = [sum(len(plan.examples[i].input_ids) for i in places) for places in bins]
@@ -355,6 +356,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
     from finetune.run import callback
     from finetune.run.history import History
     from finetune.run.job import Job, pad_token
+    from finetune.tracking.table import NONE
     from finetune.trainer import build_trainer
 
     config = load_config("notebook", overrides=[f"model={args.checkpoint}", *args.set])
@@ -378,7 +380,7 @@ def run_notebook(stack: str, args: argparse.Namespace) -> dict[str, Any]:
 
     callback.evaluate = timed_evaluate  # type: ignore[assignment]
     clock.watch(trainer)
-    recipe.run_steps(job, trainer, "off")
+    recipe.run_steps(job, trainer, NONE)
     return report(
         stack, clock, 36 * 100 * plan.max_steps, 36 * 100 * plan.max_steps,
         [line["eval_loss"] for line in job.history.lines if line["eval_loss"] is not None],

@@ -1,6 +1,7 @@
 """A checkpoint with random weights in a known shape, already in NF4: enough to time training, nothing to download.
 
     python benchmarks/random_checkpoint.py DIR [--layers 32] [--hidden 4096] [--device cuda]
+    python benchmarks/random_checkpoint.py DIR --model Qwen/Qwen3-8B-Base
 
 The weights are drawn and quantised one layer at a time, so that a 7B checkpoint (3.9 GB) takes seconds on a GPU and
 every stack that reads it computes with the very same numbers.
@@ -10,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 LLAMA2_7B = {
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
@@ -71,12 +75,22 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--model", help="of a preset: its shape, instead of Llama 2 7B's")
+    parser.add_argument("--layers", type=int, help="default: the shape's own")
     parser.add_argument("--hidden", type=int, default=4096)
     args = parser.parse_args()
+    if args.model is not None:
+        from finetune.memory.shapes import load_shape
+
+        config = load_shape(args.model)
+        if args.layers is not None:
+            config.num_hidden_layers = args.layers
+            config.layer_types = (getattr(config, "layer_types", None) or [])[: args.layers] or None
+        write_checkpoint(args.folder, config, args.device, args.tokenizer)
+        return
     ratio = args.hidden / LLAMA2_7B["hidden_size"]
     shape = LLAMA2_7B | {
-        "num_hidden_layers": args.layers, "hidden_size": args.hidden,
+        "num_hidden_layers": args.layers or 32, "hidden_size": args.hidden,
         "intermediate_size": int(LLAMA2_7B["intermediate_size"] * ratio), "num_attention_heads": int(32 * ratio),
         "num_key_value_heads": int(32 * ratio),
     }  # fmt: skip

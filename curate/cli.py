@@ -285,15 +285,15 @@ def push(
     selection: Annotated[str | None, typer.Option(help="Name or folder of a selection. Default: the newest.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public. The rows' licence is that of their source.")] = False,
     any_license: Annotated[bool, typer.Option("--any-license", help="Make it public although licences are unknown or mixed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded; ask nobody.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print address, commit and files as JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Upload a selection to the hub as a dataset, with its card."""
-    from curate.selection.hub_upload import push_selection
+    """Upload a selection to the hub as a dataset, with its card; private unless told otherwise."""
+    from curate.selection.hub_upload import push_or_show
     from curate.selection.record import read_selection
 
-    pushed = push_selection(read_selection(selection), repository, private=not public, any_license=any_license)
-    say(f'Load it with: datasets.load_dataset("{repository}")')
-    print_result(pushed.as_record() if as_json else pushed.address)
+    sent = push_or_show(read_selection(selection), repository, not public, any_license, dry_run)
+    print_result(sent.as_record() if as_json else sent.result)
 
 
 @app.command(

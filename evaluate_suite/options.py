@@ -12,9 +12,7 @@ from curate.errors import UsageError, did_you_mean
 
 StudyFileOption = Annotated[
     Path | None,
-    typer.Option(
-        help="study.yaml: the whole study. Only --out, --wandb, --dry-run, --json and the runner go with it."
-    ),
+    typer.Option(help="study.yaml: the whole study. Only --out, --wandb, --dry-run, --json and the runner go with it."),
 ]
 StrategyOption = Annotated[
     list[str] | None, typer.Option(help="NAME=VALUE for those of the strategies that take it; can be repeated.")

@@ -65,30 +65,46 @@ def find_segments(positions: torch.Tensor | None, batch: int, length: int) -> Se
     return Segments(cumulative, starts, longest, len(starts) == batch + 1)
 
 
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
-    """Causal attention inside each segment; q, k, v and the result are (batch x length x heads x d)."""
-    if segments.whole_rows:
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float, window: int | None = None
+) -> torch.Tensor:
+    """Causal attention inside each segment; q, k, v and the result are (batch x length x heads x d).
+
+    With a `window` a token sees itself and the `window` - 1 tokens before it.
+    """
+    if window is not None and window >= segments.longest:
+        window = None
+    if segments.whole_rows and window is None:
         return _causal(q, k, v, scale)
     flat_q, flat_k, flat_v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
     if q.is_cuda and not _repeatable():
-        out = _flash(flat_q, flat_k, flat_v, segments, scale)
+        out = _flash(flat_q, flat_k, flat_v, segments, scale, window)
     else:
         borders = pairwise(segments.starts)
         out = torch.cat(
-            [_causal(flat_q[None, a:b], flat_k[None, a:b], flat_v[None, a:b], scale)[0] for a, b in borders]
+            [_causal(flat_q[None, a:b], flat_k[None, a:b], flat_v[None, a:b], scale, window)[0] for a, b in borders]
         )
     return out.view(q.shape)
 
 
-def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+def can_slide(device: str) -> bool:
+    """Return whether attention here can be limited to a window: on a GPU torch's kernel must know one."""
+    return device != "cuda" or "window_size" in inspect.signature(varlen_attn).parameters
 
+
+def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None = None) -> torch.Tensor:
+    band = None
+    if window is not None and window < q.shape[1]:
+        places = torch.arange(q.shape[1], device=q.device)
+        before = places[:, None] - places[None]
+        band = (before >= 0) & (before < window)
     # cuDNN's kernel is the fastest on Hopper; the fused kernels' backward passes do not all repeat to the bit.
     order = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     if q.is_cuda:
         order = [SDPBackend.MATH] if _repeatable() else [SDPBackend.CUDNN_ATTENTION, *order]
     with sdpa_kernel(order, set_priority=True):
         return F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, scale=scale,
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), band, is_causal=band is None, scale=scale,
             enable_gqa=q.shape[2] != k.shape[2],
         ).transpose(1, 2)  # fmt: skip
 
@@ -98,9 +114,12 @@ def _repeatable() -> bool:
     return torch.are_deterministic_algorithms_enabled()
 
 
-def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
+def _flash(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float, window: int | None
+) -> torch.Tensor:
     known = inspect.signature(varlen_attn).parameters
-    extra: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
+    left = -1 if window is None else window - 1
+    extra: dict[str, Any] = {"window_size": (left, 0)} if "window_size" in known else {"is_causal": True}
     if "scale" in known:
         extra["scale"] = scale
     elif scale != q.shape[-1] ** -0.5:
@@ -134,12 +153,12 @@ def register() -> str:
         if attention_mask is not None or key.shape[2] != length or kwargs.get("position_ids") is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         window = kwargs.get("sliding_window")
-        if kwargs.get("dropout") or kwargs.get("softcap") or (window and window < length):
-            raise ValueError(f"{NAME} attention has no dropout, soft cap or sliding window; use sdpa or eager")
+        if kwargs.get("dropout") or kwargs.get("softcap") or (window and not can_slide(query.device.type)):
+            raise ValueError(f"{NAME} attention has no dropout or soft cap, nor a window here; use sdpa or eager")
         segments = finder.find(kwargs["position_ids"], batch, length)
         scaling = kwargs.get("scaling") or width**-0.5
         q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-        return attend(q, k, v, segments, scaling), None
+        return attend(q, k, v, segments, scaling, window or None), None
 
     def mask(*args: Any, **kwargs: Any) -> Any:
         queries = kwargs["q_length"] if "q_length" in kwargs else len(kwargs["cache_position"])

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import add_version, print_result, run_command, say, summary_table, typed_command
-from curate.errors import UsageError, UserError, did_you_mean
-from finetune import options
+from curate.errors import UsageError, UserError
+from finetune import cli_out, options
+from finetune.tracking.table import TRACKERS, tracker_name
 
 if TYPE_CHECKING:
     from curate.selection.record import Selection
-    from finetune.commands import TrainingCommand
+    from finetune.commands import CheckCommand, TrainingCommand
     from finetune.config import RunConfig
 
 app = typer.Typer(
@@ -41,9 +42,10 @@ def run(
     parallel: options.ParallelOption = None,
     nodes: options.NodesOption = None,
     rendezvous: options.RendezvousOption = None,
-    wandb: Annotated[
-        str | None, typer.Option(help="online, offline or off. Default: online when logged in, else off.")
+    track: Annotated[
+        str | None, typer.Option(help=f"{', '.join(TRACKERS.own)}. Default: none; nothing leaves the machine.")
     ] = None,
+    wandb: Annotated[str | None, typer.Option(help="As --track: online, offline or off.", hidden=True)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON instead of the path.")] = False,
 ) -> None:
     """Train an adapter on a selection: QLoRA, loss on the output only, best checkpoint kept."""
@@ -53,10 +55,10 @@ def run(
 
     asked = RunCommand(
         selection=selection, preset=preset, config=config, out=out, resume=resume, dry_run=dry_run, gpus=gpus,
-        parallel=parallel, nodes=nodes, rendezvous=rendezvous, wandb=wandb, as_json=as_json, overrides=tuple(overrides or ()),
+        parallel=parallel, nodes=nodes, rendezvous=rendezvous, track=track, wandb=wandb, as_json=as_json,
+        overrides=tuple(overrides or ()),
     )  # fmt: skip
-    if wandb not in (None, "online", "offline", "off"):
-        raise UsageError(f'--wandb is "{wandb}".', did_you_mean(str(wandb), ["online", "offline", "off"]))
+    tracker = tracker_name(track, wandb)
     if resume is not None:
         from finetune.run.record import find_unfinished, read_settings
 
@@ -78,7 +80,7 @@ def run(
     from finetune.run.card import best_line, loading_lines, training_line
 
     finished = train(
-        settings, rows, folder, resume is not None, wandb, typed_command("finetune"), layout.gpus, layout.parallel,
+        settings, rows, folder, resume is not None, tracker, typed_command("finetune"), layout.gpus, layout.parallel,
         layout.nodes, layout.rendezvous,
     )  # fmt: skip
     results = finished.manifest.config
@@ -152,7 +154,9 @@ def _load(asked: TrainingCommand) -> tuple[RunConfig, Selection]:
     return asked.settings(selection.manifest.config["model"]), selection
 
 
-@app.command(epilog="Examples:\n\n  finetune check\n\n  finetune check --preset cpu-demo learning_rate=1e-4")
+@app.command(
+    epilog="Examples:\n\n  finetune check --preset cpu-demo learning_rate=1e-4\n\n  finetune check --row 1 --loss"
+)
 def check(
     overrides: options.Overrides = None,
     selection: options.SelectionOption = None,
@@ -162,6 +166,11 @@ def check(
     parallel: options.ParallelOption = None,
     nodes: options.NodesOption = None,
     rendezvous: options.RendezvousOption = None,
+    row: Annotated[
+        int | None, typer.Option(min=1, help="Show every token of this line of selected.jsonl instead.")
+    ] = None,
+    loss: Annotated[bool, typer.Option("--loss", help="With --row: load the base model and show its loss.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --row: folder to write a page to.")] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Look for every known trap before anything is downloaded or trained; exit 1 when there is one."""
@@ -170,8 +179,13 @@ def check(
 
     asked = CheckCommand(
         selection=selection, preset=preset, config=config, gpus=gpus, parallel=parallel, nodes=nodes,
-        rendezvous=rendezvous, as_json=as_json, overrides=tuple(overrides or ()),
+        rendezvous=rendezvous, row=row, loss=loss, out=out, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
+    if row is not None:
+        _show_row(asked)
+        return
+    if loss or out is not None:
+        raise UsageError("--loss and --out show a row.", "Add --row 1.")
     findings = find_traps(*_load(asked), asked.layout())
     for name, sentence in findings.problems.items():
         say(f"{name.replace('_', ' ')}: {sentence}")
@@ -187,6 +201,17 @@ def check(
         raise UserError(
             f"{len(findings.problems)} problem(s): {', '.join(findings.problems)}.", "Fix them, then check again."
         )
+
+
+def _show_row(asked: CheckCommand) -> None:
+    from finetune.check.row_view import view_row, write_row_page
+
+    assert asked.row is not None
+    settings, selection = _load(asked)
+    view = view_row(settings, selection, asked.row, asked.loss)
+    page = None if asked.out is None else write_row_page(view, asked.out, selection.path.name)
+    say(view.summary)
+    print_result(view.as_dict() if asked.as_json else page or "\n".join(view.lines()))
 
 
 @app.command(epilog="Examples:\n\n  finetune forecast\n\n  finetune forecast --preset llama2-7b r=64 --json")
@@ -288,69 +313,7 @@ def influence(
     print_result(scored.manifest.model_dump(by_alias=True) if as_json else scored.path)
 
 
-@app.command(
-    epilog="Examples:\n\n  finetune merge\n\n  finetune merge kmeans-k1000-0a1b2c3d --out merged --dtype float32"
-)
-def merge(
-    run_name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: the newest finished run.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: merged/ in the run.")] = None,
-    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
-    allow_different: Annotated[
-        bool, typer.Option("--allow-different-text", help="Keep a model that writes another text than the adapter.")
-    ] = False,
-    as_json: options.JsonOption = False,
-) -> None:
-    """Write base model and adapter as one model, and compare its greedy text with the adapter's."""
-    from finetune.export.merged_model import merge as write_merged
-    from finetune.run.record import read_run
-
-    if dtype not in ("bfloat16", "float16", "float32"):
-        raise UsageError(f'--dtype is "{dtype}".', did_you_mean(dtype, ["bfloat16", "float16", "float32"]))
-    merged = write_merged(read_run(run_name), out, dtype, allow_different)
-    say(f"Greedy text equals the adapter's on {merged.same_text} of {merged.compared} held-out prompts.")
-    print_result(merged.as_dict() if as_json else merged.path)
-
-
-@app.command(
-    epilog="Examples:\n\n  finetune push me/my-adapter\n\n  finetune push me/my-adapter --run kmeans-k1000-0a1b2c3d --public"
-)
-def push(
-    repository: Annotated[str, typer.Argument(help="Name on the hub: OWNER/NAME.")],
-    run_name: Annotated[str | None, typer.Option("--run", help="Default: the newest finished run.")] = None,
-    public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
-) -> None:
-    """Upload a run's adapter and model card to the hub."""
-    from finetune.export.merged_model import push as upload
-    from finetune.run.record import read_run
-
-    print_result(upload(read_run(run_name), repository, private=not public))
-
-
-@app.command(epilog="Examples:\n\n  finetune verify\n\n  finetune verify kmeans-k1000-0a1b2c3d --json")
-def verify(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN]...", help="Names or folders. Default: every run, padding study and scores of influence."
-        ),
-    ] = None,
-    as_json: options.JsonOption = False,
-) -> None:
-    """Hold every file of a run, its checkpoints and its selection against what was recorded; exit 1 for a bad one."""
-    from curate.artifact.verify import require_all_whole, result_lines
-    from curate.artifact.verify import verify as look
-    from curate.scores.influence_record import KIND as INFLUENCE
-    from curate.scores.influence_record import influences_dir
-    from finetune.padding_study.record import KIND as STUDY
-    from finetune.run.record import KIND, runs_dir
-    from finetune.run.verify import verify_run
-
-    homes = [(runs_dir(), KIND), (Path("reports"), STUDY), (influences_dir(), INFLUENCE)]
-    verified = look(runs or [], homes, verify_run)
-    print_result(
-        {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
-    )
-    require_all_whole(verified)
+app.add_typer(cli_out.app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

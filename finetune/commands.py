@@ -67,6 +67,7 @@ class RunCommand(SpreadCommand):
     out: Path | None = None
     resume: str | None = None
     dry_run: bool = False
+    track: str | None = None
     wandb: str | None = None
 
 
@@ -74,6 +75,10 @@ class CheckCommand(SpreadCommand):
     """`finetune check`."""
 
     command: ClassVar[tuple[str, ...]] = ("finetune", "check")
+
+    row: int | None = None
+    loss: bool = False
+    out: Path | None = None
 
 
 class ForecastCommand(SpreadCommand):

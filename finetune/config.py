@@ -27,7 +27,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = "meta-llama/Llama-2-7b-hf"
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     dtype: Literal["auto", "fastest", "bfloat16", "float16", "float32"] = "auto"
     attn_implementation: Literal["sdpa", "eager", "flex_attention", "varlen"] = "sdpa"
     kernels: Literal["auto"] | bool = "auto"
@@ -40,6 +40,10 @@ class RunConfig(BaseModel):
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str | list[str] = "all-linear"
+    use_rslora: bool = False
+    use_dora: bool = False
+    # PEFT has more ways to begin; the others change the base model's weights, so the adapter would fit no other copy.
+    init_lora_weights: Literal["gaussian", "orthogonal"] | Literal[True] = True
     # data
     max_length: int = Field(1024, ge=8)
     packing: Literal["best-fit", "none", "joined"] = "best-fit"
@@ -75,6 +79,15 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"eval_steps {self.eval_steps} is not a multiple of logging_steps {self.logging_steps}; "
                 "a checkpoint is written at every evaluation and must hold whole log lines"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _device_can(self) -> RunConfig:
+        if self.device == "mps" and (self.load_in_4bit or self.optim == "paged_adamw_8bit" or self.kernels is True):
+            raise ValueError(
+                "device mps has neither 4-bit weights nor the paged optimizer nor the kernels; "
+                "set load_in_4bit=false, and leave optim and kernels at auto"
             )
         return self
 

@@ -29,13 +29,15 @@ with quiet():  # bitsandbytes greets on import
     from bitsandbytes.optim import PagedAdamW8bit
 
 
-def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
-    """ "cuda" or "cpu"; a GPU that is asked for and absent is an error."""
+def resolve_device(wanted: Literal["auto", "cuda", "mps", "cpu"]) -> str:
+    """ "cuda", "mps" or "cpu"; a GPU that is asked for and absent is an error."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "A GPU was asked for (device: cuda), and there is none that torch can use.",
             "Set device=cpu, or check the driver with nvidia-smi.",
         )
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise UserError("Apple's GPU was asked for (device: mps), and torch finds none.", "Set device=cpu.")
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wanted
@@ -44,13 +46,13 @@ def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> str:
 def resolve_dtype(wanted: str, device: str) -> str:
     """Return the name of the dtype to compute in.
 
-    "auto" is bfloat16 on a GPU that has it, else float16, and float32 on a CPU. "fastest" differs on a CPU with AMX,
-    which multiplies bfloat16 several times as fast as float32 (others emulate it and are slower).
+    "auto" is bfloat16 on a GPU that has it, else float16, and float32 on a CPU and on mps. "fastest" differs on a CPU
+    with AMX, which multiplies bfloat16 several times as fast as float32 (others emulate it and are slower).
     """
     if wanted not in ("auto", "fastest"):
         return wanted
-    if device == "cpu":
-        return "bfloat16" if wanted == "fastest" and multiplies_bfloat16() else "float32"
+    if device != "cuda":
+        return "bfloat16" if device == "cpu" and wanted == "fastest" and multiplies_bfloat16() else "float32"
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
@@ -120,6 +122,9 @@ def attach_adapter(model: PreTrainedModel, config: RunConfig) -> AdaptedModel:
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=config.target_modules,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        init_lora_weights=config.init_lora_weights,
         task_type="CAUSAL_LM",
         base_model_name_or_path=config.model,
     )

@@ -20,8 +20,6 @@ RendezvousOption = Annotated[str | None, typer.Option(help="HOST:PORT of one of 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 RUN_EXAMPLES = """Examples:
 
-  finetune run
-
   finetune run --selection kmeans-k1000-0a1b2c3d --preset cpu-demo max_steps=10 learning_rate=1e-4
 
   finetune run --preset llama2-70b --gpus 4 --parallel fsdp"""

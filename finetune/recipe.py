@@ -14,13 +14,14 @@ from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from finetune.config import RunConfig
+from finetune.memory.eligibility import NO_GPU
 from finetune.parallel.launch import launch
 from finetune.parallel.layout import ONE, Layout, build_layout, require_layout
 from finetune.parallel.processes import ALONE, Processes, process_group
 from finetune.parallel.software import difference, software_here
 from finetune.run.callback import StepCallback, out_of_patience
 from finetune.run.checkpoints import hand_out_adapter, latest_checkpoint, read_meter_state, step_of
-from finetune.run.job import Job, open_tracker, prepare
+from finetune.run.job import Job, prepare, tracked
 from finetune.run.progress import Live
 from finetune.run.record import (
     ADAPTER,
@@ -33,7 +34,8 @@ from finetune.run.record import (
     selected_tokens,
     start_run,
 )
-from finetune.tracking.wandb_tracker import Mode, resolve_mode
+from finetune.tracking.table import NONE, require_tracker
+from finetune.tracking.types import Tracker
 from finetune.trainer import PackedTrainer, build_trainer
 
 NEARLY_ALL = 0.98  # of the selected tokens; the notebook's packing drops the end of its stream
@@ -44,7 +46,7 @@ def train(
     selection: Selection,
     out: Path | None = None,
     resume: bool = False,
-    wandb_mode: str | None = None,
+    track: str | None = None,
     command: Sequence[str] = (),
     gpus: int = 1,
     parallel: str = "ddp",
@@ -61,7 +63,7 @@ def train(
     if layout.size > 1:
         require_layout(layout, config)
     folder = run_folder(config, selection, out)
-    work = (config.model_dump(), str(selection.path), str(folder), resume, wandb_mode, list(command), layout)
+    work = (config.model_dump(), str(selection.path), str(folder), resume, track, list(command), layout)
     if layout.nodes > 1:  # which machine's process writes is known once they have met
         launch(train_on_machines, layout, run_digest(config, selection), work)
         return read_run(folder)
@@ -71,7 +73,7 @@ def train(
         if layout.size > 1:
             launch(train_worker, layout, folder.name, work)
         else:
-            train_in(config, selection, folder, resume, wandb_mode, command)
+            train_in(config, selection, folder, resume, track, command)
     return read_run(folder)
 
 
@@ -80,7 +82,7 @@ def train_on_machines(
     selection: str,
     folder: str,
     resume: bool,
-    wandb_mode: str | None,
+    track: str | None,
     command: list[str],
     layout: Layout,
     processes: Processes,
@@ -101,7 +103,7 @@ def train_on_machines(
         blind = [name for name in processes.gather(None if (place / CONFIG).is_file() else platform.node()) if name]
         if blind:
             raise UserError(f"{blind[0]} does not see {place}.", "Name an --out on a folder that all machines share.")
-        train_in(whole, rows, place, resume, wandb_mode, command, layout, processes)
+        train_in(whole, rows, place, resume, track, command, layout, processes)
 
 
 def train_worker(
@@ -109,7 +111,7 @@ def train_worker(
     selection: str,
     folder: str,
     resume: bool,
-    wandb_mode: str | None,
+    track: str | None,
     command: list[str],
     layout: Layout,
     processes: Processes,
@@ -117,7 +119,7 @@ def train_worker(
     """Train in one of several processes of this machine, from plain data: what the launcher calls."""
     whole = RunConfig.model_validate(config)
     with process_group(whole.device):
-        train_in(whole, read_selection(selection), Path(folder), resume, wandb_mode, command, layout, processes)
+        train_in(whole, read_selection(selection), Path(folder), resume, track, command, layout, processes)
 
 
 def train_in(
@@ -125,7 +127,7 @@ def train_in(
     selection: Selection,
     folder: Path,
     resume: bool,
-    wandb_mode: str | None,
+    track: str | None,
     command: Sequence[str],
     layout: Layout = ONE,
     processes: Processes = ALONE,
@@ -133,12 +135,14 @@ def train_in(
     """Train in this process, one of `processes`, from the last whole checkpoint in `folder` or from the start."""
     started = time.perf_counter()
     processes.use_own_gpu()
-    mode = resolve_mode(wandb_mode) if processes.first else "off"
+    tracker = require_tracker(track) if processes.first else NONE
     job = prepare(config, selection, folder, processes)
     say_what_is_left_out(job)
     trainer = build_trainer(job)
+    if processes.first and config.kernels == "auto" and job.kernels_refused not in (None, NO_GPU):
+        say(f"transformers computes, without the kernels: {job.kernels_refused}.")
     job.seconds["load"] = time.perf_counter() - started
-    run_steps(job, trainer, mode, resume)
+    run_steps(job, trainer, tracker, resume)
     job.seconds["train"] = time.perf_counter() - started - job.seconds["load"]
     if processes.first:
         finish(job, command, str(trainer.model.device), layout)
@@ -146,7 +150,9 @@ def train_in(
 
 
 def say_what_is_left_out(job: Job) -> None:
-    """Say where the run will see a part of its rows only, or never reaches its learning rate."""
+    """Say where the run will see a part of its rows only, never reaches its learning rate, or lacks what a GPU has."""
+    if job.config.device == "mps":
+        say("On mps there are neither kernels nor the paged optimizer: transformers and torch's AdamW compute.")
     planned, selected = job.plan.tokens, selected_tokens(job.selection)
     if planned < NEARLY_ALL * selected:
         say(
@@ -161,15 +167,15 @@ def say_what_is_left_out(job: Job) -> None:
         )
 
 
-def run_steps(job: Job, trainer: PackedTrainer, mode: Mode, resume: bool = False) -> None:
+def run_steps(job: Job, trainer: PackedTrainer, tracker: Tracker, resume: bool = False) -> None:
     """Every step that is left, from the last whole checkpoint or from the start; nothing where none is."""
     checkpoint = go_on_from(job, resume)
     if is_over(job):
         return
     try:
         done = 0 if checkpoint is None else step_of(checkpoint)
-        with open_tracker(job, mode) as tracker, Live(job.plan.max_steps, done) as live, job.interrupt:
-            trainer.add_callback(StepCallback(job, live, tracker))
+        with tracked(job, tracker) as session, Live(job.plan.max_steps, done) as live, job.interrupt:
+            trainer.add_callback(StepCallback(job, live, session))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if job.interrupt.asked and not is_over(job):
             raise KeyboardInterrupt

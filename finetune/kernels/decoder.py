@@ -33,6 +33,9 @@ class Layer:
     kv_heads: int
     head_width: int
     scale: float
+    window: int | None = None  # how far a token sees; None where it sees all before it
+    turns: bool = True  # whether q and k are rotated by their positions; some layers of SmolLM3 are not
+    head_norms: tuple[torch.Tensor, torch.Tensor] | None = None  # of q and k, in families that norm each head
     keeps: bool = True
 
     @property
@@ -50,6 +53,7 @@ class Layer:
         widths = (
             2 * self.first_norm.numel(), 2 * (self.qkv.width + self.qkv.tail), self.qkv.height, 2 * self.output.width,
             self.gate_up.height + self.gate_up.tail, self.down.width + self.down.tail,
+            0 if self.head_norms is None else (self.heads + self.kv_heads) * self.head_width,
         )  # fmt: skip
         return sum(widths) * tokens * self.qkv.dtype.itemsize
 
@@ -75,6 +79,7 @@ class Activations:
     inverse: torch.Tensor
     normed: torch.Tensor | None  # wide, as the next ones; None where it is to be made again
     attention: Any  # q, k, v (leaves of their own small graph) and what came out
+    unnormed: Any  # what the norms of heads read, and 1 / rms: of q, then of k; None where heads are not normed
     attended: torch.Tensor | None
     hidden: torch.Tensor
     hidden_inverse: torch.Tensor
@@ -95,7 +100,7 @@ def compute_activations(
     normed: torch.Tensor | None
     attended: torch.Tensor | None
     normed, inverse = _norm(layer.qkv, weights, x, layer.first_norm, layer.eps)
-    attention = _attend(layer, layer.qkv.forward(normed, weights, drops[0]), around)
+    attention, unnormed = _attend(layer, layer.qkv.forward(normed, weights, drops[0]), around)
 
     weights = layer.output.weights()
     attended = layer.output.wide(tokens)
@@ -114,7 +119,7 @@ def compute_activations(
     weights = layer.down.weights()
     run.swiglu_and_project(gate_up[:, : layer.gate_up.height], weights.down, activated)
     activations = Activations(
-        x, inverse, normed, attention, attended, hidden, hidden_inverse, hidden_normed, gate_up, activated
+        x, inverse, normed, attention, unnormed, attended, hidden, hidden_inverse, hidden_normed, gate_up, activated
     )
     return activations, weights
 
@@ -131,16 +136,62 @@ def _norm(
 
 
 def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
-    """Rotate q and k inside `stacked` and attend; a graph of its own reaches back to q, k and v where one is wanted."""
+    """Norm and rotate q and k, then attend; a graph of its own reaches back to q, k and v where one is wanted.
+
+    ((q, k, v, what came out), what the norms read) comes back. Without norms q and k are rotated inside `stacked`.
+    """
     shape = (around.batch, around.length, layer.heads + 2 * layer.kv_heads, layer.head_width)
     heads = stacked.view(shape)
-    ops.on(stacked).rotate(heads, around.cos, around.sin, layer.heads + layer.kv_heads)
     parts = [part.detach() for part in torch.split(heads, [layer.heads, layer.kv_heads, layer.kv_heads], 2)]
+    unnormed = None
+    if layer.head_norms is not None:
+        unnormed = [_norm_heads(part, weight, layer.eps) for part, weight in zip(parts, layer.head_norms, strict=False)]
+        parts = [*(each[2] for each in unnormed), parts[2].contiguous()]
+    if layer.turns:
+        run = ops.on(stacked)
+        if unnormed is None:
+            run.rotate(heads, around.cos, around.sin, layer.heads + layer.kv_heads)
+        else:
+            for part in parts[:2]:
+                run.rotate(part, around.cos, around.sin, part.shape[2])
     with torch.enable_grad():
         if around.differentiable:
             parts = [part.requires_grad_() for part in parts]
         q, k, v = parts
-        return q, k, v, attend(q, k, v, around.segments, layer.scale)
+        out = attend(q, k, v, around.segments, layer.scale, layer.window)
+    return (q, k, v, out), None if unnormed is None else [each[:2] for each in unnormed]
+
+
+def _norm_heads(
+    part: torch.Tensor, weight: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(what was read, one head a line; 1 / rms of each; the normed heads in the shape of `part`)."""
+    rows = part.reshape(-1, part.shape[-1])
+    normed = torch.empty_like(rows)
+    inverse = ops.on(rows).rms_norm(rows, weight, eps, normed)
+    return rows, inverse, normed.view(part.shape)
+
+
+def _leave_attention(
+    layer: Layer, grads: Sequence[torch.Tensor], unnormed: Any, around: Surroundings, weight: torch.Tensor,
+    wide: torch.Tensor,
+) -> None:  # fmt: skip
+    """Gradients of q, k and v as they came out of their projections, side by side in `wide`; its tail is filled."""
+    run = ops.on(wide)
+    if layer.turns and unnormed is None:
+        run.rotate_back_and_project(*grads, around.cos, around.sin, weight, wide)
+        return
+    parts = list(grads)
+    for place in range(2):
+        part = parts[place].contiguous()
+        if layer.turns:
+            run.rotate(part, around.cos, -around.sin, part.shape[2])
+        if unnormed is not None and layer.head_norms is not None:
+            rows, inverse = unnormed[place]
+            flat = part.view(-1, part.shape[-1])
+            run.rms_norm_backward(flat, rows, inverse, layer.head_norms[place], None, flat)
+        parts[place] = part
+    run.copy_and_project(torch.cat(parts, 2).flatten(2).flatten(0, 1), weight, wide)
 
 
 def compute_gradients(
@@ -194,7 +245,7 @@ def compute_gradients(
     del out, parts, d_attended
     weights = layer.qkv.weights(changed=False)
     d_stacked = layer.qkv.wide(tokens, output=True)
-    run.rotate_back_and_project(*d_parts, around.cos, around.sin, weights.up, d_stacked)
+    _leave_attention(layer, d_parts, _taken(activations, "unnormed"), around, weights.up, d_stacked)
     del d_parts
     normed = _taken(activations, "normed")
     if normed is None:

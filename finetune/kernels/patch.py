@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
@@ -88,7 +88,16 @@ def _read_layer(
         together(mlp.gate_proj, mlp.up_proj), together(mlp.down_proj),
         module.input_layernorm.weight, module.post_attention_layernorm.weight, shape.rms_norm_eps,
         shape.num_attention_heads, shape.num_key_value_heads, head_width(shape), attend.scaling,
+        window=_window(attend, shape), turns=bool(getattr(attend, "use_rope", True)),
+        head_norms=(attend.q_norm.weight, attend.k_norm.weight) if hasattr(attend, "q_norm") else None,
     )  # fmt: skip
+
+
+def _window(attend: torch.nn.Module, shape: PretrainedConfig) -> int | None:
+    """How far a layer sees: families with windows in some layers alone say so in each, Mistral in its config."""
+    if hasattr(attend, "sliding_window"):
+        return cast("int | None", attend.sliding_window)
+    return getattr(shape, "sliding_window", None) if shape.model_type == "mistral" else None
 
 
 def plan_memory(layers: Sequence[Layer], config: RunConfig, free: int, vocabulary: int) -> MemoryPlan:

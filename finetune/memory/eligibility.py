@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig
 
+from finetune.attention import can_slide
 from finetune.config import RunConfig
 from finetune.model import resolve_dtype
 
-MODEL_TYPES = ("llama", "mistral", "qwen2")
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
 ATTENTIONS = ("sdpa", "varlen")
 PROJECTIONS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+NO_GPU = "there is no GPU"
 OLDEST_CARD = (8, 0)  # Ampere: the first with bfloat16
 NARROWEST_HEAD = 32  # half a head is the shortest side of a product, which on the card is 16 at least
 
@@ -56,15 +58,20 @@ def kernel_obstacle(config: RunConfig, shape: PretrainedConfig, place: Place, ad
         return "kernels: false"
     window = getattr(shape, "sliding_window", None)
     on_gpu = place.device == "cuda"
+    if config.use_dora:
+        return "DoRA scales what the adapters add in a way they do not compute"
+    if on_gpu and torch.version.hip:
+        return "they are for CUDA; on ROCm transformers computes"
     if on_gpu and not (place.has_triton and (place.capability is None or place.capability >= OLDEST_CARD)):
         return "they need Triton and a card of compute capability 8.0 or newer"
     if not on_gpu and config.kernels == "auto":
-        return "there is no GPU"
+        return NO_GPU
     if on_gpu and place.dtype != "bfloat16":
         return f"they compute in bfloat16, not in {place.dtype}"
     if shape.model_type not in MODEL_TYPES or shape.hidden_act != "silu":
         return f"{shape.model_type} is not one of {', '.join(MODEL_TYPES)} with SwiGLU"
-    if window is not None and window < config.max_length and getattr(shape, "use_sliding_window", True):
+    short = window is not None and window < config.max_length and getattr(shape, "use_sliding_window", True)
+    if short and not can_slide(place.device):
         return f"the model's sliding window of {window} is shorter than max_length {config.max_length}"
     if shape.attention_dropout or config.attn_implementation not in ATTENTIONS:
         return "they bring their own attention, without dropout"

@@ -77,8 +77,11 @@ def peak_bytes(
     )  # what can be made again quickly
     # Variable-length attention of torch 2.11 wants shared keys and values spread over all heads, and keeps them so.
     spread = 0 if config.packing == "joined" else 2 * (q - kv)
+    unnormed = q + kv if shape.model_type == "qwen3" else 0  # what norms of heads read
     rest = (
-        number_bytes * tokens * (2 * hidden + q + 2 * kv + spread + q + 2 * middle + tails[2] + middle + tails[3])
+        number_bytes
+        * tokens
+        * (2 * hidden + q + 2 * kv + unnormed + spread + q + 2 * middle + tails[2] + middle + tails[3])
         + masks
     )
     if checkpointing:

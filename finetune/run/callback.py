@@ -17,14 +17,14 @@ from finetune.run.checkpoints import complete_checkpoint
 from finetune.run.history import History, peak_memory_gib
 from finetune.run.job import Job
 from finetune.run.progress import Live
-from finetune.tracking.wandb_tracker import Tracker
+from finetune.tracking.types import Session
 
 
 class StepCallback(TrainerCallback):  # type: ignore[misc]
     """Writes history, evaluates, keeps the best adapter, stops where it is asked to."""
 
-    def __init__(self, job: Job, live: Live, tracker: Tracker) -> None:
-        self.job, self.live, self.tracker = job, live, tracker
+    def __init__(self, job: Job, live: Live, session: Session) -> None:
+        self.job, self.live, self.session = job, live, session
         self.rate: float | None = None  # of the step at work: after it the schedule already holds the next one's
 
     def on_train_begin(
@@ -102,7 +102,8 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]
                 )
         line = history.append(step, loss, eval_loss, rate, meter.tokens_seen, share, tokens, peak_memory_gib())
         history.resume_clock()
-        self.tracker.log(line)
+        measured = {name: value for name, value in line.items() if name != "step" and value is not None}
+        self.session.log(measured, step)
         self.live.line(line)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from finetune.run.history import History, Meter
 from finetune.run.interrupt import Interrupt
 from finetune.run.record import CHECKPOINTS, run_digest
 from finetune.run.tokenizer import load_training_tokenizer, require_selections_tokenizer
-from finetune.tracking.wandb_tracker import Mode, Tracker
+from finetune.tracking.types import Session, TrackedRun, Tracker
 
 
 @dataclass
@@ -81,8 +83,13 @@ def pad_token(tokenizer: PreTrainedTokenizerBase, config: RunConfig) -> int:
     )
 
 
-def open_tracker(job: Job, mode: Mode) -> Tracker:
-    """The wandb run of this folder: a resumed run goes on in the same one."""
+@contextmanager
+def tracked(job: Job, tracker: Tracker) -> Iterator[Session]:
+    """Yield the session of this folder's run: a resumed run goes on in the same one."""
     recorded = {**job.config.model_dump(), "selection_digest": job.selection.digest, "gpus": job.processes.size}
     identity = digest_json([run_digest(job.config, job.selection), str(job.folder.resolve())])[:16]
-    return Tracker(mode, job.folder.name, identity, job.folder, recorded)
+    session = tracker.start(TrackedRun(job.folder.name, identity, job.folder, recorded))
+    try:
+        yield session
+    finally:
+        session.finish()

@@ -42,6 +42,8 @@ CHECKPOINTS = "checkpoints"
 README = "README.md"
 SELECTION_KEY = "selection"
 SEAL = "seal"  # in config.yaml: the digest of everything else in it; it comes first, so that a cut file keeps it
+# Settings that came later, and what earlier runs did: with that value they are left out of a run's digest.
+ADDED = {"use_rslora": False, "use_dora": False, "init_lora_weights": True}
 LAYOUT = ("gpus", "parallel", "nodes")  # of what a run was trained on; the latter two only where they are not as usual
 ONE_GPU: dict[str, Any] = {"gpus": 1}
 AGAIN = "Give the command that made the run again: it restores what its checkpoints hold. Else remove it and train."
@@ -116,7 +118,8 @@ def share_seen(run: Run) -> float | None:
 
 def run_digest(config: RunConfig, selection: Selection) -> str:
     """Digest of the config and of the selection by content: what a run's name and its reuse depend on."""
-    return digest_json([config.model_dump(), selection.digest])
+    settings = {name: value for name, value in config.model_dump().items() if name not in ADDED or value != ADDED[name]}
+    return digest_json([settings, selection.digest])
 
 
 def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Path:

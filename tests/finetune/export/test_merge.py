@@ -1,10 +1,9 @@
-"""`finetune merge` and `push`: what a run is made into."""
+"""`finetune merge`: what a run is made into."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,6 @@ import pytest
 from finetune.cli import main
 from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK
-from tests.hub_server import WRITER, Hub, running_hub
-from tests.manifests import edit_manifest
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,55 +66,6 @@ def test_bad_input_of_merge_is_one_line(
 ) -> None:
     assert main(["merge", str(trained), *arguments]) == code
     assert sentence in capsys.readouterr().err
-
-
-def test_push_is_refused_where_nobody_could_load_the_base_model(
-    trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["push", "me/adapter", "--run", str(trained)]) == 1
-    assert "which nobody could load from the hub" in capsys.readouterr().err
-
-
-@pytest.fixture
-def hub_run(trained: Path, tmp_path: Path) -> Path:
-    """The run as it would be had its base model come from the hub."""
-    folder = Path(shutil.copytree(trained, tmp_path / "hub-run"))
-    edit_manifest(folder, lambda manifest: manifest["config"].update(model="meta-llama/Llama-2-7b-hf"))
-    return folder
-
-
-def push(hub: Hub, run: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """`finetune push` in a process of its own: the hub's client reads its address when it is imported."""
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "a-token", "HF_HUB_OFFLINE": "0"}
-    return subprocess.run(
-        [sys.executable, "-m", "finetune.cli", "push", name, "--run", str(run), *more],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.long
-def test_push_uploads_the_adapter_and_the_card_and_nothing_else(hub_run: Path) -> None:
-    with running_hub() as hub:
-        done = push(hub, hub_run, f"{WRITER}/adapter")
-        assert (done.returncode, done.stdout.strip()) == (0, f"{hub.url}/{WRITER}/adapter"), done.stderr
-        pushed = hub.repositories["models", f"{WRITER}/adapter"]
-        assert hub.visibility == {f"{WRITER}/adapter": "private"}
-        expected = [hub_run / "README.md", *(hub_run / "adapter").iterdir()]
-        files = {name: data for name, data in pushed.files.items() if name != ".gitattributes"}
-        assert files == {path.name: path.read_bytes() for path in expected}
-        refused = push(hub, hub_run, "somebody-else/adapter", "--public")
-    assert refused.returncode == 1
-    told = refused.stderr.strip().splitlines()[-1]
-    assert told.startswith("error: The hub did not take somebody-else/adapter")
-    assert told.endswith("Check the name and what the token may do.")
-
-
-def test_push_without_a_token_says_how_to_get_one(
-    hub_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("finetune.export.merged_model.get_token", lambda: None)
-    assert main(["push", "me/adapter", "--run", str(hub_run)]) == 1
-    assert "There is no token for the hub. Run `hf auth login`" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -23,6 +23,11 @@ PUBLISHED = {
     "meta-llama/Llama-2-7b-hf": 6.738, "meta-llama/Llama-2-13b-hf": 13.016, "meta-llama/Llama-2-70b-hf": 68.977,
     "codellama/CodeLlama-7b-hf": 6.739,
     "mistralai/Mistral-7B-v0.1": 7.242, "Qwen/Qwen2.5-Coder-1.5B": 1.544, "Qwen/Qwen2.5-Coder-7B": 7.616,
+    "Qwen/Qwen2.5-Coder-0.5B": 0.494, "Qwen/Qwen2.5-Coder-3B": 3.086, "Qwen/Qwen3-0.6B-Base": 0.596,
+    "Qwen/Qwen3-1.7B-Base": 1.721, "Qwen/Qwen3-4B-Base": 4.022, "Qwen/Qwen3-8B-Base": 8.191,
+    "meta-llama/Llama-3.1-8B": 8.030, "meta-llama/Llama-3.2-1B": 1.236, "meta-llama/Llama-3.2-3B": 3.213,
+    "HuggingFaceTB/SmolLM2-360M": 0.362, "HuggingFaceTB/SmolLM2-1.7B": 1.711, "HuggingFaceTB/SmolLM3-3B-Base": 3.075,
+    "mistralai/Mistral-7B-v0.3": 7.248, "google/gemma-3-1b-pt": 1.000,
     "google/gemma-2-2b": 2.614, "openai-community/gpt2": 0.124, "EleutherAI/gpt-j-6b": 6.051, "smollm2-135m": 0.135,
 }  # fmt: skip
 

@@ -117,4 +117,4 @@ def test_what_a_process_reports_is_raised_where_it_was_launched(
     settings = dict(setting.split("=") for setting in QUICK)
     config = RunConfig(model=str(tiny_model), target_modules=["nothing"], **settings)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"target_modules \['nothing'\] do not fit"):
-        train(config, read_selection(selection), tmp_path / "r", wandb_mode="off", gpus=2)
+        train(config, read_selection(selection), tmp_path / "r", track="none", gpus=2)

@@ -18,8 +18,8 @@ from torch.distributed.tensor import DTensor
 from curate.errors import UserError
 from finetune.parallel.processes import Processes
 
-# FSDP2 takes floating types alone. On a GPU it copies the narrow ones through float32, which makes all NaNs one: in
-# bfloat16 a 256th of the packed bytes would change.
+# FSDP2 takes floating types alone. With bfloat16 two GPUs had another base loss than one, probably because it copies
+# narrow types through float32, which makes all NaNs one: a 256th of the packed bytes would change.
 QUANT_STORAGE = torch.float32
 
 

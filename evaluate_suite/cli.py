@@ -290,27 +290,23 @@ def study(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
-    from curate.strategies.table import STRATEGIES, parse_options
-    from evaluate_suite.study.plan import StudyRequest, base_and_recipe, plan_lines, plan_study, request_of
-    from evaluate_suite.study.plan_file import read_study_file
+    from evaluate_suite.config import StudyConfig
+    from evaluate_suite.study.plan import build_request, plan_lines, plan_study
     from evaluate_suite.study.ray_runner import choose_runner
     from evaluate_suite.study.recipe import require_all
     from evaluate_suite.study.recipe import study as run_study
 
-    chosen = {
-        "dataset": dataset, "target": target, "model": model, "encoder": encoder, "k": k, "token_budget": token_budget,
-        "max_tokens": max_tokens, "holdout": holdout, "near_duplicate": near_duplicate,
-    }  # fmt: skip
-    if file is not None:
-        request = request_of(read_study_file(file), out, wandb)
-    else:
-        base, recipe = base_and_recipe(chosen, preset, config, overrides or [])
-        names = parse_list(strategies)
-        options = parse_options([name for name in names if name in STRATEGIES], strategy_option or [])
-        request = StudyRequest(
-            names, base, recipe, draws, seeds, parse_numbers(random_budgets, "--random-budgets"), options,
-            out, prompts, max_new_tokens, wandb,
-        )  # fmt: skip
+    request = build_request(
+        StudyConfig(
+            file=file, strategies=tuple(parse_list(strategies)), strategy_options=tuple(strategy_option or ()), target=target,
+            draws=draws, seeds=seeds, k=k, token_budget=token_budget,
+            random_budgets=tuple(parse_numbers(random_budgets, "--random-budgets")), dataset=dataset, model=model,
+            encoder=encoder, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate, preset=preset,
+            config=config, prompts=prompts, max_new_tokens=max_new_tokens, wandb=wandb, runner=runner, workers=workers,
+            ray_address=ray_address, gpu_share=gpu_share, out=out, dry_run=dry_run, as_json=as_json,
+            overrides=tuple(overrides or ()),
+        )
+    )  # fmt: skip
     plan = plan_study(request)
     for line in plan_lines(plan):
         say(line)

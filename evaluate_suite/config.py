@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from curate.command_line import CommandConfig, Words
+from curate.command_line import CommandConfig, Joined, Named, Words
+from evaluate_suite.defaults import DRAWS, SEEDS
 
 
 class ReportConfig(CommandConfig):
@@ -42,3 +43,41 @@ class ExecuteConfig(CommandConfig):
     judge: str = "apart"
     backend: str = "auto"
     unsafe_local: bool = False
+
+
+class StudyConfig(CommandConfig):
+    """What is studied: a `file`, or strategies with what `curate select` and `finetune run` are told beside them.
+
+    None stands for what those commands take where nothing is said.
+    """
+
+    command = ("evalsuite", "study")
+
+    file: Path | None = None
+    strategies: Annotated[tuple[str, ...], Joined()] = ("random", "kmeans")
+    strategy_options: Annotated[tuple[str, ...], Named("--strategy-option")] = ()
+    target: str | None = None
+    draws: int = DRAWS
+    seeds: int = SEEDS
+    k: int | None = None
+    token_budget: int | None = None
+    random_budgets: Annotated[tuple[int, ...], Joined()] = ()
+    dataset: str | None = None
+    model: str | None = None
+    encoder: str | None = None
+    max_tokens: int | None = None
+    holdout: int | None = None
+    near_duplicate: float | None = None
+    preset: str | None = None
+    config: Path | None = None
+    prompts: Path | None = None
+    max_new_tokens: int | None = None
+    wandb: str = "off"
+    runner: str = "local"
+    workers: int = 1
+    ray_address: str | None = None
+    gpu_share: float | None = None
+    out: Path | None = None
+    dry_run: bool = False
+    as_json: Annotated[bool, Named("--json")] = False
+    overrides: Annotated[tuple[str, ...], Words()] = ()

@@ -12,13 +12,14 @@ import curate.cli
 import evaluate_suite.cli
 from curate.command_line import CommandConfig
 from curate.config import CompareConfig, SelectConfig
-from evaluate_suite.config import ExecuteConfig, ReportConfig
+from evaluate_suite.config import ExecuteConfig, ReportConfig, StudyConfig
 
 RECIPES: dict[type[CommandConfig], tuple[Callable[[Sequence[str] | None], int], str]] = {
     SelectConfig: (curate.cli.main, "curate.pipeline.select"),
     CompareConfig: (curate.cli.main, "curate.comparison.recipe.compare"),
     ReportConfig: (evaluate_suite.cli.main, "evaluate_suite.reporting.recipe.report"),
     ExecuteConfig: (evaluate_suite.cli.main, "evaluate_suite.execution.recipe.execute"),
+    StudyConfig: (evaluate_suite.cli.main, "evaluate_suite.study.plan.build_request"),
 }
 EVERY_SETTING = [
     SelectConfig(),
@@ -45,6 +46,14 @@ EVERY_SETTING = [
         cut_at_function=True, cpu_seconds=1.5, workers=3, judge="together", backend="none", unsafe_local=True,
     ),
     ExecuteConfig(tasks=Path("t.jsonl"), reference=True),
+    StudyConfig(),
+    StudyConfig(file=Path("study.yaml"), out=Path("o"), wandb="offline", dry_run=True, as_json=True),
+    StudyConfig(
+        strategies=("random", "mmr"), strategy_options=("relevance=0.25",), target="t.jsonl", draws=4, seeds=2, k=9,
+        token_budget=900, random_budgets=(50, 100), dataset="rows.jsonl", model="a/b", encoder="static", max_tokens=77,
+        holdout=5, near_duplicate=0.9, preset="cpu-demo", config=Path("c.yaml"), prompts=Path("p.jsonl"),
+        max_new_tokens=8, runner="ray", workers=3, ray_address="auto", gpu_share=0.5, overrides=("r=8", "lora_alpha=4"),
+    ),
 ]  # fmt: skip
 
 

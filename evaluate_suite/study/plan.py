@@ -13,15 +13,20 @@ from curate.config import SelectConfig
 from curate.defaults import DEFAULT_SCORE_MODEL
 from curate.errors import UsageError
 from curate.selection.record import KIND, Selection, read_selection, selections_dir
-from curate.strategies.table import STRATEGIES
+from curate.strategies.table import STRATEGIES, parse_options
+from evaluate_suite.config import StudyConfig
 from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.statistics.power import smallest_shown
-from evaluate_suite.study.plan_file import StudyFile, settings_that_differ
+from evaluate_suite.study.plan_file import StudyFile, read_study_file, settings_that_differ
 from finetune.config import RunConfig, load_config, preset_for, validated
 from finetune.run.record import KIND as RUN_KIND
 from finetune.run.record import readable_runs, run_folder
 
 RANDOM = "random"
+# What a study hands on to `curate select`.
+_OF_SELECTION = (
+    "dataset", "target", "model", "encoder", "k", "token_budget", "max_tokens", "holdout", "near_duplicate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,25 @@ class StudyRequest:
         )
 
 
-def request_of(study: StudyFile, out: Path | None, wandb_mode: str | None) -> StudyRequest:
-    """The study that a file asks for."""
+def build_request(config: StudyConfig) -> StudyRequest:
+    """Return the study that a command asks for; a `UsageError` for what does not go together."""
+    if config.file is not None:
+        return _request_of(read_study_file(config.file), config)
+    chosen = {name: value for name in _OF_SELECTION if (value := getattr(config, name)) is not None}
+    if {"k", "token_budget"} <= set(chosen):
+        raise UsageError("--k and --token-budget are both given.", "Give one of them.")
+    model = config.model
+    preset = config.preset or preset_for(model or SelectConfig().model)
+    recipe = load_config(preset, config.config, config.overrides, model)
+    options = parse_options([name for name in config.strategies if name in STRATEGIES], config.strategy_options)
+    return StudyRequest(
+        config.strategies, SelectConfig(**{"coordinated": True, **chosen, "model": model or recipe.model}), recipe,
+        config.draws, config.seeds, config.random_budgets, options, config.out, config.prompts, config.max_new_tokens,
+        config.wandb,
+    )  # fmt: skip
+
+
+def _request_of(study: StudyFile, config: StudyConfig) -> StudyRequest:
     try:
         base = SelectConfig.model_validate({"coordinated": True} | study.selection)
     except ValueError as error:
@@ -104,20 +126,8 @@ def request_of(study: StudyFile, out: Path | None, wandb_mode: str | None) -> St
     prompts = None if study.prompts is None else Path(study.prompts)
     return StudyRequest(
         study.strategies, base, validated({"model": base.model} | study.training), study.draws, study.seeds,
-        study.random_budgets, study.options, out, prompts, study.max_new_tokens, wandb_mode,
+        study.random_budgets, study.options, config.out, prompts, study.max_new_tokens, config.wandb,
     )  # fmt: skip
-
-
-def base_and_recipe(
-    chosen: Mapping[str, Any], preset: str | None, config: Path | None, overrides: Sequence[str]
-) -> tuple[SelectConfig, RunConfig]:
-    """What every selection and every run of a study share; `chosen` are selection settings, None where not given."""
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if {"k", "token_budget"} <= set(given):
-        raise UsageError("--k and --token-budget are both given.", "Give one of them.")
-    model = given.get("model")
-    recipe = load_config(preset or preset_for(model or SelectConfig().model), config, overrides, model)
-    return SelectConfig(**{"coordinated": True, **given, "model": model or recipe.model}), recipe
 
 
 @dataclass(frozen=True)

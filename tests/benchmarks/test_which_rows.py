@@ -18,8 +18,8 @@ from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_plan import all_cells
 from benchmarks.which_rows_results import Results
 from curate.tokens.tokenizers import EncodedExample
-from evaluate_suite.study.plan import request_of
-from evaluate_suite.study.plan_file import read_study_file
+from evaluate_suite.config import StudyConfig
+from evaluate_suite.study.plan import build_request
 from finetune.config import RunConfig
 from finetune.model import attach_adapter, load_base_model
 from tests.finetune.conftest import tiny_model  # noqa: F401
@@ -216,7 +216,7 @@ def test_the_page_says_what_was_measured_and_nothing_else(plan: Path, tmp_path: 
 
 def test_the_study_file_beside_the_page_asks_for_a_study_that_can_be_planned() -> None:
     file = Path(__file__).parents[2] / "reports" / "which-1000-rows" / "study.yaml"
-    request = request_of(read_study_file(file), None, None)
+    request = build_request(StudyConfig(file=file))
     request.check()
     assert request.cell("target-words", 0).target == "wanted.jsonl"
     assert request.cell("random", 0).target is None

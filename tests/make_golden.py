@@ -66,7 +66,7 @@ def make(work: Path) -> None:
     selection, run = work / "selections" / "golden", work / "runs" / "golden"
     codes = [
         curate(select_arguments(work / "rows.jsonl", work / "tiny-llama", selection)),
-        finetune(["run", "--selection", str(selection), "--out", str(run), "--wandb", "off", *QUICK]),
+        finetune(["run", "--selection", str(selection), "--out", str(run), "--track", "none", *QUICK]),
         evalsuite(["report", str(run), "--out", str(work / "reports" / "golden"), "--max-new-tokens", "8",
                    "--prompts", str(work / "prompts.jsonl")]),
         curate(compare_arguments(work / "rows.jsonl", work / "tiny-llama", work / "reports" / "comparison")),

@@ -28,6 +28,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
+@pytest.mark.long
 def test_a_source_an_encoder_a_check_and_a_strategy_of_others_make_a_selection(site: Path, tmp_path: Path) -> None:
     rows = [(f"say {'word ' * n}", f"print({n})") for n in range(1, 31)] + [("SHOUT IT", "print('IT')")]
     (tmp_path / "rows.tsv").write_text("".join(f"{asked}\t{answer}\n" for asked, answer in rows))

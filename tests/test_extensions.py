@@ -60,6 +60,7 @@ def test_a_strategy_of_another_package_is_listed_and_picks(site: Path, tmp_path:
     assert json.loads(made.stdout)["counts"]["selected"] == 5
 
 
+@pytest.mark.long
 def test_help_names_a_package_whose_module_cannot_be_imported_and_using_it_says_whose_it_is(tmp_path: Path) -> None:
     site = tmp_path / "site"
     install(site, "rowpick-broken", "broken", "1 / 0", "rowpick.strategies", "broken = broken:STRATEGY")

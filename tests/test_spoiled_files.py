@@ -25,6 +25,7 @@ def spoil(*options: str) -> dict[str, Any]:
     return counted
 
 
+@pytest.mark.long
 def test_a_fault_in_any_kind_of_file_is_named_or_made_good() -> None:
     counted = spoil("--each-kind")
     assert counted["bad"] == []

@@ -86,6 +86,8 @@ def nearest_everywhere(
     engine: Engine, vectors: NDArray[np.float32], others: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return `nearest` for a whole matrix, mapped over its cells."""
+    if not len(vectors):
+        return nearest(vectors, others)
     parts = list(map_pieces(engine, NearestStep(others), vectors))
     return np.concatenate([place for place, _ in parts]), np.concatenate([value for _, value in parts])
 

@@ -67,7 +67,7 @@ def test_run_check_and_forecast_refuse_a_model_with_code_of_its_own(
     own = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}
     ask_for_code(place / "model", "config.json", model_type="own", auto_map=own)
     for command in ("run", "forecast"):
-        more = ["--out", "r", "--wandb", "off", "warmup_steps=0"] if command == "run" else []
+        more = ["--out", "r", "--track", "none", "warmup_steps=0"] if command == "run" else []
         assert finetune([command, "--selection", "s", *more, "device=cpu", "load_in_4bit=false"]) == 1
         assert refused(capsys), command
     finetune(["check", "--selection", "s", "device=cpu", "load_in_4bit=false"])

@@ -16,7 +16,7 @@ from tests.manifests import edit_manifest
 
 
 def run(selection: Path, out: Path, *more: str) -> int:
-    return main(["run", "--selection", str(selection), "--out", str(out), "--wandb", "off", *QUICK, *more])
+    return main(["run", "--selection", str(selection), "--out", str(out), "--track", "none", *QUICK, *more])
 
 
 def test_a_run_leaves_its_artifact_and_the_adapter_loads_with_peft(
@@ -124,7 +124,7 @@ def test_a_run_that_was_started_says_how_to_go_on_and_takes_no_other_settings(
     text = (started / "config.yaml").read_text()
     for changed in ("0.5", "abc"):
         (started / "config.yaml").write_text(text.replace("learning_rate: 0.01", f"learning_rate: {changed}"))
-        assert main(["run", "--resume", str(started), "--wandb", "off"]) == 1
+        assert main(["run", "--resume", str(started), "--track", "none"]) == 1
         assert "was changed after the run was started" in capsys.readouterr().err
 
 

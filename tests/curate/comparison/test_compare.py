@@ -140,7 +140,10 @@ def test_the_figures_are_those_of_the_selection_that_select_writes(
     assert compare(pool, "--k", "40", "--strategies", "kmeans", "--json") == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     common = ["--dataset", str(pool), "--model", "smollm2-135m", "--encoder", "tfidf", "--near-duplicate", "0.999"]
-    assert main(["select", *common, "--holdout", "20", "--k", "40", "--out", str(tmp_path / "s")]) == 0
+    assert (
+        main(["select", *common, "--strategy", "kmeans", "--holdout", "20", "--k", "40", "--out", str(tmp_path / "s")])
+        == 0
+    )
     selection = read_selection(tmp_path / "s")
     coverage = selection.manifest.config["coverage"]
     assert result["tokens"] == sum(row.token_count for row in selection.selected)

@@ -28,7 +28,9 @@ from curate.tokens.prompt import RAW
 from curate.vectors import neighbours
 from curate.vectors.clustering import build_clusters
 
-PLAIN = [name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target"}]
+PLAIN = [
+    name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target", "target_words", "influence"}
+]
 pytestmark = pytest.mark.pools
 CASES = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -123,7 +125,10 @@ def big_pool() -> Candidates:
     labels, centres = build_clusters(vectors, 12, np.random.default_rng(0))
     return Candidates(
         vectors, labels, centres, *(rng.integers(5, 300, size=3000).astype(np.int32) for _ in range(3)),
-        rng.permutation(3000), {"ifd": rng.random(3000) * 1.2, "perplexity": rng.lognormal(size=3000)}, vectors[:7],
+        rng.permutation(3000),
+        {"ifd": rng.random(3000) * 1.2, "perplexity": rng.lognormal(size=3000), "target_words": rng.random(3000),
+         "influence": rng.standard_normal(3000), "well_formed": rng.random(3000)},
+        vectors[:7],
     )  # fmt: skip
 
 

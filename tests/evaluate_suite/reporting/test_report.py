@@ -29,7 +29,7 @@ def made(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     first = home / "runs" / "run-0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROWPICK_HOME", str(home))
-        command = ["run", "--selection", str(made_selection), "--out", str(first), "--wandb", "off", *settings]
+        command = ["run", "--selection", str(made_selection), "--out", str(first), "--track", "none", *settings]
         assert finetune(command) == 0
         shutil.copytree(first, home / "runs" / "run-1")
         (home / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in PROMPTS))

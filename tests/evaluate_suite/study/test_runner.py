@@ -36,6 +36,7 @@ def check(outcomes: list[Any]) -> None:
     assert isinstance(outcomes[2], Failed)
 
 
+@pytest.mark.long
 def test_a_cell_that_fails_or_kills_its_process_costs_itself_alone() -> None:
     outcomes = Workers(2).run(cell, CELLS, NAMES)
     check(outcomes)

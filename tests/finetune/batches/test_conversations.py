@@ -74,7 +74,7 @@ def test_a_sharegpt_file_is_selected_trained_on_and_reported(tiny_model: Path, t
         assert tokenizer.decode(example.input_ids) == written.removesuffix("\n")
 
     run = tmp_path / "run"
-    assert finetune(["run", "--selection", str(selection.path), "--out", str(run), "--wandb", "off",
+    assert finetune(["run", "--selection", str(selection.path), "--out", str(run), "--track", "none",
                      f"model={tiny_model}", *QUICK, "max_length=256"]) == 0  # fmt: skip
     prompts = tmp_path / "prompts.jsonl"
     asked = [

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 def trained(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished 4-bit run."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    arguments = ["run", "--selection", str(made_selection), "--out", str(folder), "--wandb", "off", *QUICK]
+    arguments = ["run", "--selection", str(made_selection), "--out", str(folder), "--track", "none", *QUICK]
     assert main([*arguments, "load_in_4bit=true"]) == 0
     return folder
 
@@ -109,7 +109,7 @@ def test_an_adapter_on_tied_embeddings_is_merged_into_a_model_whose_weights_are_
 
     from finetune.model import load_merged, load_run
 
-    arguments = ["run", "--selection", str(made_selection), "--out", str(tmp_path / "r"), "--wandb", "off", *QUICK]
+    arguments = ["run", "--selection", str(made_selection), "--out", str(tmp_path / "r"), "--track", "none", *QUICK]
     assert main([*arguments, "learning_rate=2e-2", f"target_modules={targets}"]) == 0
     capsys.readouterr()
     assert main(["merge", str(tmp_path / "r"), "--dtype", "float32", "--out", str(tmp_path / "m"), "--json"]) == 0
@@ -138,6 +138,6 @@ def test_a_merged_model_that_writes_another_text_is_not_kept(
 def test_an_adapter_on_the_output_layer_is_refused_before_training(
     made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["run", "--selection", str(made_selection), "--out", str(tmp_path / "r"), "--wandb", "off", *QUICK]
+    arguments = ["run", "--selection", str(made_selection), "--out", str(tmp_path / "r"), "--track", "none", *QUICK]
     assert main([*arguments, "target_modules=[lm_head]"]) == 1
     assert "put an adapter on the output layer, which TRL does not train" in capsys.readouterr().err

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 def trained(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished 4-bit run."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    arguments = ["run", "--selection", str(made_selection), "--out", str(folder), "--wandb", "off", *QUICK]
+    arguments = ["run", "--selection", str(made_selection), "--out", str(folder), "--track", "none", *QUICK]
     assert main([*arguments, "load_in_4bit=true"]) == 0
     return folder
 
@@ -56,6 +56,7 @@ def push(hub: Hub, run: Path, name: str, *more: str) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_push_uploads_the_adapter_and_the_card_and_nothing_else(hub_run: Path) -> None:
     with running_hub() as hub:
         done = push(hub, hub_run, f"{WRITER}/adapter")

@@ -16,7 +16,7 @@ from tests.finetune.conftest import QUICK
 @pytest.fixture(scope="module")
 def trained(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trial") / "run"
-    assert main(["run", "--selection", str(made_selection), "--out", str(folder), "--wandb", "off", *QUICK]) == 0
+    assert main(["run", "--selection", str(made_selection), "--out", str(folder), "--track", "none", *QUICK]) == 0
     return folder
 
 

@@ -90,6 +90,7 @@ def test_rows_are_scored_by_content_and_picked_by_it_and_no_held_out_row_is_read
     assert sum(score > min(picked) for score in rest) == 0
 
 
+@pytest.mark.long
 def test_what_a_killed_call_scored_is_taken_up_and_a_finished_one_reused(
     selection: Path,  # noqa: F811
     tmp_path: Path,

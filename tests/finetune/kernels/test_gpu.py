@@ -24,7 +24,7 @@ ON_GPU = [setting for setting in QUICK if setting not in ("device=cpu", "load_in
 
 
 def run(selection: Path, out: Path, *more: str) -> int:
-    return main(["run", "--selection", str(selection), "--out", str(out), "--wandb", "off", *ON_GPU, *more])
+    return main(["run", "--selection", str(selection), "--out", str(out), "--track", "none", *ON_GPU, *more])
 
 
 def test_float16_trains_with_float32_adapters_and_does_not_overflow(selection: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_in_deterministic_mode(
     with monkeypatch.context() as patched:
         interrupt_at(3, patched)
         assert run(selection, tmp_path / "r", *settings) == 130
-    assert main(["run", "--resume", str(tmp_path / "r"), "--wandb", "off"]) == 0
+    assert main(["run", "--resume", str(tmp_path / "r"), "--track", "none"]) == 0
     for name in ("history.jsonl", "adapter/adapter_model.safetensors"):
         assert digest_file(tmp_path / "whole" / name) == digest_file(tmp_path / "r" / name)
 

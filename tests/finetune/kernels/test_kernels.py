@@ -263,7 +263,7 @@ def test_a_whole_run_with_the_kernels_has_the_history_of_one_without(selection: 
     histories = []
     for kernels in ("true", "false"):
         out = tmp_path / kernels
-        command = ["run", "--selection", str(selection), "--out", str(out), "--wandb", "off", *QUICK]
+        command = ["run", "--selection", str(selection), "--out", str(out), "--track", "none", *QUICK]
         assert main([*command, "max_steps=4", f"kernels={kernels}"]) == 0
         histories.append(read_run(out).history)
     for ours, theirs in zip(*histories, strict=True):

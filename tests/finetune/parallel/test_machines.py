@@ -68,7 +68,7 @@ def test_machines_that_do_not_meet_are_one_line(rendezvous: str, sentence: str) 
 def test_two_machines_train_the_run_that_one_process_does(selection: Path, tmp_path: Path) -> None:
     """Both are this one. Whoever comes second in writing waits; both print the run's folder at the end."""
     common = [
-        "run", "--selection", str(selection), "--wandb", "off", *QUICK, "per_device_train_batch_size=2",
+        "run", "--selection", str(selection), "--track", "none", *QUICK, "per_device_train_batch_size=2",
         "learning_rate=1e-3",
     ]  # fmt: skip
     assert main([*common, "--out", str(tmp_path / "1")]) == 0

@@ -25,11 +25,12 @@ SETTINGS = ["per_device_train_batch_size=4", "eval_steps=1", "learning_rate=1e-3
 
 
 @pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.long if "4bit" in way else ()) for way in WAYS])
+@pytest.mark.long
 def test_two_processes_train_the_run_that_one_does(way: str, selection: Path, tmp_path: Path) -> None:
     """12 bins in steps of 8: the second process's part of the last step is empty. Eval rows are shared out too."""
     more = [word for word in WAYS[way] if "=" in word]
     for gpus, options in (("1", more), ("2", WAYS[way])):
-        arguments = ["run", "--selection", str(selection), "--out", str(tmp_path / gpus), "--wandb", "off"]
+        arguments = ["run", "--selection", str(selection), "--out", str(tmp_path / gpus), "--track", "none"]
         assert main([*arguments, "--gpus", gpus, *QUICK, *SETTINGS, *options]) == 0
     one, two = (read_run(tmp_path / gpus) for gpus in ("1", "2"))
     assert (one.manifest.config["gpus"], two.manifest.config["gpus"]) == (1, 2)
@@ -45,16 +46,17 @@ def test_two_processes_train_the_run_that_one_does(way: str, selection: Path, tm
 
 
 @pytest.mark.parametrize("way", [pytest.param("ddp", marks=pytest.mark.long), "fsdp"])
+@pytest.mark.long
 def test_a_run_goes_on_with_another_number_of_processes(
     way: str, selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Begun by one, interrupted, and ended by two: the run of one left alone."""
-    arguments = ["run", "--selection", str(selection), "--wandb", "off", *QUICK, *SETTINGS]
+    arguments = ["run", "--selection", str(selection), "--track", "none", *QUICK, *SETTINGS]
     assert main([*arguments, "--out", str(tmp_path / "alone")]) == 0
     with monkeypatch.context() as patched:
         interrupt_at(1, patched)
         assert main([*arguments, "--out", str(tmp_path / "moved")]) == 130
-    assert main(["run", "--resume", str(tmp_path / "moved"), "--gpus", "2", "--parallel", way, "--wandb", "off"]) == 0
+    assert main(["run", "--resume", str(tmp_path / "moved"), "--gpus", "2", "--parallel", way, "--track", "none"]) == 0
     alone, moved = (read_run(tmp_path / name) for name in ("alone", "moved"))
     assert moved.manifest.config["gpus"] == 2
     assert len(alone.history) == len(moved.history) == 3

@@ -73,10 +73,10 @@ def main(selection: str, place: str, count: int, settings: list[str]) -> dict[st
     root = Path(place)
 
     def start(folder: Path) -> int:
-        return finetune(["run", "--selection", selection, "--out", str(folder), "--wandb", "off", *settings])
+        return finetune(["run", "--selection", selection, "--out", str(folder), "--track", "none", *settings])
 
     def resume(folder: Path) -> int:
-        return finetune(["run", "--resume", str(folder), "--wandb", "off"])
+        return finetune(["run", "--resume", str(folder), "--track", "none"])
 
     def result(folder: Path) -> list[str]:
         names = ("history.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "config.yaml")

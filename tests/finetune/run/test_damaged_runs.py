@@ -24,7 +24,7 @@ from tests.finetune.conftest import QUICK
 def trained(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of six steps."""
     folder = tmp_path_factory.mktemp("trained") / "r"
-    assert main(["run", "--selection", str(made_selection), "--out", str(folder), "--wandb", "off", *QUICK]) == 0
+    assert main(["run", "--selection", str(made_selection), "--out", str(folder), "--track", "none", *QUICK]) == 0
     return folder
 
 
@@ -64,7 +64,7 @@ def test_a_finished_run_gets_back_what_its_checkpoints_and_its_manifest_hold(
     before = [digest_file(run / name) for name in names]
     for name in names:
         (run / name).write_text("spoiled")
-    command = ["run", "--selection", str(made_selection), "--out", str(run), "--wandb", "off", *QUICK]
+    command = ["run", "--selection", str(made_selection), "--out", str(run), "--track", "none", *QUICK]
     assert main(command) == 0
     told = capsys.readouterr().err
     for name, digest in zip(names, before, strict=True):
@@ -146,8 +146,8 @@ def test_other_weights_under_the_path_of_the_base_model_are_refused_by_all_that_
 ) -> None:
     weights = tiny_model / "model.safetensors"
     whole = weights.read_bytes()
-    again = ["run", "--selection", str(made_selection), "--out", str(run), "--wandb", "off", *QUICK]
-    resume = ["run", "--resume", str(run), "--wandb", "off"]
+    again = ["run", "--selection", str(made_selection), "--out", str(run), "--track", "none", *QUICK]
+    resume = ["run", "--resume", str(run), "--track", "none"]
     try:
         weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         commands = [(main, ["verify", str(run)]), (main, again), (main, resume)]
@@ -180,7 +180,10 @@ def test_a_tokenizer_that_was_changed_since_is_refused_by_all_that_would_use_it(
         file.write_text(json.dumps(changed), encoding="utf-8")
         for program, words in (
             (main, ["merge", str(run), "--out", str(tmp_path / "m")]),
-            (main, ["run", "--selection", str(made_selection), "--out", str(tmp_path / "n"), "--wandb", "off", *QUICK]),
+            (
+                main,
+                ["run", "--selection", str(made_selection), "--out", str(tmp_path / "n"), "--track", "none", *QUICK],
+            ),
             (evalsuite, ["report", str(run), "--out", str(tmp_path / "p")]),
         ):
             assert program(words) == 1

@@ -20,7 +20,7 @@ TASKS := $(ARTIFACTS)/humaneval-first-8.jsonl
 EXECUTE := $(if $(filter Linux,$(shell uname)),--tasks $(TASKS) --execute)
 
 demo: $(INSTALLED)
-	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --max-tokens 96 \
+	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --strategy kmeans --max-tokens 96 \
 	  --decontaminate humaneval --out $(ARTIFACTS)/selections/demo
 	if [ -f $(ARTIFACTS)/runs/demo/config.yaml ]; then \
 	  $(VENV)/bin/finetune run --resume $(ARTIFACTS)/runs/demo; else \

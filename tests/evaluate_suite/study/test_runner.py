@@ -74,7 +74,7 @@ def adapters() -> dict[str, str]:
 
 
 @pytest.mark.long
-def test_a_study_by_workers_and_one_by_ray_make_the_runs_of_one_process(
+def test_a_study_by_ray_makes_the_runs_of_one_process(
     made_selection: Path,  # noqa: F811
     tiny_model: Path,  # noqa: F811
     tmp_path: Path,
@@ -84,7 +84,7 @@ def test_a_study_by_workers_and_one_by_ray_make_the_runs_of_one_process(
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "reverse a list", "language": "python"}\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    ways = {"here": ["--workers", "1"], "workers": ["--workers", "2"], "ray": ["--runner", "ray", "--workers", "2"]}
+    ways = {"here": ["--workers", "1"], "ray": ["--runner", "ray", "--workers", "2"]}
     made = {}
     for name, options in ways.items():
         monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / name))
@@ -100,7 +100,6 @@ def test_a_study_by_workers_and_one_by_ray_make_the_runs_of_one_process(
             ray.shutdown()
         made[name] = adapters()
     assert len(made["here"]) == 2
-    assert made["workers"] == made["here"]
     assert made["ray"] == made["here"]
     reports = [(tmp_path / f"report-{name}" / "generations.jsonl").read_bytes() for name in ways]
-    assert reports[1:] == reports[:1] * 2
+    assert reports[1] == reports[0]

@@ -94,6 +94,7 @@ LOOSE = Backend(run, "the same, without isolation", lambda: None, isolates=False
 """
 
 
+@pytest.mark.long
 def test_an_execution_backend_of_another_package_runs_the_programs(tmp_path: Path) -> None:
     site, home = tmp_path / "site", tmp_path / "home"
     entries = "paper = paper:PAPER\nloose = paper:LOOSE"

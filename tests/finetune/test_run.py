@@ -83,7 +83,7 @@ def test_eight_times_one_is_one_times_eight(selection: Path, tmp_path: Path) -> 
         (["target_modules=[nothing]"], 1, "target_modules ['nothing'] do not fit"),
         (["pad_token=<none>"], 1, 'pad_token "<none>" is not in the vocabulary'),
         (["eval_steps=3", "logging_steps=2"], 2, "eval_steps 3 is not a multiple of logging_steps 2"),
-        (["--wandb", "sometimes"], 2, '--wandb is "sometimes"'),
+        (["--track", "sometimes"], 2, '--track is "sometimes". Allowed: none, trackio, wandb, wandb-offline.'),
         (["--config", "none.yaml"], 1, "Could not read the config none.yaml"),
         (["target_modules=[q_proj"], 2, '"target_modules=[q_proj" cannot be read as YAML'),
         (["=1"], 2, '"=1" is not an override'),

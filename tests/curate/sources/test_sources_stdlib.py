@@ -100,6 +100,7 @@ def test_requests_are_phrased_in_every_way_about_equally_often(pool: LoadedPool)
         assert share == pytest.approx(1 / len(REQUESTS), abs=0.02)
 
 
+@pytest.mark.long
 def test_mining_again_gives_the_same_rows(pool: LoadedPool) -> None:
     again = load_rows("stdlib")
     assert (list(again.rows), again.digest, again.inputs) == (list(pool.rows), pool.digest, pool.inputs)

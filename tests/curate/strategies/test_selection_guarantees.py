@@ -162,6 +162,7 @@ def test_clusters_do_not_depend_on_the_number_of_threads() -> None:
     assert (one[0] == four[0]).all() and (one[1] == four[1]).all()
 
 
+@pytest.mark.long
 def test_rows_given_as_several_files_give_the_same_picks(tmp_path: Path) -> None:
     lines = [json.dumps({"instruction": f"write {i} of {i % 9}", "output": f"answer {i} " * 3}) for i in range(90)]
     (tmp_path / "whole.jsonl").write_text("\n".join(lines) + "\n")

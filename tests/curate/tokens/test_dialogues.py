@@ -165,6 +165,7 @@ def test_a_lossy_tokenizer_keeps_the_borders_of_conversations(kind: str) -> None
         assert example.input_ids[last - 1] == tokenizer.eos_token_id
 
 
+@pytest.mark.long
 def test_smollm2s_template_writes_conversations_as_transformers_does() -> None:
     tokenizer = load_tokenizer("smollm2-135m")
     for system in ("", "Be brief."):

@@ -156,6 +156,7 @@ def test_the_study_is_written_as_a_file_that_repeats_it(home: Path, capsys: pyte
     assert "draw: Extra inputs are not permitted" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_cell_that_fails_costs_that_cell_alone(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +198,7 @@ def test_the_plan_says_what_is_left_and_makes_nothing(home: Path, capsys: pytest
     assert "12 runs, 0 finished already, 12 to train." in told.err
 
 
+@pytest.mark.long
 def test_a_killed_study_goes_on_where_it_stopped(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

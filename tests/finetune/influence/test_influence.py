@@ -45,6 +45,7 @@ def scored(selection: Path, out: Path, *more: str) -> Any:  # noqa: F811
     return read_influence(out)
 
 
+@pytest.mark.long
 def test_rows_are_scored_by_content_and_picked_by_it_and_no_held_out_row_is_read(
     selection: Path,  # noqa: F811
     tmp_path: Path,

@@ -17,6 +17,7 @@ from curate.artifact import cache_dir, home
 from curate.console import say
 from curate.engines.cores import become_worker, cores
 from curate.engines.local import apply_pickled
+from curate.engines.ray_interpreter import interpreter_for_ray
 from curate.errors import UserError
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class RayEngine:
         options: dict[str, Any] = {
             "log_to_driver": False,
             "logging_level": "ERROR",
-            "runtime_env": {"env_vars": _environment()},
+            "runtime_env": {"env_vars": _environment(), **interpreter_for_ray()},
         }
         if address is None:
             say(f"No --ray-address: starting Ray on this machine, with {self._started} cores.")

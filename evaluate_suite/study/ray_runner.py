@@ -9,6 +9,7 @@ from typing import Any
 
 from curate.artifact import home
 from curate.console import say
+from curate.engines.ray_interpreter import interpreter_for_ray
 from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.study.runner import Cell, Failed, Runner, Work, Workers, attempt
 
@@ -72,7 +73,8 @@ class OnRay:
 
     def _connect(self, address: str | None, workers: int) -> None:
         environment = {"ROWPICK_HOME": str(home().absolute()), "PYTHONPATH": _paths()}
-        options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": environment}}
+        runtime = {"env_vars": environment, **interpreter_for_ray()}
+        options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": runtime}
         try:
             if address is None:
                 say("No --ray-address: starting Ray on this machine.")

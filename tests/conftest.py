@@ -11,7 +11,7 @@ from hypothesis import settings
 
 # Pools for each strategy and property: `make test` tries a few, `make test-long` many.
 settings.register_profile("few", max_examples=15)
-settings.register_profile("many", max_examples=60)
+settings.register_profile("many", max_examples=30)
 settings.load_profile("few")
 
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -11,4 +11,5 @@ def interpreter_for_ray() -> dict[str, str]:
 
     Ray hands the path to a shell as it is, which cuts it at the blank: workers never start, and nothing says why.
     """
-    return {"py_executable": shlex.quote(sys.executable)} if shlex.quote(sys.executable) != sys.executable else {}
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}

@@ -223,7 +223,7 @@ _OWN: dict[str, Strategy] = {
     "influence-classifier": Strategy(
         _from("influence_classifier"),
         "high in influence on --target and in its words, ranks added",
-        "measured here (reports/which-1000-rows)",
+        "TracIn and DSIR together: arXiv 2002.08484, 2302.03169; not measured here",
         frozenset({"influence", "target_words"}),
     ),
 }

@@ -89,12 +89,16 @@ def embed_pool(
             if not loaded.by_cell:
                 yield unit_rows(loaded.encode([text_to_embed(row, embed) for row in table.read(places)], advance))
                 return
-            carrier = LocalEngine(workers=1) if engine.name == LocalEngine.name and loaded.threaded else engine
+            if engine.name == LocalEngine.name and loaded.threaded:  # its own threads take the cores, row after row
+                for block in cut(places, LocalEngine(workers=1).block_cells):
+                    texts = [text_to_embed(row, embed) for row in table.read(block)]
+                    yield unit_rows(loaded.encode(texts, advance))
+                return
             if Path(encoder).exists():
-                carrier.require_path(local_path(encoder))
-            carrier.rest()  # workers that start now share the encoder that is loaded here
+                engine.require_path(local_path(encoder))
+            engine.rest()  # workers that start now share the encoder that is loaded here
             step = EmbedStep(table, local_path(encoder), embed, batch_size)
-            for vectors in carrier.map(step, cut(places, carrier.block_cells)):
+            for vectors in engine.map(step, cut(places, engine.block_cells)):
                 advance(len(vectors))
                 yield vectors
 

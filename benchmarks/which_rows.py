@@ -213,7 +213,7 @@ class Study:
     def next_group(self, pool: Executor) -> list[dict[str, Any]]:
         """Return the next cells of one size, and have the rows of the following ones picked."""
         self.choose()
-        ready = [cell for cell in itertools.islice((c for c in self.cells if self.ready(c)), 3 * AHEAD)]
+        ready = list(itertools.islice((c for c in self.cells if self.ready(c)), 3 * AHEAD))
         group = [cell for cell in ready if size_of(cell) == size_of(ready[0])][: self.size] if ready else []
         for cell in [*group, *ready[:AHEAD]]:
             if key(cell) not in self.picked:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.which_rows_together import Operations, Together
+from benchmarks.which_rows_kernels import Operations
+from benchmarks.which_rows_together import Together
 
 LOOK = 16  # steps between two looks at whether every sequence has ended
 

@@ -1,0 +1,81 @@
+"""A Ray cluster of nodes of one core each on this machine, every node pinned to its own core (`taskset`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+_START_SECONDS = 120
+
+
+class PinnedCluster:
+    """`cores` names the core of every node. `kill_last` kills the last node and all that it started."""
+
+    def __init__(self, cores: Sequence[int], port: int, folder: Path) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self._environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+        head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
+        head += [f"--ray-client-server-port={port + 1}"]
+        self.nodes = [self._start(cores[0], port + 10, head)]
+        self._wait(port)
+        self.nodes += [
+            self._start(core, port + 10 * (number + 2), [f"--address={self.address}"])
+            for number, core in enumerate(cores[1:])
+        ]
+        time.sleep(10)
+
+    def _start(self, core: int, port: int, arguments: list[str]) -> subprocess.Popen[bytes]:
+        command = ["taskset", "-c", str(core), sys.executable, "-m", "ray.scripts.scripts", "start", *arguments]
+        command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0", "--block", "--disable-usage-stats"]
+        command += [f"--dashboard-agent-listen-port={port}", f"--metrics-export-port={port + 1}"]
+        return subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _wait(self, port: int) -> None:
+        for _ in range(2 * _START_SECONDS):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.5)
+        raise SystemExit(f"Ray did not start on port {port} in {_START_SECONDS} seconds.")
+
+    def kill_last(self) -> None:
+        """Kill the last node as a machine that loses its power would."""
+        _kill(self.nodes[-1].pid)
+
+    def kill_last_after(self, seconds: float) -> threading.Timer:
+        """Return a running timer that kills the last node."""
+        timer = threading.Timer(seconds, self.kill_last)
+        timer.start()
+        return timer
+
+    def close(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            _kill(node.pid)
+            node.wait()
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return [pid, *(each for child in children for each in tree(child))]
+
+
+def _kill(pid: int) -> None:
+    for each in tree(pid):
+        try:
+            os.kill(each, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

@@ -63,14 +63,19 @@ class PinnedCluster:
             node.wait()
 
 
-def tree(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-    return [pid, *(each for child in children for each in tree(child))]
+def tree(*roots: int) -> list[int]:
+    """Return processes and all that descend from them."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = path.read_text().rpartition(")")[2].split()[1]
+        except OSError:  # it has ended
+            continue
+        children.setdefault(int(parent), []).append(int(path.parent.name))
+    found = list(roots)
+    for pid in found:
+        found += children.get(pid, [])
+    return found
 
 
 def _kill(pid: int) -> None:

@@ -40,6 +40,7 @@ from benchmarks.pinned_cluster import PinnedCluster, tree
 from benchmarks.recombined_pool import write_recombined_pool
 
 ROOT = Path(__file__).resolve().parents[1]
+_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 EXACT = "empty,duplicates"
 RUNS: dict[str, tuple[int, list[str]]] = {
     # name -> (rows, options)
@@ -99,6 +100,7 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         **{f"{name}_gib": round(kib / 2**20, 2) for name, kib in memory.items()},
         "killed_after": args.kill_after if timer else None,
+        "memory_is": "PSS" if Path("/proc/self/smaps_rollup").exists() else "RSS",
         "load_before": round(load, 1),
         "seconds": {step: round(seconds, 1) for step, seconds in manifest["seconds"].items()},
         "counts": manifest["counts"],
@@ -118,17 +120,28 @@ def _watch(process: subprocess.Popen[str], others: Sequence[int]) -> dict[str, i
     most = {"peak": 0, "own": 0, "worker": 0}
     while process.poll() is None:
         peak = own = worker = 0
-        for pid in [each for root in (process.pid, *others) for each in tree(root)]:
-            try:
-                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-            except OSError:
-                continue
-            sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
-            peak, own = peak + sizes.get("Pss:", 0), own + sizes.get("Pss_Anon:", 0)
-            worker = max(worker, sizes.get("Pss_Anon:", 0) if pid != process.pid else 0)
+        for pid in tree(process.pid, *others):
+            pss, anonymous = _memory(pid)
+            peak, own = peak + pss, own + anonymous
+            worker = max(worker, anonymous if pid != process.pid else 0)
         most = {"peak": max(most["peak"], peak), "own": max(most["own"], own), "worker": max(most["worker"], worker)}
         time.sleep(1)
     return most
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """PSS of a process and the part that is no file, in KiB; resident pages, shared ones too, where there is no PSS."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
+        return sizes["Pss:"], sizes.get("Pss_Anon:", 0)
+    except (OSError, KeyError):
+        pass
+    try:
+        _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    except (OSError, ValueError):
+        return 0, 0
+    return resident * _PAGE_KIB, (resident - shared) * _PAGE_KIB
 
 
 def _paths(code: Path) -> str:

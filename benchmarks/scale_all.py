@@ -3,15 +3,14 @@
     python benchmarks/scale_all.py --data ../shared/data --results FOLDER --minutes 26
 
 Each job is one of the other scripts under `taskset`; what it prints is FOLDER/<job>.json when it ends (.err: why it did
-not). Lanes work their jobs one after the other: `two` and `pair` have 2 cores, `four` has 4; at the end all 8. Jobs on
-Ray wait until Ray can be imported; no job begins that is likely to pass --minutes. FOLDER/summary.json says which
-digests were the same, and is written anew whenever a job ends. --shrink divides all numbers of rows, to try it out.
+not). Lanes work their jobs one after the other: `two` and `pair` have 2 cores, `four` has 4; at the end all 8. No job
+begins that is likely to pass --minutes. FOLDER/summary.json says which digests were the same, and is written anew
+whenever a job ends. --shrink divides all numbers of rows, to try it out.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -28,7 +27,6 @@ from benchmarks.recombined_pool import SHARD_ROWS, write_recombined_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 LANES = {"two": (0, 1), "four": (2, 3, 4, 5), "pair": (6, 7), "all": tuple(range(8))}
-PLACES_OF_RAY = ("two", "four", "pair", "all")
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,20 @@ class Job:
     arguments: tuple[str, ...]
     cores: int
     seconds: float
-    ray: bool = False
 
 
-def scale(name: str, only: str, cores: int, seconds: float, rows: int, ray: bool = False) -> Job:
-    return Job(name, "scale.py", ("--only", only, "--rows", str(rows)), cores, seconds, ray)
+def scale(name: str, cores: int, seconds: float, rows: int) -> Job:
+    return Job(name, "scale.py", ("--only", name, "--rows", str(rows)), cores, seconds)
 
 
 def strategies(name: str, cores: int, rows: int, engine: str = "local") -> Job:
     arguments = ("--rows", str(rows), "--workers", str(cores), "--engine", engine)
-    return Job(name, "scale_strategies.py", arguments, cores, 150, engine == "ray")
+    return Job(name, "scale_strategies.py", arguments, cores, 150)
 
 
 def workers(engine: str, cores: int, rows: int) -> Job:
     arguments = ("--rows", str(rows), "--workers", str(cores), "--engines", engine)
-    return Job(f"workers-{engine}-{cores}", "scale_workers.py", arguments, cores, 40 + 200 / cores, engine == "ray")
+    return Job(f"workers-{engine}-{cores}", "scale_workers.py", arguments, cores, 40 + 200 / cores)
 
 
 def sizes(shrink: int) -> tuple[int, int, int]:
@@ -66,30 +63,24 @@ def plan(shrink: int) -> dict[str, list[Job]]:
     """The jobs of every lane, in the order of worth."""
     million, hundred, quarter = sizes(shrink)
     return {
-        "two": [
-            scale("million", "million", 2, 480, million),
-            scale("million-on-ray", "million-on-ray", 2, 480, million, ray=True),
-        ],
+        "two": [scale("million", 2, 480, million), scale("million-on-ray", 2, 480, million)],
         "four": [
-            scale("five-million", "five-million", 4, 900, 5 * million),
-            scale("million-without-minhash", "million-without-minhash", 4, 200, million),
+            scale("five-million", 4, 900, 5 * million),
+            scale("million-without-minhash", 4, 200, million),
             workers("ray", 4, quarter),
             workers("local", 4, quarter),
         ],
         "pair": [
             strategies("strategies-local-2", 2, hundred),
-            strategies("strategies-local-1", 1, hundred),
-            workers("local", 2, quarter),
-            workers("local", 1, quarter),
-            scale("million-node-killed", "million-node-killed", 2, 480, million, ray=True),
-            workers("ray", 2, quarter),
-        ],
-        "all": [
-            workers("ray", 8, quarter),
-            workers("local", 8, quarter),
             strategies("strategies-ray-2", 2, hundred, "ray"),
+            strategies("strategies-local-1", 1, hundred),
+            scale("million-node-killed", 2, 480, million),
+            workers("ray", 2, quarter),
+            workers("local", 2, quarter),
             workers("ray", 1, quarter),
+            workers("local", 1, quarter),
         ],
+        "all": [workers("ray", 8, quarter), workers("local", 8, quarter)],
     }
 
 
@@ -107,9 +98,7 @@ class Runner:
         """Do the jobs of a lane in turn."""
         cpus = [self.cpus[place] for place in LANES[name]]
         for job in jobs:
-            while job.ray and not _has_ray() and self._left() > job.seconds / self.args.shrink:
-                time.sleep(2)
-            if (job.ray and not _has_ray()) or self._left() < 0.7 * job.seconds / self.args.shrink:
+            if self._left() < 0.7 * job.seconds / self.args.shrink:
                 self.left_out.append(job.name)
                 continue
             self._do(job, name, cpus[: job.cores])
@@ -124,7 +113,7 @@ class Runner:
         if job.script != "scale_workers.py":
             command += ["--home", str(args.home / lane), "--model", str(args.data / "llama2-tokenizer")]
         if job.script == "scale.py":
-            port = 21_000 + 200 * PLACES_OF_RAY.index(lane)
+            port = 21_000 + 200 * list(LANES).index(lane)
             command += ["--nodes", cores, "--port", str(port), "--ray-folder", f"{args.ray_folder}-{lane}"]
             command += ["--kill-after", str(self._kill_after())]
         out, err = args.results / f"{job.name}.part", args.results / f"{job.name}.err"
@@ -178,11 +167,6 @@ def _agree(results: list[Any]) -> str:
     return f"{len(results)} runs, {'the same' if same else 'DIFFERENT'}"
 
 
-def _has_ray() -> bool:
-    importlib.invalidate_caches()
-    return importlib.util.find_spec("ray") is not None
-
-
 def _machine() -> dict[str, Any]:
     names = {
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
@@ -190,7 +174,13 @@ def _machine() -> dict[str, Any]:
     siblings = sorted(
         path.read_text().strip() for path in Path("/sys/devices/system/cpu").glob("cpu*/topology/thread_siblings_list")
     )
-    return {"cpus": os.cpu_count(), "names": sorted(names), "siblings": sorted(set(siblings)), "load": os.getloadavg()}
+    return {
+        "cpus": os.cpu_count(),
+        "own": sorted(os.sched_getaffinity(0)),
+        "names": sorted(names),
+        "siblings": sorted(set(siblings)),
+        "load": os.getloadavg(),
+    }
 
 
 def make_pools(args: argparse.Namespace) -> None:
@@ -212,7 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the real rows and llama2-tokenizer")
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--cpus", default="0,1,2,3,4,5,6,7")
+    own = sorted(os.sched_getaffinity(0))[:8]
+    parser.add_argument("--cpus", default=",".join(map(str, own)), help="8 of them; default: the first")
     parser.add_argument("--minutes", type=float, default=26)
     parser.add_argument("--kill-after", type=float, default=150)
     parser.add_argument("--home", type=Path, default=Path("/tmp/rowpick-scale"), help="caches, a folder for every lane")

@@ -22,14 +22,21 @@ class PinnedCluster:
         self.address = f"127.0.0.1:{port}"
         self._environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
         head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
-        head += [f"--ray-client-server-port={port + 1}"]
         self.nodes = [self._start(cores[0], port + 10, head)]
         self._wait(port)
         self.nodes += [
             self._start(core, port + 10 * (number + 2), [f"--address={self.address}"])
             for number, core in enumerate(cores[1:])
         ]
-        time.sleep(10)
+        waiting = f"import ray, time; ray.init(address={self.address!r}, log_to_driver=False)\n"
+        waiting += f"while sum(node['Alive'] for node in ray.nodes()) < {len(cores)}: time.sleep(0.5)"
+        subprocess.run(
+            [sys.executable, "-c", waiting],
+            env=self._environment,
+            timeout=_START_SECONDS,
+            check=True,
+            capture_output=True,
+        )
 
     def _start(self, core: int, port: int, arguments: list[str]) -> subprocess.Popen[bytes]:
         command = ["taskset", "-c", str(core), sys.executable, "-m", "ray.scripts.scripts", "start", *arguments]

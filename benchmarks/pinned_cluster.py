@@ -28,15 +28,10 @@ class PinnedCluster:
             self._start(core, port + 10 * (number + 2), [f"--address={self.address}"])
             for number, core in enumerate(cores[1:])
         ]
-        waiting = f"import ray, time; ray.init(address={self.address!r}, log_to_driver=False)\n"
-        waiting += f"while sum(node['Alive'] for node in ray.nodes()) < {len(cores)}: time.sleep(0.5)"
-        subprocess.run(
-            [sys.executable, "-c", waiting],
-            env=self._environment,
-            timeout=_START_SECONDS,
-            check=True,
-            capture_output=True,
-        )
+        job = f"import ray, time; ray.init(address={self.address!r}, log_to_driver=False)\n"
+        job += f"while sum(node['Alive'] for node in ray.nodes()) < {len(cores)}: time.sleep(0.5)"
+        command = [sys.executable, "-c", job]
+        subprocess.run(command, env=self._environment, timeout=_START_SECONDS, check=True, capture_output=True)
 
     def _start(self, core: int, port: int, arguments: list[str]) -> subprocess.Popen[bytes]:
         command = ["taskset", "-c", str(core), sys.executable, "-m", "ray.scripts.scripts", "start", *arguments]

@@ -45,7 +45,7 @@ def scale(name: str, cores: int, seconds: float, rows: int) -> Job:
 
 
 def strategies(name: str, cores: int, rows: int, engine: str = "local") -> Job:
-    arguments = ("--rows", str(rows), "--workers", str(cores), "--engine", engine)
+    arguments = ("--rows", str(rows), "--workers", str(cores), "--engine", engine, "--limit-seconds", "240")
     return Job(name, "scale_strategies.py", arguments, cores, 150)
 
 

@@ -1,4 +1,4 @@
-"""The picks of every strategy that needs no model's scores, on one pool: digests and seconds, by one engine.
+"""The picks of strategies that need no model's scores, on one pool: digests and seconds, by one engine.
 
     python benchmarks/scale_strategies.py --data ../shared/data --rows 100000 --workers 1
     python benchmarks/scale_strategies.py --data ../shared/data --rows 100000 --workers 2 --engine ray
@@ -6,7 +6,8 @@
 Rows are made (benchmarks/recombined_pool.py); exact and near-duplicates are removed, vectors are the static encoder's,
 k = 1000; the target is 100 rows of codealpaca-2k. `arrays` is a digest of vectors, clusters and token counts, `picks`
 one of every strategy's picks, reasons and notes, `files` are the digests of what `kmeans` writes. Two runs of different
-engines or numbers of workers that print the same digests made the same bytes. Begins no strategy after --limit-seconds.
+engines or numbers of workers that print the same digests made the same bytes.
+`learned-centroids` is left out: it trains for minutes, on the driver. Begins no strategy after --limit-seconds.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from curate.selection.write import write
 
 STRATEGIES = (
     "kmeans", "facility-location", "random", "target-words", "semdedup", "density", "kmeans-centroid", "length-matched",
-    "rds", "target-classifier", "target-importance", "kcenter", "mmr", "dpp", "learned-centroids", "well-formed",
-    "short-rows", "first", "shortest", "longest",
+    "rds", "target-classifier", "target-importance", "kcenter", "mmr", "dpp", "short-rows", "first", "shortest",
+    "longest", "well-formed",
 )  # fmt: skip
 FILES = ("selected.jsonl", "holdout.jsonl", "decisions.parquet")
 

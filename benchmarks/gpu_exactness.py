@@ -283,8 +283,8 @@ def _check_resume(device: str, checkpoint: Path, settings: list[str]) -> None:
             "peaks_gib": [peak, other_peak],
         }
 
-    print(json.dumps({"check": "resume", "device": device, "settings": settings[-2:], "resumed": same("alone", "stopped resumed"),
-                      "repeated": same("alone", "again")}), flush=True)  # fmt: skip
+    print(json.dumps({"check": "resume", "device": device, "settings": settings[-2:],
+                      "resumed": same("alone", "stopped resumed"), "repeated": same("alone", "again")}), flush=True)  # fmt: skip
 
 
 def check_float16(device: str, checkpoint: Path) -> None:

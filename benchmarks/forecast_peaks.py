@@ -64,7 +64,8 @@ CURRENT = [
     (QWEN3_8B, 8, 1024, 16, False, True), (QWEN3_8B, 8, 1024, 16, True, True), (QWEN3_8B, 2, 1024, 64, False, True),
     (QWEN3_8B, 3, 768, 8, False, True), (QWEN3_8B, 4, 2048, 32, True, True), (QWEN3_8B, 2, 1024, 16, True, False),
     (LLAMA31_8B, 8, 1024, 16, False, True), (LLAMA31_8B, 4, 1024, 16, True, True),
-    (LLAMA31_8B, 2, 2048, 32, False, True), (LLAMA31_8B, 12, 512, 8, True, True), (LLAMA31_8B, 1, 1024, 16, False, False),
+    (LLAMA31_8B, 2, 2048, 32, False, True), (LLAMA31_8B, 12, 512, 8, True, True),
+    (LLAMA31_8B, 1, 1024, 16, False, False),
     (SMOLLM3, 4, 1024, 16, False, True), (SMOLLM3, 2, 2048, 16, True, True),
 ]  # fmt: skip
 

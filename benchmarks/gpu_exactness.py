@@ -284,7 +284,8 @@ def _check_resume(device: str, checkpoint: Path, settings: list[str]) -> None:
         }
 
     print(json.dumps({"check": "resume", "device": device, "settings": settings[-2:],
-                      "resumed": same("alone", "stopped resumed"), "repeated": same("alone", "again")}), flush=True)  # fmt: skip
+                      "resumed": same("alone", "stopped resumed"), "repeated": same("alone", "again")}),
+          flush=True)  # fmt: skip
 
 
 def check_float16(device: str, checkpoint: Path) -> None:

@@ -132,7 +132,9 @@ def test_how_a_tokenizer_splits_a_text_has_llama_cpps_name_or_is_refused(pre_tok
 
 
 def shapes() -> dict[str, Any]:
-    from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+    from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+    gemma = SHAPE | {"num_hidden_layers": 7, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8}
 
     return {
         "llama": LlamaConfig(**SHAPE),
@@ -142,6 +144,8 @@ def shapes() -> dict[str, Any]:
         "mistral": MistralConfig(**SHAPE, head_dim=32, sliding_window=None),
         "qwen2": Qwen2Config(**SHAPE),
         "qwen3": Qwen3Config(**SHAPE, head_dim=16),
+        "qwen3, tied": Qwen3Config(**SHAPE, head_dim=16, tie_word_embeddings=True),
+        "gemma3": Gemma3TextConfig(**gemma),
     }
 
 

@@ -38,7 +38,7 @@ ARCHITECTURES = {
     "gemma3_text": MODEL_ARCH.GEMMA3,
 }
 UNREADABLE = {"smollm3": "transformers' reader of GGUF files does not know it, so that nothing could be compared"}
-# What llama.cpp takes for granted of a Gemma 3: every how manieth layer sees all, the rest a window, and its frequencies.
+# What llama.cpp takes for granted of a Gemma 3: every sixth layer sees all; the base of the others' frequencies.
 GEMMA3_PATTERN, GEMMA3_WINDOW_BASE = 6, 10000.0
 FILE_TYPES = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
 BLOCK = 32  # values of a row that share a scale in q8_0

@@ -4,8 +4,8 @@
     python benchmarks/llama_cpp_check.py
     python benchmarks/llama_cpp_check.py --file RUN/gguf/model-f16.gguf --prompt "Reverse a string in Go."
 
-Weights are random, in float16 in the file and computed in float32 by both; the cache of both is float32. Without --file,
-one JSON line a family and a summary; with it, what llama.cpp writes after the prompt.
+Weights are random, in float16 in the file and computed in float32 by both; the cache of both is float32. Without
+--file, one JSON line a family and a summary; with it, what llama.cpp writes after the prompt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ENDS = ("</s>", "<|im_end|>", "<|endoftext|>", "<eos>")  # llama.cpp stops at th
 def quiet_stderr() -> Any:
     """llama.cpp writes its log to the process's own stderr."""
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
             yield

@@ -159,6 +159,13 @@ def as_row_ids(numbers: NDArray[np.uint64]) -> list[str]:
     return [digits[i : i + 16] for i in range(0, len(digits), 16)]
 
 
+def id_column(numbers: NDArray[np.uint64]) -> Any:
+    """Return the row_ids that numbers stand for, as an Arrow array of strings."""
+    digits = np.frombuffer(numbers.astype(">u8").tobytes().hex().encode(), dtype=np.uint8)
+    starts = np.arange(0, len(digits) + 16, 16, dtype=np.int64)
+    return pyarrow.LargeStringArray.from_buffers(len(numbers), pyarrow.py_buffer(starts), pyarrow.py_buffer(digits))
+
+
 def _digest_list(ids: NDArray[np.uint64]) -> str:
     """The digest that `digest_json` gives the list of the ids, in pieces."""
     digest = hashlib.sha256(b"[")

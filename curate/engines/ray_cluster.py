@@ -25,6 +25,7 @@ R = TypeVar("R")
 _RETRIES = 5  # of a block whose worker or node died
 _AHEAD = 2  # blocks in flight for each core of the cluster
 _CONNECT_SECONDS = 5.0
+_CREDENTIALS = ("HF_", "AWS_", "GOOGLE_", "FSSPEC_")  # what the names of variables begin with that workers need too
 _SHARED = "Put $ROWPICK_HOME, and models that are folders, on a file system that every node mounts at the same path."
 
 
@@ -164,7 +165,7 @@ class RayEngine:
 def _environment() -> dict[str, str]:
     """What workers must have as it is here."""
     own = {"ROWPICK_HOME": str(home().absolute()), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    return own | {name: os.environ[name] for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME") if name in os.environ}
+    return own | {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
 
 
 def _knock(address: str) -> None:

@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,8 +132,12 @@ class RayEngine:
             ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(path)
             for node in nodes
         ]
-        names = [str(node["NodeManagerAddress"]) for node in nodes]
-        return [(name, self._got(ref, f"on the node {name}")) for name, ref in zip(names, asked, strict=True)]
+        answers: list[tuple[str, Any]] = []
+        for node, reference in zip(nodes, asked, strict=True):
+            name = str(node["NodeManagerAddress"])
+            with suppress(self._ray.exceptions.TaskUnschedulableError):  # lost since: nothing will run there
+                answers.append((name, self._got(reference, f"on the node {name}")))
+        return answers
 
     def _result(self, reference: Any, step: Any, number: int, of: int) -> Any:
         return self._got(reference, f"on block {number} of {of} ({type(step).__name__})")

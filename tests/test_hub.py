@@ -333,11 +333,13 @@ def test_files_of_the_hub_can_be_read_by_their_addresses(session: Session) -> No
     assert (answer["rows"], answer["digest"]) == (300, whole)
     assert answer["inputs"] == [f"data/train-0000{n}-of-00003.parquet" for n in range(3)]
     assert session.answers["dataset hf://datasets/o/two/test.jsonl"]["digest"] == whole
-    assert session.answers["dataset+token hf://datasets/o/gated"]["digest"] == whole
-    said = refusal(session, f"dataset hf://datasets/o/{FORBIDDEN}")
-    assert said.startswith(f"hf://datasets/o/{FORBIDDEN} may not be read: credentials are missing or refused (")
-    assert "Run `hf auth login`, or set HF_TOKEN" in said
-    assert refusal(session, "dataset hf://datasets/o/none").startswith("hf://datasets/o/none ")
+    for case in (f"dataset hf://datasets/o/{FORBIDDEN}", "dataset+token hf://datasets/o/gated"):
+        address, said = case.partition(" ")[2], refusal(session, case)
+        assert said.startswith(f"{address} may not be read: credentials are missing or refused (")
+        assert "Run `hf auth login`, or set HF_TOKEN" in said
+    assert refusal(session, "dataset hf://datasets/o/none") == (
+        "hf://datasets/o/none does not exist. Check the address; if it is private, run `hf auth login`."
+    )
 
 
 def test_questions_and_answers_of_opencodereasoning_are_recognised(session: Session) -> None:

@@ -79,8 +79,6 @@ def _explained(url: str) -> Iterator[None]:
             f"pip install '{package}'" if package else f"{known_implementations.get(protocol, {}).get('err', error)}."
         )
         raise UserError(f"{protocol}:// needs a package that is not installed.", step) from None
-    except FileNotFoundError:
-        raise UserError(f"{url} does not exist.", "Check the address.") from None
     except Exception as error:  # every file system has classes of its own
         raise _explain(error, url, protocol) from error
 
@@ -93,11 +91,15 @@ def _explain(error: BaseException, url: str, protocol: str) -> UserError:
         chain.append(error)
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     said = hub_failure(chain[0])
-    refused = any(type(each).__name__ in _REFUSED or _says(each, _REFUSED_WORDS) for each in chain)
+    absent = any(isinstance(each, FileNotFoundError) for each in chain)
+    refused = any(type(each).__name__ in _REFUSED or (not absent and _says(each, _REFUSED_WORDS)) for each in chain)
     kind = {"s3a": "s3", "gcs": "gs"}.get(protocol, protocol)
     if refused:
         step = _CREDENTIALS.get(kind, "Give this process the credentials that the file system asks for.")
         return UserError(f"{url} may not be read: credentials are missing or refused ({said}).", step)
+    if absent:
+        private = "; if it is private, run `hf auth login`" if kind == "hf" else ""
+        return UserError(f"{url} does not exist.", f"Check the address{private}.")
     return UserError(f"{url} could not be read ({said}).", "Check the address and the network, and run it again.")
 
 

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from curate.defaults import LOCAL, RAY
 from curate.engines.local import LocalEngine
 from curate.engines.ray_cluster import RayEngine
+from curate.engines.ray_connection import connect_to_ray
 from curate.engines.types import Engine
 from curate.errors import UsageError, did_you_mean
 
 ENGINES = (LOCAL, RAY)
+__all__ = ["ENGINES", "LocalEngine", "RayEngine", "connect_to_ray", "open_engine"]
 
 
 @contextmanager

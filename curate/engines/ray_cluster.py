@@ -22,6 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 _RETRIES = 5  # of a block whose worker or node died
 _AHEAD = 2  # blocks in flight for each core of the cluster
+LESS_MEMORY = "Start Ray with fewer --num-cpus on that node, or remove very long rows."
 _SHARED = "Put $ROWPICK_HOME, and models that are folders, on a file system that every node mounts at the same path."
 
 
@@ -94,9 +95,10 @@ class RayEngine:
         return answers
 
     def _result(self, reference: Any, step: Any, number: int, of: int) -> Any:
-        return self._got(reference, f"on block {number} of {of} ({type(step).__name__})")
+        advice = getattr(step, "advice", LESS_MEMORY)
+        return self._got(reference, f"on block {number} of {of} ({type(step).__name__})", advice)
 
-    def _got(self, reference: Any, where: str) -> Any:
+    def _got(self, reference: Any, where: str, advice: str = LESS_MEMORY) -> Any:
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference)
@@ -110,10 +112,7 @@ class RayEngine:
                 raise UserError(f"A worker does not see {cause.filename} {where}.", _SHARED) from None
             raise
         except errors.OutOfMemoryError:
-            raise UserError(
-                f"A Ray worker ran out of memory {where}, {_RETRIES + 1} times.",
-                "Lower --batch-size, or start Ray with fewer --num-cpus on that node.",
-            ) from None
+            raise UserError(f"A Ray worker ran out of memory {where}, {_RETRIES + 1} times.", advice) from None
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
             raise UserError(
                 f"Ray workers kept dying {where} ({type(error).__name__}).",

@@ -54,6 +54,7 @@ class ReadStep:
 
     reader: RowReader
     folder: str
+    advice = "Write smaller files, or start Ray with fewer --num-cpus on that node."  # where memory runs out
 
     def __call__(self, numbered: tuple[int, Piece]) -> PieceRead:
         number, piece = numbered

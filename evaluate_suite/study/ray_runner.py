@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,8 @@ class OnRay:
         outcomes: list[Any | Failed] = [Failed("it was never begun")] * len(cells)
         done = 0
         while waiting:
-            (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
+            with redirect_stdout(sys.stderr):  # where Ray tells which tasks it does again
+                (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
             number = waiting.pop(reference)
             try:
                 outcomes[number] = ray.get(reference)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
+from evaluate_suite import cli_proxies
 from evaluate_suite import options as study_options
 from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.examples import (
@@ -321,19 +322,22 @@ def study(
 
 @app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")
 def verify(
-    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report.")] = None,
+    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report, mixture and best of draws.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:  # fmt: skip
-    """Hold every file of a report against its manifest; name each bad one and exit 1 where there is one."""
+    """Hold every file of a report (mixture, draws) against its manifest; name each bad one, exit 1 where there is one."""
     from curate.artifact.verify import require_all_whole, result_lines
     from curate.artifact.verify import verify as look
     from evaluate_suite.reporting.record import KIND
 
-    verified = look(reports or [], [(Path("reports"), KIND)])
+    verified = look(reports or [], [(Path("reports"), KIND), *cli_proxies.homes()])
     print_result(
         {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
     )
     require_all_whole(verified)
+
+
+app.add_typer(cli_proxies.app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from curate.artifact import MANIFEST, digest_json, finished, read_manifest
-from curate.config import SelectConfig
+from curate.config import MADE_BEFORE, SelectConfig
 from curate.defaults import DEFAULT_SCORE_MODEL
 from curate.errors import UsageError
 from curate.selection.record import KIND, Selection, read_selection, selections_dir
 from curate.strategies.table import STRATEGIES, parse_options
-from evaluate_suite.config import StudyConfig
+from evaluate_suite.config import ProxyConfig, StudyConfig
 from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.statistics.power import smallest_shown
 from evaluate_suite.study.plan_file import StudyFile, read_study_file, settings_that_differ
@@ -78,7 +78,7 @@ class StudyRequest:
                 "strategy_options": dict(self.options.get(strategy, {})),
                 "seed": draw,
                 "target": self.base.target if entry.takes_target else None,
-                "influence": self.base.influence if "influence" in needs else None,
+                **{name: getattr(self.base, name) if name in needs else None for name in MADE_BEFORE},
                 "score_model": self.base.score_model if "scores" in needs else DEFAULT_SCORE_MODEL,
             }
         )
@@ -102,18 +102,23 @@ def build_request(config: StudyConfig) -> StudyRequest:
     """Return the study that a command asks for; a `UsageError` for what does not go together."""
     if config.file is not None:
         return _request_of(read_study_file(config.file), config)
+    base, recipe = base_and_recipe(config)
+    options = parse_options([name for name in config.strategies if name in STRATEGIES], config.strategy_options)
+    return StudyRequest(
+        config.strategies, base, recipe, config.draws, config.seeds, config.random_budgets, options, config.out,
+        config.prompts, config.max_new_tokens, config.wandb,
+    )  # fmt: skip
+
+
+def base_and_recipe(config: StudyConfig | ProxyConfig) -> tuple[SelectConfig, RunConfig]:
+    """Return the selection, without its strategy, and the training that a command line asks for."""
     chosen = {name: value for name in _OF_SELECTION if (value := getattr(config, name)) is not None}
     if {"k", "token_budget"} <= set(chosen):
         raise UsageError("--k and --token-budget are both given.", "Give one of them.")
     model = config.model
     preset = config.preset or preset_for(model or SelectConfig().model)
     recipe = load_config(preset, config.config, config.overrides, model)
-    options = parse_options([name for name in config.strategies if name in STRATEGIES], config.strategy_options)
-    return StudyRequest(
-        config.strategies, SelectConfig(**{"coordinated": True, **chosen, "model": model or recipe.model}), recipe,
-        config.draws, config.seeds, config.random_budgets, options, config.out, config.prompts, config.max_new_tokens,
-        config.wandb,
-    )  # fmt: skip
+    return SelectConfig(**{"coordinated": True, **chosen, "model": model or recipe.model}), recipe
 
 
 def _request_of(study: StudyFile, config: StudyConfig) -> StudyRequest:
@@ -188,7 +193,7 @@ def plan_study(request: StudyRequest) -> StudyPlan:
     ]
     for config in (s.config for s in planned):
         config.check()
-    plan = StudyPlan(planned, len(planned) * request.seeds, 0, _seconds_a_run(request), notes)
+    plan = StudyPlan(planned, len(planned) * request.seeds, 0, seconds_a_run(request.recipe.model), notes)
     made = {s.made: read_selection(s.made) for s in planned if s.made is not None}
     whole = [s for s in planned if all(o.made is not None for o in planned if o.label == s.label)]
     known_jobs = [made[s.made] for s in whole if s.made is not None]
@@ -256,10 +261,10 @@ def is_finished_run(request: StudyRequest, selection: Selection, seed: int) -> b
     return (run_folder(config, selection, None) / MANIFEST).is_file()
 
 
-def _seconds_a_run(request: StudyRequest) -> float | None:
+def seconds_a_run(model: str) -> float | None:
     """Seconds that the newest finished run of the same model took, here, by its own manifest."""
     for run in readable_runs():
-        if run.config.model == request.recipe.model:
+        if run.config.model == model:
             return float(sum(run.manifest.seconds.values()))
     return None
 

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from curate.pool.rows import Row
 
+PARTS = ("instruction", "output")
 COLUMNS = 2**14  # of counts, hashed, for instructions and again for outputs
 WORDS = r"\w+|[^\w\s]|\n\s*"  # indentation is a word: it tells styles of code apart
 STRENGTH = 1.0  # scikit-learn's C; 10 and 100 picked fewer rows of the target's kind
@@ -29,13 +30,15 @@ def word_odds(rows: Sequence[Row], target: Sequence[Row], rounds: int = 0, wante
 
     With `rounds` it is fitted again that often (self-training: Yarowsky, 1995): of the share `wanted` (0 to 1) of the
     rows' characters that are to be picked, the first half by the last odds are target rows too, and none of it stands
-    for the pool.
+    for the pool. Where the target is instructions alone, that half is the target, whole rows of it.
     """
-    parts = ["instruction", "output"] if any(row.output.strip() for row in target) else ["instruction"]
-    features = word_features([*target, *rows], parts)
+    with_outputs = any(row.output.strip() for row in target)
+    features = word_features([*target, *rows], PARTS if with_outputs else PARTS[:1])
     places = np.arange(len(target) + len(rows))
     mine, pool = places[: len(target)], places[len(target) :]
     odds = odds_between(features, mine, pool, pool)
+    if rounds and not with_outputs:
+        features, mine = word_features([*target, *rows]), mine[:0]
     chars = np.array([len(row.instruction) + len(row.output) for row in rows], dtype=np.float64)
     for _ in range(rounds):
         order = np.argsort(-odds, kind="stable")
@@ -47,7 +50,7 @@ def word_odds(rows: Sequence[Row], target: Sequence[Row], rounds: int = 0, wante
     return odds
 
 
-def word_features(rows: Sequence[Row], parts: Sequence[str] = ("instruction", "output")) -> Any:
+def word_features(rows: Sequence[Row], parts: Sequence[str] = PARTS) -> Any:
     """Return counts of words and word pairs (n x columns, sparse), log(1 + count), for each of `parts` apart."""
     hashed = HashingVectorizer(
         token_pattern=WORDS, ngram_range=(1, 2), n_features=COLUMNS, alternate_sign=False, norm=None

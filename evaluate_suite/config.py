@@ -86,8 +86,6 @@ class StudyConfig(CommandConfig):
 class ProxyConfig(CommandConfig):
     """What the commands that train proxy runs have in common; None stands for what `curate select` takes."""
 
-    command = ("evalsuite",)
-
     dataset: str | None = None
     model: str | None = None
     encoder: str | None = None

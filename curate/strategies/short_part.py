@@ -21,7 +21,8 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, part: float
     short = drawn[np.lexsort((candidates.row_index[drawn], candidates.prompt_chars[drawn], ~fine))]
     queues, at, given = (short.tolist(), drawn.tolist()), [0, 0], [0.0, 0.0]
     taken: set[int] = set()
-    chosen, reasons = [], []
+    chosen: list[int] = []
+    reasons: list[str] = []
     while len(chosen) < min(k, len(drawn)):
         # The half whose next row brings its share of the tokens less far past what it is to be.
         half = 0 if part > 0 and given[0] * (1 - part) <= given[1] * part else 1

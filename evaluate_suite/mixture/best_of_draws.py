@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from evaluate_suite.study.runner import Here, Runner
 def plan_draws(config: BestOfDrawsConfig, request: ProxyRequest) -> tuple[World, list[Job]]:
     """Return the pool without its holdout, and every draw as a proxy run; nothing is trained."""
     world = build_world(request.base, config.apart)
-    chosen = {"strategy": request.base.strategy, "strategy_options": request.base.strategy_options}
+    chosen: dict[str, Any] = {"strategy": request.base.strategy, "strategy_options": request.base.strategy_options}
     chosen |= {} if STRATEGIES[config.strategy].takes_target else {"target": None}
     base = world.config.model_copy(update=chosen)
     jobs = [

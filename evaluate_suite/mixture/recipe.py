@@ -48,7 +48,7 @@ class MixturePlan:
     @property
     def tokens(self) -> NDArray[np.float64]:
         """The strata's tokens in the pool (s,)."""
-        return np.bincount(self.place, weights=self.world.tokens, minlength=len(self.names))
+        return np.bincount(self.place, weights=self.world.tokens, minlength=len(self.names)).astype(np.float64)
 
 
 def plan_mixture(config: MixtureConfig, request: ProxyRequest) -> MixturePlan:
@@ -56,7 +56,7 @@ def plan_mixture(config: MixtureConfig, request: ProxyRequest) -> MixturePlan:
     world = build_world(request.base, config.apart)
     clusters = build_clusters(world.vectors, config.clusters, np.random.default_rng([config.seed, 1]))[0]
     names, place = np.unique(name_strata(world.sources, world.tokens, clusters), return_inverse=True)
-    tokens = np.bincount(place, weights=world.tokens)
+    tokens = np.bincount(place, weights=world.tokens).astype(np.float64)
     budget = request.base.token_budget or request.base.k * float(world.tokens.mean())
     most, pool = most_shares(tokens, budget), tokens / tokens.sum()
     drawn = np.concatenate(

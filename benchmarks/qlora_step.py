@@ -466,6 +466,7 @@ def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
+    started = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, default=os.environ.get("ROWPICK_DATA"))
@@ -476,6 +477,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS, help="a step")
     parser.add_argument("--notebook-peer-steps", type=int, default=20)
     parser.add_argument("--limit", type=float, default=180, help="seconds a stack may take")
+    parser.add_argument("--budget-seconds", type=float, default=1e9, help="no stack is begun after this")
     parser.add_argument("--set", action="append", default=[], help="name=value of our config")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -486,6 +488,9 @@ def main() -> None:
         return
     lines = []
     for stack in args.stacks.split(","):
+        if time.perf_counter() - started > args.budget_seconds:
+            print(json.dumps({"stack": stack, "error": f"not begun after {args.budget_seconds:.0f} s"}), flush=True)
+            continue
         lines.append(in_own_process(stack, args.limit))
         print(json.dumps(lines[-1]), flush=True)
     print(json.dumps(summarise(lines)))

@@ -283,7 +283,7 @@ def study(
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest generation. Default: as the runs say.")] = None,
     wandb: Annotated[str, typer.Option(help="online, offline or off.")] = "off",
     runner: study_options.RunnerOption = "local",
-    workers: study_options.WorkersOption = 1,
+    workers: study_options.WorkersOption = "auto",
     ray_address: study_options.RayAddressOption = None,
     gpu_share: study_options.GpuShareOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: reports/NAME.")] = None,
@@ -314,7 +314,7 @@ def study(
     if dry_run:
         print_result(plan.as_record() if as_json else f"{plan.runs - plan.finished_runs} runs to train")
         return
-    who = choose_runner(runner, workers, ray_address, gpu_share, request.recipe.device)
+    who = choose_runner(runner, workers, ray_address, gpu_share, request.recipe)
     finished = run_study(request, typed_command("evalsuite"), who)
     _show(finished.report, as_json)
     require_all(finished)

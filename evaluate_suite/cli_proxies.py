@@ -70,7 +70,7 @@ def mixture(
     preset: PresetOption = None,
     config: study_options.TrainingConfigOption = None,
     runner: study_options.RunnerOption = "local",
-    workers: study_options.WorkersOption = 1,
+    workers: study_options.WorkersOption = "auto",
     ray_address: study_options.RayAddressOption = None,
     gpu_share: study_options.GpuShareOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/mixtures/NAME.")] = None,
@@ -120,7 +120,7 @@ def best_of_draws(
     preset: PresetOption = None,
     config: study_options.TrainingConfigOption = None,
     runner: study_options.RunnerOption = "local",
-    workers: study_options.WorkersOption = 1,
+    workers: study_options.WorkersOption = "auto",
     ray_address: study_options.RayAddressOption = None,
     gpu_share: study_options.GpuShareOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: $ROWPICK_HOME/draws/NAME.")] = None,
@@ -165,7 +165,7 @@ def _goes_on(asked: ProxyConfig, request: ProxyRequest, jobs: Sequence[Job]) -> 
 def _runner(asked: ProxyConfig, request: ProxyRequest) -> Any:
     from evaluate_suite.study.ray_runner import choose_runner
 
-    return choose_runner(asked.runner, asked.workers, asked.ray_address, asked.gpu_share, request.recipe.device)
+    return choose_runner(asked.runner, asked.workers, asked.ray_address, asked.gpu_share, request.recipe)
 
 
 def homes() -> list[tuple[Path, str]]:

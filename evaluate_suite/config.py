@@ -74,7 +74,7 @@ class StudyConfig(CommandConfig):
     max_new_tokens: int | None = None
     wandb: str = "off"
     runner: str = "local"
-    workers: int = 1
+    workers: str = "auto"
     ray_address: str | None = None
     gpu_share: float | None = None
     out: Path | None = None
@@ -100,7 +100,7 @@ class ProxyConfig(CommandConfig):
     preset: str | None = None
     config: Path | None = None
     runner: str = "local"
-    workers: int = 1
+    workers: str = "auto"
     ray_address: str | None = None
     gpu_share: float | None = None
     out: Path | None = None

@@ -21,7 +21,10 @@ TrainingConfigOption = Annotated[
     Path | None, typer.Option(help="YAML file with training settings; it comes after the preset.")
 ]
 RunnerOption = Annotated[str, typer.Option(help="Who makes the cells: local, or ray (several machines).")]
-WorkersOption = Annotated[int, typer.Option(help="Cells at once on this machine; they share its GPUs and cores.")]
+WorkersOption = Annotated[
+    str,
+    typer.Option(help="Cells at once on this machine, sharing its GPUs. auto: as many as fit on them."),
+]
 RayAddressOption = Annotated[
     str | None, typer.Option(help="auto or HOST:PORT of a Ray cluster. Default: one is started here.")
 ]

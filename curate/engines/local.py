@@ -43,9 +43,9 @@ class LocalEngine:
         self.few_blocks = few_blocks
         self._pool: ProcessPoolExecutor | None = None
 
-    def map(self, step: Callable[[T], R], blocks: Sequence[T]) -> Iterator[R]:
+    def map(self, step: Callable[[T], R], blocks: Sequence[T], *, heavy: bool = False) -> Iterator[R]:
         """Yield `step(block)` for every block, in order; a worker that dies is replaced and its blocks done again."""
-        if self.workers == 1 or len(blocks) <= self.few_blocks:
+        if self.workers == 1 or len(blocks) <= (min(self.few_blocks, 1) if heavy else self.few_blocks):
             for block in blocks:
                 with threadpool_limits(1):
                     result = step(block)

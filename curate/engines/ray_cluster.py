@@ -50,7 +50,7 @@ class RayEngine:
             ray.shutdown()
             raise
 
-    def map(self, step: Callable[[T], R], blocks: Sequence[T]) -> Iterator[R]:
+    def map(self, step: Callable[[T], R], blocks: Sequence[T], *, heavy: bool = False) -> Iterator[R]:
         """Yield `step(block)` for every block, in order; Ray does those of a dead worker or node again."""
         payload = self._ray.put(pickle.dumps(step))
         waiting: deque[Any] = deque()

@@ -25,8 +25,8 @@ class Engine(Protocol):
     name: str
     block_cells: int
 
-    def map(self, step: Callable[[T], R], blocks: Sequence[T]) -> Iterator[R]:
-        """Yield `step(block)` for every block, in order."""
+    def map(self, step: Callable[[T], R], blocks: Sequence[T], *, heavy: bool = False) -> Iterator[R]:
+        """Yield `step(block)` for every block, in order. A block that is `heavy` is worth a process of its own."""
         ...
 
     def require_path(self, path: str) -> None:

@@ -19,6 +19,7 @@ from curate.selection.record import SelectedRow
 from evaluate_suite.reporting.models import ReportModels
 from evaluate_suite.study.runner import Failed, Runner
 from finetune.config import RunConfig
+from finetune.model import base_model_kept, forget_base_model
 from finetune.recipe import train
 from finetune.run.record import CONFIG
 
@@ -94,9 +95,11 @@ def run_proxy(job: Job) -> str:
     selection = select(job.selection.model_copy(update=shares), job.folder / "selection")
     folder = job.folder / "run"
     begun = (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
-    run = train(job.recipe, selection, folder, begun)
+    with base_model_kept():
+        run = train(job.recipe, selection, folder, begun)
+        by_row = ReportModels().losses(run, selection, job.judges, tuned=True)
     losses: dict[str, tuple[float, int]] = {}
-    for row, loss in zip(job.judges, ReportModels().losses(run, selection, job.judges, tuned=True), strict=True):
+    for row, loss in zip(job.judges, by_row, strict=True):
         nll, n = losses.get(row.source, (0.0, 0))
         losses[row.source] = (nll + loss.nll, n + loss.tokens)
     picked = [row.row_id for row in selection.selected]
@@ -108,7 +111,11 @@ def run_proxy(job: Job) -> str:
 def run_all(jobs: Sequence[Job], runner: Runner) -> list[Result]:
     """Return every proxy's result, in order; a `UserError` that names those that failed once all were tried."""
     todo = [job for job in jobs if finished_result(job) is None]
-    outcomes = runner.run(run_proxy, [(job,) for job in todo], [f"proxy run {job.number}" for job in todo])
+    try:
+        outcomes = runner.run(run_proxy, [(job,) for job in todo], [f"proxy run {job.number}" for job in todo])
+    finally:
+        runner.end()
+        forget_base_model()
     failed = [
         f"proxy run {job.number}: {outcome.why}"
         for job, outcome in zip(todo, outcomes, strict=True)

@@ -22,16 +22,10 @@ from evaluate_suite.generation.raw_prompts import RawPrompt
 from evaluate_suite.generation.record import DecodingSettings, Generation
 from evaluate_suite.generation.vllm_engine import VllmEngine
 from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, score_rows
-from finetune.model import adapter_off, load_adapter, load_base_model
+from finetune.model import BASE_SETTINGS, adapter_off, load_adapter, load_base_model
 from finetune.run.base_model import base_model_digest
 from finetune.run.record import Run
 from finetune.run.tokenizer import load_selections_tokenizer
-
-# What of a run's config decides the numbers its base model computes.
-BASE_SETTINGS = (
-    "model", "device", "dtype", "attn_implementation", "load_in_4bit", "bnb_4bit_quant_type",
-    "bnb_4bit_use_double_quant",
-)  # fmt: skip
 
 
 class ReportModels:

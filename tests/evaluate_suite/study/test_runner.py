@@ -13,6 +13,7 @@ from curate.errors import UsageError
 from evaluate_suite.cli import main as evalsuite
 from evaluate_suite.study.ray_runner import OnRay, choose_runner
 from evaluate_suite.study.runner import Failed, Here, Workers
+from finetune.config import RunConfig
 from finetune.run.record import runs_dir
 from tests.evaluate_suite.study.test_study import TINY
 from tests.finetune.conftest import made_selection, tiny_model  # noqa: F401
@@ -56,15 +57,15 @@ def test_ray_does_the_same_and_loses_the_cell_of_a_dead_worker_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("rey", 1, None, None), '--runner is "rey". Did you mean "ray"?'),
-        (("local", 0, None, None), "--workers is 0; it must be at least 1."),
-        (("local", 1, "auto", None), "--ray-address is for --runner ray."),
-        (("ray", 1, None, -0.5), "--gpu-share is -0.5; it must be 0 or more."),
+        (("rey", "1", None, None), '--runner is "rey". Did you mean "ray"?'),
+        (("local", "0", None, None), "--workers is 0; it must be at least 1."),
+        (("local", "1", "auto", None), "--ray-address is for --runner ray."),
+        (("ray", "1", None, -0.5), "--gpu-share is -0.5; it must be 0 or more."),
     ],
 )
 def test_options_of_runners_that_mean_nothing_are_refused(options: tuple[Any, ...], sentence: str) -> None:
     with pytest.raises(UsageError) as error:
-        choose_runner(*options, device="cpu")
+        choose_runner(*options, RunConfig(device="cpu"))
     assert str(error.value).startswith(sentence)
 
 

@@ -22,7 +22,6 @@ from evaluate_suite.examples import (
     VERDICT_EXAMPLES,
     WATCH_EXAMPLES,
 )
-from evaluate_suite.options import parse_list, parse_names, parse_numbers
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
@@ -54,6 +53,7 @@ def report(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     backend: Annotated[str, BACKEND_OPTION] = "auto",
+    by: Annotated[str | None, typer.Option(help=study_options.BY_HELP)] = None,
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(metavar="RUN", help="The same as: evalsuite watch RUN.")] = None,
     port: Annotated[int, typer.Option(help="Port of --watch.")] = 0,
@@ -70,10 +70,10 @@ def report(
         say(f"evalsuite report --watch is now: evalsuite watch {watch}")
         serve(watch, port)
         return
-    gates = parse_names(fail_on, GATES, "--fail-on")
+    gates = study_options.parse_names(fail_on, GATES, "--fail-on")
     config = ReportConfig(
         runs=tuple(runs or ()), prompts=prompts, max_new_tokens=max_new_tokens, tasks=tasks, execute=execute,
-        engine=engine, backend=backend,
+        engine=engine, backend=backend, by=by,
     )  # fmt: skip
     finished = make_report(config, out, typed_command("evalsuite"))
     _show(finished, as_json)
@@ -268,9 +268,8 @@ def study(
     token_budget: Annotated[
         int | None, typer.Option(help="Tokens a selection instead: equal training for all.")
     ] = None,
-    random_budgets: Annotated[
-        str | None, typer.Option(help="More sizes to draw random at, with commas: for random-equivalents.")
-    ] = None,
+    random_budgets: study_options.RandomBudgetsOption = None,
+    by: study_options.ByOption = "source",
     dataset: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
     model: Annotated[str | None, typer.Option(help="As in curate select. Default: the preset's.")] = None,
     encoder: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
@@ -292,6 +291,7 @@ def study(
 ) -> None:
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
     from evaluate_suite.config import StudyConfig
+    from evaluate_suite.study.budgets import with_random_budgets
     from evaluate_suite.study.plan import build_request, plan_lines, plan_study
     from evaluate_suite.study.ray_runner import choose_runner
     from evaluate_suite.study.recipe import require_all
@@ -299,15 +299,16 @@ def study(
 
     request = build_request(
         StudyConfig(
-            file=file, strategies=tuple(parse_list(strategies)), strategy_options=tuple(strategy_option or ()), target=target,
+            file=file, strategies=tuple(study_options.parse_list(strategies)), strategy_options=tuple(strategy_option or ()), target=target,
             draws=draws, seeds=seeds, k=k, token_budget=token_budget,
-            random_budgets=tuple(parse_numbers(random_budgets, "--random-budgets")), dataset=dataset, model=model,
+            random_budgets=study_options.parse_budgets(random_budgets), by=by, dataset=dataset, model=model,
             encoder=encoder, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate, preset=preset,
             config=config, prompts=prompts, max_new_tokens=max_new_tokens, wandb=wandb, runner=runner, workers=workers,
             ray_address=ray_address, gpu_share=gpu_share, out=out, dry_run=dry_run, as_json=as_json,
             overrides=tuple(overrides or ()),
         )
     )  # fmt: skip
+    request = with_random_budgets(request)
     plan = plan_study(request)
     for line in plan_lines(plan):
         say(line)

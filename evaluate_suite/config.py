@@ -21,6 +21,7 @@ class ReportConfig(CommandConfig):
     execute: bool = False
     engine: str = "auto"
     backend: str = "auto"
+    by: str | None = None
 
 
 class ExecuteConfig(CommandConfig):
@@ -61,7 +62,7 @@ class StudyConfig(CommandConfig):
     seeds: int = SEEDS
     k: int | None = None
     token_budget: int | None = None
-    random_budgets: Annotated[tuple[int, ...], Joined()] = ()
+    random_budgets: Annotated[tuple[int, ...] | None, Joined()] = None
     dataset: str | None = None
     model: str | None = None
     encoder: str | None = None
@@ -72,6 +73,7 @@ class StudyConfig(CommandConfig):
     config: Path | None = None
     prompts: Path | None = None
     max_new_tokens: int | None = None
+    by: str = "source"
     wandb: str = "off"
     runner: str = "local"
     workers: str = "auto"

@@ -49,14 +49,19 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         output_chars=rng.integers(5, 60, size=n).astype(np.int32), source=source, role=role,
         row_ids=np.array([f"r{i:03}" for i in range(n)]), vectors=vectors.astype(np.float16),
         labels=rng.integers(4, size=90).astype(np.int32), centres=vectors[:4].astype(np.float32),
-        form=rng.choice([0.5, 1.0], size=90), odds=rng.standard_normal((2, 3, 90)).astype(np.float32),
-        prompt_odds=rng.standard_normal((2, 3, 90)).astype(np.float32),
-        targets=np.array([[v[source[v] == s][:4] for s in SOURCES]] * 2),
+        form=rng.choice([0.5, 1.0], size=90), odds=rng.standard_normal((20, 3, 90)).astype(np.float32),
+        odds_twice=rng.standard_normal((20, 3, 90)).astype(np.float32),
+        prompt_odds=rng.standard_normal((20, 3, 90)).astype(np.float32),
+        targets=np.array([[v[source[v] == s][:4] for s in SOURCES]] * 20),
     )  # fmt: skip
     record = {
         "sources": SOURCES, "near_duplicate": 0.95, "budget": 300, "end_token": 2,
-        "prompts": {"p1": [5, 6, 7], "p2": [8, 9]},
-        "cells": [cell for cell in all_cells(2, 300) if (cell["budget"] or 0) <= 600 and cell["draw"] < 2],
+        "prompts": {"p1": [5, 6, 7], "p2": [8, 9]}, "humaneval": {"h1": [5, 6]}, "mbpp": {"m1": [7]},
+        "cells": [
+            cell | ({"budget": 150} if cell.get("proxy") else {})
+            for cell in all_cells(2, 300, np.full(18, 1 / 18))
+            if (cell["budget"] or 0) <= 600 or cell.get("proxy")
+        ],
     }  # fmt: skip
     (folder / "cells.json").write_text(json.dumps(record))
     return folder
@@ -107,13 +112,17 @@ def test_influence_is_the_inner_product_of_gradients_row_by_row(
 def test_no_selector_reads_a_row_of_h(plan: Path) -> None:
     rows = Rows(plan)
     pool, held_out = set(rows.pool.tolist()), rows.held_out
-    for name in ("vectors", "odds", "prompt_odds", "form"):  # what H has here would poison every pick
+    for name in ("vectors", "odds", "odds_twice", "prompt_odds", "form"):  # what H has here would poison every pick
         if len(rows.data[name]) == len(rows.data["role"]):
             rows.data[name][held_out] = np.nan
     rows.data["lengths"][held_out] = -(10**6)
     rows.data["prompt_chars"][held_out] = -(10**6)
-    influence = np.random.default_rng(3).standard_normal(len(rows.pool))
+    rng = np.random.default_rng(3)
+    names = ["V", "stop", *(f"{source} {draw}" for source in SOURCES for draw in range(20))]
+    influence = {name: rng.standard_normal(len(rows.pool)) for name in names}
     for cell in rows.plan["cells"]:
+        if "choose" in cell:
+            continue  # becomes one of the others
         picked = rows.pick(dict(cell), influence)
         assert set(picked) <= pool
         assert picked
@@ -130,26 +139,37 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
     def go(cells: int | None, seconds: float = 300) -> list[dict[str, Any]]:
         run(
             Namespace(
-                plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, grace=60, workers=1, done=[], cells=cells,
-                without_influence=False,
-                max_steps=1, prompts=1,
+                plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, together=3, pickers=0, done=[], cells=cells,
+                without_influence=False, target_draws=10, max_steps=1, prompts=1,
             )
         )  # fmt: skip
         return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
 
-    first = go(6)
+    def plan_of(names: set[str]) -> None:
+        record = json.loads((plan / "cells.json").read_text())
+        proxies = [cell for cell in record["cells"] if cell["cell"] == "proxy"][:10]
+        others = [cell for cell in record["cells"] if cell["cell"] in names and cell["draw"] in (*range(4), 10)]
+        (plan / "cells.json").write_text(json.dumps(record | {"cells": [*proxies, *others]}))
+
+    plan_of({"random", "influence 1", "mixture", "brief 1", "influence-classifier", "best on V", "cleanest"})
+    first = go(None)
     assert [line["failed"] for line in first if "failed" in line] == []
-    assert [line.get("task", line.get("cell")) for line in first].count("influence") == 16
-    names = {(line["cell"], line.get("target")) for line in first if "cell" in line}
-    assert names == {
-        ("random", None), ("influence 0.5", None), ("well-formed 0.5", None), ("only that source", "codegen"),
-        ("target-words", "codegen"), ("influence-classifier", "codegen"),
-    }  # fmt: skip
-    assert all(len(line["H"]) == 9 and line["V"] > 0 and line["tokens"] <= 300 for line in first if "cell" in line)
-    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
-    assert len(answers) == 3 and all(list(a["answers"]) == ["p1"] for a in answers)
-    assert len(go(1)) == len(first) + 1
-    assert len(go(None, seconds=0)) == len(first) + 1
+    cells = {(line["cell"], line["draw"]): line for line in first if "cell" in line and "target" not in line}
+    assert {name for name, _ in cells} == {
+        "proxy",
+        "random",
+        "influence 1",
+        "mixture",
+        "brief 1",
+        "best on V",
+        "cleanest",
+    }
+    assert cells["best on V", 10]["chosen"] in {"influence 1", "mixture", "brief 1"}
+    assert all(len(line["H"]) == 9 and line["tokens"] <= 300 for line in cells.values() if line["cell"] != "proxy")
+    answers = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    assert len(answers) == 4 * 4 + 3 and all(list(a["answers"]) == ["p1"] for a in answers)
+    assert len((tmp_path / "mbpp.jsonl").read_text().splitlines()) == 3
+    assert len(go(None)) == len(first)
 
 
 def made_lines(plan: Path, folder: Path) -> Path:

@@ -35,7 +35,7 @@ from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
-from curate.sources.target import load_target
+from curate.sources.target import load_target, target_notes
 from curate.strategies.coordinated import row_luck
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates
@@ -124,7 +124,7 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         token_counts=counts,
         engine=engine,
         spelled_controls=n_spelled,
-        notes=(*loaded.notes, *template.notes, *tokenizer_notes(tokenizer, n_spelled)),
+        notes=(*loaded.notes, *template.notes, *tokenizer_notes(tokenizer, n_spelled), *target_notes(target)),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
         inputs=[

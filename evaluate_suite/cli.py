@@ -245,13 +245,14 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="Compare the others with this run, file or strategy alone.")
     ] = None,
+    by: Annotated[str | None, typer.Option(help=study_options.BY_HELP)] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
     from evaluate_suite.comparison.lines import comparison_lines
     from evaluate_suite.comparison.models import compare as compare_models
 
-    compared = compare_models(models, baseline)
+    compared = compare_models(models, baseline, by)
     print_result(compared.model_dump(mode="json") if as_json else "\n".join(comparison_lines(compared)))
 
 
@@ -265,9 +266,7 @@ def study(
     draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
     seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
     k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
-    token_budget: Annotated[
-        int | None, typer.Option(help="Tokens a selection instead: equal training for all.")
-    ] = None,
+    token_budget: study_options.BudgetOption = None,
     random_budgets: study_options.RandomBudgetsOption = None,
     by: study_options.ByOption = "source",
     dataset: Annotated[str | None, typer.Option(help="As in curate select.")] = None,

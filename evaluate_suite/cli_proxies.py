@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 SizeOption = Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")]
-BudgetOption = Annotated[int | None, typer.Option(help="Tokens a selection instead.")]
 AsSelect = Annotated[str | None, typer.Option(help="As in curate select.")]
 AsSelectNumber = Annotated[int | None, typer.Option(help="As in curate select.")]
 NearOption = Annotated[float | None, typer.Option(help="As in curate select.")]
@@ -60,7 +59,7 @@ def mixture(
     model: ModelOption = None,
     encoder: AsSelect = None,
     k: SizeOption = None,
-    token_budget: BudgetOption = None,
+    token_budget: study_options.BudgetOption = None,
     max_tokens: AsSelectNumber = None,
     holdout: AsSelectNumber = None,
     near_duplicate: NearOption = None,
@@ -110,7 +109,7 @@ def best_of_draws(
     model: ModelOption = None,
     encoder: AsSelect = None,
     k: SizeOption = None,
-    token_budget: BudgetOption = None,
+    token_budget: study_options.BudgetOption = None,
     max_tokens: AsSelectNumber = None,
     holdout: AsSelectNumber = None,
     near_duplicate: NearOption = None,

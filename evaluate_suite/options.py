@@ -32,6 +32,7 @@ RayAddressOption = Annotated[
 GpuShareOption = Annotated[
     float | None, typer.Option(help="With ray: what of a GPU a cell takes. Default: 1, or 0 where there is none.")
 ]
+BudgetOption = Annotated[int | None, typer.Option(help="Tokens a selection instead: equal training for all.")]
 BY_HELP = "Give the eval loss on the held-out rows of each value of this column, too: source, or one that travelled."
 ByOption = Annotated[str, typer.Option(help=f"{BY_HELP} none: on all alone.")]
 RandomBudgetsOption = Annotated[

@@ -150,6 +150,15 @@ def test_compare_takes_draws_together_and_says_what_it_is_about(home: Path, caps
     assert [pair["unit"] for pair in record["strategies"]["pairs"]] == ["draws"] * 3
     assert [pair["unit"] for pair in record["pairs"]] == ["rows"] * 15
     assert list(record["random_equivalents"]) == ["shortest k20"]
+    assert record["parts"] == {}
+    assert evalsuite(["compare", *names, "--by", "source", "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)["parts"]
+    assert sorted(parts) == ["a", "b"]
+    assert [pair["unit"] for pair in parts["a"]["strategies"]["pairs"]] == ["draws"] * 3
+    of_report = {run["name"]: run["metrics"]["eval loss on a"]["value"] for run in record_of(home)["runs"]}
+    assert {name: estimate["value"] for name, estimate in parts["a"]["models"].items()} == of_report
+    assert evalsuite(["compare", *names, "--by", "source"]) == 0
+    assert "On a alone:" in capsys.readouterr().out.splitlines()
 
 
 def test_draws_are_coordinated_and_compared_one_by_one_with_the_unpaired_analysis_beside_it(home: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ _FILES = ("codealpaca-2k.jsonl", "codegen-4.5k.jsonl")
 class Recombiner:
     """Draws rows from the lines of the real rows in `data`."""
 
-    def __init__(self, data: Path, seed: int) -> None:
+    def __init__(self, data: Path, seed: int | list[int]) -> None:
         real = [json.loads(line) for name in _FILES for line in (data / name).read_text().splitlines()]
         self.rng = np.random.default_rng(seed)
         self.shapes = [
@@ -52,18 +53,29 @@ class Recombiner:
         return instructions, outputs
 
 
-def write_recombined_pool(folder: Path, n_rows: int, data: Path, seed: int = 0) -> Path:
-    """Write `n_rows` rows as shards below `folder`; one that is there already is kept."""
+def write_recombined_pool(folder: Path, n_rows: int, data: Path, seed: int = 0, processes: int = 1) -> Path:
+    """Write `n_rows` rows as shards below `folder`; one that is there already is kept. Every shard has a seed of its
+    own, so that a smaller pool of whole shards is the beginning of a larger one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    recombiner = Recombiner(data, seed)
-    for number, start in enumerate(range(0, n_rows, SHARD_ROWS)):
-        rows = recombiner.shard(min(SHARD_ROWS, n_rows - start))
-        path = folder / f"rows-{number:04}.parquet"
-        if not path.exists():
-            table = pyarrow.table(dict(zip(("instruction", "output"), rows, strict=True)))
-            pyarrow.parquet.write_table(table, path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+    shards = [
+        (folder / f"rows-{number:04}.parquet", min(SHARD_ROWS, n_rows - start), data, [seed, number])
+        for number, start in enumerate(range(0, n_rows, SHARD_ROWS))
+    ]
+    missing = [shard for shard in shards if not shard[0].exists()]
+    if processes == 1 or len(missing) < 2:
+        list(map(_write_shard, missing))
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            list(pool.map(_write_shard, missing))
     return folder
+
+
+def _write_shard(shard: tuple[Path, int, Path, list[int]]) -> None:
+    path, n_rows, data, seed = shard
+    columns = dict(zip(("instruction", "output"), Recombiner(data, seed).shard(n_rows), strict=True))
+    pyarrow.parquet.write_table(pyarrow.table(columns), path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
 
 
 def main() -> None:

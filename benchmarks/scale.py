@@ -3,11 +3,18 @@
     python benchmarks/scale.py --data ../shared/data --only kmeans,facility-location,checks     # 80,000 rows
     python benchmarks/scale.py --data ../shared/data --only million,five-million
     python benchmarks/scale.py --data ../shared/data --only million,million-on-ray --ray-address HOST:PORT
+    python benchmarks/scale.py --data ../shared/data --only million,million-on-ray,million-node-killed --nodes 0,1
+
+Cores are limited from outside: `taskset -c 0,1 python benchmarks/scale.py ...`. With --nodes a cluster is started for
+every run on Ray, a node of one core for each core named and pinned to it; `million-node-killed` loses the last of them
+after --kill-after seconds. benchmarks/scale_all.py runs everything of docs/scale.md.
 
 Rows are made with the lengths and lines of real ones (benchmarks/recombined_pool.py), as Parquet shards of 50,000. Each
 run is the real command in processes of its own, static encoder (distilled before), k = 1000, nothing cached. `peak_gib`
 is the largest sum, over the command's processes, of their memory with what they share counted once (PSS), read once a
 second; `own_gib` is the part of it that is no file: pages of mapped files are given back when others need the memory.
+`worker_gib` is the most that one of the processes below the command's own had, files left out. With --nodes all
+processes of the cluster count too, and CPU seconds are those of the command alone.
 `same` tells whether runs of the same rows and settings on two engines gave files of the same digests. --code names the
 checkout of another version, to compare with. On a busy machine read ratios and CPU seconds, not wall seconds.
 """
@@ -18,18 +25,22 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.pinned_cluster import PinnedCluster, tree
 from benchmarks.recombined_pool import write_recombined_pool
 
 ROOT = Path(__file__).resolve().parents[1]
+_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 EXACT = "empty,duplicates"
 RUNS: dict[str, tuple[int, list[str]]] = {
     # name -> (rows, options)
@@ -40,6 +51,7 @@ RUNS: dict[str, tuple[int, list[str]]] = {
     "million-without-minhash": (1_000_000, ["--clean", EXACT]),
     "five-million": (5_000_000, ["--clean", EXACT]),
     "million-on-ray": (1_000_000, ["--clean", f"{EXACT},near-duplicates", "--engine", "ray"]),
+    "million-node-killed": (1_000_000, ["--clean", f"{EXACT},near-duplicates", "--engine", "ray"]),
 }
 
 
@@ -48,33 +60,48 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
     n_rows, options = RUNS[name]
     n_rows = args.rows or n_rows
     pool = write_recombined_pool(args.pools / f"{n_rows}", n_rows, args.data)
-    for folder in ("embeddings", "token_counts", "pools"):
-        for file in sorted((home / "cache" / folder).rglob("*"), reverse=True):
-            file.unlink() if file.is_file() else file.rmdir()
-    if "ray" in options and args.ray_address:
-        options = [*options, "--ray-address", args.ray_address]
+    clear_caches(home)
+    cluster, address, timer = None, args.ray_address, None
+    if "ray" in options and args.nodes:
+        cluster = PinnedCluster([int(core) for core in args.nodes.split(",")], args.port, args.ray_folder)
+        address = cluster.address
+    if "ray" in options and address:
+        options = [*options, "--ray-address", address]
     out = home / "selections" / f"{name}-{time.time_ns()}"
     command = [
         sys.executable, "-m", "curate.cli", "select", "--dataset", str(pool), "--model", args.model, "--encoder",
         "static", "--k", "1000", *options, "--out", str(out), "--json",
     ]  # fmt: skip
-    environment = {**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": str(args.code)}
+    environment = {
+        **os.environ,
+        "ROWPICK_HOME": str(home),
+        "PYTHONPATH": _paths(args.code),
+        "RAY_AUTH_MODE": "disabled",
+    }
     before, started, load = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), os.getloadavg()[0]
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(command, cwd=args.code, env=environment, stdout=stdout, stderr=stderr, text=True)
-        peak, own = _watch(process)
+        if cluster and name.endswith("killed"):
+            timer = cluster.kill_last_after(args.kill_after)
+        memory = _watch(process, [node.pid for node in cluster.nodes] if cluster else [])
         wall = time.perf_counter() - started
+        if cluster:
+            cluster.close()
+        if timer:
+            timer.cancel()
         stdout.seek(0), stderr.seek(0)
-        if process.returncode:
-            return {"error": stderr.read().strip().splitlines()[-1], "exit_code": process.returncode}
-        manifest = json.loads(stdout.read())
+        answer = stdout.read()
+        if process.returncode or not answer:
+            return {"error": stderr.read().strip()[-1500:], "exit_code": process.returncode, "wall_seconds": wall}
+        manifest = json.loads(answer)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "rows": n_rows,
         "wall_seconds": round(wall, 1),
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "peak_gib": round(peak / 2**20, 2),
-        "own_gib": round(own / 2**20, 2),
+        **{f"{name}_gib": round(kib / 2**20, 2) for name, kib in memory.items()},
+        "killed_after": args.kill_after if timer else None,
+        "memory_is": "PSS" if Path("/proc/self/smaps_rollup").exists() else "RSS",
         "load_before": round(load, 1),
         "seconds": {step: round(seconds, 1) for step, seconds in manifest["seconds"].items()},
         "counts": manifest["counts"],
@@ -82,30 +109,44 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
     }
 
 
-def _watch(process: subprocess.Popen[str]) -> tuple[int, int]:
-    """The largest PSS, and the largest part of it that is no file, of a process and all that it started, in KiB."""
-    peak = own = 0
+def clear_caches(home: Path) -> None:
+    """Remove what earlier runs counted, embedded and put at rest; the encoders stay."""
+    for folder in ("embeddings", "token_counts", "pools"):
+        shutil.rmtree(home / "cache" / folder, ignore_errors=True)
+
+
+def _watch(process: subprocess.Popen[str], others: Sequence[int]) -> dict[str, int]:
+    """The most that a process and all it started had at once, with the trees of `others`: KiB of PSS (`peak`), of PSS
+    that is no file (`own`), and of the latter in one process below the first (`worker`)."""
+    most = {"peak": 0, "own": 0, "worker": 0}
     while process.poll() is None:
-        sums = [0, 0]
-        for pid in _tree(process.pid):
-            try:
-                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-            except OSError:
-                continue
-            sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
-            sums = [sums[0] + sizes.get("Pss:", 0), sums[1] + sizes.get("Pss_Anon:", 0)]
-        peak, own = max(peak, sums[0]), max(own, sums[1])
+        peak = own = worker = 0
+        for pid in tree(process.pid, *others):
+            pss, anonymous = _memory(pid)
+            peak, own = peak + pss, own + anonymous
+            worker = max(worker, anonymous if pid != process.pid else 0)
+        most = {"peak": max(most["peak"], peak), "own": max(most["own"], own), "worker": max(most["worker"], worker)}
         time.sleep(1)
-    return peak, own
+    return most
 
 
-def _tree(pid: int) -> list[int]:
+def _memory(pid: int) -> tuple[int, int]:
+    """PSS of a process and the part that is no file, in KiB; resident pages, shared ones too, where there is no PSS."""
     try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-    return [pid, *(each for child in children for each in _tree(child))]
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
+        return sizes["Pss:"], sizes.get("Pss_Anon:", 0)
+    except (OSError, KeyError):
+        pass
+    try:
+        _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    except (OSError, ValueError):
+        return 0, 0
+    return resident * _PAGE_KIB, (resident - shared) * _PAGE_KIB
+
+
+def _paths(code: Path) -> str:
+    return os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
 
 
 def main() -> None:
@@ -116,13 +157,19 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="whose tokenizer counts")
     parser.add_argument("--code", type=Path, default=ROOT, help="checkout whose `curate` is run")
     parser.add_argument("--ray-address", help="a cluster; default: Ray is started for the run")
+    parser.add_argument("--nodes", help="cores of a cluster that is started for runs on Ray: 0,1")
+    parser.add_argument("--port", type=int, default=21_000, help="of that cluster")
+    parser.add_argument("--ray-folder", type=Path, default=Path(tempfile.gettempdir()) / "rowpick-ray")
+    parser.add_argument(
+        "--kill-after", type=float, default=120, help="seconds until `million-node-killed` loses a node"
+    )
     parser.add_argument("--pools", type=Path, default=Path(tempfile.gettempdir()) / "rowpick-pools", help="kept")
     parser.add_argument("--home", type=Path, help="folder for caches and selections; default: temporary")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = (args.home or Path(folder)).absolute()
         warm_up = "from curate.vectors.encoders import load_static_encoder; load_static_encoder()"
-        environment = {**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": str(args.code)}
+        environment = {**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": _paths(args.code)}
         subprocess.run([sys.executable, "-c", warm_up], env=environment, check=True, capture_output=True)
         results: dict[str, Any] = {}
         for name in args.only.split(","):

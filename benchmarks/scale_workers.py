@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", help="default: llama2-tokenizer below --data")
     parser.add_argument("--rows", type=int, default=262_144)
     parser.add_argument("--workers", default="16,8,4,2,1")
+    parser.add_argument("--pools", type=Path, help="where the pool is kept; default: made for the run")
     parser.add_argument("--engines", default="ray,local")
     parser.add_argument("--limit-seconds", type=float, default=420)
     args = parser.parse_args()
@@ -101,7 +102,7 @@ def main() -> None:
         os.environ["ROWPICK_HOME"] = folder
         tokenizer = load_tokenizer(args.tokenizer or str(args.data / "llama2-tokenizer"))
         start = time.perf_counter()
-        pool = write_recombined_pool(Path(folder) / "pool", args.rows, args.data)
+        pool = write_recombined_pool((args.pools or Path(folder)) / f"{args.rows}", args.rows, args.data)
         made = time.perf_counter()
         table = put_at_rest(pool)
         rest = {"make pool": round(made - start, 1), "put at rest": round(time.perf_counter() - made, 1)}

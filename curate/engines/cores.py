@@ -10,8 +10,10 @@ _state = {"worker": False}
 
 
 def cores() -> int:
-    """Return the cores that threads of this process may keep busy."""
-    return 1 if _state["worker"] else os.cpu_count() or 1
+    """Return the cores that threads of this process may keep busy: those it is pinned to, where it is."""
+    if _state["worker"]:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def become_worker() -> None:

@@ -43,9 +43,9 @@ class LocalEngine:
         self.few_blocks = few_blocks
         self._pool: ProcessPoolExecutor | None = None
 
-    def map(self, step: Callable[[T], R], blocks: Sequence[T]) -> Iterator[R]:
+    def map(self, step: Callable[[T], R], blocks: Sequence[T], *, heavy: bool = False) -> Iterator[R]:
         """Yield `step(block)` for every block, in order; a worker that dies is replaced and its blocks done again."""
-        if self.workers == 1 or len(blocks) <= self.few_blocks:
+        if self.workers == 1 or len(blocks) <= (min(self.few_blocks, 1) if heavy else self.few_blocks):
             for block in blocks:
                 with threadpool_limits(1):
                     result = step(block)
@@ -64,7 +64,7 @@ class LocalEngine:
                     raise UserError(
                         f"A worker died {_DEATHS} times on block {done + 1} of {len(blocks)} ({type(step).__name__}); "
                         "most often it ran out of memory.",
-                        "Free memory, lower --batch-size, or remove very long rows.",
+                        getattr(step, "advice", "Free memory, or remove very long rows."),
                     ) from None
 
     def require_path(self, path: str) -> None:

@@ -128,16 +128,18 @@ class PoolTable(Sequence[Row]):
 
 
 class Instructions(Mapping[str, str]):
-    """The instructions of a pool by row_id, each read when it is asked for."""
+    """The instructions of a pool by row_id, each read when it is asked for; the file stays mapped meanwhile."""
 
     def __init__(self, table: PoolTable) -> None:
         self._table = table
+        self._file = pyarrow.ipc.open_file(pyarrow.memory_map(table.path))
 
     def __getitem__(self, row_id: str) -> str:
         place = int(np.searchsorted(self._table.ids, np.uint64(int(row_id, 16))))
         if place == len(self._table) or self._table.row_id(place) != row_id:
             raise KeyError(row_id)
-        return self._table.read(np.array([place]))[0].instruction
+        batch = self._file.get_batch(place // CELL_ROWS)
+        return _text(batch.column("instruction")[place % CELL_ROWS].as_py())
 
     def __iter__(self) -> Iterator[str]:
         return map(as_row_id, self._table.ids)
@@ -155,6 +157,13 @@ def as_row_ids(numbers: NDArray[np.uint64]) -> list[str]:
     """Return the row_ids that numbers stand for."""
     digits = numbers.astype(">u8").tobytes().hex()
     return [digits[i : i + 16] for i in range(0, len(digits), 16)]
+
+
+def id_column(numbers: NDArray[np.uint64]) -> Any:
+    """Return the row_ids that numbers stand for, as an Arrow array of strings."""
+    digits = np.frombuffer(numbers.astype(">u8").tobytes().hex().encode(), dtype=np.uint8)
+    starts = np.arange(0, len(digits) + 16, 16, dtype=np.int64)
+    return pyarrow.LargeStringArray.from_buffers(len(numbers), pyarrow.py_buffer(starts), pyarrow.py_buffer(digits))
 
 
 def _digest_list(ids: NDArray[np.uint64]) -> str:

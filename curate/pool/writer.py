@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
+import pyarrow.compute
 from numpy.typing import NDArray
 
-from curate.artifact import atomic_file, cache_dir, file_lock
+from curate.artifact import atomic_file, cache_dir, digest_json, file_lock
 from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.pool.rows import Row
 from curate.pool.table import CELL_ROWS, EXTRA, ROWS_FILE, PoolTable
@@ -34,70 +37,107 @@ _OWN = (
 )
 
 
-class PoolWriter:
-    """Takes rows in pool order. What exceeds a run is sorted and put aside in a temporary folder (external merge sort:
-    Knuth, The Art of Computer Programming, volume 3, section 5.4); `finish` merges the runs.
+@dataclass(frozen=True)
+class Run:
+    """Sorted rows in a file: `start` is what their row_index counts from, `ids` are theirs as numbers, in order, and
+    `digest` is that of the rows as they came.
     """
 
-    def __init__(self) -> None:
-        self._content = hashlib.sha256()
+    path: str
+    start: int
+    ids: NDArray[np.uint64]
+    digest: str
+
+
+class PoolWriter:
+    """Takes rows in pool order. What exceeds a run is sorted and put aside in a folder (external merge sort: Knuth, The
+    Art of Computer Programming, volume 3, section 5.4); `finish` merges the runs.
+
+    A writer of a part of the pool puts its runs into `folder`, named by its `number`; the pool's own takes them over.
+    """
+
+    def __init__(self, folder: str | None = None, number: int = 0) -> None:
+        self._folder = folder
+        self._number = number
         self._rows: list[Row] = []
         self._bytes = 0
         self._length = 0
         self._aside: tempfile.TemporaryDirectory[str] | None = None
-        self._runs: list[Path] = []
-        self._ids: list[NDArray[np.uint64]] = []
+        self._runs: list[Run] = []
 
     def __len__(self) -> int:
         return self._length
 
     def append(self, row: Row) -> None:
         """Add the next row of the pool."""
-        self._content.update(json.dumps([row.row_id, row.source, sorted(row.extra.items())]).encode())
         self._rows.append(row)
         self._length += 1
         self._bytes += len(row.instruction) + len(row.output)
         if len(self._rows) >= RUN_ROWS or self._bytes >= RUN_BYTES:
-            self._put_aside()
+            self.put_aside()
+
+    def take_over(self, part: PoolWriter) -> None:
+        """Add the rows of another writer, all of them put aside, behind those of this one."""
+        self.put_aside()
+        self._runs += [replace(run, start=run.start + self._length) for run in part._runs]
+        self._length += len(part)
+
+    def folder(self) -> str:
+        """Return where runs are put aside: a temporary folder that `finish` removes, where no other was named."""
+        if self._folder is None:
+            self._aside = tempfile.TemporaryDirectory(prefix=".run-", dir=cache_dir("pools"))
+            self._folder = self._aside.name
+        return self._folder
+
+    def put_aside(self) -> None:
+        """Write the rows at hand to a run of their own."""
+        if not self._rows:
+            return
+        run, digest = _sorted_run(self._rows), _content_digest(self._rows)
+        path = Path(self.folder()) / f"{self._number}-{len(self._runs)}.arrow"
+        written = path.with_suffix(f".{os.getpid()}")  # a worker taken for dead may write the same run at the same time
+        with pyarrow.OSFile(str(written), "wb") as sink, pyarrow.ipc.new_file(sink, run.schema) as file:
+            file.write_table(run, max_chunksize=CELL_ROWS)
+        written.replace(path)
+        self._runs.append(Run(str(path), 0, np.array(run.column("row_id")), digest))
+        self._rows, self._bytes = [], 0
 
     def finish(self) -> PoolTable:
         """Return the table: a file of the shared cache, under the digest of the rows in their order, written once."""
-        folder = cache_dir("pools") / self._content.hexdigest()[:32]
+        if self._runs:
+            self.put_aside()
+        digests = [run.digest for run in self._runs] or [_content_digest(self._rows)]
+        folder = cache_dir("pools") / digest_json(digests)[:32]
         with file_lock(folder.with_suffix(".lock")):
             if read_folder_seal(folder, FINISHED) is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 if self._runs:
-                    self._put_aside()
-                    _write(folder / ROWS_FILE, *self._merged())
+                    _write(folder / ROWS_FILE, *_merged(self._runs))
                 else:
                     run = _sorted_run(self._rows)
                     _write(folder / ROWS_FILE, run.schema, [run])
                 seal_folder(folder, FINISHED)
         if self._aside is not None:
             self._aside.cleanup()
-        self._rows = []
+        self._rows, self._runs = [], []
         return PoolTable(str((folder / ROWS_FILE).absolute()))
 
-    def _put_aside(self) -> None:
-        if not self._rows:
-            return
-        if self._aside is None:
-            self._aside = tempfile.TemporaryDirectory(prefix=".run-", dir=cache_dir("pools"))
-        run = _sorted_run(self._rows)
-        path = Path(self._aside.name) / f"{len(self._runs)}.arrow"
-        with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, run.schema) as file:
-            file.write_table(run, max_chunksize=CELL_ROWS)
-        self._runs.append(path)
-        self._ids.append(np.array(run.column("row_id")))
-        self._rows, self._bytes = [], 0
 
-    def _merged(self) -> tuple[Any, Iterator[Any]]:
-        """Return the columns of all runs, and sorted tables that follow each other."""
-        runs = [pyarrow.ipc.open_file(pyarrow.memory_map(str(path))) for path in self._runs]
-        return pyarrow.unify_schemas([run.schema for run in runs]), _merge(runs, self._ids)
+def _content_digest(rows: Iterable[Row]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.row_id, row.source, sorted(row.extra.items())]).encode())
+    return digest.hexdigest()
 
 
-def _merge(runs: Sequence[Any], ids: Sequence[NDArray[np.uint64]]) -> Iterator[Any]:
+def _merged(runs: Sequence[Run]) -> tuple[Any, Iterator[Any]]:
+    """Return the columns of all runs, and sorted tables that follow each other."""
+    files = [pyarrow.ipc.open_file(pyarrow.memory_map(run.path)) for run in runs]
+    schema = pyarrow.unify_schemas([file.schema for file in files])
+    return schema, _merge(files, [run.ids for run in runs], [run.start for run in runs])
+
+
+def _merge(runs: Sequence[Any], ids: Sequence[NDArray[np.uint64]], starts: Sequence[int]) -> Iterator[Any]:
     """Yield sorted tables of whole cells: for each, the next rows of every run are read in one piece."""
     run_of = np.repeat(np.arange(len(runs)), [len(each) for each in ids])
     order = run_of[np.argsort(np.concatenate(ids), kind="stable")]  # runs are in pool order, so ties stay in it
@@ -106,7 +146,7 @@ def _merge(runs: Sequence[Any], ids: Sequence[NDArray[np.uint64]]) -> Iterator[A
     for start in range(0, len(order), step):
         here = order[start : start + step]
         counts = np.bincount(here, minlength=len(runs))
-        pieces = [_slice(run, int(taken[i]), int(counts[i])) for i, run in enumerate(runs) if counts[i]]
+        pieces = [_slice(run, int(taken[i]), int(counts[i]), starts[i]) for i, run in enumerate(runs) if counts[i]]
         taken += counts
         at = np.empty(len(here), dtype=np.int64)
         at[np.argsort(here, kind="stable")] = np.arange(len(here))
@@ -146,11 +186,12 @@ def _stored(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _slice(run: Any, start: int, n: int) -> Any:
-    """Rows `start` to `start + n` of a run, whose batches hold `CELL_ROWS` rows each."""
-    first, last = start // CELL_ROWS, (start + n - 1) // CELL_ROWS
+def _slice(run: Any, at: int, n: int, start: int) -> Any:
+    """Rows `at` to `at + n` of a run, whose batches hold `CELL_ROWS` rows each; their row_index counts from `start`."""
+    first, last = at // CELL_ROWS, (at + n - 1) // CELL_ROWS
     batches = [run.get_batch(number) for number in range(first, last + 1)]
-    return pyarrow.Table.from_batches(batches).slice(start - first * CELL_ROWS, n)
+    rows = pyarrow.Table.from_batches(batches).slice(at - first * CELL_ROWS, n)
+    return rows.set_column(0, rows.schema.field(0), pyarrow.compute.add(rows.column(0), start)) if start else rows
 
 
 def _write(path: Path, schema: Any, tables: Iterable[Any]) -> None:

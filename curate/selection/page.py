@@ -26,7 +26,7 @@ class SelectionPageData:
     name: str
     config: Mapping[str, Any]
     counts: Mapping[str, int]
-    decisions: Mapping[str, Sequence[Any]]
+    decisions: Mapping[str, Any]
     texts: Mapping[str, str]
     coverage: Mapping[str, float | None] = field(default_factory=dict)
     notes: Sequence[str] = ()

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from curate.artifact import atomic_file, digest_json, record_file, write_manifest, write_text
 from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import Fates
-from curate.pool.table import CELL_ROWS, Instructions, as_row_ids
-from curate.scores.influence_record import read_influence
+from curate.pool.table import Instructions, id_column
+from curate.scores.content import made_before_digests
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
 from curate.selection.mix import measure_mix, travelling_columns
@@ -26,12 +28,16 @@ from curate.vectors.encoders import encoder_identity
 from curate.vectors.map_layout import lay_out
 
 REPORT = "report.html"
+_GROUP_ROWS = 1 << 20  # rows whose details are a list of objects at a time
 # How the arithmetic is done, in the digest: selections made in another way are not taken for these.
 CELLS = "cells/1"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
-_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target", "influence", "keep", "vectors")
+_PLACES = (
+    "dataset", "tokenizer", "prompt_template", "decontaminate", "target", "influence", "mixture", "draws", "keep",
+    "vectors",
+)  # fmt: skip
 
 
 def config_digest(pool: Pool) -> str:
@@ -42,8 +48,7 @@ def config_digest(pool: Pool) -> str:
     config = pool.config
     needs = STRATEGIES[config.strategy].needs
     scores = [digest_scores(pool.rows, config.score_model)] if "scores" in needs else []
-    if config.influence is not None:
-        scores.append(str(read_influence(config.influence).manifest.manifest_digest))
+    scores += made_before_digests(config)
     settings = {name: value for name, value in config.as_record().items() if name not in _PLACES}
     others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target, kept, vectors
     contents = [
@@ -145,51 +150,54 @@ def _selected_rows(pool: Pool, indices: Sequence[int]) -> list[SelectedRow]:
     ]
 
 
-def decision_columns(prepared: Prepared, fates: Fates) -> dict[str, list[Any]]:
-    """Return the columns of `decisions.parquet`, one entry a row; cluster and map place are null if not embedded."""
+def decision_columns(prepared: Prepared, fates: Fates) -> Any:
+    """Return `decisions.parquet` as an Arrow table; cluster and place on the map are null for what is not embedded."""
     pool, vectors = prepared.pool, prepared.vectors
     n = len(pool.rows)
-    cluster: list[int | None] = [None] * n
-    x: list[float | None] = [None] * n
-    y: list[float | None] = [None] * n
     places = lay_out(vectors.matrix, prepared.centres, pool.engine)
     pool.engine.rest()
-    for start in range(0, len(places), CELL_ROWS):
-        part = slice(start, start + CELL_ROWS)
-        columns = (vectors.rows[part], prepared.labels[part], places[part, 0], places[part, 1])
-        for row, label, across, up in zip(*(column.tolist() for column in columns), strict=True):
-            cluster[row], x[row], y[row] = label, across, up
-    kind, reason = fates.columns()
-    return {
-        "row_index": list(range(n)),
-        "row_id": as_row_ids(pool.rows.ids[pool.rows.place]),
-        "fate": kind.tolist(),
-        "reason": reason.tolist(),
-        "detail": [fates.details.get(i) for i in range(n)],
-        "token_count": pool.token_counts.tolist(),
-        "cluster": cluster,
-        "x": x,
-        "y": y,
+    not_embedded = np.ones(n, dtype=bool)
+    not_embedded[vectors.rows] = False
+
+    def of_embedded(values: NDArray[Any]) -> Any:
+        column = np.zeros(n, dtype=values.dtype)
+        column[vectors.rows] = values
+        return pyarrow.array(column, mask=not_embedded)
+
+    kinds = [pyarrow.array([None, *texts]) for texts in zip(*fates.kinds, strict=True)] or [pyarrow.array([None])] * 2
+    codes = pyarrow.array(fates.codes)
+    columns = {
+        "row_index": np.arange(n),
+        "row_id": id_column(pool.rows.ids[pool.rows.place]),
+        "fate": kinds[0].take(codes),
+        "reason": kinds[1].take(codes),
+        "detail": pyarrow.chunked_array(
+            [
+                [fates.details.get(i) for i in range(start, min(start + _GROUP_ROWS, n))]
+                for start in range(0, n, _GROUP_ROWS)
+            ],
+            pyarrow.string(),
+        ),
+        "token_count": pool.token_counts,
+        "cluster": of_embedded(prepared.labels),
+        "x": of_embedded(places[:, 0]),
+        "y": of_embedded(places[:, 1]),
         "source": pool.rows.column("source"),
         **{name: pool.rows.column(name) for name in travelling_columns(pool.rows) if name != MESSAGES},
     }
-
-
-def _write_decisions(path: Path, columns: dict[str, list[Any]]) -> None:
     text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
-    own = [
-        pyarrow.field("row_index", pyarrow.int64(), nullable=False),
-        pyarrow.field("row_id", text, nullable=False),
-        pyarrow.field("fate", text, nullable=False),
-        pyarrow.field("reason", text, nullable=False),
-        pyarrow.field("detail", text),
-        pyarrow.field("token_count", whole, nullable=False),
-        pyarrow.field("cluster", whole),
-        pyarrow.field("x", real),
-        pyarrow.field("y", real),
-        pyarrow.field("source", text),
+    own = {"row_index": pyarrow.int64(), "token_count": whole, "cluster": whole, "x": real, "y": real}
+    always = {"row_index", "row_id", "fate", "reason", "token_count"}
+    fields = [pyarrow.field(name, own.get(name, text), nullable=name not in always) for name in columns]
+    arrays = [
+        column.cast(field.type)
+        if isinstance(column, pyarrow.Array | pyarrow.ChunkedArray)
+        else pyarrow.array(column, field.type)
+        for column, field in zip(columns.values(), fields, strict=True)
     ]
-    names = {field.name for field in own}
-    schema = pyarrow.schema([*own, *(pyarrow.field(name, text) for name in columns if name not in names)])
+    return pyarrow.table(arrays, schema=pyarrow.schema(fields))
+
+
+def _write_decisions(path: Path, decisions: Any) -> None:
     with atomic_file(path) as file:
-        pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), file)
+        pyarrow.parquet.write_table(decisions, file)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.defaults import STDLIB
+from curate.engines.types import Engine
 from curate.errors import UsageError, UserError
 from curate.extensions import Table
 from curate.pool.read_options import ReadOptions
-from curate.sources.files import load_files, looks_local
+from curate.sources.files import load_files, load_remote, looks_local
 from curate.sources.hub import load_hub
+from curate.sources.remote import is_remote
 from curate.sources.shapes import parse_columns
 from curate.sources.stdlib import load_stdlib
 from curate.sources.types import LoadedPool
@@ -24,12 +26,18 @@ class Source:
     """One line of the table: which datasets it serves, and the function that loads one of them.
 
     Another package adds one with an entry point of the group `rowpick.sources`; it serves what users write as
-    `--dataset NAME:REST` and is given REST.
+    `--dataset NAME:REST` and is given REST. `load_by` is asked instead where it is not None: it has the engine,
+    whose workers may read.
     """
 
     load: Callable[[str, Columns, ReadOptions], LoadedPool]
+    load_by: Callable[[str, Columns, ReadOptions, Engine | None], LoadedPool] | None = None
     serves: Callable[[str], bool] = lambda dataset: False
     takes_subset: bool = False
+
+
+def _load_files(dataset: str, columns: Columns, options: ReadOptions, engine: Engine | None = None) -> LoadedPool:
+    return load_files(Path(dataset), columns, options, engine)
 
 
 # In the order they are asked: the first that serves a dataset loads it.
@@ -37,18 +45,22 @@ SOURCES = Table(
     "rowpick.sources",
     Source,
     {
-        STDLIB: Source(lambda dataset, columns, options: load_stdlib(), lambda dataset: dataset == STDLIB),
-        "files": Source(lambda dataset, columns, options: load_files(Path(dataset), columns, options), looks_local),
-        "hub": Source(load_hub, lambda dataset: True, takes_subset=True),
+        STDLIB: Source(lambda dataset, columns, options: load_stdlib(), serves=lambda dataset: dataset == STDLIB),
+        "remote": Source(load_remote, load_remote, is_remote),
+        "files": Source(_load_files, _load_files, looks_local),
+        "hub": Source(load_hub, serves=lambda dataset: True, takes_subset=True),
     },
 )
 
 
-def load_rows(dataset: str, columns: str | None = None, options: ReadOptions | None = None) -> LoadedPool:
-    """Return the pool that `dataset` names: "stdlib", an existing file or folder, or a hub id [@REVISION].
+def load_rows(
+    dataset: str, columns: str | None = None, options: ReadOptions | None = None, engine: Engine | None = None
+) -> LoadedPool:
+    """Return the pool that `dataset` names: "stdlib", an existing file or folder, an address such as
+    s3://BUCKET/FOLDER, or a hub id [@REVISION].
 
     `columns` is `instruction=NAME,output=NAME[,input=NAME]`, or `messages=NAME` for a conversation, for sources whose
-    columns are not recognised.
+    columns are not recognised. The workers of `engine` read where a source is large.
     """
     options = options or ReadOptions()
     options.check()
@@ -62,4 +74,6 @@ def load_rows(dataset: str, columns: str | None = None, options: ReadOptions | N
     for option in ("subset", "split", "first"):
         if getattr(options, option) is not None and not source.takes_subset:
             raise UsageError(f"--{option} is for datasets of the hub, and {dataset} is none.", "Leave it out.")
+    if source.load_by is not None:
+        return source.load_by(dataset, mapping, options, engine)
     return source.load(dataset, mapping, options)

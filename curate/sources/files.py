@@ -1,36 +1,24 @@
-"""Rows from local JSON, JSONL, CSV and Parquet, one file or a folder of them."""
+"""Rows from JSON, JSONL, CSV and Parquet, one file or a folder of them, on this machine or elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
-from curate.artifact import digest_file
-from curate.artifact.manifest_schema import FileRecord
+from curate.engines.types import Engine
 from curate.errors import UserError
 from curate.pool.read_options import ReadOptions
-from curate.sources.csv_rows import csv_records
-from curate.sources.json_rows import json_document, json_lines
+from curate.pool.writer import PoolWriter
+from curate.sources.pieces import READERS, ReadStep, SourceFile, cut_pieces, ending, join_records, read_file
 from curate.sources.reader import RowReader
+from curate.sources.remote import list_remote
 from curate.sources.types import LoadedPool
-
-Records = Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def looks_local(dataset: str) -> bool:
     """Whether `dataset` means a path: one that exists, one written like one, or one with a data file's ending."""
     written = dataset.startswith((".", "/", "~")) or "\\" in dataset or dataset.partition("@")[0].count("/") > 1
-    return written or _ending(Path(dataset)) in READERS or _exists(Path(dataset))
-
-
-def _ending(path: Path) -> str:
-    """The ending that says the format; that of what is compressed stands before `.gz`."""
-    packed = path.suffix.lower() == ".gz"
-    return Path(path.stem if packed else path.name).suffix.lower() if path.name else ""
+    return written or ending(Path(dataset)) in READERS or _exists(Path(dataset))
 
 
 def _exists(path: Path) -> bool:
@@ -40,26 +28,59 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def load_files(path: Path, columns: Mapping[str, str] | None, options: ReadOptions | None = None) -> LoadedPool:
+def load_files(
+    path: Path, columns: Mapping[str, str] | None, options: ReadOptions | None = None, engine: Engine | None = None
+) -> LoadedPool:
     """The pool in a file, or in every data file below a folder in path order; `row_index` counts through all of them.
 
-    Files are read one after the other, Parquet piece by piece, any other kind whole.
+    Where there is more than a piece (16 MiB of files), the engine's workers read pieces side by side.
     """
     path = _expanded(path)
-    reader = RowReader(columns, options or ReadOptions())
-    inputs: list[FileRecord] = []
-    for file in _data_files(path):
-        name = file.relative_to(path).as_posix() if file != path else path.name
-        before = len(reader.rows)
-        try:
-            reader.read(READERS[_ending(file)](file, reader.notes), name)
-            digest = digest_file(file)
-        except OSError as error:
-            raise UserError(f"Could not read {file}: {error.strerror or error}.", "Check its permissions.") from None
-        inputs.append(FileRecord(file=name, sha256=digest, rows=len(reader.rows) - before))
-    notes = reader.finish(str(path))
+    files = [
+        SourceFile(str(file), file.relative_to(path).as_posix() if file != path else path.name, _size(file))
+        for file in _data_files(path)
+    ]
+    return read_files(files, str(path), path.name, RowReader(columns, options or ReadOptions()), engine)
+
+
+def load_remote(
+    url: str, columns: Mapping[str, str] | None, options: ReadOptions, engine: Engine | None = None
+) -> LoadedPool:
+    """The pool in the data files at or below an address such as s3://BUCKET/FOLDER, in path order.
+
+    Each is copied to the machine that reads it, and removed when it is read; never are all here.
+    """
+    files = [SourceFile(*entry) for entry in list_remote(url) if ending(Path(entry[1])) in READERS]
+    if not files:
+        raise UserError(f"There is no {', '.join(READERS)} file at {url}.", "Check the address.")
+    return read_files(files, url, url, RowReader(columns, options), engine)
+
+
+def read_files(
+    files: Sequence[SourceFile], where: str, name: str, reader: RowReader, engine: Engine | None
+) -> LoadedPool:
+    """Return the pool in some files, in their order."""
+    pieces = cut_pieces(files)
+    if engine is None or len(pieces) < 2:
+        records = [read_file(reader, file) for piece in pieces for file in piece]
+    else:
+        records = []
+        step = ReadStep(reader.for_part(PoolWriter()), reader.rows.folder())
+        for number, read in enumerate(engine.map(step, list(enumerate(pieces)), heavy=True)):
+            if not reader.agrees(read.reader):  # a column's meaning depends on the record it is first seen in
+                read = ReadStep(reader, reader.rows.folder())((number, pieces[number]))
+            reader.take_over(read.reader)
+            records += read.files
+    notes = reader.finish(where)
     rows = reader.rows.finish()
-    return LoadedPool(rows, path.name, None, rows.digest(), inputs, notes, reader.excluded)
+    return LoadedPool(rows, name, None, rows.digest(), join_records(records), notes, reader.excluded)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # whoever reads it says why
+        return 0
 
 
 def _expanded(path: Path) -> Path:
@@ -73,43 +94,14 @@ def _data_files(path: Path) -> list[Path]:
     if not _exists(path):
         raise UserError(f"{path} does not exist.", "Check the path; a hub dataset is written OWNER/NAME.")
     if path.is_dir():
-        inside = [(p.relative_to(path).parts, p) for p in path.rglob("*") if _ending(p) in READERS]
+        inside = [(p.relative_to(path).parts, p) for p in path.rglob("*") if ending(p) in READERS]
         files = [p for parts, p in sorted(inside) if p.is_file() and not any(part.startswith(".") for part in parts)]
         if not files:
             raise UserError(f"The folder {path} holds no {', '.join(READERS)} file.", "Name another, or a file.")
         return files
-    if _ending(path) not in READERS or (path.suffix.lower() == ".gz" and _ending(path) == ".parquet"):
+    if ending(path) not in READERS or (path.suffix.lower() == ".gz" and ending(path) == ".parquet"):
         raise UserError(
             f'{path} has the ending "{path.suffix}", which is none of {", ".join(READERS)}.',
             "Unpack, convert or rename it; .gz may follow .json, .jsonl and .csv.",
         )
     return [path]
-
-
-def _parquet(file: Path, notes: list[str]) -> Records:
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(file) as source:
-            names = source.schema_arrow.names
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise UserError(f'{file} has two columns named "{twice[0]}".', "Rename one of them.")
-            for batch in source.iter_batches(1024):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield f"{file} row {number}", record
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 after row {number} ({error}).", "Write the text as UTF-8.") from None
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise UserError(f"{file} is not a Parquet file that can be read ({error}).", "Write the file anew.") from None
-
-
-READERS: dict[str, Callable[[Path, list[str]], Records]] = {
-    ".json": json_document,
-    ".jsonl": json_lines,
-    ".ndjson": json_lines,
-    ".csv": csv_records,
-    ".parquet": _parquet,
-}

@@ -95,6 +95,29 @@ class RowReader:
                 extra[MESSAGES] = dialogue.as_text()
             self.rows.append(build_row(index, *pair, source=extra.pop(SOURCE, source), extra=extra))
 
+    def agrees(self, part: RowReader) -> bool:
+        """Whether another reader took the columns for the same as this one; who saw a name first decides."""
+        return all(self._known.get(names, found) == found for names, found in part._known.items())
+
+    def take_over(self, part: RowReader) -> None:
+        """Add all that another reader read, behind what this one did."""
+        start = len(self.rows)
+        self.rows.take_over(part.rows)
+        self.excluded |= {start + index: why for index, why in part.excluded.items()}
+        self.notes += part.notes
+        self._system_messages += part._system_messages
+        self._unanswered += part._unanswered
+        self._no_input.update(part._no_input)
+        self._known |= part._known
+        self._input_seen |= part._input_seen
+        self._left_out.update(part._left_out)
+        for name, values in part._values.items():
+            self._values[name].update(values)
+
+    def for_part(self, rows: PoolWriter) -> RowReader:
+        """Return a reader of another part of the same source, which knows the columns that this one does."""
+        return RowReader(self.named, self.options, rows, _known=dict(self._known))
+
     def finish(self, where: str) -> list[str]:
         """Check the whole; return notes for people."""
         if not self.rows:

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import home
 from curate.console import say
-from curate.engines.ray_interpreter import interpreter_for_ray
-from curate.errors import UsageError, UserError, did_you_mean
+from curate.engines import connect_to_ray
+from curate.errors import UsageError, did_you_mean
+from evaluate_suite.study.cells_at_once import AUTO, cells_at_once
 from evaluate_suite.study.runner import Cell, Failed, Runner, Work, Workers, attempt
+from finetune.config import RunConfig
 
 RUNNERS = ("local", "ray")
 RETRIES = 1  # of a cell whose node was lost; what it had trained goes on from its checkpoint
 
 
 def choose_runner(
-    name: str, workers: int, ray_address: str | None, gpu_share: float | None, device: str
+    name: str, workers: str, ray_address: str | None, gpu_share: float | None, recipe: RunConfig
 ) -> Runner | None:
     """Return who makes a study's cells; None for this process, one after the other.
 
-    `gpu_share` is what of a GPU a cell takes; None: one, or none where there is no GPU.
+    `gpu_share` is what of a GPU a cell takes; None: as the workers share them, or none where there is no GPU.
     """
     if name not in RUNNERS:
         raise UsageError(f'--runner is "{name}".', did_you_mean(name, RUNNERS))
-    if workers < 1:
-        raise UsageError(f"--workers is {workers}; it must be at least 1.", "Leave it out for one.")
     if gpu_share is not None and not gpu_share >= 0:
         raise UsageError(f"--gpu-share is {gpu_share:g}; it must be 0 or more.", "0.5 lets two cells share a GPU.")
-    if name == "ray":
-        return OnRay(ray_address, gpu_share if device != "cpu" else 0.0, workers)
-    if ray_address is not None:
+    if name != "ray" and ray_address is not None:
         raise UsageError("--ray-address is for --runner ray.", "Leave it out, or add --runner ray.")
-    return Workers(workers) if workers > 1 else None
+    at_once = cells_at_once(workers, recipe)
+    if name == "ray":
+        if gpu_share is None and workers == AUTO and at_once.each > 1:
+            gpu_share = 1 / at_once.each
+        return OnRay(ray_address, gpu_share if recipe.device != "cpu" else 0.0, at_once.total)
+    if at_once.total == 1:
+        return None
+    if workers == AUTO:
+        say(f"{at_once.total} cells at once: {at_once.why}.")
+    return Workers(at_once.total)
 
 
 class OnRay:
@@ -44,13 +52,7 @@ class OnRay:
     """
 
     def __init__(self, address: str | None, share: float | None, workers: int = 1) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise UserError("--runner ray needs Ray, which is not installed.", "pip install 'rowpick[ray]'") from None
-        self.ray: Any = ray
-        if not ray.is_initialized():
-            self._connect(address, workers)
+        ray = self.ray = connect_to_ray("--runner ray", address, workers, {"PYTHONPATH": _paths()})
         self.share = share if share is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
 
     def run(self, work: Work, cells: Sequence[Cell], names: Sequence[str]) -> list[Any | Failed]:
@@ -61,7 +63,8 @@ class OnRay:
         outcomes: list[Any | Failed] = [Failed("it was never begun")] * len(cells)
         done = 0
         while waiting:
-            (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
+            with redirect_stdout(sys.stderr):  # where Ray tells which tasks it does again
+                (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
             number = waiting.pop(reference)
             try:
                 outcomes[number] = ray.get(reference)
@@ -71,21 +74,8 @@ class OnRay:
             say(f"{done} of {len(cells)} done: {names[number]}")
         return outcomes
 
-    def _connect(self, address: str | None, workers: int) -> None:
-        environment = {"ROWPICK_HOME": str(home().absolute()), "PYTHONPATH": _paths()}
-        runtime = {"env_vars": environment, **interpreter_for_ray()}
-        options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": runtime}
-        try:
-            if address is None:
-                say("No --ray-address: starting Ray on this machine.")
-                self.ray.init(address="local", num_cpus=workers, include_dashboard=False, **options)
-            else:
-                self.ray.init(address=address, **options)
-        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"No Ray cluster answers at {address} ({' '.join(str(error).split())[:200]}).",
-                "Start one there (ray start --head), with this machine's versions of Ray and Python.",
-            ) from None
+    def end(self) -> None:
+        """See `Runner`: the cluster stays as it is."""
 
 
 def _attempt_in(folder: str, work: Work, cell: Cell) -> Any | Failed:

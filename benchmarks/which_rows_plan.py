@@ -148,6 +148,8 @@ SECOND: dict[str, dict[str, Any]] = {
     "own influence 1, stopping 1": {"weights": {"own": 1.0, "stop": 1.0, "in_strata": True}},
     "own influence 0.5, stopping 2": {"weights": {"own": 0.5, "stop": 2.0, "in_strata": True}},
     "own influence 0.5, no repeats": {"weights": {"own": 0.5, "in_strata": True, "repeats": 5.0}},
+    "short-part 0.2": {"strategy": "short-part", "options": {"part": 0.2}},
+    "short-part 0.4": {"strategy": "short-part", "options": {"part": 0.4}},
 }
 BEST, CLEANEST = "best on V", "cleanest"
 FIRST_ROUND = ", first round"

@@ -286,8 +286,9 @@ def law_sentences(numbers: Mapping[str, Any]) -> list[str]:
         if own and e and e["percent"] is not None:
             said.append(
                 f"{selector}: fitted on {numbers['proxies']} short runs, the law promised "
-                f"{own['predicted_percent']:+.2f}%; the rank correlation on runs left out was {own['rank_correlation']:.2f} (below 0.5 it is not to be "
-                f"believed), and its picks gave {e['percent']:+.2f}%."
+                f"{own['predicted_percent']:+.2f}%; the rank correlation on runs left out was "
+                f"{own['rank_correlation']:.2f} (below 0.5 it is not to be believed), and its picks gave "
+                f"{e['percent']:+.2f}%."
             )
     return said
 

@@ -62,8 +62,11 @@ HELD_OUT = [
 # Models of today, none of which any margin was fitted to.
 CURRENT = [
     (QWEN3_8B, 8, 1024, 16, False, True), (QWEN3_8B, 8, 1024, 16, True, True), (QWEN3_8B, 2, 1024, 64, False, True),
+    (QWEN3_8B, 3, 768, 8, False, True), (QWEN3_8B, 4, 2048, 32, True, True), (QWEN3_8B, 2, 1024, 16, True, False),
     (LLAMA31_8B, 8, 1024, 16, False, True), (LLAMA31_8B, 4, 1024, 16, True, True),
-    (SMOLLM3, 4, 1024, 16, False, True),
+    (LLAMA31_8B, 2, 2048, 32, False, True), (LLAMA31_8B, 12, 512, 8, True, True),
+    (LLAMA31_8B, 1, 1024, 16, False, False),
+    (SMOLLM3, 4, 1024, 16, False, True), (SMOLLM3, 2, 2048, 16, True, True),
 ]  # fmt: skip
 
 
@@ -133,14 +136,18 @@ def main() -> None:
     parser.add_argument("--forecast-only", action="store_true")
     parser.add_argument("--measure-only", action="store_true")
     parser.add_argument("--budget-seconds", type=float, default=480, help="no config is measured after this")
+    parser.add_argument("--written", action="append", default=[], help="MODEL=DIR of benchmarks/random_checkpoint.py")
     args = parser.parse_args()
+    written = dict(each.split("=", 1) for each in args.written)
     from finetune.memory.forecast import forecast
     from finetune.memory.shapes import load_shape
 
     started = time.perf_counter()
     name, base, lines = None, None, []
     chosen = CURRENT if args.current else HELD_OUT if args.held_out else [*FITTED, *ALSO_FITTED, *HELD_OUT]
-    for settings in sorted(chosen, key=lambda settings: settings[0]):  # each model is made once
+    for settings in sorted(
+        chosen, key=lambda settings: (settings[0] not in written, settings[0])
+    ):  # each model is made once
         config = to_config(*settings)
         line: dict[str, Any] = dict(
             zip(("model", "batch", "length", "rank", "checkpointing", "kernels"), settings, strict=True)
@@ -159,8 +166,10 @@ def main() -> None:
                     gc.collect()
                     torch.cuda.empty_cache()
                     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-                        write_checkpoint(Path(folder), load_shape(config.model), "cuda")
-                        base = load_base_model(config.model_copy(update={"model": folder}))
+                        source = written.get(config.model, folder)
+                        if source == folder:
+                            write_checkpoint(Path(folder), load_shape(config.model), "cuda")
+                        base = load_base_model(config.model_copy(update={"model": source}))
                     base.config.name_or_path = base.name_or_path = name = config.model
                 line["measured_gib"] = round(measure(base, config), 3)
             except Exception as error:

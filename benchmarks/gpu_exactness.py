@@ -6,7 +6,9 @@
 `attention`: losses and adapter gradients of packed rows in bfloat16, for every implementation and for the kernels; the
 error is the distance to float32 with SDPA over its norm, `to_sdpa` its ratio to SDPA's own error in bfloat16; `leak` is
 the largest change of other samples' losses when one sample changes. `resume`: a run stopped after step 3 and gone on
-with from its checkpoint at 2, in deterministic mode, beside one left alone. `float16`: steps of the `colab-t4` preset.
+with from its checkpoint at 2, in deterministic mode, beside one left alone, with dropout and without, with the kernels
+and without. `families`: as `attention`, in bfloat16 with the kernels, for norms of q and k, tied embeddings, layers
+without positions, windows and the rest of what the kernels compute. `float16`: steps of the `colab-t4` preset.
 `trajectory`: losses of ten updates beside those in float32. All but the first want $ROWPICK_DATA.
 """
 
@@ -27,6 +29,20 @@ sys.path.insert(0, str(ROOT))
 SHAPE = {
     "vocab_size": 2000, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": False,
+}  # fmt: skip
+BROAD = {  # what the kernels compute beside Llama: (model type, what differs from SHAPE)
+    "Llama 3.2: tied": ("llama", {"tie_word_embeddings": True}),
+    "Mistral with a window": ("mistral", {"sliding_window": 100}),
+    "Qwen2.5: biases, tied": ("qwen2", {"tie_word_embeddings": True}),
+    "Qwen3: norms of heads": ("qwen3", {"head_dim": 128}),
+    "Qwen3: tied, windows in some layers": (
+        "qwen3",
+        {"head_dim": 128, "tie_word_embeddings": True, "use_sliding_window": True, "sliding_window": 100,
+         "max_window_layers": 2},
+    ),
+    "SmolLM3: layers without positions, tied": (
+        "smollm3", {"no_rope_layer_interval": 2, "pad_token_id": 0, "tie_word_embeddings": True},
+    ),
 }  # fmt: skip
 IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention", "varlen", "kernels")
 SAMPLES = (150, 333, 80, 270, 191, 512, 97, 388, 27)
@@ -60,6 +76,33 @@ def check_attention(device: str, dtype: str) -> None:
             sdpa = sdpa or errors
             line |= {"loss_error": errors[0], "gradient_error": errors[1], "leak": float(found[2].abs().max())}
             line["to_sdpa"] = [round(a / b, 3) for a, b in zip(errors[:2], sdpa, strict=False)]
+        except Exception as error:
+            line["error"] = f"{type(error).__name__}: {error}"[-800:]
+        print(json.dumps(line), flush=True)
+
+
+def check_families(device: str, dtype: str) -> None:
+    """One JSON line a family: the kernels' errors, and as multiples of SDPA's own in the same dtype."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    for family, (kind, more) in BROAD.items():
+        line: dict[str, Any] = {"check": "families", "family": family, "dtype": dtype}
+        try:
+            torch.manual_seed(0)
+            folder = Path(tempfile.mkdtemp())
+            shape = AutoConfig.for_model(kind, **(SHAPE | more), initializer_range=0.05)
+            model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32)
+            for name, parameter in model.named_parameters():
+                if "norm" in name or name.endswith("bias"):  # as trained models have them, not all ones and zeros
+                    parameter.data += 0.2 * torch.randn_like(parameter)
+            model.save_pretrained(folder)
+            expected = losses_and_gradients(folder, device, "float32", "sdpa")
+            for name in ("sdpa", "kernels"):
+                found = losses_and_gradients(folder, device, dtype, name)
+                errors = [float((a - b).norm() / b.norm()) for a, b in zip(found[:2], expected[:2], strict=True)]
+                line |= {name: errors, f"{name}_leak": float(found[2].abs().max())}
+            line["to_sdpa"] = [round(a / b, 3) for a, b in zip(line["kernels"], line["sdpa"], strict=True) if b]
         except Exception as error:
             line["error"] = f"{type(error).__name__}: {error}"[-800:]
         print(json.dumps(line), flush=True)
@@ -192,11 +235,7 @@ def run_job(job: Any, stop_after: int | None = None, resume: bool = False) -> An
 
 
 def check_resume(device: str) -> None:
-    """One JSON line: whether adapters and histories are equal to the bit, and the peaks."""
-    import gc
-
-    import torch
-
+    """One JSON line a way: whether adapters and histories are equal to the bit, and the peaks."""
     from benchmarks.random_checkpoint import write_checkpoint
 
     checkpoint = Path(tempfile.mkdtemp())
@@ -204,8 +243,17 @@ def check_resume(device: str) -> None:
     settings = [
         "deterministic=true", "max_length=1024", "per_device_train_batch_size=2", "gradient_accumulation_steps=2",
         "max_steps=6", "num_train_epochs=50", "logging_steps=1", "eval_steps=2", "warmup_steps=1", "dtype=bfloat16",
-        f"device={device}", "kernels=true", "optim=paged_adamw_8bit",
+        f"device={device}", "optim=paged_adamw_8bit",
     ]  # fmt: skip
+    for dropout, kernels in ((0.0, "true"), (0.1, "true"), (0.1, "false")):
+        _check_resume(device, checkpoint, [*settings, f"kernels={kernels}", f"lora_dropout={dropout}"])
+
+
+def _check_resume(device: str, checkpoint: Path, settings: list[str]) -> None:
+    import gc
+
+    import torch
+
     folders = {name: Path(tempfile.mkdtemp()) for name in ("alone", "again", "stopped")}
     results: dict[str, Any] = {}
     for name, stop, resume in (
@@ -235,8 +283,9 @@ def check_resume(device: str) -> None:
             "peaks_gib": [peak, other_peak],
         }
 
-    print(json.dumps({"check": "resume", "device": device, "resumed": same("alone", "stopped resumed"),
-                      "repeated": same("alone", "again")}), flush=True)  # fmt: skip
+    print(json.dumps({"check": "resume", "device": device, "settings": settings[-2:],
+                      "resumed": same("alone", "stopped resumed"), "repeated": same("alone", "again")}),
+          flush=True)  # fmt: skip
 
 
 def check_float16(device: str, checkpoint: Path) -> None:
@@ -265,12 +314,14 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checks", nargs="+", choices=["attention", "resume", "float16", "trajectory"])
+    parser.add_argument("checks", nargs="+", choices=["attention", "families", "resume", "float16", "trajectory"])
     parser.add_argument("--checkpoint", type=Path)
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if "attention" in args.checks:
         check_attention(device, "bfloat16")
+    if "families" in args.checks:
+        check_families(device, "bfloat16")
     if "float16" in args.checks:
         check_float16(device, args.checkpoint)
     if "trajectory" in args.checks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ class Rows:
         target = None
         if "target" in cell:
             place = self.plan["sources"].index(cell["target"])
-            odds = data["prompt_odds" if cell.get("words") == "prompts" else "odds"]
-            target = vectors[data["targets"][draw, place]] if draw < len(odds) else None
+            odds = data[("prompt_" if cell.get("words") == "prompts" else "") + "odds" + cell.get("fitted", "")]
+            target = vectors[data["targets"][draw, place]]
             scores["target_words"] = odds[draw, place].astype(np.float64)
         return Candidates(
             embeddings=vectors[pool],
@@ -67,20 +68,34 @@ class Rows:
             luck=row_luck(data["row_ids"][pool].tolist(), draw),
         )
 
-    def strata(self) -> NDArray[np.int64]:
-        """Return the stratum (n,) of every pool row: its source and its third by length."""
-        counts = self.data["lengths"][self.pool]
-        thirds = np.digitize(counts, np.quantile(counts, [1 / 3, 2 / 3])).astype(str)
-        names = np.char.add(self.data["source"][self.pool].astype(str), thirds)
-        return np.asarray(np.unique(names, return_inverse=True)[1])
+    def strata(self, role: str = "pool") -> NDArray[np.int64]:
+        """Return the stratum (n,) of every row of a role: its source, its third by length there, and which side of the
+        source's first principal component its vector lies on. The borders are those of the pool."""
+        data, pool = self.data, self.pool
+        rows = np.flatnonzero(data["role"] == role)
+        vectors = data["vectors"].astype(np.float64)
+        result = np.zeros(len(rows), dtype=np.int64)
+        for number, source in enumerate(self.plan["sources"]):
+            own = pool[data["source"][pool] == source]
+            if not len(own):
+                continue
+            here = data["source"][rows] == source
+            centre = vectors[own].mean(axis=0)
+            axis = np.linalg.svd(vectors[own] - centre, full_matrices=False)[2][0]
+            axis *= np.sign(axis[np.argmax(np.abs(axis))])
+            thirds = np.digitize(data["lengths"][rows], np.quantile(data["lengths"][own], [1 / 3, 2 / 3]))
+            side = (vectors[rows] - centre) @ axis > 0
+            result[here] = (6 * number + 2 * thirds + side)[here]
+        return result
 
-    def pick(self, cell: dict[str, Any], influence: NDArray[np.float64] | None = None) -> list[int]:
-        """Return what the cell's strategy picks, as places among all rows."""
+    def pick(self, cell: dict[str, Any], influence: Mapping[str, NDArray[np.float64]] | None = None) -> list[int]:
+        """Return what the cell's strategy picks, as places among all rows. `influence` has a token's by direction."""
         if cell.get("equal_sources"):
             part = cell["budget"] // len(self.plan["sources"])
             own = {name: value for name, value in cell.items() if name != "equal_sources"}
             return [i for s in self.plan["sources"] for i in self.pick(own | {"only": s, "budget": part})]
-        pool = self.candidates(cell, influence)
+        direction = cell.get("direction")
+        pool = self.candidates(cell, influence[direction] if influence and direction else None)
         if only := cell.get("only"):
             pool = pool.take(
                 np.flatnonzero(self.data["source"][self.pool] == (cell["target"] if only is True else only))
@@ -88,23 +103,56 @@ class Rows:
         if cell["budget"] is None:  # the notebook's rows
             order = np.argsort(pool.prompt_chars, kind="stable")[:NOTEBOOK_ROWS]
             return [int(i) for i in pool.row_index[order]]
-        select = STRATEGIES[cell["strategy"]].bind(cell.get("options", {}))
-        if cell.get("strata") or cell.get("tilt"):
-            select = partial(self.tilted, cell)
+        if "weights" in cell:
+            select = partial(drawn, self.log_weights(cell["weights"], influence or {}))
+        else:
+            select = STRATEGIES[cell["strategy"]].bind(cell.get("options", {}))
         picks = pick_tokens(
             select, pool, cell["budget"], np.random.default_rng([cell["draw"], 2]), self.plan["near_duplicate"]
         )
         return [int(pool.row_index[i]) for i in picks.indices]
 
-    def tilted(self, cell: dict[str, Any], pool: Candidates, k: int, rng: np.random.Generator) -> Picks:
-        """Draw by influence within strata, or by influence and form: tried here, no strategies of the project."""
-        influence, strata = pool.scores["influence"], self.strata()
-        weights = normal_scores(influence)
-        if cell.get("strata"):
-            for stratum in np.unique(strata):
-                weights[strata == stratum] = normal_scores(influence[strata == stratum])
-        weights = cell["options"]["sharpness"] * weights
-        if cell.get("tilt"):
-            weights = weights + 8.0 * pool.scores["well_formed"] - 0.5 * np.log(np.maximum(1, pool.prompt_chars))
-        order = weighted_order(pool, weights, rng)[:k]
-        return Picks(order, ["drawn by influence"] * len(order))
+    def log_weights(
+        self, terms: Mapping[str, Any], influence: Mapping[str, NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Return the logarithm of every pool row's weight: a sum of terms, each by a number of its own.
+
+        Tried here; what is no strategy of the project is none because it was not better than one.
+        """
+        data, pool, strata = self.data, self.pool, self.strata()
+        tokens = data["lengths"][pool].astype(np.float64)
+        output = tokens - data["prompt_lengths"][pool]
+        total = np.zeros(len(pool))
+        for direction in ("V", "stop"):
+            if sharpness := terms.get(direction):
+                score = normal_scores(influence[direction])
+                if terms.get("in_strata"):
+                    for stratum in np.unique(strata):
+                        score[strata == stratum] = normal_scores(influence[direction][strata == stratum])
+                total += sharpness * score
+        if "shares" in terms:  # of tokens, by stratum
+            now = np.bincount(strata, tokens, len(terms["shares"])) / tokens.sum()
+            total += np.log(np.maximum(1e-6, np.array(terms["shares"]) / np.maximum(1e-9, now)))[strata]
+        total -= terms.get("prompt", 0.0) * np.log(np.maximum(1.0, data["prompt_chars"][pool]))
+        total += terms.get("form", 0.0) * data["form"]
+        total -= terms.get("tokens", 0.0) * np.log(tokens)
+        if "repeats" in terms:
+            total -= terms["repeats"] * np.array([repeated_share(self.examples[i].input_ids) for i in pool])
+        if "brief" in terms:  # short answers to short prompts, as many tokens of these as before
+            short = data["prompt_chars"][pool] <= np.quantile(data["prompt_chars"][pool], terms.get("below", 0.5))
+            shorter = -terms["brief"] * np.log(np.maximum(1.0, output))
+            before, after = tokens[short].sum(), (tokens * np.exp(shorter))[short].sum()
+            total += np.where(short, shorter + np.log(before / after), 0.0)
+        return total
+
+
+def drawn(weights: NDArray[np.float64], pool: Candidates, k: int, rng: np.random.Generator) -> Picks:
+    """Draw by weights, as `curate.strategies.weighted` does."""
+    order = weighted_order(pool, weights, rng)[:k]
+    return Picks(order, ["drawn by its weight"] * len(order))
+
+
+def repeated_share(ids: list[int], n: int = 4) -> float:
+    """Return the share of a row's n-grams of tokens that stood in it before."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

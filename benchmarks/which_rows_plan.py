@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.which_rows_picks import Rows
 from curate.cleaning.exact_duplicates import find_exact_duplicates
 from curate.pool.holdout import reserve_holdout
 from curate.pool.rows import Row, build_row
@@ -39,6 +40,7 @@ from curate.vectors.clustering import build_clusters, default_n_clusters
 from curate.vectors.embedding import embed_rows
 from curate.vectors.neighbours import nearest, one_thread_a_product
 from evaluate_suite.generation.raw_prompts import load_raw_prompts
+from evaluate_suite.tasks.task_files import read_tasks
 
 MODEL = "smollm2-135m"
 SOURCES = ("codegen", "codealpaca", "stdlib")
@@ -109,55 +111,125 @@ def near(vectors: NDArray[np.float32], marked: NDArray[np.bool_]) -> NDArray[np.
         return np.asarray(nearest(vectors, vectors[marked])[1] >= NEAR_DUPLICATE)
 
 
-def cells_of_draw(draw: int, budget: int) -> Iterator[dict[str, Any]]:
-    """Yield the cells of one draw: what promises most in distribution, each source as the target, then the rest."""
+# Tried without a target, in four draws; the best on V is then drawn afresh. V and stop: influence there, by rank.
+TRIED: dict[str, dict[str, Any]] = {
+    "influence 0.5": {"weights": {"V": 0.5}},
+    "influence 1": {"weights": {"V": 1.0}},
+    "influence 1.5": {"weights": {"V": 1.5}},
+    "influence 1 in strata": {"weights": {"V": 1.0, "in_strata": True}},
+    "mixture": {"weights": {}, "law": "V"},
+    "mixture for the mean over sources": {"weights": {}, "law": "mean over sources"},
+    "mixture and influence 1": {"weights": {"V": 1.0, "in_strata": True}, "law": "V"},
+    "influence against": {"weights": {"V": -0.5}},
+    "stopping 1": {"weights": {"stop": 1.0}},
+    "influence 1, stopping 0.5": {"weights": {"V": 1.0, "stop": 0.5}},
+    "brief 1": {"weights": {"brief": 1.0}},
+    "influence 1, brief 1": {"weights": {"V": 1.0, "brief": 1.0}},
+    "influence 1, short prompts 1": {"weights": {"V": 1.0, "prompt": 1.0, "form": 4.0}},
+    "influence 1.5, short prompts 2": {"weights": {"V": 1.5, "prompt": 2.0, "form": 4.0}},
+    "influence 1, short rows": {"weights": {"V": 1.0, "tokens": 0.5}},
+    "no repeats": {"weights": {"repeats": 5.0}},
+    "influence 1, stopping 1, short prompts 1": {"weights": {"V": 1.0, "stop": 1.0, "prompt": 1.0, "form": 4.0}},
+}
+OLD: dict[str, dict[str, Any]] = {
+    "well-formed 0.5": {"strategy": "well-formed", "options": {"sharpness": 8.0, "power": 0.5}},
+    "well-formed 1": {"strategy": "well-formed", "options": {"sharpness": 8.0, "power": 1.0}},
+    "short-rows": {"strategy": "short-rows", "options": {"power": 0.5}},
+    "kmeans": {"strategy": "kmeans"},
+    "shortest": {"strategy": "shortest"},
+    "equal sources": {"strategy": "random", "equal_sources": True},
+}
+BEST, CLEANEST = "best on V", "cleanest"
+FRESH = range(10, 20)  # draws that nothing was chosen on
+PROXIES, PROXY_BUDGET = 96, 50_000
+MBPP, LONGEST_TASK = "mbpp-601-974.jsonl", 320
 
-    def cell(name: str, strategy: str, **more: Any) -> dict[str, Any]:
-        generate = draw < GENERATING_DRAWS and "target" not in more
-        return {"cell": name, "draw": draw, "budget": budget, "strategy": strategy, "generate": generate, **more}
 
-    yield cell("random", "random")
-    yield cell("influence 0.5", "influence", options={"sharpness": 0.5}, direction="V")
-    yield cell("well-formed 0.5", "well-formed", options={"sharpness": 8.0, "power": 0.5})
+def for_target(draw: int, budget: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the cells of selectors with each source in turn as the target."""
     for source in SOURCES:
-        t, at = {"target": source}, {"target": source, "direction": f"{source} {draw}"}
-        yield cell("only that source", "random", only=True, **t)
-        yield cell("target-words", "target-words", words="both", **t)
-        yield cell("influence-classifier", "influence-classifier", words="both", **at)
-        yield cell("target-words, prompts alone", "target-words", words="prompts", **t)
-        yield cell("rds", "rds", **t)
-        yield cell("target-classifier", "target-classifier", **t)
-        yield cell("target-importance", "target-importance", options={"sharpness": 1.0}, words="both", **t)
-        yield cell("influence on the target", "influence", options={"sharpness": 0.0}, **at)
-    yield cell("well-formed 1", "well-formed", options={"sharpness": 8.0, "power": 1.0})
-    yield cell("short-rows", "short-rows", options={"power": 0.5})
-    yield cell("kmeans", "kmeans")
-    yield cell("shortest", "shortest")
-    yield cell("influence 1", "influence", options={"sharpness": 1.0}, direction="V")
-    yield cell("influence in strata", "influence", options={"sharpness": 1.0}, direction="V", strata=True)
-    yield cell("influence and well-formed", "influence", options={"sharpness": 0.7}, direction="V", tilt=True)
-    yield cell("equal sources", "random", equal_sources=True)
+        towards = {"direction": f"{source} {draw}"}
+        how: dict[str, dict[str, Any]] = {
+            "only that source": {"strategy": "random", "only": True},
+            "target-words": {"strategy": "target-words", "words": "both"},
+            "influence-classifier": {"strategy": "influence-classifier", "words": "both", **towards},
+            "target-words, prompts alone": {"strategy": "target-words", "words": "prompts"},
+            "target-words, fitted twice": {"strategy": "target-words", "words": "both", "fitted": "_twice"},
+            "rds": {"strategy": "rds"},
+            "target-classifier": {"strategy": "target-classifier"},
+            "target-importance": {"strategy": "target-importance", "options": {"sharpness": 1.0}, "words": "both"},
+            "influence on the target": {"strategy": "influence", "options": {"sharpness": 0.0}, **towards},
+        }
+        for name in names:
+            yield {"cell": name, "draw": draw, "budget": budget, "target": source, **how[name]}
 
 
-def all_cells(draws: int, budget: int) -> Iterator[dict[str, Any]]:
-    """Yield every cell in the order in which they are to be made."""
-    for draw in range(draws):
-        for size in sorted(RANDOM_BUDGETS, reverse=True) if draw < 2 else ():
-            if size != budget:
-                yield {"cell": "random", "draw": draw, "budget": size, "strategy": "random"}
-        yield from cells_of_draw(draw, budget)
-        if draw < 2:
-            notebook = {"draw": draw, "budget": None, "strategy": "shortest", "generate": draw == 0}
+TARGET_SELECTORS = (
+    "only that source", "target-words", "influence-classifier", "target-words, prompts alone",
+    "target-words, fitted twice", "rds", "target-classifier", "target-importance", "influence on the target",
+)  # fmt: skip
+CONFIRMED = TARGET_SELECTORS[:5]
+
+
+def proxies(n_strata: int, shares: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+    """Yield the proxy runs of the mixing law: short, with shares of the strata that vary widely around the pool's."""
+    rng = np.random.default_rng(18)
+    for draw in range(PROXIES):
+        spread = np.exp(rng.uniform(np.log(3), np.log(60)))
+        own = 0.1 * shares + 0.9 * rng.dirichlet(spread * shares)
+        weights = {"shares": [round(float(s), 5) for s in own]}
+        yield {"cell": "proxy", "draw": 1000 + draw, "budget": PROXY_BUDGET, "weights": weights, "proxy": True}
+
+
+def all_cells(draws: int, budget: int, shares: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+    """Yield every cell in the order in which they are to be made: wherever it is cut, what is there is balanced."""
+
+    def plain(name: str, draw: int, how: dict[str, Any], size: int = budget, generate: Any = None) -> dict[str, Any]:
+        kinds = generate or (["prompts"] if draw < GENERATING_DRAWS and size == budget else [])
+        return {"cell": name, "draw": draw, "budget": size, "generate": kinds, **how}
+
+    random = {"strategy": "random"}
+    for draw in range(GENERATING_DRAWS):
+        yield plain("random", draw, random)
+    yield from proxies(len(shares), shares)
+    for draw in range(GENERATING_DRAWS):
+        yield from (plain(name, draw, how) for name, how in TRIED.items())
+        yield from for_target(draw, budget, ("influence-classifier", "influence on the target"))
+    best = {"choose": {"by": "V", "among": list(TRIED), "draws": list(range(GENERATING_DRAWS))}}
+    cleanest = {"choose": best["choose"] | {"by": "ended"}}
+    for draw in FRESH:
+        both = ["prompts", "humaneval", "mbpp"] if draw < 14 else ["prompts"]
+        yield plain("random", draw, random, generate=both)
+        yield plain(BEST, draw, best, generate=both)
+        yield plain(CLEANEST, draw, cleanest, generate=both)
+        yield from for_target(draw, budget, CONFIRMED)
+        own = draw - FRESH.start  # what is not drawn afresh, up to ten draws
+        if own < draws:
+            yield plain("random", own, random)
+            yield from for_target(own, budget, TARGET_SELECTORS)
+            yield from (plain(name, own, how) for name, how in OLD.items())
+        if own < 4:
+            notebook = {"draw": own, "budget": None, "strategy": "shortest", "generate": ["prompts"]}
             yield {"cell": "notebook", "loss_on_prompt": True, "cut": 100, **notebook}
             yield {"cell": "notebook, its rows whole", "loss_on_prompt": True, **notebook}
             yield {"cell": "notebook, its rows whole, loss on the outputs", **notebook}
-    for draw in range(3):
-        for source in SOURCES:
-            for size in (50_000, 450_000) if source != "codealpaca" else (50_000,):
-                more = {"strategy": "target-words", "words": "both", "target": source}
-                yield {"cell": "target-words", "draw": draw, "budget": size, **more}
+        if own < 5:
+            yield from (plain("random", own, random, size) for size in RANDOM_BUDGETS if size <= 300_000)
+            for size in (50_000, 450_000) if own < 2 else (50_000,):
+                yield plain("random", own, random, size)
+                yield plain(BEST, own, best, size)
+                if own < 3:
+                    yield from (
+                        cell
+                        for cell in for_target(own, size, ("only that source", "target-words", "influence-classifier"))
+                        if size < 100_000 or cell["target"] != "codealpaca"
+                    )
+        if own < 3:
+            yield from (plain("random", own, random, size) for size in RANDOM_BUDGETS if size > 300_000)
     for draw in range(100, 100 + BANK):
-        yield {"cell": "random", "draw": draw, "budget": budget, "strategy": "random"}
+        yield plain("random", draw, random)
+    for draw in range(100, 180):
+        yield plain(BEST, draw, best)
 
 
 def odds_by_draw(study: Study, draws: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -211,18 +283,29 @@ def main() -> None:
     args.plan.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(MODEL)
     study = load_study(args.data, tokenizer)
-    cells = list(all_cells(args.draws, args.budget))
+    write_rows(args.plan / "rows.npz", study, max(args.draws, FRESH.stop))
     record = {
         "sources": SOURCES,
         "near_duplicate": NEAR_DUPLICATE,
         "budget": args.budget,
         "end_token": tokenizer.eos_token_id,
         "prompts": {prompt.prompt_id: encode_prompt(tokenizer, RAW, prompt.prompt) for prompt in load_raw_prompts()},
-        "cells": cells,
+        "humaneval": encoded_tasks("humaneval", tokenizer),
+        "mbpp": encoded_tasks(args.data / MBPP, tokenizer),
+        "cells": [],
     }
     (args.plan / "cells.json").write_text(json.dumps(record), encoding="utf-8")
-    write_rows(args.plan / "rows.npz", study, args.draws)
-    print(json.dumps({"rows": count_roles(study), "cells": len(cells)}))
+    rows = Rows(args.plan)
+    tokens = np.bincount(rows.strata(), rows.data["lengths"][rows.pool])
+    record["cells"] = list(all_cells(args.draws, args.budget, tokens / tokens.sum()))
+    (args.plan / "cells.json").write_text(json.dumps(record), encoding="utf-8")
+    print(json.dumps({"rows": count_roles(study), "cells": len(record["cells"])}))
+
+
+def encoded_tasks(path: str | Path, tokenizer: Any) -> dict[str, list[int]]:
+    """Return the prompt ids of executed tasks, those of which the prompt is not long."""
+    encoded = {name: encode_prompt(tokenizer, RAW, task.prompt) for name, task in read_tasks(path).items()}
+    return {name: ids for name, ids in encoded.items() if len(ids) <= LONGEST_TASK}
 
 
 def count_roles(study: Study, roles: Sequence[str] = ("pool", "V", "H")) -> dict[str, dict[str, int]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import copy
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +29,14 @@ AdaptedModel: TypeAlias = PeftModel  # a base model with an adapter: what attach
 with quiet():  # bitsandbytes greets on import
     from bitsandbytes.nn import Linear4bit
     from bitsandbytes.optim import PagedAdamW8bit
+
+# What of a run's config decides the numbers its base model computes.
+BASE_SETTINGS = (
+    "model", "device", "dtype", "attn_implementation", "load_in_4bit", "bnb_4bit_quant_type",
+    "bnb_4bit_use_double_quant",
+)  # fmt: skip
+_kept: dict[tuple[Any, ...], PreTrainedModel] = {}  # of this process: one model at most
+_keeps = False
 
 
 def resolve_device(wanted: Literal["auto", "cuda", "mps", "cpu"]) -> str:
@@ -73,7 +83,46 @@ def load_base_model(config: RunConfig, place: str | None = None) -> PreTrainedMo
 
     Hub id, local folder (safetensors) or smollm2-135m. Remote code is never run. `place` "cpu" leaves it in the
     machine's memory, in the form that its device computes with: for weights that are spread over GPUs and fit none.
+    Inside `base_model_kept` the weights are read once, and every call returns modules of its own around them.
     """
+    if not _keeps or place is not None:
+        return _read_base_model(config, place)
+    key = tuple(getattr(config, name) for name in BASE_SETTINGS)
+    gc.collect()  # models of earlier runs are cycles of modules, and hold on to memory of the GPU
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = _read_base_model(config, None)
+    return _with_same_weights(_kept[key])
+
+
+@contextlib.contextmanager
+def base_model_kept() -> Iterator[None]:
+    """Let what is loaded inside the block stay in memory for the next such block of this process.
+
+    For runs that share a frozen base model. `forget_base_model` lets it go.
+    """
+    global _keeps
+    before, _keeps = _keeps, True
+    try:
+        yield
+    finally:
+        _keeps = before
+
+
+def forget_base_model() -> None:
+    """Let the kept base model go."""
+    _kept.clear()
+
+
+def _with_same_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of the modules around the same weights: an adapter or kernels put into it do not reach `model`."""
+    tensors = [*model.parameters(), *model.buffers()]
+    states = [state for module in model.modules() if (state := getattr(module, "quant_state", None)) is not None]
+    states += [state for tensor in tensors if (state := getattr(tensor, "quant_state", None)) is not None]
+    return copy.deepcopy(model, {id(each): each for each in (*tensors, *states)})
+
+
+def _read_base_model(config: RunConfig, place: str | None) -> PreTrainedModel:
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config.dtype, device))
     if config.attn_implementation == "varlen":

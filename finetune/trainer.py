@@ -174,7 +174,8 @@ def build_trainer(job: Job) -> PackedTrainer:
         place_whole_parts(model, own_device(device))
     batch, _ = batch_shape(config, job.processes.size)
     own = config.model_copy(update={"per_device_train_batch_size": batch})  # what one process computes at a time
-    job.kernels_refused = accelerate_model(model, own, getattr(torch, dtype), job.processes.sharded)
+    shards = job.processes.size if job.processes.sharded else 1
+    job.kernels_refused = accelerate_model(model, own, getattr(torch, dtype), shards)
     if job.processes.sharded:
         leave_to_sharding(model)
         if job.kernels_refused is not None:

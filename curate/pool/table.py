@@ -128,16 +128,18 @@ class PoolTable(Sequence[Row]):
 
 
 class Instructions(Mapping[str, str]):
-    """The instructions of a pool by row_id, each read when it is asked for."""
+    """The instructions of a pool by row_id, each read when it is asked for; the file stays mapped meanwhile."""
 
     def __init__(self, table: PoolTable) -> None:
         self._table = table
+        self._file = pyarrow.ipc.open_file(pyarrow.memory_map(table.path))
 
     def __getitem__(self, row_id: str) -> str:
         place = int(np.searchsorted(self._table.ids, np.uint64(int(row_id, 16))))
         if place == len(self._table) or self._table.row_id(place) != row_id:
             raise KeyError(row_id)
-        return self._table.read(np.array([place]))[0].instruction
+        batch = self._file.get_batch(place // CELL_ROWS)
+        return _text(batch.column("instruction")[place % CELL_ROWS].as_py())
 
     def __iter__(self) -> Iterator[str]:
         return map(as_row_id, self._table.ids)

@@ -13,10 +13,11 @@ from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.models import ReportModels
 from evaluate_suite.reporting.recipe import prepare
 from finetune.config import RunConfig
+from finetune.model import base_model_kept
 from finetune.recipe import train
 from finetune.run.record import CONFIG, run_folder
 
-_KEPT: dict[str, ReportModels] = {}  # of this process, with the base model that its last cell loaded
+_KEPT: dict[str, ReportModels] = {}  # of this process, with the adapter that its last cell measured
 
 
 def make_selection(config: SelectConfig, command: Sequence[str]) -> str:
@@ -25,19 +26,21 @@ def make_selection(config: SelectConfig, command: Sequence[str]) -> str:
 
 
 def train_run(config: RunConfig, selection: str, wandb_mode: str | None, command: Sequence[str]) -> str:
-    """Return the folder of the run: trained, taken up where it was left, or reused."""
-    _KEPT.clear()  # training wants the memory
+    """Return the folder of the run: trained, taken up where it was left, or reused. Its base model stays loaded."""
+    _KEPT.clear()
     picked = read_selection(selection)
-    return str(train(config, picked, None, is_begun(config, picked), wandb_mode, command).path)
+    with base_model_kept():
+        return str(train(config, picked, None, is_begun(config, picked), wandb_mode, command).path)
 
 
-def measure_run(run: str, config: ReportConfig) -> str:
-    """Put the run's losses and generations into the cache, where the report finds them; its base model stays loaded."""
+def measure_run(run: str, config: ReportConfig, tuned: bool) -> str:
+    """Put losses and generations of the run, or of its base model, into the cache, where the report finds them."""
     work = prepare(config.model_copy(update={"runs": (run,)}))
     models = _KEPT.setdefault("models", work.models)
     evaluation = work.evaluations[0]
-    models.losses(evaluation.run, evaluation.selection, work.rows.scored, tuned=True)
-    models.generations(evaluation.run, evaluation.selection, work.prompts, work.settings, tuned=True)
+    with base_model_kept():
+        models.losses(evaluation.run, evaluation.selection, work.rows.scored, tuned)
+        models.generations(evaluation.run, evaluation.selection, work.prompts, work.settings, tuned)
     return run
 
 

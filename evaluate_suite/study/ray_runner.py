@@ -12,30 +12,37 @@ from typing import Any
 from curate.console import say
 from curate.engines import connect_to_ray
 from curate.errors import UsageError, did_you_mean
+from evaluate_suite.study.cells_at_once import AUTO, cells_at_once
 from evaluate_suite.study.runner import Cell, Failed, Runner, Work, Workers, attempt
+from finetune.config import RunConfig
 
 RUNNERS = ("local", "ray")
 RETRIES = 1  # of a cell whose node was lost; what it had trained goes on from its checkpoint
 
 
 def choose_runner(
-    name: str, workers: int, ray_address: str | None, gpu_share: float | None, device: str
+    name: str, workers: str, ray_address: str | None, gpu_share: float | None, recipe: RunConfig
 ) -> Runner | None:
     """Return who makes a study's cells; None for this process, one after the other.
 
-    `gpu_share` is what of a GPU a cell takes; None: one, or none where there is no GPU.
+    `gpu_share` is what of a GPU a cell takes; None: as the workers share them, or none where there is no GPU.
     """
     if name not in RUNNERS:
         raise UsageError(f'--runner is "{name}".', did_you_mean(name, RUNNERS))
-    if workers < 1:
-        raise UsageError(f"--workers is {workers}; it must be at least 1.", "Leave it out for one.")
     if gpu_share is not None and not gpu_share >= 0:
         raise UsageError(f"--gpu-share is {gpu_share:g}; it must be 0 or more.", "0.5 lets two cells share a GPU.")
-    if name == "ray":
-        return OnRay(ray_address, gpu_share if device != "cpu" else 0.0, workers)
-    if ray_address is not None:
+    if name != "ray" and ray_address is not None:
         raise UsageError("--ray-address is for --runner ray.", "Leave it out, or add --runner ray.")
-    return Workers(workers) if workers > 1 else None
+    at_once = cells_at_once(workers, recipe)
+    if name == "ray":
+        if gpu_share is None and workers == AUTO and at_once.each > 1:
+            gpu_share = 1 / at_once.each
+        return OnRay(ray_address, gpu_share if recipe.device != "cpu" else 0.0, at_once.total)
+    if at_once.total == 1:
+        return None
+    if workers == AUTO:
+        say(f"{at_once.total} cells at once: {at_once.why}.")
+    return Workers(at_once.total)
 
 
 class OnRay:
@@ -66,6 +73,9 @@ class OnRay:
             done += 1
             say(f"{done} of {len(cells)} done: {names[number]}")
         return outcomes
+
+    def end(self) -> None:
+        """See `Runner`: the cluster stays as it is."""
 
 
 def _attempt_in(folder: str, work: Work, cell: Cell) -> Any | Failed:

@@ -17,6 +17,7 @@ from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.recipe import Report, report
+from evaluate_suite.study.budgets import with_random_budgets
 from evaluate_suite.study.cells import make_selection, measure_run, train_run
 from evaluate_suite.study.plan import (
     PlannedSelection,
@@ -28,6 +29,7 @@ from evaluate_suite.study.plan import (
 )
 from evaluate_suite.study.plan_file import write_study_file
 from evaluate_suite.study.runner import Failed, Here, Runner, attempt
+from finetune.model import base_model_kept, forget_base_model
 
 T = TypeVar("T")
 
@@ -46,22 +48,40 @@ def study(request: StudyRequest, command: Sequence[str] = (), runner: Runner | N
 
     `runner` says who makes the cells; None: this process, one after the other.
     """
+    request = with_random_budgets(request)
     plan = plan_study(request)
     file = write_study_file(request.as_file())
     say(f"The study as a file: {file}")
     failed: list[str] = []
-    drawn, selections = make_selections(plan, failed, command, runner or Here())
-    runs = train_all(request, replace(plan, selections=drawn), selections, failed, command, runner or Here())
-    if not runs:
-        raise UserError(f"No cell of the study could be finished. The first failed so: {failed[0]}", "Fix that first.")
-    config = ReportConfig(runs=tuple(map(str, runs)), prompts=request.prompts, max_new_tokens=request.max_new_tokens)
-    if runner is not None:  # side by side; in one process the report does it
-        measured = [(str(run), config) for run in runs]
-        outcomes = runner.run(measure_run, measured, [f"measures of {run.name}" for run in runs])
-        for outcome, run in zip(outcomes, runs, strict=True):
-            if isinstance(outcome, Failed):
-                say(f"{run.name} is measured with the report: {outcome.why}")
-    return Study(report(config, request.out, command), file, failed)
+    who = runner or Here()
+    try:
+        drawn, selections = make_selections(plan, failed, command, who)
+        runs = train_all(request, replace(plan, selections=drawn), selections, failed, command, who)
+        if not runs:
+            raise UserError(
+                f"No cell of the study could be finished. The first failed so: {failed[0]}", "Fix that first."
+            )
+        config = ReportConfig(
+            runs=tuple(map(str, runs)), prompts=request.prompts, max_new_tokens=request.max_new_tokens, by=request.by
+        )
+        if runner is not None:  # side by side; in one process the report does it
+            measure_all(runs, config, runner)
+    finally:
+        who.end()
+    with base_model_kept():
+        made = report(config, request.out, command)
+    forget_base_model()
+    return Study(made, file, failed)
+
+
+def measure_all(runs: Sequence[Path], config: ReportConfig, runner: Runner) -> None:
+    """Measure every run and their base model; what fails is left to the report."""
+    works = [(runs[0], False), *((run, True) for run in runs)]
+    names = [f"measures of {run.name if tuned else 'the base model'}" for run, tuned in works]
+    outcomes = runner.run(measure_run, [(str(run), config, tuned) for run, tuned in works], names)
+    for outcome, name in zip(outcomes, names, strict=True):
+        if isinstance(outcome, Failed):
+            say(f"With the report: {name} ({outcome.why})")
 
 
 def require_all(study: Study) -> None:

@@ -36,6 +36,10 @@ class Runner(Protocol):
         """Return `work(*cell)` of every cell, in order, or how it failed; say which is done."""
         ...
 
+    def end(self) -> None:
+        """Let go of what was started for the cells."""
+        ...
+
 
 def attempt(work: Work, cell: Cell) -> Any | Failed:
     """Do one cell; of whatever kind its error is, the other cells have nothing to do with it."""
@@ -57,18 +61,23 @@ class Here:
             outcomes.append(attempt(work, cell))
         return outcomes
 
+    def end(self) -> None:
+        """See `Runner`."""
+
 
 class Workers:
     """`size` processes of this machine, which share its GPUs in turn. One that dies costs the cell it was at."""
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self._slots: list[_Slot] = []
 
     def run(self, work: Work, cells: Sequence[Cell], names: Sequence[str]) -> list[Any | Failed]:
-        """See `Runner`. Each process stays, so that it imports once what all its cells need."""
+        """See `Runner`. Each process stays until `end`, so that it imports and loads once what all its cells need."""
         free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
-        slots = [_Slot(place, self.size) for place in range(min(self.size, len(cells)))]
-        for slot in slots:
+        wanted = min(self.size, len(cells))
+        self._slots += [_Slot(place, self.size) for place in range(len(self._slots), wanted)]
+        for slot in self._slots[:wanted]:
             free.put(slot)
         done: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -80,15 +89,17 @@ class Workers:
                 free.put(slot)
                 done.put(name)
 
-        try:
-            with ThreadPoolExecutor(max(1, len(slots))) as threads:
-                futures = [threads.submit(one, cell, name) for cell, name in zip(cells, names, strict=True)]
-                for number in range(1, len(cells) + 1):
-                    say(f"{number} of {len(cells)} done: {done.get()}")
-                return [future.result() for future in futures]
-        finally:
-            for slot in slots:
-                slot.end()
+        with ThreadPoolExecutor(max(1, wanted)) as threads:
+            futures = [threads.submit(one, cell, name) for cell, name in zip(cells, names, strict=True)]
+            for number in range(1, len(cells) + 1):
+                say(f"{number} of {len(cells)} done: {done.get()}")
+            return [future.result() for future in futures]
+
+    def end(self) -> None:
+        """See `Runner`."""
+        for slot in self._slots:
+            slot.end()
+        self._slots.clear()
 
 
 class _Slot:

@@ -1,4 +1,4 @@
-"""The functions of `plain` that fill no tail, as Triton kernels: a program owns one row, or a part of it."""
+"""The functions of `plain` that fill no tail, as Triton kernels: a program owns a row or a few, or a part of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,69 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def _norm_kernel(
+    x_ptr, x_row, r_ptr, r_row, w_ptr, out_ptr, out_row, inverse_ptr, eps, width,
+    RESIDUAL: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BK)
+    mask = columns < width
+    x = tl.load(x_ptr + row * x_row + columns, mask, 0.0)
+    if RESIDUAL:
+        x = (x.to(tl.float32) + tl.load(r_ptr + row * r_row + columns, mask, 0.0).to(tl.float32)).to(x.dtype)
+        tl.store(x_ptr + row * x_row + columns, x, mask)
+    high = x.to(tl.float32)
+    inverse = 1 / tl.sqrt(tl.sum(high * high, 0) / width + eps)
+    w = tl.load(w_ptr + columns, mask, 0.0)
+    normed = (high * inverse).to(x.dtype).to(tl.float32) * w.to(tl.float32)
+    tl.store(out_ptr + row * out_row + columns, normed.to(out_ptr.dtype.element_ty), mask)
+    tl.store(inverse_ptr + row, inverse)
+
+
+def rms_norm(
+    x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor, residual: torch.Tensor | None = None
+) -> torch.Tensor:
+    """See `plain.rms_norm`."""
+    inverse = torch.empty(len(x), dtype=torch.float32, device=x.device)
+    other = x if residual is None else residual
+    _norm_kernel[(len(x),)](
+        x, x.stride(0), other, other.stride(0), weight, out, out.stride(0), inverse, eps, x.shape[1],
+        RESIDUAL=residual is not None, BK=triton.next_power_of_2(x.shape[1]), num_warps=8,
+    )  # fmt: skip
+    return inverse
+
+
+@triton.jit
+def _norm_backward_kernel(
+    g_ptr, g_row, x_ptr, x_row, inverse_ptr, w_ptr, r_ptr, r_row, out_ptr, out_row, width,
+    RESIDUAL: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BK)
+    mask = columns < width
+    inverse = tl.load(inverse_ptr + row)
+    normed = tl.load(x_ptr + row * x_row + columns, mask, 0.0).to(tl.float32) * inverse
+    weighted = tl.load(g_ptr + row * g_row + columns, mask, 0.0).to(tl.float32)
+    weighted *= tl.load(w_ptr + columns, mask, 0.0).to(tl.float32)
+    change = (weighted - normed * (tl.sum(weighted * normed, 0) / width)) * inverse
+    if RESIDUAL:
+        change += tl.load(r_ptr + row * r_row + columns, mask, 0.0).to(tl.float32)
+    tl.store(out_ptr + row * out_row + columns, change.to(out_ptr.dtype.element_ty), mask)
+
+
+def rms_norm_backward(
+    grad: torch.Tensor, x: torch.Tensor, inverse: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None,
+    out: torch.Tensor,
+) -> None:  # fmt: skip
+    """See `plain.rms_norm_backward`."""
+    other = x if residual is None else residual
+    _norm_backward_kernel[(len(x),)](
+        grad, grad.stride(0), x, x.stride(0), inverse, weight, other, other.stride(0), out, out.stride(0), x.shape[1],
+        RESIDUAL=residual is not None, BK=triton.next_power_of_2(x.shape[1]), num_warps=8,
+    )  # fmt: skip
 
 
 @triton.jit

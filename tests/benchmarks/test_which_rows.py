@@ -12,11 +12,15 @@ import pytest
 import torch
 
 from benchmarks.which_rows import run
-from benchmarks.which_rows_model import ALPHA, R, adapt, gradient, influences, load_model, reset, row_losses
+from benchmarks.which_rows_answers import answers_of
+from benchmarks.which_rows_law import law, predicted
+from benchmarks.which_rows_model import ALPHA, R, adapt, gradient, influences, load_model, reset, row_losses, train
 from benchmarks.which_rows_page import measure, write_page
 from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_plan import all_cells
 from benchmarks.which_rows_results import Results
+from benchmarks.which_rows_steps import training_steps
+from benchmarks.which_rows_together import Together, train_together
 from curate.tokens.tokenizers import EncodedExample
 from evaluate_suite.config import StudyConfig
 from evaluate_suite.study.plan import build_request
@@ -49,14 +53,19 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         output_chars=rng.integers(5, 60, size=n).astype(np.int32), source=source, role=role,
         row_ids=np.array([f"r{i:03}" for i in range(n)]), vectors=vectors.astype(np.float16),
         labels=rng.integers(4, size=90).astype(np.int32), centres=vectors[:4].astype(np.float32),
-        form=rng.choice([0.5, 1.0], size=90), odds=rng.standard_normal((2, 3, 90)).astype(np.float32),
-        prompt_odds=rng.standard_normal((2, 3, 90)).astype(np.float32),
-        targets=np.array([[v[source[v] == s][:4] for s in SOURCES]] * 2),
+        form=rng.choice([0.5, 1.0], size=90), odds=rng.standard_normal((20, 3, 90)).astype(np.float32),
+        odds_twice=rng.standard_normal((20, 3, 90)).astype(np.float32),
+        prompt_odds=rng.standard_normal((20, 3, 90)).astype(np.float32),
+        targets=np.array([[v[source[v] == s][:4] for s in SOURCES]] * 20),
     )  # fmt: skip
     record = {
         "sources": SOURCES, "near_duplicate": 0.95, "budget": 300, "end_token": 2,
-        "prompts": {"p1": [5, 6, 7], "p2": [8, 9]},
-        "cells": [cell for cell in all_cells(2, 300) if (cell["budget"] or 0) <= 600 and cell["draw"] < 2],
+        "prompts": {"p1": [5, 6, 7], "p2": [8, 9]}, "humaneval": {"h1": [5, 6]}, "mbpp": {"m1": [7]},
+        "cells": [
+            cell | ({"budget": 150} if cell.get("proxy") else {})
+            for cell in all_cells(2, 300, np.full(18, 1 / 18))
+            if (cell["budget"] or 0) <= 600 or cell.get("proxy")
+        ],
     }  # fmt: skip
     (folder / "cells.json").write_text(json.dumps(record))
     return folder
@@ -104,16 +113,54 @@ def test_influence_is_the_inner_product_of_gradients_row_by_row(
         assert of_row == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+def test_cells_trained_together_have_the_losses_and_answers_of_each_alone(tiny_model: Path) -> None:  # noqa: F811
+    rng = np.random.default_rng(4)
+    rows = [EncodedExample(rng.integers(3, 900, size=int(n)).tolist(), int(n) // 3) for n in rng.integers(9, 90, 70)]
+    cells = [(7, rows[:60]), (8, rows[5:30])]
+    together = Together(load_model(tiny_model, "cpu", torch.float32))
+    adapters = train_together(together, [(seed, training_steps(own, seed)) for seed, own in cells])
+    losses = together.row_losses(adapters, rows[60:])
+    prompts = {"p": [5, 6, 7], "q": [8, 9, 10, 11, 12]}
+    answers = answers_of(together, adapters.leaves(), prompts, 2, 6)
+    alone = load_model(tiny_model, "cpu", torch.float32)
+    layers = adapt(alone)
+    for place, (seed, own) in enumerate(cells):
+        train(alone, layers, own, seed)
+        assert losses[place] == pytest.approx([total for total, _ in row_losses(alone, rows[60:], "cpu")], abs=2e-3)
+        for name, prompt in prompts.items():
+            settings = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": 2, "pad_token_id": 0}
+            new = alone.generate(torch.tensor([prompt]), **settings)[0, len(prompt) :].tolist()
+            ids, ended = answers[place][name]
+            assert (ids, ended) == ([i for i in new if i != 2], 2 in new)
+
+
+def test_the_law_finds_the_strata_whose_loss_falls_fastest() -> None:
+    rng = np.random.default_rng(0)
+    pool = np.full(18, 60_000.0)
+    slopes = np.where(np.arange(18) % 6 == 0, 0.15, 0.03)
+    truth = np.concatenate([np.full(18, 0.3), np.log(slopes), np.log([0.2, 0.05, 1.0])])
+    tokens = 50_000 * rng.dirichlet(np.full(18, 1.0), size=60)
+    losses = np.exp(predicted(truth, tokens, 18) + rng.normal(0, 0.005, (60, 18)))
+    fitted = law(tokens, losses, pool, np.full(18, 1000.0), 150_000)
+    shares = np.array(fitted["V"]["shares"])
+    assert shares.sum() == pytest.approx(1) and set(np.argsort(-shares)[:3]) == {0, 6, 12}
+    assert fitted["V"]["predicted_percent"] < -0.3 and fitted["V"]["rank_correlation"] > 0.8
+
+
 def test_no_selector_reads_a_row_of_h(plan: Path) -> None:
     rows = Rows(plan)
     pool, held_out = set(rows.pool.tolist()), rows.held_out
-    for name in ("vectors", "odds", "prompt_odds", "form"):  # what H has here would poison every pick
+    for name in ("vectors", "odds", "odds_twice", "prompt_odds", "form"):  # what H has here would poison every pick
         if len(rows.data[name]) == len(rows.data["role"]):
             rows.data[name][held_out] = np.nan
     rows.data["lengths"][held_out] = -(10**6)
     rows.data["prompt_chars"][held_out] = -(10**6)
-    influence = np.random.default_rng(3).standard_normal(len(rows.pool))
+    rng = np.random.default_rng(3)
+    names = ["V", "stop", *(f"{source} {draw}" for source in SOURCES for draw in range(20))]
+    influence = {name: rng.standard_normal(len(rows.pool)) for name in names}
     for cell in rows.plan["cells"]:
+        if "choose" in cell:
+            continue  # becomes one of the others
         picked = rows.pick(dict(cell), influence)
         assert set(picked) <= pool
         assert picked
@@ -130,26 +177,38 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
     def go(cells: int | None, seconds: float = 300) -> list[dict[str, Any]]:
         run(
             Namespace(
-                plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, grace=60, workers=1, done=[], cells=cells,
-                without_influence=False,
-                max_steps=1, prompts=1,
+                plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, together=3, pickers=0, done=[], cells=cells,
+                without_influence=False, target_draws=None, max_steps=1, prompts=1,
             )
         )  # fmt: skip
         return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
 
-    first = go(6)
+    def plan_of(names: set[str]) -> None:
+        record = json.loads((plan / "cells.json").read_text())
+        proxies = [cell for cell in record["cells"] if cell["cell"] == "proxy"][:6]
+        others = [cell for cell in record["cells"] if cell["cell"] in names and cell["draw"] in (*range(4), 10)]
+        (plan / "cells.json").write_text(json.dumps(record | {"cells": [*proxies, *others]}))
+
+    names = {"random", "influence 1", "mixture", "brief 1", "best on V", "cleanest"}
+    plan_of(names)
+    first = go(None)
     assert [line["failed"] for line in first if "failed" in line] == []
-    assert [line.get("task", line.get("cell")) for line in first].count("influence") == 16
-    names = {(line["cell"], line.get("target")) for line in first if "cell" in line}
-    assert names == {
-        ("random", None), ("influence 0.5", None), ("well-formed 0.5", None), ("only that source", "codegen"),
-        ("target-words", "codegen"), ("influence-classifier", "codegen"),
-    }  # fmt: skip
-    assert all(len(line["H"]) == 9 and line["V"] > 0 and line["tokens"] <= 300 for line in first if "cell" in line)
-    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
-    assert len(answers) == 3 and all(list(a["answers"]) == ["p1"] for a in answers)
-    assert len(go(1)) == len(first) + 1
-    assert len(go(None, seconds=0)) == len(first) + 1
+    cells = {(line["cell"], line["draw"]): line for line in first if "cell" in line and "target" not in line}
+    assert {name for name, _ in cells} == {
+        "proxy",
+        "random",
+        "influence 1",
+        "mixture",
+        "brief 1",
+        "best on V",
+        "cleanest",
+    }
+    assert cells["best on V", 10]["chosen"] in {"influence 1", "mixture", "brief 1"}
+    assert all(len(line["H"]) == 9 and line["tokens"] <= 300 for line in cells.values() if line["cell"] != "proxy")
+    answers = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    assert len(answers) == 4 * 4 + 3 and all(list(a["answers"]) == ["p1"] for a in answers)
+    assert len((tmp_path / "mbpp.jsonl").read_text().splitlines()) == 3
+    assert len(go(None)) == len(first)
 
 
 def made_lines(plan: Path, folder: Path) -> Path:

@@ -137,9 +137,10 @@ class Runner:
         """Half of what the million took on one machine, where that is known."""
         try:
             million = json.loads((self.args.results / "million.json").read_text())
-            return float(round(million["result"]["million"]["wall_seconds"] / 2))
+            seconds: float = million["result"]["million"]["wall_seconds"] / 2
         except (OSError, KeyError, TypeError):
-            return float(self.args.kill_after)
+            seconds = self.args.kill_after
+        return seconds
 
     def summarise(self) -> None:
         """Write which runs agree, and one line of all that has ended."""

@@ -137,10 +137,9 @@ class Runner:
         """Half of what the million took on one machine, where that is known."""
         try:
             million = json.loads((self.args.results / "million.json").read_text())
-            seconds: float = million["result"]["million"]["wall_seconds"] / 2
+            return float(million["result"]["million"]["wall_seconds"]) / 2
         except (OSError, KeyError, TypeError):
-            seconds = self.args.kill_after
-        return seconds
+            return float(self.args.kill_after)
 
     def summarise(self) -> None:
         """Write which runs agree, and one line of all that has ended."""

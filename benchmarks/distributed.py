@@ -116,7 +116,7 @@ def run_case(case: str, folder: Path, place: Path, tiny: bool, processes: Any) -
     from finetune.tracking.table import NONE
     from finetune.trainer import build_trainer
 
-    module.load_base_model = repeated_layer.load_model
+    module.load_base_model = repeated_layer.load_model  # type: ignore[attr-defined]
     module.fits_whole = lambda config: not case.endswith("through-memory")
     on_gpu = torch.cuda.is_available() and not tiny
     config = build_config(case, folder, tiny)
@@ -255,8 +255,8 @@ def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
         }
     for group, before in (("two-fsdp", "one"), ("one-again", "two-fsdp")):
         if (group, "resume-on") in whole and (before, "resume-whole") in whole:
-            ends = [whole[key]["train_losses"][6:] for key in ((group, "resume-on"), (before, "resume-whole"))]
-            summary[f"begun by {before}, ended by {group}"] = {"largest_difference_of_steps_7_to_12": _distance(*ends)}
+            last = [whole[key]["train_losses"][6:] for key in ((group, "resume-on"), (before, "resume-whole"))]
+            summary[f"begun by {before}, ended by {group}"] = {"largest_difference_of_steps_7_to_12": _distance(*last)}
     for case in CASES:
         ours, trl = whole.get(("two-fsdp", case)), whole.get(("trl", case))
         if ours and trl:

@@ -106,9 +106,8 @@ def _reported(report: Path, layout: Layout, error: ChildFailedError | None) -> B
         return UserError(
             f"Process {rank} of {layout.size} was killed ({by}): for want of memory, if nobody did it.", AGAIN
         )
-    if "interrupted" in reported or (
-        failure is not None and failure.exitcode < 0
-    ):  # by somebody, not by the launcher that ends the others of one that was killed
+    # By somebody: where one was killed, the launcher interrupts the others, and that is said above.
+    if "interrupted" in reported or (failure is not None and failure.exitcode < 0):
         return KeyboardInterrupt()
     bug: str = reported.get("bug", "")
     if layout.nodes > 1 and (not bug or any(sign in bug for sign in LOST)):

@@ -52,7 +52,7 @@ EVERY_SETTING = [
         strategies=("random", "mmr"), strategy_options=("relevance=0.25",), target="t.jsonl", draws=4, seeds=2, k=9,
         token_budget=900, random_budgets=(50, 100), dataset="rows.jsonl", model="a/b", encoder="static", max_tokens=77,
         holdout=5, near_duplicate=0.9, preset="cpu-demo", config=Path("c.yaml"), prompts=Path("p.jsonl"),
-        max_new_tokens=8, runner="ray", workers=3, ray_address="auto", gpu_share=0.5, overrides=("r=8", "lora_alpha=4"),
+        max_new_tokens=8, runner="ray", workers="3", ray_address="auto", gpu_share=0.5, overrides=("r=8", "lora_alpha=4"),
     ),
 ]  # fmt: skip
 

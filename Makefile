@@ -17,16 +17,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 # first HumanEval tasks are executed where there is a sandbox for it.
 ARTIFACTS := $${ROWPICK_HOME:-artifacts}
 TASKS := $(ARTIFACTS)/humaneval-first-8.jsonl
-EXECUTE := $(if $(filter Linux,$(shell uname)),--tasks $(TASKS) --execute)
+EXECUTE := $(if $(filter Linux,$(shell uname)),--tasks "$(TASKS)" --execute)
 
 demo: $(INSTALLED)
 	$(VENV)/bin/curate select --dataset stdlib --model smollm2-135m --k 1000 --strategy kmeans --max-tokens 96 \
-	  --decontaminate humaneval --out $(ARTIFACTS)/selections/demo
-	if [ -f $(ARTIFACTS)/runs/demo/config.yaml ]; then \
-	  $(VENV)/bin/finetune run --resume $(ARTIFACTS)/runs/demo; else \
-	  $(VENV)/bin/finetune run --selection demo --out $(ARTIFACTS)/runs/demo; fi
+	  --decontaminate humaneval --out "$(ARTIFACTS)/selections/demo"
+	if [ -f "$(ARTIFACTS)/runs/demo/config.yaml" ]; then \
+	  $(VENV)/bin/finetune run --resume "$(ARTIFACTS)/runs/demo"; else \
+	  $(VENV)/bin/finetune run --selection demo --out "$(ARTIFACTS)/runs/demo"; fi
 	$(PYTHON) -c "from curate.sources.task_files import read_unpacked, task_file; \
-	  print(*read_unpacked(task_file('humaneval')).decode().splitlines()[:8], sep='\n')" > $(TASKS)
+	  print(*read_unpacked(task_file('humaneval')).decode().splitlines()[:8], sep='\n')" > "$(TASKS)"
 	$(VENV)/bin/evalsuite report demo $(EXECUTE)
 	$(VENV)/bin/finetune try demo --base --max-new-tokens 64 --prompt "Write a Python function that reverses a string."
 

@@ -94,6 +94,7 @@ class Clock:
         self.seconds: list[float] = []
         self.rates: list[float] = []
         self.batches: list[Any] = []
+        self.profiled, self.profiler = False, None
         self._begun = self._fetching = 0.0
 
     def watch(self, trainer: Any) -> None:
@@ -116,10 +117,19 @@ class Clock:
         class Step(TrainerCallback):  # type: ignore[misc]
             def on_step_begin(self, *_: Any, **__: Any) -> None:
                 _synchronise(torch)
+                if clock.profiled and clock.steps == clock.warm - 1:
+                    clock.profiler = torch.profiler.profile(
+                        activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+                    )
+                    clock.profiler.start()
                 clock._begun = time.perf_counter()
 
             def on_step_end(self, *_: Any, **named: Any) -> None:
                 _synchronise(torch)
+                if clock.profiler is not None:
+                    clock.profiler.stop()
+                    print_kernels(clock.profiler)
+                    clock.profiler = None
                 clock.steps += 1
                 clock.rates.append(named["lr_scheduler"].get_last_lr()[0])
                 if clock.steps > clock.warm:
@@ -127,6 +137,14 @@ class Clock:
 
         trainer.get_batch_samples, trainer.training_step = timed_fetch, seen_step
         trainer.add_callback(Step())
+
+
+def print_kernels(profiler: Any) -> None:
+    """One JSON line a kernel of the GPU in the profiled step, the longest first: calls, and milliseconds in all."""
+    events = [each for each in profiler.key_averages() if str(each.device_type).endswith("CUDA")]
+    for each in sorted(events, key=lambda each: -each.self_device_time_total)[:40]:
+        name, calls = each.key[:110], each.count
+        print(json.dumps({"gpu": name, "calls": calls, "ms": round(each.self_device_time_total / 1000, 2)}), flush=True)
 
 
 def _synchronise(torch: Any) -> None:
@@ -187,6 +205,7 @@ def run_ours(stack: str, overrides: list[str], args: argparse.Namespace) -> dict
     job = Job(config, selection, folder, tokenizer, pad_token(tokenizer, config), plan, [], History(folder))
     trainer = build_trainer(job)
     clock = Clock(args.warm)
+    clock.profiled = args.profile
     clock.watch(trainer)
     losses: list[Any] = []
     add = job.meter.add
@@ -479,7 +498,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=180, help="seconds a stack may take")
     parser.add_argument("--budget-seconds", type=float, default=1e9, help="no stack is begun after this")
     parser.add_argument("--set", action="append", default=[], help="name=value of our config")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--profile", action="store_true", help="with --only ours: also the kernels of a step")
+    parser.add_argument("--only", help="time one stack in this process")
     args = parser.parse_args()
     if args.data is None:
         parser.error("name the data folder: --data DIR or ROWPICK_DATA")

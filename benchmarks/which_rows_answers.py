@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.which_rows_together import Operations, Together
+from benchmarks.which_rows_kernels import Operations
+from benchmarks.which_rows_together import Together
 
 LOOK = 16  # steps between two looks at whether every sequence has ended
 
@@ -59,13 +60,11 @@ def answers_of(
         ended |= own & (best == end)
         if t % LOOK == 0 and bool((ended | (t + 1 >= lengths + new_tokens)).all()):
             break
-    return [
-        {
-            name: _cut(of_prompt[len(prompt) : len(prompt) + new_tokens], end)
-            for name, prompt, of_prompt in zip(prompts, ids, of_cell, strict=True)
-        }
-        for of_cell in tokens.tolist()
-    ]
+    result = []
+    for of_cell in tokens.tolist():
+        new = [own[len(prompt) : len(prompt) + new_tokens] for prompt, own in zip(ids, of_cell, strict=True)]
+        result.append({name: _cut(each, end) for name, each in zip(prompts, new, strict=True)})
+    return result
 
 
 def _cut(new: list[int], end: int) -> list[Any]:

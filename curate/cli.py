@@ -176,15 +176,19 @@ def score(
     system: Annotated[str, typer.Option(help="System messages: drop, keep or require, as in `curate select`.")] = BASE.system,
     turns: Annotated[str, typer.Option(help="Conversations: single, last or all, as in `curate select`.")] = BASE.turns,
     max_tokens: Annotated[int, typer.Option(min=2, help="Longer rows are left unscored.")] = DEFAULT_SCORE_MAX_TOKENS,
+    engine: Annotated[str, typer.Option(help="Who scores, with the same result: local (this machine) or ray (a cluster).")] = LOCAL,
+    ray_address: Annotated[str | None, typer.Option(help="auto or HOST:PORT of a Ray cluster. Default: Ray is started here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Score every row with a small model, for the strategies that need scores. Stopped, it goes on where it was."""
+    from curate.engines import open_engine
     from curate.pool.read_options import ReadOptions
     from curate.scores.scoring import score_rows, scores_path
     from curate.sources import load_rows
 
     options = ReadOptions(system=system, subset=subset, split=split, first=first, turns=turns)
-    counts = score_rows(load_rows(dataset, columns, options).rows, score_model, max_tokens)
+    with open_engine(engine, ray_address) as workers:
+        counts = score_rows(load_rows(dataset, columns, options, workers).rows, score_model, max_tokens, workers)
     path = scores_path(score_model)
     summary_table(f"scores by {score_model}", [(name.replace("_", " "), str(n)) for name, n in counts.items()])
     print_result({**counts, "path": str(path)} if as_json else path)

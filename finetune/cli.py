@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.console import add_version, print_result, run_command, say, summary_table, typed_command
+from curate.console import add_version, console, print_result, run_command, say, summary_table, typed_command
 from curate.errors import UsageError, UserError
 from finetune import cli_out, options
 from finetune.tracking.table import TRACKERS, tracker_name
@@ -204,6 +204,7 @@ def check(
 
 
 def _show_row(asked: CheckCommand) -> None:
+    from finetune.check.row_marks import as_lines, as_terminal_text
     from finetune.check.row_view import view_row, write_row_page
 
     assert asked.row is not None
@@ -211,7 +212,10 @@ def _show_row(asked: CheckCommand) -> None:
     view = view_row(settings, selection, asked.row, asked.loss)
     page = None if asked.out is None else write_row_page(view, asked.out, selection.path.name)
     say(view.summary)
-    print_result(view.as_dict() if asked.as_json else page or "\n".join(view.lines()))
+    screen = console()
+    if screen.is_terminal and not asked.as_json and page is None:
+        screen.print(as_terminal_text(view))
+    print_result(view.model_dump(mode="json") if asked.as_json else page or "\n".join(as_lines(view)))
 
 
 @app.command(epilog="Examples:\n\n  finetune forecast\n\n  finetune forecast --preset llama2-7b r=64 --json")

@@ -90,6 +90,7 @@ def build_report(work: Work, name: str) -> ReportRecord:
         versions=versions(),
         command=report_command(work),
         strategies=strategies,
+        rows=work.shown_rows,
     )  # fmt: skip
 
 

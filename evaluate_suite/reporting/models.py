@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from curate.artifact import cache_dir, digest_file, digest_json
+from curate.artifact import cache_dir, digest_file, digest_json, file_lock
+from curate.artifact.sealed import read_sealed, write_sealed
 from curate.console import progress
 from curate.defaults import SMOLLM2
 from curate.loading import load_pretrained
@@ -22,6 +23,8 @@ from evaluate_suite.generation.raw_prompts import RawPrompt
 from evaluate_suite.generation.record import DecodingSettings, Generation
 from evaluate_suite.generation.vllm_engine import VllmEngine
 from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, score_rows
+from finetune.check.row_tokens import RowView
+from finetune.check.row_view import ReadRow
 from finetune.model import BASE_SETTINGS, adapter_off, load_adapter, load_base_model
 from finetune.run.base_model import base_model_digest
 from finetune.run.record import Run
@@ -48,6 +51,21 @@ class ReportModels:
                 return score_rows(model, tokenizer, selection.template, rows, advance)
 
         return cached_rows(model_identity(run, selection, tuned), rows, score)
+
+    def row_view(self, run: Run, selection: Selection, number: int) -> RowView:
+        """The row on line `number` of selected.jsonl as the run read it, with its base model's loss of every token."""
+        completion_only = run.config.completion_only_loss
+        tokenizer = self.tokenizer(selection)
+        row = ReadRow(tokenizer, selection, number, tokenizer.pad_token_id, completion_only)
+        identity = [model_identity(run, selection, False), row.row.row_id, completion_only]
+        path = cache_dir("token_losses") / f"{digest_json(identity)[:32]}.jsonl"
+        with file_lock(path.with_suffix(".lock")):
+            lines, _ = read_sealed(path, identity)
+            if not lines:
+                with self._ready(run, tuned=False) as model:
+                    lines = [{"losses": row.losses(model)}]
+                write_sealed(path, lines, identity)
+        return row.view(lines[0]["losses"])
 
     def generations(
         self, run: Run, selection: Selection, prompts: Sequence[RawPrompt], settings: DecodingSettings, tuned: bool

@@ -34,6 +34,7 @@ from evaluate_suite.reporting.record import (
 )
 from evaluate_suite.statistics.levels import DRAWS, SCOPES
 from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
+from finetune.check.row_marks import legend, row_marks
 
 HERE = Path(__file__).parent
 HEADLINE_METRIC = "well_formed_answer"  # the text metric that stands in the run table
@@ -211,6 +212,8 @@ def render_report_page(data: ReportRecord) -> str:
             "config_rows": config_rows(data.runs),
             "metric_cells": lambda m: [data.base_metrics.get(m.name), *(run.metrics.get(m.name) for run in data.runs)],
             "setting_rows": lambda settings: [(name, _text(value)) for name, value in sorted(settings.items())],
+            "rows": [(row, row_marks(row.view)) for row in data.rows],
+            "legend": legend(),
             "packed": Markup(packed_generations(data)) if data.prompts else None,
         },
         folders=[HERE],

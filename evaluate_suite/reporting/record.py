@@ -12,6 +12,7 @@ from evaluate_suite.metrics import OLD_NAMES
 from evaluate_suite.statistics.equivalents import RandomEquivalent
 from evaluate_suite.statistics.types import MODELS, Estimate, PairedDifference
 from evaluate_suite.training_curve.types import HistoryPoint, Verdict
+from finetune.check.row_tokens import RowView
 
 KIND = "evaluate_suite.report"
 REPORT = "report.json"
@@ -114,6 +115,13 @@ class PromptOutputs(RecordPart):
     outputs: list[Output]
 
 
+class ShownRow(RecordPart):
+    """One selected row, token by token, with the base model's losses."""
+
+    selection: str
+    view: RowView
+
+
 def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
     """Lift a record of schema 1, in which metrics had other names, pairs one p, and the evidence was one sentence."""
     content = dict(_with_new_names(content))
@@ -174,6 +182,7 @@ class ReportRecord(Record):
     command: str
     strategies: list[StrategyResult] = Field(default_factory=list)
     prompts: list[PromptOutputs]
+    rows: list[ShownRow] = Field(default_factory=list)
 
     @property
     def models(self) -> list[str]:

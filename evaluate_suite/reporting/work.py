@@ -18,6 +18,7 @@ from evaluate_suite.metrics import ExecutionOutcome
 from evaluate_suite.metrics.generation_files import ScoredFile
 from evaluate_suite.reporting.eval_loss import EvalRows, RowEval
 from evaluate_suite.reporting.models import ReportModels
+from evaluate_suite.reporting.record import ShownRow
 from evaluate_suite.tasks.task_files import Task
 from finetune.run.record import Run
 
@@ -49,6 +50,7 @@ class Work:
     models: ReportModels
     execution: Execution | None = None
     base_generations: list[Generation] = field(default_factory=list)
+    shown_rows: list[ShownRow] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +11,21 @@ import torch
 from curate.artifact import write_text
 from curate.errors import UsageError
 from curate.page import render_document
-from curate.selection.record import SelectedRow, Selection
+from curate.selection.record import Selection
 from curate.tokens.prompt import start_ids
 from curate.tokens.text_rule import text_rule
 from finetune.batches.dataset import encode_rows
 from finetune.batches.packing import IGNORED, build_packed_batch
 from finetune.batches.token_loss import token_nll
+from finetune.check.row_marks import legend, row_marks
+from finetune.check.row_tokens import END, START, TEXT, RowToken, RowView
 from finetune.config import RunConfig
 from finetune.model import load_base_model
 from finetune.run.job import pad_token
 from finetune.run.tokenizer import load_training_tokenizer
 
-START, END, TEXT = "start token", "end token", "text"
 PAGE = "index.html"
 _PIECE = "\ufffd"
-_DARKEST = 8.0  # nats: what is as unlikely as this, or more, has the darkest shade of the page
-
-
-@dataclass(frozen=True)
-class RowToken:
-    """One token: its text (what it adds to the row's), whether it carries loss, and the base model's loss in nats."""
-
-    id: int
-    text: str
-    kind: str
-    carries_loss: bool
-    loss: float | None = None
-
-    @property
-    def shade(self) -> int:
-        """How dark the page shows it, in percent."""
-        return 0 if self.loss is None else round(100 * min(self.loss, _DARKEST) / _DARKEST)
-
-
-@dataclass(frozen=True)
-class RowView:
-    """A selected row's tokens; `number` counts from 1, as lines of selected.jsonl do."""
-
-    number: int
-    row: SelectedRow
-    tokens: list[RowToken]
-
-    @property
-    def summary(self) -> str:
-        """One sentence: how many tokens, how many carry loss, whether the end is among them."""
-        trained = sum(token.carries_loss for token in self.tokens)
-        last = self.tokens[-1]
-        ending = "which is the end token" if last.kind == END else "which is NOT the end token"
-        learnt = "carries loss" if last.carries_loss else "carries NO loss"
-        measured = [token.loss for token in self.tokens if token.loss is not None]
-        mean = f" The base model's mean loss on them is {sum(measured) / len(measured):.3f}." if measured else ""
-        return (
-            f"Row {self.number} has {len(self.tokens)} tokens; {trained} carry loss. The last one, {ending}, {learnt}."
-            f"{mean}"
-        )
-
-    def lines(self) -> list[str]:
-        """A line a token: place, id, whether it carries loss, the base model's loss, and its text as Python has it."""
-        return [
-            f"{place:>5} {token.id:>7} {'loss' if token.carries_loss else '   -'} "
-            f"{'' if token.loss is None else f'{token.loss:.3f}':>7} {token.text!r}"
-            f"{'' if token.kind == TEXT else f'  {token.kind}'}"
-            for place, token in enumerate(self.tokens)
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"number": self.number, "row_id": self.row.row_id, "tokens": [asdict(token) for token in self.tokens]}
 
 
 def view_row(config: RunConfig, selection: Selection, number: int, with_loss: bool = False) -> RowView:
@@ -88,27 +35,43 @@ def view_row(config: RunConfig, selection: Selection, number: int, with_loss: bo
     """
     if not 1 <= number <= len(selection.selected):
         raise UsageError(f"--row is {number}.", f"Allowed: 1 to {len(selection.selected)}.")
-    row = selection.selected[number - 1]
     tokenizer = load_training_tokenizer(config.model, selection)
-    example = encode_rows(tokenizer, selection, [row])[0]
-    batch = build_packed_batch([[example]], pad_token(tokenizer, config), config.completion_only_loss)
-    trained = (batch["labels"][0] != IGNORED).tolist()
-    losses: list[float | None] = [None] * len(trained)
-    if with_loss:
-        places = [place for place, carries in enumerate(trained) if carries]
-        for place, loss in zip(places, _losses(config, batch), strict=True):
-            losses[place] = loss
-    kinds = _kinds(tokenizer, example.input_ids)
-    texts = token_texts(tokenizer, example.input_ids)
-    parts = zip(example.input_ids, texts, kinds, trained, losses, strict=True)
-    return RowView(number, row, [RowToken(*part) for part in parts])
+    measured = ReadRow(tokenizer, selection, number, pad_token(tokenizer, config), config.completion_only_loss)
+    return measured.view(measured.losses(load_base_model(config)) if with_loss else None)
 
 
-def _losses(config: RunConfig, batch: dict[str, torch.Tensor]) -> list[float]:
-    model = load_base_model(config)
-    with torch.inference_mode():
-        nll, _ = token_nll(model, {name: value.to(model.device) for name, value in batch.items()})
-    return [float(each) for each in nll]
+class ReadRow:
+    """The row on line `number` of selected.jsonl, in the batch that training would build of it."""
+
+    def __init__(self, tokenizer: Any, selection: Selection, number: int, pad: int, completion_only: bool) -> None:
+        self.number, self.row = number, selection.selected[number - 1]
+        self._tokenizer = tokenizer
+        self._example = encode_rows(tokenizer, selection, [self.row])[0]
+        self._batch = build_packed_batch([[self._example]], pad, completion_only)
+
+    def losses(self, model: Any) -> list[float]:
+        """Return the loss in nats of every token that carries loss, under `model` as it is."""
+        with torch.inference_mode():
+            nll, _ = token_nll(model, {name: value.to(model.device) for name, value in self._batch.items()})
+        return [float(each) for each in nll]
+
+    def view(self, losses: Sequence[float] | None = None) -> RowView:
+        """Return the row's tokens, with `losses` at those that carry loss."""
+        ids = self._example.input_ids
+        trained = (self._batch["labels"][0] != IGNORED).tolist()
+        by_place: list[float | None] = [None] * len(trained)
+        if losses is not None:
+            places = [place for place, carries in enumerate(trained) if carries]
+            for place, loss in zip(places, losses, strict=True):
+                by_place[place] = loss
+        parts = zip(
+            ids, token_texts(self._tokenizer, ids), _kinds(self._tokenizer, ids), trained, by_place, strict=True
+        )
+        tokens = [
+            RowToken(id=id_, text=text, kind=kind, carries_loss=carries, loss=loss)
+            for id_, text, kind, carries, loss in parts
+        ]
+        return RowView(number=self.number, row_id=self.row.row_id, tokens=tokens)
 
 
 def _kinds(tokenizer: Any, ids: Sequence[int]) -> list[str]:
@@ -138,6 +101,6 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 def write_row_page(view: RowView, out: Path, name: str) -> Path:
     """Write the row as a page that needs no network; tokens with loss are shaded by the base model's loss."""
-    page = render_document("row.html", {"view": view, "name": name}, folders=[Path(__file__).parent])
-    write_text(out / PAGE, page)
+    context = {"view": view, "marks": row_marks(view), "legend": legend(), "name": name}
+    write_text(out / PAGE, render_document("row.html", context, folders=[Path(__file__).parent]))
     return out / PAGE

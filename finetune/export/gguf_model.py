@@ -120,12 +120,15 @@ def read_gguf_model(
 ) -> PreTrainedModel:
     """Return the model in a GGUF file, by transformers' reader.
 
-    It passes over Llama 3's scaling, whether there are biases, and the width of Qwen3's heads: those are of `shape`.
+    It passes over Llama 3's scaling, whether there are biases, the width of Qwen3's heads, and what all Gemma 3 have in
+    common: those are of `shape`.
     """
     source = str(folder)
     config = load_pretrained(AutoConfig, source, "model", gguf_file=file)
-    if rope_kind(shape) != "default":
+    if rope_kind(shape) != "default" or shape.model_type == "gemma3_text":
         config.rope_parameters = shape.rope_parameters
+    if shape.model_type == "gemma3_text":
+        config.layer_types, config.query_pre_attn_scalar = shape.layer_types, shape.query_pre_attn_scalar
     for name in ("attention_bias", "mlp_bias", *(("head_dim",) if config.model_type == "qwen3" else ())):
         if hasattr(config, name):
             setattr(config, name, getattr(shape, name, False))

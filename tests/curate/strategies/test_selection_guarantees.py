@@ -144,7 +144,7 @@ def test_picks_do_not_depend_on_the_number_of_threads(strategy: str, monkeypatch
     config = SelectConfig(strategy=strategy, k=150, near_duplicate=0.9)
     made = []
     for threads, budget in itertools.product((1, 3), (None, 9_000)):
-        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr("os.sched_getaffinity", lambda process, threads=threads: range(threads))
         with threadpool_limits(threads):
             picks = choose(config.model_copy(update={"token_budget": budget}), pool)
         made.append((picks.indices.tolist(), picks.reasons, picks.near_duplicates))

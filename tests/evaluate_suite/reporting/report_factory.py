@@ -18,12 +18,14 @@ from evaluate_suite.reporting.record import (
     PromptOutputs,
     ReportRecord,
     RunResult,
+    ShownRow,
     StrategyMetric,
     StrategyResult,
 )
 from evaluate_suite.statistics.equivalents import RandomEquivalent
 from evaluate_suite.statistics.types import Estimate, PairedDifference
 from evaluate_suite.training_curve.types import HistoryPoint, Remark, Verdict
+from finetune.check.row_tokens import RowToken, RowView
 
 METRICS = [
     MetricInfo(name="well_formed_answer", title="Well-formed answer", better="higher"),
@@ -239,6 +241,27 @@ def strategy_pairs(names: list[str]) -> list[PairedDifference]:
     return found
 
 
+def make_row_view(hostile: bool) -> RowView:
+    """Tokens of every shade, and text that would be markup or steer a terminal."""
+    texts = [
+        "<|begin|>",
+        "reverse",
+        " a list",
+        "\n",
+        "return",
+        " x[::-1]",
+        "</span><script>" if hostile else "\n",
+        "\x1b[2J",
+    ]
+    losses = [None, None, None, None, 0.1, 0.7, 1.5, 3.0, 9.0]
+    tokens = [
+        RowToken(id=place, text=text, kind="text", carries_loss=loss is not None, loss=loss)
+        for place, (text, loss) in enumerate(zip([*texts, "<|end|>"], losses, strict=True))
+    ]
+    ends = {0: "start token", len(tokens) - 1: "end token"}
+    return RowView(number=3, row_id="a", tokens=[t.model_copy(update={"kind": ends.get(t.id, t.kind)}) for t in tokens])
+
+
 def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False, seed: int = 0) -> ReportRecord:
     """A whole report; equal arguments, equal report."""
     rng = random.Random(seed)
@@ -281,4 +304,5 @@ def make_report(n_runs: int = 10, n_prompts: int = 200, *, hostile: bool = False
         versions={"rowpick": "0.1.0", "torch": "2.13.0"},
         command="evalsuite report " + " ".join(run.name for run in runs),
         strategies=strategies,
+        rows=[ShownRow(selection=run.selection, view=make_row_view(hostile)) for run in runs[:1]],
     )

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.reporting.recipe import read_report
 from finetune.cli import main as finetune
+from finetune.run.record import read_run
 from tests.finetune.conftest import QUICK, made_selection, tiny_model  # noqa: F401
 from tests.manifests import edit_manifest, sign_files
 
@@ -65,6 +67,20 @@ def test_a_report_of_two_runs_has_page_record_generations_and_index(finished_rep
     assert [run["gain"]["n"] for run in record["runs"]] == [10, 10]
     assert record["headline"] in (finished_report / "index.html").read_text()
     assert 'href="r/index.html"' in (finished_report.parent / "index.html").read_text()
+
+
+def test_the_page_shows_a_selected_row_token_by_token_with_the_base_models_losses(
+    home: Path, finished_report: Path
+) -> None:
+    (shown,) = read_report(finished_report).record.rows
+    selection = read_run(home / "runs" / "run-0").read_selection()
+    row = selection.selected[shown.view.number - 1]
+    assert row.token_count == max(each.token_count for each in selection.selected)  # all are below 120 tokens
+    assert shown.view.row_id == row.row_id and len(shown.view.tokens) == row.token_count
+    assert "".join(t.text for t in shown.view.tokens if t.carries_loss).startswith(row.output)
+    assert {t.carries_loss for t in shown.view.tokens if t.loss is not None} == {True}
+    assert shown.view.tokens[-1].kind == "end token" and shown.view.tokens[-1].loss is not None
+    assert f"<p>{shown.view.summary}</p>".replace("'", "&#39;") in (finished_report / "index.html").read_text()
 
 
 def test_the_gain_is_the_difference_of_the_two_losses(finished_report: Path) -> None:

@@ -37,7 +37,7 @@ def page(data: ReportRecord) -> str:
 
 def test_the_parts_stand_in_the_order_a_reader_asks(page: str) -> None:
     assert re.findall(r'<section class="part" id="([\w-]+)"', page) == [
-        "runs", "training", "curation", "generations-part", "statistics", "made",
+        "runs", "training", "curation", "rows", "generations-part", "statistics", "made",
     ]  # fmt: skip
     assert re.findall(r"<h1>(.*?)</h1>", page) == [
         "kmeans beats random by 0.030 nats per token on 180 held-out rows (95% interval 0.010 to 0.050)."

@@ -7,8 +7,11 @@ import math
 from pathlib import Path
 
 import pytest
+from rich.style import Style
 
 from curate.selection.record import read_selection
+from finetune.check.row_marks import SHADES, as_terminal_text, legend, row_marks
+from finetune.check.row_tokens import RowToken, RowView
 from finetune.check.row_view import token_texts, view_row
 from finetune.cli import main
 from finetune.config import load_config
@@ -43,8 +46,32 @@ def test_the_base_models_loss_stands_at_the_tokens_that_carry_loss_and_shades_th
     assert all(token["loss"] is None for token in shown["tokens"] if not token["carries_loss"])
     assert main([*words, "--out", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page" / "index.html").read_text()
-    assert page.count("border-bottom:2px solid") == len(losses)
-    assert "(end token)" in page
+    assert page.count('<span class="token learnt t5" title="') == len(losses)  # none that an untrained model expects
+    assert "<small> end token </small>" in page
+
+
+def test_terminal_and_page_show_the_same_marks_darker_where_the_base_model_expects_less() -> None:
+    kinds = [("start token", False, None), ("text", False, None), ("text", True, 0.2), ("text", True, 4.0)]
+    tokens = [
+        RowToken(id=place, text=f"t{place}\n", kind=kind, carries_loss=carries, loss=loss)
+        for place, (kind, carries, loss) in enumerate(kinds)
+    ]
+    view = RowView(number=1, row_id="a", tokens=tokens)
+    assert [(mark.text, mark.level) for mark in row_marks(view)] == [
+        ("t0↵\n", 0), ("t1↵\n", 0), ("t2↵\n", 1), ("t3↵\n", 5),
+    ]  # fmt: skip
+    text = as_terminal_text(view)
+    assert text.plain.startswith("t0↵\n (start token) t1↵\nt2↵\nt3↵\n")
+    shown = [span.style for span in text.spans if isinstance(span.style, Style)]
+    assert [(style.underline, style.bgcolor and style.bgcolor.name) for style in shown[:4]] == [
+        (False, None), (False, None), (True, SHADES[0]), (True, SHADES[4]),
+    ]  # fmt: skip
+    assert [losses for _, losses in legend()] == ["below 0.5", "0.5 to 1", "1 to 2", "2 to 4", "4 and more"]
+
+
+def test_what_a_token_hides_is_spelt_out() -> None:
+    token = RowToken(id=1, text="\x1b[31m\u202e", kind="text", carries_loss=True)
+    assert as_terminal_text(RowView(number=1, row_id="a", tokens=[token])).plain == "␛[31m<U+202E>"
 
 
 def test_a_characters_last_token_shows_it_and_a_control_token_its_name() -> None:

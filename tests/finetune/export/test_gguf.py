@@ -42,12 +42,13 @@ LLAMA3 = {
 TEMPLATE = "### Task: {instruction}\n### Answer:"
 
 
-def train_tiny(folder: Path, tokenizer: Any, *more: str) -> Path:
-    """A run of a tiny Llama with this tokenizer, on prompts in TEMPLATE."""
+def train_tiny(folder: Path, tokenizer: Any, *more: str, kind: str = "llama, tied") -> Path:
+    """A run of a tiny model of this kind with this tokenizer, on prompts in TEMPLATE."""
     import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
-    config = LlamaConfig(**SHAPE, vocab_size=len(tokenizer), tie_word_embeddings=True)
+    config = shapes()[kind]
+    config.vocab_size = len(tokenizer)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder / "tiny")
     tokenizer.save_pretrained(folder / "tiny")
@@ -109,6 +110,19 @@ def test_a_run_with_smollm2s_tokenizer_is_exported_with_its_splitting(tiny_model
 
 
 @pytest.mark.parametrize(
+    ("kind", "build"), [("qwen3, tied", legacy_sentencepiece), ("gemma3", metaspace("never"))], ids=["qwen3", "gemma3"]
+)
+def test_runs_of_todays_families_leave_with_the_merged_models_text(
+    kind: str, build: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_tiny(tmp_path, sentencepiece(build), "attn_implementation=eager", kind=kind)
+    capsys.readouterr()
+    assert main(["export", str(run), "--gguf", "--json"]) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert (exported["same_text"], exported["compared"]) == (4, 4)
+
+
+@pytest.mark.parametrize(
     ("pre_tokenizer", "name"),
     [
         (pre_tokenizers.ByteLevel(add_prefix_space=False), "gpt-2"),
@@ -132,7 +146,9 @@ def test_how_a_tokenizer_splits_a_text_has_llama_cpps_name_or_is_refused(pre_tok
 
 
 def shapes() -> dict[str, Any]:
-    from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+    from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+    gemma = SHAPE | {"num_hidden_layers": 7, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8}
 
     return {
         "llama": LlamaConfig(**SHAPE),
@@ -142,6 +158,8 @@ def shapes() -> dict[str, Any]:
         "mistral": MistralConfig(**SHAPE, head_dim=32, sliding_window=None),
         "qwen2": Qwen2Config(**SHAPE),
         "qwen3": Qwen3Config(**SHAPE, head_dim=16),
+        "qwen3, tied": Qwen3Config(**SHAPE, head_dim=16, tie_word_embeddings=True),
+        "gemma3": Gemma3TextConfig(**gemma),
     }
 
 
@@ -258,7 +276,7 @@ def test_a_file_that_writes_another_text_is_not_kept(
 
 
 def test_what_cannot_be_exported_is_one_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from transformers import GemmaConfig, LlamaConfig
+    from transformers import GemmaConfig, LlamaConfig, SmolLM3Config
 
     from finetune.export.gguf_file import require_exportable
 
@@ -268,5 +286,11 @@ def test_what_cannot_be_exported_is_one_line(trained: Path, capsys: pytest.Captu
     assert "llama.cpp's llama-quantize makes others from the f16 file" in capsys.readouterr().err
     with pytest.raises(UserError, match="this model is a gemma"):
         require_exportable(GemmaConfig())
+    with pytest.raises(UserError, match="a smollm3 .transformers' reader of GGUF files does not know it"):
+        require_exportable(SmolLM3Config())
+    gemma = shapes()["gemma3"]
+    gemma.query_pre_attn_scalar = 256
+    with pytest.raises(UserError, match="This Gemma 3 differs from what llama.cpp takes for granted"):
+        require_exportable(gemma)
     with pytest.raises(UserError, match="in the way yarn"):
         require_exportable(LlamaConfig(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}))

@@ -30,6 +30,7 @@ __all__ = [
 
 TOKENS = 64  # a program's block of tokens in the kernels that also fill a tail
 FEATURES = 64  # features per step there
+WARPS = 4
 SHARES = 8  # programs that share one block of tokens, each with its part of the features
 
 
@@ -137,7 +138,7 @@ def _norm_rotate_kernel(
     d = tl.arange(0, HALF)
     c = tl.load(cos_ptr + batch * c_batch + place * c_token + d).to(tl.float32)[None, :]
     s = tl.load(sin_ptr + batch * c_batch + place * c_token + d).to(tl.float32)[None, :]
-    mask, is_q, kind = (head < heads)[:, None], (head < q_heads)[:, None], x_ptr.dtype.element_ty
+    mask, is_q = (head < heads)[:, None], (head < q_heads)[:, None]
     at = x_ptr + batch * x_batch + place * x_token + head[:, None] * x_head + d[None, :]
     first, second = tl.load(at, mask, 0.0).to(tl.float32), tl.load(at + HALF, mask, 0.0).to(tl.float32)
     inverse = 1 / tl.sqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * HALF) + eps)
@@ -145,11 +146,13 @@ def _norm_rotate_kernel(
     low = tl.where(is_q, tl.load(q_norm_ptr + d)[None, :], tl.load(k_norm_ptr + d)[None, :]).to(tl.float32)
     high = tl.where(is_q, tl.load(q_norm_ptr + HALF + d)[None, :], tl.load(k_norm_ptr + HALF + d)[None, :])
     # Rounded where transformers rounds: what is normed, then its product with the weight.
-    first = ((first * inverse[:, None]).to(kind).to(tl.float32) * low).to(kind).to(tl.float32)
-    second = ((second * inverse[:, None]).to(kind).to(tl.float32) * high.to(tl.float32)).to(kind).to(tl.float32)
+    first = (first * inverse[:, None]).to(x_ptr.dtype.element_ty).to(tl.float32) * low
+    second = (second * inverse[:, None]).to(x_ptr.dtype.element_ty).to(tl.float32) * high.to(tl.float32)
+    first = first.to(x_ptr.dtype.element_ty).to(tl.float32)
+    second = second.to(x_ptr.dtype.element_ty).to(tl.float32)
     out = out_ptr + (token * heads + head[:, None]) * 2 * HALF + d[None, :]
-    tl.store(out, (first * c - second * s).to(kind), mask)
-    tl.store(out + HALF, (second * c + first * s).to(kind), mask)
+    tl.store(out, (first * c - second * s).to(out_ptr.dtype.element_ty), mask)
+    tl.store(out + HALF, (second * c + first * s).to(out_ptr.dtype.element_ty), mask)
 
 
 def norm_and_rotate(
@@ -181,7 +184,6 @@ def _rotate_back_part(
         first, second = tl.load(x_ptr + place, mask, 0.0), tl.load(x_ptr + place + HALF, mask, 0.0)
         columns = (first_head + head) * 2 * HALF + d
         if ROTATE:
-            kind = first.dtype
             one, two = first.to(tl.float32), second.to(tl.float32)
             one, two = one * c + two * s, two * c - one * s
             if NORM:
@@ -195,7 +197,7 @@ def _rotate_back_part(
                 two *= tl.load(norm_ptr + HALF + d).to(tl.float32)[None, :]
                 along = ((tl.sum(one * x, 1) + tl.sum(two * y, 1)) / (2 * HALF))[:, None]
                 one, two = (one - x * along) * inverse, (two - y * along) * inverse
-            first, second = one.to(kind), two.to(kind)
+            first, second = one.to(first.dtype), two.to(second.dtype)
         tl.store(out_at + columns[None, :], first, mask)
         tl.store(out_at + columns[None, :] + HALF, second, mask)
         if TAIL > 0:
@@ -257,7 +259,8 @@ def rotate_back_and_project(
         q, *q.stride()[:3], k, *k.stride()[:3], v, *v.stride()[:3], cos, sin, cos.stride(0), cos.stride(1),
         read, read.stride(0), inverse, *norms, weight, weight.stride(0), wide, wide.stride(0), shares, batch * length,
         length, heads, k.shape[2], each,
-        NORM=normed is not None, HALF=width // 2, TAIL=tail, BT=max(tail, 16), BM=block, num_warps=4,
+        NORM=normed is not None, HALF=width // 2, TAIL=tail, BT=max(tail, 16), BM=block,
+        num_warps=4 if normed is None else 8,
     )  # fmt: skip
     _finish_tail(shares, wide[:, stacked * width :])
 
@@ -293,7 +296,7 @@ def swiglu_and_project(gate_up: torch.Tensor, weight: torch.Tensor, wide: torch.
     shares = _new_shares(wide, count, tail)
     _swiglu_kernel[(triton.cdiv(tokens, TOKENS), count)](
         gate_up, gate_up.stride(0), weight, weight.stride(0), weight.stride(1), wide, wide.stride(0), shares, tokens,
-        width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=4,
+        width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=WARPS,
     )  # fmt: skip
     _finish_tail(shares, wide[:, width:])
 
@@ -343,6 +346,6 @@ def swiglu_backward_and_project(
     shares = _new_shares(wide, count, tail)
     _swiglu_backward_kernel[(triton.cdiv(tokens, TOKENS), count)](
         grad, grad.stride(0), gate_up, gate_up.stride(0), weight, weight.stride(0), wide, wide.stride(0), shares,
-        tokens, width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=4,
+        tokens, width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=WARPS,
     )  # fmt: skip
     _finish_tail(shares, wide[:, 2 * width :])

@@ -201,6 +201,8 @@ class Study:
             return
         waited = time.perf_counter() - started
         steps = [(cell["draw"], given["steps"]) for cell, given in prepared]
+        if self.device == "cuda":  # groups of one shape are compiled once
+            steps += [steps[-1]] * (self.size - len(steps))
         adapters = train_together(self.together, steps, self.args.max_steps)
         if self.device == "cuda":
             torch.cuda.synchronize()

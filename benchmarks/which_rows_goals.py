@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.which_rows_plan import BEST, CLEANEST
+from benchmarks.which_rows_plan import BEST, CLEANEST, FIRST_ROUND
 from benchmarks.which_rows_results import RANDOM, Effect
 
 
@@ -37,7 +37,8 @@ def goals(
                 }
             )
     plain = {e.selector: e for e in families[""]}
-    best, clean = plain.get(BEST), plain.get(CLEANEST)
+    best = plain.get(BEST) or plain.get(BEST + FIRST_ROUND)
+    clean = plain.get(CLEANEST) or plain.get(BEST + FIRST_ROUND)
     if best and best.worth and best.worth_low:
         figure = f"{best.worth:.2f} ({best.worth_low:.2f} to {best.worth_high:.2f})"
         lines.append(
@@ -46,7 +47,7 @@ def goals(
                 "figure": figure, "met": best.worth >= 1.10 and best.worth_low > 1.03,
             }
         )  # fmt: skip
-    form = numbers["well_formed"].get(CLEANEST, {}).get("to_random")
+    form = numbers["well_formed"].get(clean.selector, {}).get("to_random") if clean else None
     if clean and clean.percent is not None and form:
         points = f"{100 * form['effect']:+.1f} points ({100 * form['low']:+.1f} to {100 * form['high']:+.1f})"
         loss = f"{clean.percent:+.2f}% loss ({clean.low:+.2f} to {clean.high:+.2f})"

@@ -113,6 +113,7 @@ def measure(
             if isinstance(own, dict)
         },
         "chosen": results.chosen(),
+        "proxies": sum(bool(cell.get("proxy")) for cell in results.proxies),
         "doubling_percent": None if results.doubling() is None else 100 * (results.doubling() or 0.0),
         "best_of_draws": [
             {"selector": name, **line} for name in (RANDOM, BEST) for line in results.best_of(name, (4, 8, 16, 32))
@@ -268,10 +269,28 @@ def write_page(out: Path, numbers: Mapping[str, Any]) -> None:
             ]
             for n in numbers["notebook"]
         ],
+        "laws": law_sentences(numbers),
+        "chosen": [f"{name}: what was chosen there is {chosen}." for name, chosen in numbers["chosen"].items()],
         "goals": [[g["measure"], g["goal"], g["figure"], "met" if g["met"] else "missed"] for g in numbers["goals"]],
         "executed": {name: form_rows(entries, "passed") for name, entries in numbers["executed"].items() if entries},
     }
     write_text(out / "index.html", render_document("which_rows.html", context, folders=[HERE], charts=charts))
+
+
+def law_sentences(numbers: Mapping[str, Any]) -> list[str]:
+    """Return what the mixing law promised, how far it could be trusted, and what came of it."""
+    measured = {e["selector"]: e for e in numbers["in_distribution"]}
+    said = []
+    for goal, selector in (("V", "mixture"), ("mean over sources", "mixture for the mean over sources")):
+        own, e = numbers["law"].get(goal), measured.get(selector)
+        if own and e and e["percent"] is not None:
+            said.append(
+                f"{selector}: fitted on {numbers['proxies']} short runs, the law promised "
+                f"{own['predicted_percent']:+.2f}%; the rank correlation on runs left out was "
+                f"{own['rank_correlation']:.2f} (below 0.5 it is not to be believed), and its picks gave "
+                f"{e['percent']:+.2f}%."
+            )
+    return said
 
 
 COLUMNS = [

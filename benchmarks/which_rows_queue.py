@@ -66,7 +66,7 @@ PICKERS: list[Picker] = []
 
 def needs_influence(cell: Mapping[str, Any]) -> bool:
     """Return whether a cell's rows are picked by influence."""
-    return "direction" in cell or bool({"V", "stop"} & set(cell.get("weights", {})))
+    return "direction" in cell or bool({"V", "stop", "own"} & set(cell.get("weights", {})))
 
 
 def is_plain(cell: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:

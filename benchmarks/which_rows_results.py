@@ -65,6 +65,7 @@ class Results:
         self.failed = [cell for cell in cells if "failed" in cell]
         by_key = {key(cell): cell for cell in cells if "H" in cell}
         self.cells = list(by_key.values())
+        self.proxies = [cell for cell in cells if cell.get("proxy") and "V" in cell]
         self.budget = int(self.rows.plan["budget"])
         h = self.rows.held_out
         self.h_tokens = (self.rows.data["lengths"][h] - np.maximum(1, self.rows.data["prompt_lengths"][h])).tolist()

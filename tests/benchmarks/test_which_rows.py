@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prompts": {"p1": [5, 6, 7], "p2": [8, 9]}, "humaneval": {"h1": [5, 6]}, "mbpp": {"m1": [7]},
         "cells": [
             cell | ({"budget": 150} if cell.get("proxy") else {})
-            for cell in all_cells(2, 300, np.full(18, 1 / 18))
+            for cell in all_cells(4, 300, np.full(18, 1 / 18))
             if (cell["budget"] or 0) <= 600 or cell.get("proxy")
         ],
     }  # fmt: skip
@@ -174,20 +175,22 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
     tiny_model: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
+    own = Path(shutil.copytree(plan, tmp_path / "plan"))
+
     def go(cells: int | None, seconds: float = 300) -> list[dict[str, Any]]:
         run(
             Namespace(
-                plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, together=3, pickers=0, done=[], cells=cells,
+                plan=own, model=tiny_model, out=tmp_path, seconds=seconds, together=3, pickers=0, done=[], cells=cells,
                 without_influence=False, target_draws=None, max_steps=1, prompts=1,
             )
         )  # fmt: skip
         return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
 
     def plan_of(names: set[str]) -> None:
-        record = json.loads((plan / "cells.json").read_text())
+        record = json.loads((own / "cells.json").read_text())
         proxies = [cell for cell in record["cells"] if cell["cell"] == "proxy"][:6]
         others = [cell for cell in record["cells"] if cell["cell"] in names and cell["draw"] in (*range(4), 10)]
-        (plan / "cells.json").write_text(json.dumps(record | {"cells": [*proxies, *others]}))
+        (own / "cells.json").write_text(json.dumps(record | {"cells": [*proxies, *others]}))
 
     names = {"random", "influence 1", "mixture", "brief 1", "best on V", "cleanest"}
     plan_of(names)

@@ -16,7 +16,10 @@ _START_SECONDS = 120
 
 
 class PinnedCluster:
-    """`cores` names the core of every node. `kill_last` kills the last node and all that it started."""
+    """`cores` names the core of every node. `kill_last` kills the last node and all that it started.
+
+    Every node has an address of its own: a driver joins the node of its machine's, which is the first and never killed.
+    """
 
     def __init__(self, cores: Sequence[int], port: int, folder: Path) -> None:
         self.address = f"127.0.0.1:{port}"
@@ -25,17 +28,17 @@ class PinnedCluster:
         self.nodes = [self._start(cores[0], port + 10, head)]
         self._wait(port)
         self.nodes += [
-            self._start(core, port + 10 * (number + 2), [f"--address={self.address}"])
-            for number, core in enumerate(cores[1:])
+            self._start(core, port + 10 * number, [f"--address={self.address}"], f"127.0.0.{number}")
+            for number, core in enumerate(cores[1:], start=2)
         ]
         job = f"import ray, time; ray.init(address={self.address!r}, log_to_driver=False)\n"
         job += f"while sum(node['Alive'] for node in ray.nodes()) < {len(cores)}: time.sleep(0.5)"
         command = [sys.executable, "-c", job]
         subprocess.run(command, env=self._environment, timeout=_START_SECONDS, check=True, capture_output=True)
 
-    def _start(self, core: int, port: int, arguments: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, core: int, port: int, arguments: list[str], ip: str = "127.0.0.1") -> subprocess.Popen[bytes]:
         command = ["taskset", "-c", str(core), sys.executable, "-m", "ray.scripts.scripts", "start", *arguments]
-        command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0", "--block", "--disable-usage-stats"]
+        command += [f"--node-ip-address={ip}", "--num-cpus=1", "--num-gpus=0", "--block", "--disable-usage-stats"]
         command += [f"--dashboard-agent-listen-port={port}", f"--metrics-export-port={port + 1}"]
         return subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -67,6 +67,8 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
         address = cluster.address
     if "ray" in options and address:
         options = [*options, "--ray-address", address]
+    if "--strategy" not in options:
+        options = [*options, "--strategy", "kmeans"]
     out = home / "selections" / f"{name}-{time.time_ns()}"
     command = [
         sys.executable, "-m", "curate.cli", "select", "--dataset", str(pool), "--model", args.model, "--encoder",
@@ -90,9 +92,10 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
         if timer:
             timer.cancel()
         stdout.seek(0), stderr.seek(0)
-        if process.returncode:
-            return {"error": stderr.read().strip()[-1500:], "exit_code": process.returncode}
-        manifest = json.loads(stdout.read())
+        answer = stdout.read()
+        if process.returncode or not answer:
+            return {"error": stderr.read().strip()[-1500:], "exit_code": process.returncode, "wall_seconds": wall}
+        manifest = json.loads(answer)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "rows": n_rows,

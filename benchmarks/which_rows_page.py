@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.which_rows_results import ONLY, RANDOM, Effect, Results, answer_scores, well_formed_effects
+from benchmarks.which_rows_charts import times, two_measures_chart, worth_chart
+from benchmarks.which_rows_goals import goals
+from benchmarks.which_rows_plan import BEST
+from benchmarks.which_rows_results import ONLY, RANDOM, Effect, Results, answer_scores, answered_effects, key
 from curate.artifact import write_bytes, write_json, write_jsonl, write_text
-from curate.page import Chart, ChartTable, chart_png, format_p, render_document
-from curate.page.chart import build_spec, unchecked
-from curate.page.palette import light
+from curate.page import chart_png, format_p, render_document
 from curate.tokens.prompt import RAW
 from curate.tokens.tokenizers import decode_completion, encode_prompt, load_tokenizer
 from evaluate_suite.generation.raw_prompts import load_raw_prompts
@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--answers", type=Path, nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("reports/which-1000-rows"))
+    parser.add_argument("--programs", type=Path, help="what which_rows_programs.py wrote")
+    parser.add_argument("--law", type=Path, help="laws.json, the fitted mixing law")
     parser.add_argument("--card", default="not said")
     args = parser.parse_args()
     results = Results(args.plan, args.results)
@@ -51,7 +53,9 @@ def main() -> None:
         return decode_completion(tokenizer, encode_prompt(tokenizer, RAW, prompt), ids)
 
     scores = answer_scores(args.answers, prompts, decode)
-    numbers = measure(results, scores, args.card)
+    programs = json.loads(args.programs.read_text(encoding="utf-8")) if args.programs else {}
+    law = json.loads(args.law.read_text(encoding="utf-8")) if args.law else {}
+    numbers = measure(results, scores, args.card, programs, law)
     args.out.mkdir(parents=True, exist_ok=True)
     write_page(args.out, numbers)
     write_jsonl(args.out / "generations.jsonl", generations(args.answers, decode))
@@ -76,11 +80,17 @@ def generations(files: Sequence[Path], decode: Any) -> list[dict[str, Any]]:
     return lines
 
 
-def measure(results: Results, scores: Mapping[str, Mapping[str, float]], card: str) -> dict[str, Any]:
+def measure(
+    results: Results,
+    scores: Mapping[str, Mapping[str, float]],
+    card: str,
+    programs: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+    law: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return every number of the page."""
     sources = list(results.rows.plan["sources"])
     families = {"": results.effects(None), **{source: results.effects(source) for source in sources}}
-    well_formed = well_formed_effects(results, scores)
+    well_formed = answered_effects(results, scores, "well-formed answer")
     curve = {
         source or "all": {str(round(tokens)): losses for tokens, losses in results.curve(source or None).items()}
         for source in ("", *sources)
@@ -96,27 +106,45 @@ def measure(results: Results, scores: Mapping[str, Mapping[str, float]], card: s
         "in_distribution": [asdict(effect) for effect in families[""]],
         "targets": {source: [asdict(effect) for effect in families[source]] for source in sources},
         "well_formed": well_formed,
-        "best_of_draws": results.best_of_draws(),
+        "executed": {name: answered_effects(results, own, name) for name, own in (programs or {}).items()},
+        "law": {
+            name: {k: v for k, v in own.items() if k != "shares"}
+            for name, own in (law or {}).items()
+            if isinstance(own, dict)
+        },
+        "chosen": results.chosen(),
+        "proxies": sum(bool(cell.get("proxy")) for cell in results.proxies),
+        "doubling_percent": None if results.doubling() is None else 100 * (results.doubling() or 0.0),
+        "best_of_draws": [
+            {"selector": name, **line} for name in (RANDOM, BEST) for line in results.best_of(name, (4, 8, 16, 32))
+        ],
         "sizes": results.other_sizes(),
-        "notebook": notebook(results),
+        "notebook": notebook(results, scores),
         "random_curve": curve,
         "not_run": results.not_run(),
     }
+    numbers["goals"] = goals(families, numbers, sources)
     numbers["answers"] = answers(families, numbers, sources)
     return numbers
 
 
-def notebook(results: Results) -> list[dict[str, Any]]:
-    """Return the notebook's recipe and what is left of it without its faults: loss on H by cell."""
+def notebook(results: Results, scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Return the notebook's recipe and what is left of it without its faults: loss on H and well-formed answers."""
     names = dict.fromkeys(c["cell"] for c in results.rows.plan["cells"] if c["cell"].startswith("notebook"))
-    made = []
+    lines = []
     for name in names:
         cells = results.of(name, None, None)
         if cells:
             losses = [results.loss(cell) for cell in cells]
             tokens = sum(cell["tokens"] for cell in cells) / len(cells)
-            made.append({"cell": name, "draws": len(cells), "loss": sum(losses) / len(losses), "tokens": round(tokens)})
-    return made
+            forms = [statistics.fmean(own.values()) for cell in cells if (own := scores.get(key(cell)))]
+            lines.append(
+                {
+                    "cell": name, "draws": len(cells), "loss": statistics.fmean(losses), "tokens": round(tokens),
+                    "well_formed": statistics.fmean(forms) if forms else None,
+                }
+            )  # fmt: skip
+    return lines
 
 
 def answers(families: Mapping[str, Sequence[Effect]], numbers: Mapping[str, Any], sources: Sequence[str]) -> list[str]:
@@ -215,15 +243,54 @@ def write_page(out: Path, numbers: Mapping[str, Any]) -> None:
         "tables": tables,
         "columns": COLUMNS,
         "plain": effect_rows(numbers["in_distribution"]),
-        "forms": form_rows(numbers),
-        "best_of": [[str(g["best_of"]), f"{g['percent']:+.2f}%", str(g["bank"])] for g in numbers["best_of_draws"]],
+        "forms": form_rows(numbers["well_formed"]),
+        "best_of": [
+            [g["selector"], str(g["best_of"]), f"{g['percent']:+.2f}%", str(g["bank"])]
+            for g in numbers["best_of_draws"]
+        ],
         "sizes": [
-            [s["target"], f"{s['budget']:,}", str(s["draws"]), f"{s['percent']:+.1f}%", times(s["worth"])]
+            [
+                s["selector"],
+                s["target"] or "all",
+                f"{s['budget']:,}",
+                str(s["draws"]),
+                f"{s['percent']:+.2f}%",
+                times(s["worth"]),
+            ]
             for s in numbers["sizes"]
         ],
-        "notebook": [[n["cell"], str(n["draws"]), f"{n['tokens']:,}", f"{n['loss']:.4f}"] for n in numbers["notebook"]],
+        "notebook": [
+            [
+                n["cell"],
+                str(n["draws"]),
+                f"{n['tokens']:,}",
+                f"{n['loss']:.4f}",
+                "" if n["well_formed"] is None else f"{n['well_formed']:.0%}",
+            ]
+            for n in numbers["notebook"]
+        ],
+        "laws": law_sentences(numbers),
+        "chosen": [f"{name}: what was chosen there is {chosen}." for name, chosen in numbers["chosen"].items()],
+        "goals": [[g["measure"], g["goal"], g["figure"], "met" if g["met"] else "missed"] for g in numbers["goals"]],
+        "executed": {name: form_rows(entries, "passed") for name, entries in numbers["executed"].items() if entries},
     }
     write_text(out / "index.html", render_document("which_rows.html", context, folders=[HERE], charts=charts))
+
+
+def law_sentences(numbers: Mapping[str, Any]) -> list[str]:
+    """Return what the mixing law promised, how far it could be trusted, and what came of it."""
+    measured = {e["selector"]: e for e in numbers["in_distribution"]}
+    said = []
+    for goal, selector in (("V", "mixture"), ("mean over sources", "mixture for the mean over sources")):
+        own, e = numbers["law"].get(goal), measured.get(selector)
+        if own and e and e["percent"] is not None:
+            said.append(
+                f"{selector}: fitted on {numbers['proxies']} short runs, the law promised "
+                f"{own['predicted_percent']:+.2f}%; the rank correlation on runs left out was "
+                f"{own['rank_correlation']:.2f} (below 0.5 it is not to be believed), and its picks gave "
+                f"{e['percent']:+.2f}%."
+            )
+    return said
 
 
 COLUMNS = [
@@ -248,96 +315,20 @@ def effect_rows(effects: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def form_rows(numbers: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table of well-formed answers."""
+def form_rows(entries: Mapping[str, Any], what: str = "well-formed") -> list[list[str]]:
+    """Return a table of the share of answers that are well-formed, or passed, the largest first."""
     rows = []
-    for name, entry in numbers["well_formed"].items():
+    for name, entry in sorted(entries.items(), key=lambda item: -(item[1]["share"]["value"] or 0.0)):
         share, pair = entry["share"], entry["to_random"]
         to_random = "" if pair is None or pair["low"] is None else (
             f"{100 * pair['effect']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})"
         )  # fmt: skip
-        rows.append([name, "" if share["value"] is None else f"{share['value']:.0%}", to_random])
-    return sorted(rows, key=lambda row: row[1], reverse=True)
-
-
-def times(value: float | None) -> str:
-    """Return a worth in random's tokens; beyond the budgets that were tried it is not known."""
-    return "beyond what was tried" if value is None else f"{value:.2f}"
-
-
-def worth_chart(numbers: Mapping[str, Any]) -> Chart | None:
-    """Return what each selector is worth in random's tokens, by target, with intervals."""
-    values = [
-        {
-            "target": source,
-            "selector": e["selector"],
-            "worth": e["worth"],
-            "low": e["worth_low"],
-            "high": e["worth_high"],
-        }
-        for source, effects in numbers["targets"].items()
-        for e in effects
-        if e["worth"] is not None
-    ]
-    if not values:
-        return None
-    for value in values:
-        value["low"], value["high"] = value["low"] or value["worth"], value["high"] or value["worth"]
-    for value in values:
-        value["name"] = f"{value['selector']} · {value['target']}"
-    names = [v["name"] for v in sorted(values, key=lambda v: (v["target"], -v["worth"]))]
-    y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=330))
-    x = alt.X("worth:Q", title="times its own tokens, drawn at random", scale=alt.Scale(zero=False))
-    base = alt.Chart(alt.Data(values=values))
-    bars = base.mark_rule(strokeWidth=2, color=light("s0")).encode(x=alt.X("low:Q"), x2="high:Q", y=y)
-    dots = base.mark_circle(size=70, opacity=1, color=light("s0")).encode(x=x, y=y)
-    with unchecked():
-        spec = build_spec(alt.layer(bars, dots), 24 * len(values) + 40)
-    rows = [[v["target"], v["selector"], times(v["worth"]), f"{times(v['low'])} to {times(v['high'])}"] for v in values]
-    best = max(values, key=lambda v: v["worth"])
-    return Chart(
-        "worth", "Worth in random's tokens",
-        f"The largest: {best['selector']} for {best['target']}, {best['worth']:.1f} times its own tokens.", spec,
-        ChartTable(["target", "selector", "worth", "95% interval"], rows),
-    )  # fmt: skip
-
-
-def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
-    """Return loss against well-formed answers, both as differences to random, with intervals."""
-    values = []
-    for e in numbers["in_distribution"]:
-        pair = numbers["well_formed"].get(e["selector"], {}).get("to_random")
-        if pair is not None and pair["low"] is not None and e["low"] is not None:
-            values.append(
-                {
-                    "selector": e["selector"], "loss": e["percent"], "loss_low": e["low"], "loss_high": e["high"],
-                    "form": 100 * pair["effect"], "form_low": 100 * pair["low"], "form_high": 100 * pair["high"],
-                }
-            )  # fmt: skip
-    if not values:
-        return None
-    base = alt.Chart(alt.Data(values=values))
-    x = alt.X("loss:Q", title="loss to random, % (left is better)", scale=alt.Scale(zero=False))
-    y = alt.Y("form:Q", title="well-formed answers to random, points", scale=alt.Scale(zero=False))
-    across = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=alt.X("loss_low:Q"), x2="loss_high:Q", y=y)
-    up = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=x, y=alt.Y("form_low:Q"), y2="form_high:Q")
-    dots = base.mark_circle(size=80, opacity=1, color=light("s0")).encode(x=x, y=y)
-    names = base.mark_text(align="left", dx=7, dy=-7, color=light("ink")).encode(x=x, y=y, text="selector:N")
-    with unchecked():
-        spec = build_spec(alt.layer(across, up, dots, names), 380)
-    rows = [
-        [
-            v["selector"], f"{v['loss']:+.2f}% ({v['loss_low']:+.2f} to {v['loss_high']:+.2f})",
-            f"{v['form']:+.1f} ({v['form_low']:+.1f} to {v['form_high']:+.1f})",
-        ]
-        for v in values
-    ]  # fmt: skip
-    best = max(values, key=lambda v: v["form"])
-    return Chart(
-        "loss-and-form", "Loss against well-formed answers",
-        f"Most well-formed answers: {best['selector']}, {best['form']:+.0f} points at {best['loss']:+.2f}% loss.", spec,
-        ChartTable(["selector", "loss to random", "well-formed answers to random, points"], rows),
-    )  # fmt: skip
+        p = "" if pair is None or pair["p_holm"] is None else format_p(pair["p_holm"])
+        least = (
+            "" if pair is None or pair["smallest_detectable"] is None else f"{100 * pair['smallest_detectable']:.1f}"
+        )
+        rows.append([name, str(entry["draws"]), f"{share['value']:.1%}", to_random, p, least])
+    return rows
 
 
 if __name__ == "__main__":

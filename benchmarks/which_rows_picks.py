@@ -123,12 +123,13 @@ class Rows:
         tokens = data["lengths"][pool].astype(np.float64)
         output = tokens - data["prompt_lengths"][pool]
         total = np.zeros(len(pool))
-        for direction in ("V", "stop"):
+        for direction in ("V", "stop", "own"):
             if sharpness := terms.get(direction):
-                score = normal_scores(influence[direction])
+                on = self.on_own_source(influence) if direction == "own" else influence[direction]
+                score = normal_scores(on)
                 if terms.get("in_strata"):
                     for stratum in np.unique(strata):
-                        score[strata == stratum] = normal_scores(influence[direction][strata == stratum])
+                        score[strata == stratum] = normal_scores(on[strata == stratum])
                 total += sharpness * score
         if "shares" in terms:  # of tokens, by stratum
             now = np.bincount(strata, tokens, len(terms["shares"])) / tokens.sum()
@@ -143,6 +144,15 @@ class Rows:
             shorter = -terms["brief"] * np.log(np.maximum(1.0, output))
             before, after = tokens[short].sum(), (tokens * np.exp(shorter))[short].sum()
             total += np.where(short, shorter + np.log(before / after), 0.0)
+        return total
+
+    def on_own_source(self, influence: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return every pool row's influence on rows of V of its own source: the mean over the draws of targets."""
+        source = self.data["source"][self.pool]
+        total = np.zeros(len(self.pool))
+        for name in self.plan["sources"]:
+            own = [influence[f"{name} {draw}"] for draw in range(len(self.data["targets"]))]
+            total[source == name] = np.mean(own, axis=0)[source == name]
         return total
 
 

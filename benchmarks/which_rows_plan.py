@@ -139,7 +139,20 @@ OLD: dict[str, dict[str, Any]] = {
     "shortest": {"strategy": "shortest"},
     "equal sources": {"strategy": "random", "equal_sources": True},
 }
+# A second round, after the first had shown that influence on all of V moves tokens from one source to another, and so
+# does stopping: each row by its influence on V's rows of its own source, ranked within its stratum.
+SECOND: dict[str, dict[str, Any]] = {
+    "own influence 0.5": {"weights": {"own": 0.5, "in_strata": True}},
+    "own influence 1": {"weights": {"own": 1.0, "in_strata": True}},
+    "stopping 1 in strata": {"weights": {"stop": 1.0, "in_strata": True}},
+    "own influence 1, stopping 1": {"weights": {"own": 1.0, "stop": 1.0, "in_strata": True}},
+    "own influence 0.5, stopping 2": {"weights": {"own": 0.5, "stop": 2.0, "in_strata": True}},
+    "own influence 0.5, no repeats": {"weights": {"own": 0.5, "in_strata": True, "repeats": 5.0}},
+    "short-part 0.2": {"strategy": "short-part", "options": {"part": 0.2}},
+    "short-part 0.4": {"strategy": "short-part", "options": {"part": 0.4}},
+}
 BEST, CLEANEST = "best on V", "cleanest"
+FIRST_ROUND = ", first round"
 FRESH = range(10, 20)  # draws that nothing was chosen on
 PROXIES, PROXY_BUDGET = 96, 50_000
 MBPP, LONGEST_TASK = "mbpp-601-974.jsonl", 320
@@ -189,47 +202,44 @@ def all_cells(draws: int, budget: int, shares: NDArray[np.float64]) -> Iterator[
         return {"cell": name, "draw": draw, "budget": size, "generate": kinds, **how}
 
     random = {"strategy": "random"}
-    for draw in range(GENERATING_DRAWS):
+    tried = {"by": "V", "among": list(TRIED), "draws": list(range(GENERATING_DRAWS))}
+    everything = tried | {"among": [*TRIED, *SECOND]}
+    tasks = ["prompts", "humaneval", "mbpp"]
+    for draw in range(draws):
         yield plain("random", draw, random)
     yield from proxies(len(shares), shares)
     for draw in range(GENERATING_DRAWS):
         yield from (plain(name, draw, how) for name, how in TRIED.items())
         yield from for_target(draw, budget, ("influence-classifier", "influence on the target"))
-    best = {"choose": {"by": "V", "among": list(TRIED), "draws": list(range(GENERATING_DRAWS))}}
-    cleanest = {"choose": best["choose"] | {"by": "ended"}}
+    for draw in FRESH[:3]:
+        yield plain(BEST + FIRST_ROUND, draw, {"choose": tried}, generate=tasks)
+    for draw in range(GENERATING_DRAWS):
+        yield from (plain(name, draw, how) for name, how in SECOND.items())
     for draw in FRESH:
-        both = ["prompts", "humaneval", "mbpp"] if draw < 14 else ["prompts"]
-        yield plain("random", draw, random, generate=both)
-        yield plain(BEST, draw, best, generate=both)
-        yield plain(CLEANEST, draw, cleanest, generate=both)
-        yield from for_target(draw, budget, CONFIRMED)
-        own = draw - FRESH.start  # what is not drawn afresh, up to ten draws
-        if own < draws:
-            yield plain("random", own, random)
-            yield from for_target(own, budget, TARGET_SELECTORS)
-            yield from (plain(name, own, how) for name, how in OLD.items())
-        if own < 4:
-            notebook = {"draw": own, "budget": None, "strategy": "shortest", "generate": ["prompts"]}
-            yield {"cell": "notebook", "loss_on_prompt": True, "cut": 100, **notebook}
-            yield {"cell": "notebook, its rows whole", "loss_on_prompt": True, **notebook}
-            yield {"cell": "notebook, its rows whole, loss on the outputs", **notebook}
-        if own < 5:
-            yield from (plain("random", own, random, size) for size in RANDOM_BUDGETS if size <= 300_000)
-            for size in (50_000, 450_000) if own < 2 else (50_000,):
-                yield plain("random", own, random, size)
-                yield plain(BEST, own, best, size)
-                if own < 3:
-                    yield from (
-                        cell
-                        for cell in for_target(own, size, ("only that source", "target-words", "influence-classifier"))
-                        if size < 100_000 or cell["target"] != "codealpaca"
-                    )
-        if own < 3:
-            yield from (plain("random", own, random, size) for size in RANDOM_BUDGETS if size > 300_000)
+        kinds = tasks if draw < FRESH.start + 4 else ["prompts"]
+        yield plain("random", draw, random, generate=kinds)
+        yield plain(BEST, draw, {"choose": everything}, generate=kinds)
+        yield plain(CLEANEST, draw, {"choose": everything | {"by": "ended"}}, generate=kinds)
+    for draw in FRESH:
+        yield from for_target(draw, budget, CONFIRMED if draw < FRESH.start + 6 else CONFIRMED[:4])
     for draw in range(100, 100 + BANK):
         yield plain("random", draw, random)
-    for draw in range(100, 180):
-        yield plain(BEST, draw, best)
+    for draw in range(draws):
+        yield from for_target(draw, budget, TARGET_SELECTORS)
+        yield from (plain(name, draw, how) for name, how in OLD.items())
+    for draw in range(4):
+        notebook = {"draw": draw, "budget": None, "strategy": "shortest", "generate": ["prompts"]}
+        yield {"cell": "notebook", "loss_on_prompt": True, "cut": 100, **notebook}
+        yield {"cell": "notebook, its rows whole", "loss_on_prompt": True, **notebook}
+        yield {"cell": "notebook, its rows whole, loss on the outputs", **notebook}
+    for draw in range(5):
+        yield from (plain("random", draw, random, size) for size in RANDOM_BUDGETS if size <= 300_000 or draw < 3)
+        for size in (50_000, 450_000) if draw < 2 else (50_000,):
+            yield plain("random", draw, random, size)
+            yield plain(BEST + FIRST_ROUND, draw, {"choose": tried}, size)
+            for cell in for_target(draw, size, ("only that source", "target-words", "influence-classifier")):
+                if draw < 3 and (size < 100_000 or cell["target"] != "codealpaca"):
+                    yield cell
 
 
 def odds_by_draw(study: Study, draws: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from evaluate_suite.generation.record import END_TOKEN, MAX_NEW_TOKENS, Generati
 from evaluate_suite.metrics.well_formed_answer import score as well_formed_score
 from evaluate_suite.statistics.equivalents import random_equivalent
 from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
-from evaluate_suite.statistics.pairs import ratio_with_interval
+from evaluate_suite.statistics.pairs import correct, ratio_with_interval
+from evaluate_suite.statistics.types import PairedDifference
 
 RANDOM, ONLY = "random", "only that source"
 FEW = 3  # draws below which nothing is said about a selector
+FRESH_FROM = 10  # draws from here on were looked at by nobody who chose; where a selector has them, they count alone
 BANK_FROM = 100  # draws from here on are the bank of best-of-draws
 
 
@@ -50,6 +52,7 @@ class Effect:
     share: float | None = None  # of what only the target's rows give
     share_low: float | None = None
     share_high: float | None = None
+    fresh: bool = False  # on draws that nothing was chosen on
     others: dict[str, float] = field(default_factory=dict)  # source -> percent, the price elsewhere
 
 
@@ -62,13 +65,17 @@ class Results:
         self.failed = [cell for cell in cells if "failed" in cell]
         by_key = {key(cell): cell for cell in cells if "H" in cell}
         self.cells = list(by_key.values())
+        self.proxies = [cell for cell in cells if cell.get("proxy") and "V" in cell]
         self.budget = int(self.rows.plan["budget"])
         h = self.rows.held_out
         self.h_tokens = (self.rows.data["lengths"][h] - np.maximum(1, self.rows.data["prompt_lengths"][h])).tolist()
         self.h_source = self.rows.data["source"][h].tolist()
 
     def of(self, selector: str, target: str | None = None, budget: int | None = -1) -> list[dict[str, Any]]:
-        """Return the finished draws of a selector at a budget (the study's by default), by draw, the bank left out."""
+        """Return the finished draws of a selector at a budget (the study's by default), by draw, the bank left out.
+
+        Of random and of the ceiling all draws; of another selector the fresh ones alone, where there are some.
+        """
         budget = self.budget if budget == -1 else budget
         mine = [
             cell
@@ -76,7 +83,21 @@ class Results:
             if (cell["cell"], cell.get("target"), cell["budget"]) == (selector, target, budget)
             and cell["draw"] < BANK_FROM
         ]
+        fresh = [cell for cell in mine if cell["draw"] >= FRESH_FROM]
+        if selector not in (RANDOM, ONLY) and len(fresh) >= FEW:
+            mine = fresh
         return sorted(mine, key=lambda cell: int(cell["draw"]))
+
+    def runs(self, selector: str, target: str | None, rows: Sequence[int], draws: Collection[int]) -> list[MeasuredRun]:
+        """Return the finished draws among `draws` as runs to compare, by the loss of `rows` of H."""
+        return [
+            MeasuredRun(
+                f"{selector} {cell['draw']}", selector, f"{selector} {cell['draw']}", 0,
+                {i: float(cell["H"][i]) for i in rows}, cell["draw"],
+            )
+            for cell in self.of(selector, target)
+            if cell["draw"] in draws
+        ]  # fmt: skip
 
     def selectors(self, target: str | None) -> list[str]:
         """Return the selectors with enough finished draws, in the order of the plan, random apart."""
@@ -108,45 +129,78 @@ class Results:
     def effects(self, target: str | None) -> list[Effect]:
         """Return every selector of a family against random: in distribution, or with one source as the target."""
         names = self.selectors(target)
-        random = self.of(RANDOM)
-        if len(random) < FEW or not names:
-            return []
+        random = {cell["draw"] for cell in self.of(RANDOM)}
+        by_draws: dict[frozenset[int], list[str]] = {}  # only draws that both sides have can be compared one by one
+        for name in names:
+            own = frozenset(cell["draw"] for cell in self.of(name, target)) & random
+            if len(own) >= FEW:
+                by_draws.setdefault(own, []).append(name)
         places = [i for i, own in enumerate(self.h_source) if target in (None, own)]
-        runs = [
-            MeasuredRun(
-                f"{name} {cell['draw']}", name, f"{name} {cell['draw']}", 0,
-                {i: float(cell["H"][i]) for i in places}, cell["draw"],
-            )
-            for name in (RANDOM, *names)
-            for cell in self.of(name, None if name == RANDOM else target)
-        ]  # fmt: skip
-        compared = compare_strategies(
-            runs, higher_is_better=False, weights={i: float(self.h_tokens[i]) for i in places}, measure="eval loss",
-            baseline=RANDOM,
-        )  # fmt: skip
-        base = statistics.fmean(self.loss(cell, target) for cell in random)
-        return [self._effect(pair, base, target) for pair in compared.pairs]
+        pairs: list[PairedDifference] = []
+        for draws, some in by_draws.items():
+            runs = self.runs(RANDOM, None, places, draws)
+            runs += [run for name in some for run in self.runs(name, target, places, draws)]
+            compared = compare_strategies(
+                runs, higher_is_better=False, weights={i: float(self.h_tokens[i]) for i in places},
+                measure="eval loss", baseline=RANDOM,
+            )  # fmt: skip
+            pairs += compared.pairs
+        order = {name: place for place, name in enumerate(names)}
+        corrected = correct(pairs, higher_is_better=False)
+        return [self._effect(pair, target) for pair in sorted(corrected, key=lambda pair: order[pair.second])]
 
-    def _effect(self, pair: Any, base: float, target: str | None) -> Effect:
-        mine = self.of(pair.second, target)
-        losses = [self.loss(cell, target) for cell in mine]
-        worth = random_equivalent(self.curve(target), losses, float(np.mean([cell["tokens"] for cell in mine])))
+    def _effect(self, pair: PairedDifference, target: str | None) -> Effect:
+        random = {cell["draw"]: cell for cell in self.of(RANDOM)}
+        mine = [cell for cell in self.of(pair.second, target) if cell["draw"] in random]
+        beside = [random[cell["draw"]] for cell in mine]
+        base = statistics.fmean(self.loss(cell, target) for cell in beside)
         tokens = float(np.mean([cell["tokens"] for cell in mine]))
 
         def percent(value: float | None) -> float | None:
             return None if value is None else 100 * value / base
 
-        share = self._share(pair.second, target)
+        worth = self._worth(pair, target, base, [self.loss(cell, target) for cell in mine], tokens)
         others = {
-            source: 100 * (statistics.fmean(self.loss(c, source) for c in mine) / self._random_loss(source) - 1)
+            source: 100
+            * (
+                statistics.fmean(self.loss(c, source) for c in mine)
+                / statistics.fmean(self.loss(c, source) for c in beside)
+                - 1
+            )
             for source in self.rows.plan["sources"]
             if source != target
         }
         return Effect(
             pair.second, len(mine), percent(pair.effect), percent(pair.low), percent(pair.high), pair.p_holm,
-            pair.winner is not None, worth.ratio, None if worth.low is None else worth.low / tokens,
-            None if worth.high is None else worth.high / tokens, worth.reason, *share, others,
+            pair.winner is not None, *worth, *self._share(pair.second, target),
+            all(cell["draw"] >= FRESH_FROM for cell in mine), others,
         )  # fmt: skip
+
+    def _worth(
+        self, pair: PairedDifference, target: str | None, base: float, losses: Sequence[float], tokens: float
+    ) -> tuple[float | None, float | None, float | None, str | None]:
+        """Return (worth in random's tokens, its interval, why not).
+
+        In distribution effects are small beside the luck of a draw, so the paired effect is divided by what a doubling
+        of random's tokens gives around the budget; with a target it is read off random's curve.
+        """
+        if target is not None:
+            worth = random_equivalent(self.curve(target), losses, tokens)
+            ends = [None if end is None else end / tokens for end in (worth.low, worth.high)]
+            return worth.ratio, ends[0], ends[1], worth.reason
+        doubling = self.doubling()
+        if doubling is None or pair.effect is None or pair.low is None or pair.high is None:
+            return None, None, None, "random was not drawn at half and twice the budget"
+        worths = [2 ** (-value / base / doubling) for value in (pair.effect, pair.high, pair.low)]
+        return worths[0], worths[1], worths[2], None
+
+    def doubling(self) -> float | None:
+        """Return the share of the loss that twice the tokens take away around the study's budget."""
+        sides = [[self.loss(c) for c in self.of(RANDOM, None, size)] for size in (self.budget // 2, 2 * self.budget)]
+        if not all(sides):
+            return None
+        half, twice = map(statistics.fmean, sides)
+        return (half - twice) / 2 / self._random_loss(None)
 
     def _random_loss(self, source: str | None) -> float:
         return statistics.fmean(self.loss(cell, source) for cell in self.of(RANDOM))
@@ -168,9 +222,9 @@ class Results:
         )
         return ratio.value, ratio.low, ratio.high
 
-    def best_of_draws(self, sizes: Sequence[int] = (4, 8, 16, 32)) -> list[dict[str, Any]]:
-        """Return what taking the best of n uniform draws by the loss on V gives on H, in percent, on average."""
-        bank = [c for c in self.cells if c["cell"] == RANDOM and c["budget"] == self.budget]
+    def best_of(self, selector: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
+        """Return what the best of n draws by the loss on V gives on H, in percent of the mean of all, on average."""
+        bank = [c for c in self.cells if c["cell"] == selector and c["budget"] == self.budget and "target" not in c]
         if len(bank) < 2 * FEW:
             return []
         v, h = np.array([cell["V"] for cell in bank]), np.array([self.loss(cell) for cell in bank])
@@ -182,24 +236,31 @@ class Results:
             gains.append({"best_of": n, "percent": 100 * (best / float(h.mean()) - 1), "bank": len(bank)})
         return gains
 
+    def chosen(self) -> dict[str, str]:
+        """Return which selector was chosen, on V, for each that was to be chosen."""
+        return {cell["cell"]: cell["chosen"] for cell in self.cells if "chosen" in cell}
+
     def other_sizes(self) -> list[dict[str, Any]]:
-        """Return target-words at other budgets against random there, by interpolating random's curve in log tokens."""
-        made = []
-        for source in self.rows.plan["sources"]:
-            curve = self.curve(source)
-            x = np.log(sorted(curve))
-            y = [statistics.fmean(curve[tokens]) for tokens in sorted(curve)]
-            made_here = [c for c in self.cells if (c["cell"], c.get("target")) == ("target-words", source)]
-            for budget in sorted({c["budget"] for c in made_here} - {self.budget}):
-                mine = self.of("target-words", source, budget)
-                losses = [self.loss(cell, source) for cell in mine]
-                at = float(np.interp(np.log(budget), x, y))
-                worth = random_equivalent(curve, losses, float(budget))
-                percent = 100 * (statistics.fmean(losses) / at - 1)
-                made.append(
-                    {"target": source, "budget": budget, "draws": len(mine), "percent": percent, "worth": worth.ratio}
-                )
-        return made
+        """Return the selectors at other budgets against random's draws there, the draws that both have."""
+        lines = []
+        planned = {(c["cell"], c.get("target"), c["budget"]) for c in self.cells if c["cell"] != RANDOM}
+        for selector, target, budget in sorted(planned, key=str):
+            if budget in (None, self.budget):
+                continue
+            random = {cell["draw"]: cell for cell in self.of(RANDOM, None, budget)}
+            mine = [cell for cell in self.of(selector, target, budget) if cell["draw"] in random]
+            if not mine:
+                continue
+            losses = [self.loss(cell, target) for cell in mine]
+            ratios = [x / self.loss(random[cell["draw"]], target) for x, cell in zip(losses, mine, strict=True)]
+            lines.append(
+                {
+                    "selector": selector, "target": target, "budget": budget, "draws": len(mine),
+                    "percent": 100 * (statistics.fmean(ratios) - 1),
+                    "worth": random_equivalent(self.curve(target), losses, float(budget)).ratio,
+                }
+            )  # fmt: skip
+        return lines
 
 
 def key(cell: Mapping[str, Any]) -> str:
@@ -228,22 +289,39 @@ def answer_scores(
     return scores
 
 
-def well_formed_effects(results: Results, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, Any]]:
-    """Return every selector's share of well-formed answers and its difference to random, paired by draw."""
-    runs = []
-    for cell in results.cells:
-        own = scores.get(key(cell))
-        if own and cell["budget"] == results.budget and "target" not in cell:
-            name = cell["cell"]
-            values = dict[Any, float](own)
-            runs.append(MeasuredRun(key(cell), name, f"{name} {cell['draw']}", 0, values, cell["draw"]))
-    if len({run.strategy for run in runs}) < 2 or all(run.strategy != RANDOM for run in runs):
+def answered_effects(results: Results, scores: Mapping[str, Mapping[str, float]], measure: str) -> dict[str, Any]:
+    """Return every selector's share of passed prompts or tasks and its difference to random, paired by draw."""
+    by_name: dict[str, dict[int, MeasuredRun]] = {}
+    for name in (RANDOM, *results.selectors(None)):
+        for cell in results.of(name):
+            if own := scores.get(key(cell)):
+                run = MeasuredRun(key(cell), name, f"{name} {cell['draw']}", 0, dict[Any, float](own), cell["draw"])
+                by_name.setdefault(name, {})[cell["draw"]] = run
+    random = by_name.pop(RANDOM, {})
+    pairs, shares = [], {}
+    groups: dict[frozenset[int], list[str]] = {}
+    for name, own in by_name.items():
+        groups.setdefault(frozenset(own) & frozenset(random), []).append(name)
+    for draws, some in groups.items():
+        if len(draws) < FEW:
+            continue
+        runs = [random[draw] for draw in sorted(draws)]
+        runs += [by_name[name][draw] for name in some for draw in sorted(draws)]
+        compared = compare_strategies(runs, higher_is_better=True, measure=measure, baseline=RANDOM, bounds=(0.0, 1.0))
+        pairs += compared.pairs
+        shares |= compared.estimates
+    if not pairs:
         return {}
-    compared = compare_strategies(
-        runs, higher_is_better=True, measure="well-formed answer", baseline=RANDOM, bounds=(0.0, 1.0)
+    everything = compare_strategies(
+        [*random.values(), *next(iter(by_name.values())).values()], higher_is_better=True, bounds=(0.0, 1.0)
     )
-    pairs = {pair.second: pair for pair in compared.pairs}
+    shares[RANDOM] = everything.estimates[RANDOM]
+    of_pair = {pair.second: pair for pair in correct(pairs, higher_is_better=True)}
     return {
-        name: {"share": asdict(estimate), "to_random": None if name == RANDOM else asdict(pairs[name])}
-        for name, estimate in compared.estimates.items()
+        name: {
+            "share": asdict(shares[name]),
+            "draws": of_pair[name].n_units if name in of_pair else len(random),
+            "to_random": asdict(of_pair[name]) if name in of_pair else None,
+        }
+        for name in (RANDOM, *of_pair)
     }

@@ -55,6 +55,8 @@ def select(
     keep: Annotated[str | None, typer.Option(help="Name or folder of a selection: its rows stand, the rest is chosen around them.")] = None,
     target: Annotated[str | None, typer.Option(help="Rows to pick rows like (file, folder or hub id; instructions alone will do), for strategies that need them.")] = None,
     influence: Annotated[str | None, typer.Option(help="Scores made by `finetune influence`, for strategies that need them: a name or folder.")] = None,
+    mixture: Annotated[str | None, typer.Option(help="Shares fitted by `evalsuite mixture`, for --strategy mixture: a name or folder.")] = None,
+    draws: Annotated[str | None, typer.Option(help="Draws trained by `evalsuite best-of-draws`, for that strategy: a name or folder.")] = None,
     score_model: Annotated[str, typer.Option(help="Model whose scores are used, for strategies that need them; see `curate score`.")] = BASE.score_model,
     encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,
     vectors: Annotated[str | None, typer.Option(help="Your own vectors instead of an encoder's: .npy, one a row of the pool in order, or .npz with ids and vectors.")] = None,
@@ -85,8 +87,8 @@ def select(
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
         subset=subset, split=split, first=first, system=system, turns=turns, keep_where=tuple(keep_where or ()),
-        strategy=strategy, keep=keep, target=target, influence=influence, score_model=score_model, encoder=encoder, vectors=vectors, embed=embed, batch_size=batch_size,
-        k=k, token_budget=token_budget,
+        strategy=strategy, keep=keep, target=target, influence=influence, mixture=mixture, draws=draws, score_model=score_model,
+        encoder=encoder, vectors=vectors, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
         strategy_options=parse_options([strategy], strategy_option or [])[strategy] if strategy in STRATEGIES else {},
@@ -174,15 +176,19 @@ def score(
     system: Annotated[str, typer.Option(help="System messages: drop, keep or require, as in `curate select`.")] = BASE.system,
     turns: Annotated[str, typer.Option(help="Conversations: single, last or all, as in `curate select`.")] = BASE.turns,
     max_tokens: Annotated[int, typer.Option(min=2, help="Longer rows are left unscored.")] = DEFAULT_SCORE_MAX_TOKENS,
+    engine: Annotated[str, typer.Option(help="Who scores, with the same result: local (this machine) or ray (a cluster).")] = LOCAL,
+    ray_address: Annotated[str | None, typer.Option(help="auto or HOST:PORT of a Ray cluster. Default: Ray is started here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON instead of the path.")] = False,
 ) -> None:  # fmt: skip
     """Score every row with a small model, for the strategies that need scores. Stopped, it goes on where it was."""
+    from curate.engines import open_engine
     from curate.pool.read_options import ReadOptions
     from curate.scores.scoring import score_rows, scores_path
     from curate.sources import load_rows
 
     options = ReadOptions(system=system, subset=subset, split=split, first=first, turns=turns)
-    counts = score_rows(load_rows(dataset, columns, options).rows, score_model, max_tokens)
+    with open_engine(engine, ray_address) as workers:
+        counts = score_rows(load_rows(dataset, columns, options, workers).rows, score_model, max_tokens, workers)
     path = scores_path(score_model)
     summary_table(f"scores by {score_model}", [(name.replace("_", " "), str(n)) for name, n in counts.items()])
     print_result({**counts, "path": str(path)} if as_json else path)

@@ -21,6 +21,13 @@ from curate.errors import UsageError, UserError, did_you_mean
 from curate.pool.read_options import ReadOptions
 from curate.strategies.table import STRATEGIES
 
+# What strategies need that another command makes before: what that is, and the command. Their options have these names.
+MADE_BEFORE = {
+    "influence": ("influence, and there are no scores", "finetune influence"),
+    "mixture": ("shares of strata, and there are none", "evalsuite mixture"),
+    "draws": ("draws that were trained, and there are none", "evalsuite best-of-draws"),
+}
+
 
 class SelectConfig(CommandConfig):
     """One selection, fully described. Equal configs on equal inputs give equal bytes."""
@@ -44,6 +51,8 @@ class SelectConfig(CommandConfig):
     keep: str | None = None
     target: str | None = None
     influence: str | None = None
+    mixture: str | None = None
+    draws: str | None = None
     score_model: str = SelectDefaults.score_model
     encoder: str = SelectDefaults.encoder
     vectors: str | None = None
@@ -115,15 +124,21 @@ class SelectConfig(CommandConfig):
             raise UsageError(
                 f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-words."
             )
-        if "influence" in needs and self.influence is None:
-            raise UsageError(
-                f"Strategy {self.strategy} picks by influence, and there are no scores.",
-                "Make them with `finetune influence`, then name them: --influence NAME",
-            )
-        if "influence" not in needs and self.influence is not None:
-            raise UsageError(f"Strategy {self.strategy} takes no --influence.", "Leave it out.")
+        self.check_made_before()
+        for name in set(MADE_BEFORE) - needs:
+            if getattr(self, name) is not None:
+                raise UsageError(f"Strategy {self.strategy} takes no --{name}.", "Leave it out.")
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
+
+    def check_made_before(self) -> None:
+        """Raise a `UsageError` where what another command makes for the strategy is not named."""
+        for name, (what, command) in MADE_BEFORE.items():
+            if name in STRATEGIES[self.strategy].needs and getattr(self, name) is None:
+                raise UsageError(
+                    f"Strategy {self.strategy} picks by {what}.",
+                    f"Make them with `{command}`, then name them: --{name} NAME",
+                )
 
     def read_options(self) -> ReadOptions:
         """How the records of the dataset become rows."""

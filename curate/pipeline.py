@@ -27,6 +27,7 @@ from curate.pool.holdout import reserve_holdout
 from curate.pool.rows import Finding, Row
 from curate.pool.table import as_row_ids
 from curate.scores.content import CONTENT, content_scores
+from curate.scores.made_for import MadeFor
 from curate.scores.scoring import load_scores, score_command
 from curate.selection.choosing import choose
 from curate.selection.keeping import KEPT, load_kept
@@ -34,7 +35,7 @@ from curate.selection.record import KIND, Selection, read_selection
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
-from curate.sources.target import load_target
+from curate.sources.target import load_target, target_notes
 from curate.strategies.coordinated import row_luck
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates
@@ -123,7 +124,7 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         token_counts=counts,
         engine=engine,
         spelled_controls=n_spelled,
-        notes=(*loaded.notes, *template.notes, *tokenizer_notes(tokenizer, n_spelled)),
+        notes=(*loaded.notes, *template.notes, *tokenizer_notes(tokenizer, n_spelled), *target_notes(target)),
         benchmarks=benchmarks,
         target_rows=sorted(target.rows, key=lambda row: (row.row_id, row.row_index)) if target else (),
         inputs=[
@@ -312,14 +313,28 @@ def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -
     """Return the candidates with the scores and the target that the strategy of `config` needs."""
     pool = prepared.pool
     needs = STRATEGIES[config.strategy].needs
+    config.check_made_before()
     held_out = set(as_row_ids(pool.rows.ids[pool.places_of(prepared.split.held_out)]))
     target = [row for row in pool.target_rows if row.row_id not in held_out]
     if pool.target_rows and not target:
         raise UserError("Every row of --target is held out for evaluation.", "Name rows that are not in the holdout.")
     scores = read_scores(pool, config, prepared.candidates.tolist())
     if needs & CONTENT:  # they read the texts of all candidates
-        scores |= content_scores(needs, pool.rows.read(pool.places_of(prepared.candidates)), target, config.influence)
+        texts = pool.rows.read(pool.places_of(prepared.candidates))
+        tokens = int(candidates.token_counts.sum())
+        wanted = config.k / len(candidates) if config.token_budget is None else config.token_budget / tokens
+        scores |= content_scores(config, texts, target, made_for(pool, prepared.split), min(1.0, wanted))
     return replace(candidates, scores=scores, target=read_target(pool, config, target))
+
+
+def made_for(pool: Pool, split: Split) -> MadeFor:
+    """Return which pool is selected from, with how many rows held out, and for which model."""
+    return MadeFor(
+        pool_digest=pool.loaded.digest,
+        held_out=len(split.held_out),
+        model=pool.config.model,
+        tokenizer_digest=pool.tokenizer_digest,
+    )
 
 
 def pick(prepared: Prepared) -> Picked:

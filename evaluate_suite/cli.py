@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.console import add_version, columns_table, print_result, run_command, say, summary_table, typed_command
+from evaluate_suite import cli_proxies
 from evaluate_suite import options as study_options
 from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.examples import (
@@ -21,7 +22,6 @@ from evaluate_suite.examples import (
     VERDICT_EXAMPLES,
     WATCH_EXAMPLES,
 )
-from evaluate_suite.options import parse_list, parse_names, parse_numbers
 
 if TYPE_CHECKING:
     from evaluate_suite.reporting.recipe import Report
@@ -53,6 +53,7 @@ def report(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, slots, plain, or vllm (to be installed; needs a GPU).")] = "auto",
     backend: Annotated[str, BACKEND_OPTION] = "auto",
+    by: Annotated[str | None, typer.Option(help=study_options.BY_HELP)] = None,
     fail_on: Annotated[str | None, typer.Option(help="overfit, regression, or both: exit 3 when a run is.")] = None,
     watch: Annotated[str | None, typer.Option(metavar="RUN", help="The same as: evalsuite watch RUN.")] = None,
     port: Annotated[int, typer.Option(help="Port of --watch.")] = 0,
@@ -69,10 +70,10 @@ def report(
         say(f"evalsuite report --watch is now: evalsuite watch {watch}")
         serve(watch, port)
         return
-    gates = parse_names(fail_on, GATES, "--fail-on")
+    gates = study_options.parse_names(fail_on, GATES, "--fail-on")
     config = ReportConfig(
         runs=tuple(runs or ()), prompts=prompts, max_new_tokens=max_new_tokens, tasks=tasks, execute=execute,
-        engine=engine, backend=backend,
+        engine=engine, backend=backend, by=by,
     )  # fmt: skip
     finished = make_report(config, out, typed_command("evalsuite"))
     _show(finished, as_json)
@@ -244,13 +245,14 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="Compare the others with this run, file or strategy alone.")
     ] = None,
+    by: Annotated[str | None, typer.Option(help=study_options.BY_HELP)] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Every pair, paired by row or task: effect, interval, adjusted p, smallest detectable effect."""
     from evaluate_suite.comparison.lines import comparison_lines
     from evaluate_suite.comparison.models import compare as compare_models
 
-    compared = compare_models(models, baseline)
+    compared = compare_models(models, baseline, by)
     print_result(compared.model_dump(mode="json") if as_json else "\n".join(comparison_lines(compared)))
 
 
@@ -264,12 +266,9 @@ def study(
     draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
     seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
     k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
-    token_budget: Annotated[
-        int | None, typer.Option(help="Tokens a selection instead: equal training for all.")
-    ] = None,
-    random_budgets: Annotated[
-        str | None, typer.Option(help="More sizes to draw random at, with commas: for random-equivalents.")
-    ] = None,
+    token_budget: study_options.BudgetOption = None,
+    random_budgets: study_options.RandomBudgetsOption = None,
+    by: study_options.ByOption = "source",
     dataset: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
     model: Annotated[str | None, typer.Option(help="As in curate select. Default: the preset's.")] = None,
     encoder: Annotated[str | None, typer.Option(help="As in curate select.")] = None,
@@ -291,6 +290,7 @@ def study(
 ) -> None:
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
     from evaluate_suite.config import StudyConfig
+    from evaluate_suite.study.budgets import with_random_budgets
     from evaluate_suite.study.plan import build_request, plan_lines, plan_study
     from evaluate_suite.study.ray_runner import choose_runner
     from evaluate_suite.study.recipe import require_all
@@ -298,15 +298,16 @@ def study(
 
     request = build_request(
         StudyConfig(
-            file=file, strategies=tuple(parse_list(strategies)), strategy_options=tuple(strategy_option or ()), target=target,
+            file=file, strategies=tuple(study_options.parse_list(strategies)), strategy_options=tuple(strategy_option or ()), target=target,
             draws=draws, seeds=seeds, k=k, token_budget=token_budget,
-            random_budgets=tuple(parse_numbers(random_budgets, "--random-budgets")), dataset=dataset, model=model,
+            random_budgets=study_options.parse_budgets(random_budgets), by=by, dataset=dataset, model=model,
             encoder=encoder, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate, preset=preset,
             config=config, prompts=prompts, max_new_tokens=max_new_tokens, wandb=wandb, runner=runner, workers=workers,
             ray_address=ray_address, gpu_share=gpu_share, out=out, dry_run=dry_run, as_json=as_json,
             overrides=tuple(overrides or ()),
         )
     )  # fmt: skip
+    request = with_random_budgets(request)
     plan = plan_study(request)
     for line in plan_lines(plan):
         say(line)
@@ -321,19 +322,22 @@ def study(
 
 @app.command(epilog="Examples:\n\n  evalsuite verify\n\n  evalsuite verify reports/2-runs-0a1b2c3d --json")
 def verify(
-    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report.")] = None,
+    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT]...", help="Names or folders. Default: every report, mixture and best of draws.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:  # fmt: skip
-    """Hold every file of a report against its manifest; name each bad one and exit 1 where there is one."""
+    """Hold every file of a report (mixture, draws) against its manifest; name each bad one, exit 1 where there is one."""
     from curate.artifact.verify import require_all_whole, result_lines
     from curate.artifact.verify import verify as look
     from evaluate_suite.reporting.record import KIND
 
-    verified = look(reports or [], [(Path("reports"), KIND)])
+    verified = look(reports or [], [(Path("reports"), KIND), *cli_proxies.homes()])
     print_result(
         {"artifacts": [each.as_record() for each in verified]} if as_json else "\n".join(result_lines(verified))
     )
     require_all_whole(verified)
+
+
+app.add_typer(cli_proxies.app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from curate.command_line import CommandConfig, Joined, Named, Words
-from evaluate_suite.defaults import DRAWS, SEEDS
+from evaluate_suite.defaults import APART, DRAWS, MIN_CORRELATION, PROXIES, PROXY_DRAWS, SEEDS
 
 
 class ReportConfig(CommandConfig):
@@ -21,6 +21,7 @@ class ReportConfig(CommandConfig):
     execute: bool = False
     engine: str = "auto"
     backend: str = "auto"
+    by: str | None = None
 
 
 class ExecuteConfig(CommandConfig):
@@ -61,7 +62,7 @@ class StudyConfig(CommandConfig):
     seeds: int = SEEDS
     k: int | None = None
     token_budget: int | None = None
-    random_budgets: Annotated[tuple[int, ...], Joined()] = ()
+    random_budgets: Annotated[tuple[int, ...] | None, Joined()] = None
     dataset: str | None = None
     model: str | None = None
     encoder: str | None = None
@@ -72,6 +73,7 @@ class StudyConfig(CommandConfig):
     config: Path | None = None
     prompts: Path | None = None
     max_new_tokens: int | None = None
+    by: str = "source"
     wandb: str = "off"
     runner: str = "local"
     workers: str = "auto"
@@ -81,3 +83,51 @@ class StudyConfig(CommandConfig):
     dry_run: bool = False
     as_json: Annotated[bool, Named("--json")] = False
     overrides: Annotated[tuple[str, ...], Words()] = ()
+
+
+class ProxyConfig(CommandConfig):
+    """What the commands that train proxy runs have in common; None stands for what `curate select` takes."""
+
+    dataset: str | None = None
+    model: str | None = None
+    encoder: str | None = None
+    k: int | None = None
+    token_budget: int | None = None
+    max_tokens: int | None = None
+    holdout: int | None = None
+    near_duplicate: float | None = None
+    target: str | None = None
+    apart: int = APART
+    seed: int = 0
+    preset: str | None = None
+    config: Path | None = None
+    runner: str = "local"
+    workers: str = "auto"
+    ray_address: str | None = None
+    gpu_share: float | None = None
+    out: Path | None = None
+    dry_run: bool = False
+    as_json: Annotated[bool, Named("--json")] = False
+    overrides: Annotated[tuple[str, ...], Words()] = ()
+
+
+class MixtureConfig(ProxyConfig):
+    """`evalsuite mixture`: how many proxy runs, over which strata, and what their law is fitted to."""
+
+    command = ("evalsuite", "mixture")
+
+    proxies: int = PROXIES
+    clusters: int = 2
+    spread: float = 0.7
+    aim: str = "rows"
+    min_correlation: float = MIN_CORRELATION
+
+
+class BestOfDrawsConfig(ProxyConfig):
+    """`evalsuite best-of-draws`: how many draws of which strategy."""
+
+    command = ("evalsuite", "best-of-draws")
+
+    draws: int = PROXY_DRAWS
+    strategy: str = "random"
+    strategy_options: Annotated[tuple[str, ...], Named("--strategy-option")] = ()

@@ -41,3 +41,15 @@ EXECUTE_EXAMPLES = """Examples:
   evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl
 
   evalsuite execute --tasks HumanEval.jsonl --generations generations.jsonl --out results.jsonl --execute"""
+
+MIXTURE_EXAMPLES = """Examples:
+
+  evalsuite mixture --dataset rows.jsonl --token-budget 150000 --dry-run
+
+  evalsuite mixture --dataset rows.jsonl --token-budget 150000 --proxies 96 --workers 4 --min-correlation 0.6"""
+
+BEST_OF_DRAWS_EXAMPLES = """Examples:
+
+  evalsuite best-of-draws --dataset rows.jsonl --token-budget 150000
+
+  evalsuite best-of-draws --dataset rows.jsonl --token-budget 150000 --draws 16 --strategy well-formed --json"""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from curate.errors import UsageError, did_you_mean
+from evaluate_suite.defaults import NONE
 
 StudyFileOption = Annotated[
     Path | None,
@@ -31,6 +32,23 @@ RayAddressOption = Annotated[
 GpuShareOption = Annotated[
     float | None, typer.Option(help="With ray: what of a GPU a cell takes. Default: 1, or 0 where there is none.")
 ]
+BudgetOption = Annotated[int | None, typer.Option(help="Tokens a selection instead: equal training for all.")]
+BY_HELP = "Give the eval loss on the held-out rows of each value of this column, too: source, or one that travelled."
+ByOption = Annotated[str, typer.Option(help=f"{BY_HELP} none: on all alone.")]
+RandomBudgetsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="More sizes to draw random at, with commas, or none: for random-equivalents. "
+        "Default: a quarter, half, twice and four times the size, as far as the pool reaches."
+    ),
+]
+
+
+def parse_budgets(text: str | None) -> tuple[int, ...] | None:
+    """Sizes of random selections; None where they are to be chosen."""
+    if text is None:
+        return None
+    return () if text == NONE else tuple(parse_numbers(text, "--random-budgets"))
 
 
 def parse_list(text: str | None) -> list[str]:

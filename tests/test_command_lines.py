@@ -12,7 +12,7 @@ import curate.cli
 import evaluate_suite.cli
 from curate.command_line import CommandConfig
 from curate.config import CompareConfig, SelectConfig
-from evaluate_suite.config import ExecuteConfig, ReportConfig, StudyConfig
+from evaluate_suite.config import BestOfDrawsConfig, ExecuteConfig, MixtureConfig, ReportConfig, StudyConfig
 
 RECIPES: dict[type[CommandConfig], tuple[Callable[[Sequence[str] | None], int], str]] = {
     SelectConfig: (curate.cli.main, "curate.pipeline.select"),
@@ -20,7 +20,15 @@ RECIPES: dict[type[CommandConfig], tuple[Callable[[Sequence[str] | None], int], 
     ReportConfig: (evaluate_suite.cli.main, "evaluate_suite.reporting.recipe.report"),
     ExecuteConfig: (evaluate_suite.cli.main, "evaluate_suite.execution.recipe.execute"),
     StudyConfig: (evaluate_suite.cli.main, "evaluate_suite.study.plan.build_request"),
+    MixtureConfig: (evaluate_suite.cli.main, "evaluate_suite.mixture.request.mixture_request"),
+    BestOfDrawsConfig: (evaluate_suite.cli.main, "evaluate_suite.mixture.request.draws_request"),
 }
+OF_PROXIES: dict[str, Any] = {
+    "dataset": "rows.jsonl", "model": "a/b", "encoder": "static", "k": 9, "token_budget": 900, "max_tokens": 77,
+    "holdout": 5, "near_duplicate": 0.9, "target": "t.jsonl", "apart": 40, "seed": 3, "preset": "cpu-demo",
+    "config": Path("c.yaml"), "runner": "ray", "workers": "3", "ray_address": "auto", "gpu_share": 0.5,
+    "out": Path("o"), "dry_run": True, "as_json": True, "overrides": ("r=8", "lora_alpha=4"),
+}  # fmt: skip
 EVERY_SETTING = [
     SelectConfig(),
     SelectConfig(
@@ -34,11 +42,13 @@ EVERY_SETTING = [
     SelectConfig(strategy="rds", target="target.jsonl", clean=()),
     SelectConfig(strategy="ifd", score_model="./small"),
     SelectConfig(strategy="influence-classifier", target="target.jsonl", influence="scores"),
+    SelectConfig(strategy="mixture", mixture="shares"),
+    SelectConfig(strategy="best-of-draws", draws="trained"),
     CompareConfig(strategies=("random", "mmr"), options={"relevance": 0.25}, pool=SelectConfig(k=5, clean=(), seed=2)),
     ReportConfig(),
     ReportConfig(
         runs=("one", "two"), prompts=Path("p.jsonl"), max_new_tokens=9, tasks=Path("t.jsonl"), execute=True,
-        engine="plain", backend="unshare",
+        engine="plain", backend="unshare", by="source",
     ),
     ExecuteConfig(tasks=Path("humaneval"), generations=Path("g.jsonl")),
     ExecuteConfig(
@@ -47,12 +57,18 @@ EVERY_SETTING = [
     ),
     ExecuteConfig(tasks=Path("t.jsonl"), reference=True),
     StudyConfig(),
+    StudyConfig(random_budgets=()),
+    MixtureConfig(),
+    MixtureConfig(proxies=12, clusters=3, spread=0.5, aim="sources", min_correlation=0.25, **OF_PROXIES),
+    BestOfDrawsConfig(),
+    BestOfDrawsConfig(draws=8, strategy="mmr", strategy_options=("relevance=0.25",), **OF_PROXIES),
     StudyConfig(file=Path("study.yaml"), out=Path("o"), wandb="offline", dry_run=True, as_json=True),
     StudyConfig(
         strategies=("random", "mmr"), strategy_options=("relevance=0.25",), target="t.jsonl", draws=4, seeds=2, k=9,
         token_budget=900, random_budgets=(50, 100), dataset="rows.jsonl", model="a/b", encoder="static", max_tokens=77,
         holdout=5, near_duplicate=0.9, preset="cpu-demo", config=Path("c.yaml"), prompts=Path("p.jsonl"),
-        max_new_tokens=8, runner="ray", workers=3, ray_address="auto", gpu_share=0.5, overrides=("r=8", "lora_alpha=4"),
+        max_new_tokens=8, by="none", runner="ray", workers="3", ray_address="auto", gpu_share=0.5,
+        overrides=("r=8", "lora_alpha=4"),
     ),
 ]  # fmt: skip
 

@@ -232,6 +232,8 @@ CASES = (
     # The space makes a second case of the same: pushing again.
     *("push me/rows", "push+token me/rows", "push+token me/rows ", "push+token you/rows", "push+token not a name"),
     "splits+token me/rows",
+    *("dataset hf://datasets/o/shards", "dataset hf://datasets/o/two/test.jsonl", "dataset hf://datasets/o/none"),
+    *(f"dataset hf://datasets/o/{FORBIDDEN}", "dataset+token hf://datasets/o/gated"),
 )
 
 
@@ -323,6 +325,21 @@ def test_the_first_rows_are_streamed_file_by_file(session: Session) -> None:
         assert answer["notes"] == [f"Only the first {n} rows of o/{name.split()[0]} were read."]
     assert session.answers["dataset o/shards --split train --first 500"]["rows"] == 300
     assert session.answers["dataset o/shards --split train --first 500"]["notes"] == []
+
+
+def test_files_of_the_hub_can_be_read_by_their_addresses(session: Session) -> None:
+    whole = session.answers["dataset o/lines"]["digest"]
+    answer = session.answers["dataset hf://datasets/o/shards"]
+    assert (answer["rows"], answer["digest"]) == (300, whole)
+    assert answer["inputs"] == [f"data/train-0000{n}-of-00003.parquet" for n in range(3)]
+    assert session.answers["dataset hf://datasets/o/two/test.jsonl"]["digest"] == whole
+    for case in (f"dataset hf://datasets/o/{FORBIDDEN}", "dataset+token hf://datasets/o/gated"):
+        address, said = case.partition(" ")[2], refusal(session, case)
+        assert said.startswith(f"{address} may not be read: credentials are missing or refused (")
+        assert "Run `hf auth login`, or set HF_TOKEN" in said
+    assert refusal(session, "dataset hf://datasets/o/none") == (
+        "hf://datasets/o/none does not exist. Check the address; if it is private, run `hf auth login`."
+    )
 
 
 def test_questions_and_answers_of_opencodereasoning_are_recognised(session: Session) -> None:

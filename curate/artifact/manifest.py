@@ -29,6 +29,8 @@ SCHEMAS: dict[str, tuple[int, dict[int, Callable[[dict[str, Any]], dict[str, Any
     "curate.comparison": (2, {1: lambda manifest: manifest}),
     "finetune.padding_study": (2, {1: lambda manifest: manifest}),
     "finetune.influence": (1, {}),
+    "evaluate_suite.mixture": (1, {}),
+    "evaluate_suite.draws": (1, {}),
 }
 SIGNED = 2  # the first schema number, of every kind, whose manifests carry their own digest
 

@@ -115,6 +115,18 @@ class InfluenceSettings(_Settings):
     influence_digest: str
 
 
+class MixtureSettings(_Settings):
+    """`evaluate_suite.mixture`: what shares were fitted, or set, for."""
+
+    mixture_digest: str
+
+
+class DrawsSettings(_Settings):
+    """`evaluate_suite.draws`: which draws were trained."""
+
+    draws_digest: str
+
+
 SETTINGS: dict[str, type[BaseModel]] = {
     "curate.selection": SelectionSettings,
     "finetune.run": RunSettings,
@@ -122,4 +134,6 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "curate.comparison": ComparisonSettings,
     "finetune.padding_study": PaddingStudySettings,
     "finetune.influence": InfluenceSettings,
+    "evaluate_suite.mixture": MixtureSettings,
+    "evaluate_suite.draws": DrawsSettings,
 }

@@ -64,7 +64,7 @@ class LocalEngine:
                     raise UserError(
                         f"A worker died {_DEATHS} times on block {done + 1} of {len(blocks)} ({type(step).__name__}); "
                         "most often it ran out of memory.",
-                        "Free memory, lower --batch-size, or remove very long rows.",
+                        getattr(step, "advice", "Free memory, or remove very long rows."),
                     ) from None
 
     def require_path(self, path: str) -> None:

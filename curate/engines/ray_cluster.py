@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 import pickle
-import platform
-import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 from curate.artifact import cache_dir, home
-from curate.console import say
 from curate.engines.cores import become_worker, cores
 from curate.engines.local import apply_pickled
-from curate.engines.ray_interpreter import interpreter_for_ray
+from curate.engines.ray_connection import connect_to_ray
 from curate.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
 _RETRIES = 5  # of a block whose worker or node died
 _AHEAD = 2  # blocks in flight for each core of the cluster
-_CONNECT_SECONDS = 5.0
+LESS_MEMORY = "Start Ray with fewer --num-cpus on that node, or remove very long rows."
 _SHARED = "Put $ROWPICK_HOME, and models that are folders, on a file system that every node mounts at the same path."
 
 
@@ -34,14 +32,8 @@ class RayEngine:
     name = "ray"
 
     def __init__(self, address: str | None = None, block_cells: int = 4, workers: int | None = None) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise UserError("--engine ray needs Ray, which is not installed.", "pip install 'rowpick[ray]'") from None
         self.block_cells = block_cells
-        self._started = workers or cores()  # where Ray is started here
-        self._ray: Any = ray
-        self._connect(address)
+        ray = self._ray = connect_to_ray("--engine ray", address, workers or cores(), {"OMP_NUM_THREADS": "1"})
         try:
             self._cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
             self._work = ray.remote(max_retries=_RETRIES)(_work)
@@ -77,37 +69,6 @@ class RayEngine:
         """Leave the cluster; a Ray that was started for this engine ends."""
         self._ray.shutdown()
 
-    def _connect(self, address: str | None) -> None:
-        options: dict[str, Any] = {
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-            "runtime_env": {"env_vars": _environment(), **interpreter_for_ray()},
-        }
-        if address is None:
-            say(f"No --ray-address: starting Ray on this machine, with {self._started} cores.")
-            self._ray.init(address="local", num_cpus=self._started, include_dashboard=False, **options)
-            return
-        _knock(address)
-        start = "Start one there: ray start --head --port PORT; on this machine --ray-address auto finds it."
-        try:
-            self._ray.init(address=address, **options)
-        except RuntimeError as error:
-            if "AuthToken" in str(error):
-                raise UserError(
-                    f"The cluster at {address} asks for a token that this process did not send.",
-                    "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token.",
-                ) from None
-            if "ersion mismatch" not in str(error):
-                raise
-            raise UserError(
-                f"The cluster at {address} has another version of Ray or Python than this machine: "
-                f"{' '.join(str(error).split())[:300]}",
-                f"Install ray=={self._ray.__version__} on Python {platform.python_version()} on every node.",
-            ) from None
-        except (ConnectionError, OSError, ValueError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise UserError(f"No Ray cluster answers at {address} ({why}).", start) from None
-
     def _check_nodes(self) -> None:
         """Every node must have this Rowpick, and see the folder of artifacts."""
         mine = _version()
@@ -122,21 +83,22 @@ class RayEngine:
                     raise UserError(f"The node {node} does not see {home().absolute()}.", _SHARED)
 
     def _on_every_node(self, job: Callable[[str], Any], path: str) -> list[tuple[str, Any]]:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+        affinity = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         ask = self._ray.remote(num_cpus=0)(job)
-        asked = [
-            ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(path)
-            for node in nodes
-        ]
-        names = [str(node["NodeManagerAddress"]) for node in nodes]
-        return [(name, self._got(ref, f"on the node {name}")) for name, ref in zip(names, asked, strict=True)]
+        asked = [ask.options(scheduling_strategy=affinity(node["NodeID"], soft=False)).remote(path) for node in nodes]
+        answers: list[tuple[str, Any]] = []
+        for node, reference in zip(nodes, asked, strict=True):
+            name = str(node["NodeManagerAddress"])
+            with suppress(self._ray.exceptions.TaskUnschedulableError):  # lost since: nothing will run there
+                answers.append((name, self._got(reference, f"on the node {name}")))
+        return answers
 
     def _result(self, reference: Any, step: Any, number: int, of: int) -> Any:
-        return self._got(reference, f"on block {number} of {of} ({type(step).__name__})")
+        advice = getattr(step, "advice", LESS_MEMORY)
+        return self._got(reference, f"on block {number} of {of} ({type(step).__name__})", advice)
 
-    def _got(self, reference: Any, where: str) -> Any:
+    def _got(self, reference: Any, where: str, advice: str = LESS_MEMORY) -> Any:
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference)
@@ -150,37 +112,12 @@ class RayEngine:
                 raise UserError(f"A worker does not see {cause.filename} {where}.", _SHARED) from None
             raise
         except errors.OutOfMemoryError:
-            raise UserError(
-                f"A Ray worker ran out of memory {where}, {_RETRIES + 1} times.",
-                "Lower --batch-size, or start Ray with fewer --num-cpus on that node.",
-            ) from None
+            raise UserError(f"A Ray worker ran out of memory {where}, {_RETRIES + 1} times.", advice) from None
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
             raise UserError(
                 f"Ray workers kept dying {where} ({type(error).__name__}).",
                 "Look at `ray status` and its memory.",
             ) from None
-
-
-def _environment() -> dict[str, str]:
-    """What workers must have as it is here."""
-    own = {"ROWPICK_HOME": str(home().absolute()), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    return own | {name: os.environ[name] for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME") if name in os.environ}
-
-
-def _knock(address: str) -> None:
-    """Raise a `UserError` at once where nothing listens at HOST:PORT: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdigit():
-        raise UserError(f'--ray-address is "{address}".', "Write auto, or HOST:PORT as `ray start --head` prints it.")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UserError(
-            f"Nothing answers at --ray-address {address} ({error.strerror or error}).",
-            "Check host and port, or start a cluster: ray start --head --port 6379",
-        ) from None
 
 
 def _version() -> str:

@@ -17,7 +17,8 @@ R = TypeVar("R")
 class Engine(Protocol):
     """Carries a step to blocks. `map` yields the results in the order of the blocks, whoever computes them and when; a
     block whose worker died is computed again. A step is a function of one block and of nothing else: it is pickled, and
-    what it needs from disk must be where every worker sees it.
+    what it needs from disk must be where every worker sees it. Its `advice`, where it has one, is what to lower when a
+    worker runs out of memory.
 
     `block_cells` are the cells of a block. No result may depend on it: arithmetic is done cell by cell.
     """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -20,11 +19,15 @@ from transformers import AutoModelForCausalLM
 from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, file_lock, json_line
 from curate.artifact.sealed import read_sealed, sealed
 from curate.console import progress, say
-from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, SMOLLM2
+from curate.defaults import DEFAULT_SCORE_MAX_TOKENS, LOCAL, SMOLLM2
+from curate.engines.cores import cores
+from curate.engines.types import Engine, cut, local_path
 from curate.errors import UserError
 from curate.loading import load_pretrained
 from curate.pool.read_options import ReadOptions
 from curate.pool.rows import Row
+from curate.pool.table import PoolTable, as_row_ids
+from curate.pool.writer import write_table
 from curate.tokens.embedded_model import smollm2_as_safetensors
 from curate.tokens.prompt import RAW
 from curate.tokens.text_rule import TEXT_RULE
@@ -108,34 +111,79 @@ def load_scores(rows: Sequence[Row], model: str, command: Sequence[str]) -> dict
     return {"perplexity": np.exp(given), "ifd": np.exp(given - alone)}
 
 
-def score_rows(rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_MAX_TOKENS) -> dict[str, int]:
+@dataclass(frozen=True)
+class ScoreStep:
+    """Returns the scores of the rows at the places of a block; a worker loads the model once."""
+
+    table: PoolTable
+    model: str
+    max_tokens: int
+    advice = "Lower --max-tokens, or start Ray with fewer --num-cpus on that node."  # where memory runs out
+
+    def __call__(self, places: NDArray[np.int64]) -> list[RowScore]:
+        return self.score(places, lambda rows: None)
+
+    def score(self, places: NDArray[np.int64], advance: Callable[[int], None]) -> list[RowScore]:
+        """Return the scores, saying after every row that there is one more."""
+        return self._scorer(self.table.read(places), advance)
+
+    @functools.cached_property
+    def _scorer(self) -> Callable[[Sequence[Row], Callable[[int], None]], list[RowScore]]:
+        return _load_scorer(self.model, self.max_tokens)
+
+
+def score_rows(
+    rows: Sequence[Row], model: str, max_tokens: int = DEFAULT_SCORE_MAX_TOKENS, engine: Engine | None = None
+) -> dict[str, int]:
     """Score the rows that have an output and no score yet; how many were scored, cached or too long comes back.
 
     Saved every 64 rows: a run that was stopped goes on where it was. Rows of more than `max_tokens` tokens, or than
-    the model can read, are recorded without a score, and scored by a later run that allows them.
+    the model can read, are recorded without a score, and scored by a later run that allows them. On Ray every worker
+    has the model; here it is loaded once, and read by a thread a core, or by the GPU.
     """
-    wanted = {row.row_id: row for row in rows if row.output.strip()}
+    table = rows if isinstance(rows, PoolTable) else write_table(rows)
     path = scores_path(model)
     with file_lock(path.with_suffix(".lock")):
         cached = read_scores(model)  # once the lock is held: what another process scored meanwhile is there
-        todo = [
-            row
-            for row_id, row in sorted(wanted.items())
-            if row_id not in cached or (cached[row_id].nll_given is None and cached[row_id].tokens <= max_tokens)
+        wanted = _places_with_output(table)
+        missing = [
+            row_id not in cached or (cached[row_id].nll_given is None and cached[row_id].tokens <= max_tokens)
+            for row_id in as_row_ids(table.ids[wanted])
         ]
+        todo = wanted[np.array(missing, dtype=bool)]
         counts = {"scored": 0, "cached": len(wanted) - len(todo), "too_long": 0}
-        if not todo:
+        if not len(todo):
             return counts
         _mend_torn_end(path)
-        score = _load_scorer(model, max_tokens)
         with progress("Scoring", len(todo)) as advance:
-            for start in range(0, len(todo), _SAVED_TOGETHER):
-                made = score(todo[start : start + _SAVED_TOGETHER], advance)
+            for scores in _score_blocks(ScoreStep(table, local_path(model), max_tokens), todo, engine, advance):
                 with path.open("ab") as file:
-                    file.writelines(json_line(sealed(asdict(each), path.stem)).encode() for each in made)
-                counts["scored"] += sum(each.nll_given is not None for each in made)
-                counts["too_long"] += sum(each.nll_given is None for each in made)
+                    file.writelines(json_line(sealed(asdict(each), path.stem)).encode() for each in scores)
+                counts["scored"] += sum(each.nll_given is not None for each in scores)
+                counts["too_long"] += sum(each.nll_given is None for each in scores)
     return counts
+
+
+def _score_blocks(
+    step: ScoreStep, todo: NDArray[np.int64], engine: Engine | None, advance: Callable[[int], None]
+) -> Iterator[list[RowScore]]:
+    blocks = [todo[start : start + _SAVED_TOGETHER] for start in range(0, len(todo), _SAVED_TOGETHER)]
+    if engine is None or engine.name == LOCAL:
+        yield from (step.score(block, advance) for block in blocks)
+        return
+    if Path(step.model).exists():
+        engine.require_path(step.model)
+    for scores in engine.map(step, blocks):
+        advance(len(scores))
+        yield scores
+
+
+def _places_with_output(table: PoolTable) -> NDArray[np.int64]:
+    """Places of the rows that have an output, of equal rows one, in row_id order."""
+    blocks = cut(np.arange(len(table)), 1)
+    kept = [places[[bool(row.output.strip()) for row in table.read(places)]] for places in blocks]
+    places = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
+    return places[np.unique(table.ids[places], return_index=True)[1]]
 
 
 def _mend_torn_end(path: Path) -> None:
@@ -168,7 +216,7 @@ def _load_scorer(model: str, max_tokens: int) -> Callable[[Sequence[Row], Callab
         return RowScore(row.row_id, len(ids), given, alone)
 
     def score_all(rows: Sequence[Row], advance: Callable[[int], None]) -> list[RowScore]:
-        workers = 1 if on_gpu else (os.cpu_count() or 1)
+        workers = 1 if on_gpu else cores()
         threads = torch.get_num_threads()
         made = []
         try:

@@ -15,7 +15,7 @@ from curate.artifact import atomic_file, digest_json, record_file, write_manifes
 from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import Fates
 from curate.pool.table import Instructions, id_column
-from curate.scores.influence_record import read_influence
+from curate.scores.content import made_before_digests
 from curate.scores.scoring import digest_scores
 from curate.selection.card import render_card
 from curate.selection.mix import measure_mix, travelling_columns
@@ -34,7 +34,10 @@ CELLS = "cells/1"
 README = "README.md"
 OURS = {README, SELECTED, HOLDOUT, DECISIONS, REPORT}
 # Where the user keeps these does not matter, only what they hold; their digests stand in the digest instead.
-_PLACES = ("dataset", "tokenizer", "prompt_template", "decontaminate", "target", "influence", "keep", "vectors")
+_PLACES = (
+    "dataset", "tokenizer", "prompt_template", "decontaminate", "target", "influence", "mixture", "draws", "keep",
+    "vectors",
+)  # fmt: skip
 
 
 def config_digest(pool: Pool) -> str:
@@ -45,8 +48,7 @@ def config_digest(pool: Pool) -> str:
     config = pool.config
     needs = STRATEGIES[config.strategy].needs
     scores = [digest_scores(pool.rows, config.score_model)] if "scores" in needs else []
-    if config.influence is not None:
-        scores.append(str(read_influence(config.influence).manifest.manifest_digest))
+    scores += made_before_digests(config)
     settings = {name: value for name, value in config.as_record().items() if name not in _PLACES}
     others = [record.sha256 for record in pool.inputs[len(pool.loaded.inputs) :]]  # benchmarks, target, kept, vectors
     contents = [

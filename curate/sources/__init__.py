@@ -11,8 +11,9 @@ from curate.engines.types import Engine
 from curate.errors import UsageError, UserError
 from curate.extensions import Table
 from curate.pool.read_options import ReadOptions
-from curate.sources.files import load_files, looks_local
+from curate.sources.files import load_files, load_remote, looks_local
 from curate.sources.hub import load_hub
+from curate.sources.remote import is_remote
 from curate.sources.shapes import parse_columns
 from curate.sources.stdlib import load_stdlib
 from curate.sources.types import LoadedPool
@@ -45,6 +46,7 @@ SOURCES = Table(
     Source,
     {
         STDLIB: Source(lambda dataset, columns, options: load_stdlib(), serves=lambda dataset: dataset == STDLIB),
+        "remote": Source(load_remote, load_remote, is_remote),
         "files": Source(_load_files, _load_files, looks_local),
         "hub": Source(load_hub, serves=lambda dataset: True, takes_subset=True),
     },
@@ -54,7 +56,8 @@ SOURCES = Table(
 def load_rows(
     dataset: str, columns: str | None = None, options: ReadOptions | None = None, engine: Engine | None = None
 ) -> LoadedPool:
-    """Return the pool that `dataset` names: "stdlib", an existing file or folder, or a hub id [@REVISION].
+    """Return the pool that `dataset` names: "stdlib", an existing file or folder, an address such as
+    s3://BUCKET/FOLDER, or a hub id [@REVISION].
 
     `columns` is `instruction=NAME,output=NAME[,input=NAME]`, or `messages=NAME` for a conversation, for sources whose
     columns are not recognised. The workers of `engine` read where a source is large.

@@ -7,6 +7,7 @@ import gzip
 import re
 import shlex
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import charset_normalizer
@@ -75,6 +76,20 @@ def read_text(file: Path) -> str:
         return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_utf8(file, data, error) from None
+
+
+def text_lines(file: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file one by one, without ends and byte order mark; else raise as `read_text`."""
+    with file.open("rb") as start:
+        packed = start.read(2) == GZIP
+    try:
+        with gzip.open(file, "rb") if packed else file.open("rb") as stream:
+            for number, line in enumerate(stream):
+                whole = line if number else line.removeprefix(codecs.BOM_UTF8)
+                yield whole.removesuffix(b"\n").decode("utf-8")
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):
+        read_text(file)
+        raise
 
 
 def _unpacked(file: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Rows from local JSON, JSONL, CSV and Parquet, one file or a folder of them."""
+"""Rows from JSON, JSONL, CSV and Parquet, one file or a folder of them, on this machine or elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from curate.pool.read_options import ReadOptions
 from curate.pool.writer import PoolWriter
 from curate.sources.pieces import READERS, ReadStep, SourceFile, cut_pieces, ending, join_records, read_file
 from curate.sources.reader import RowReader
+from curate.sources.remote import list_remote
 from curate.sources.types import LoadedPool
 
 
@@ -40,6 +41,19 @@ def load_files(
         for file in _data_files(path)
     ]
     return read_files(files, str(path), path.name, RowReader(columns, options or ReadOptions()), engine)
+
+
+def load_remote(
+    url: str, columns: Mapping[str, str] | None, options: ReadOptions, engine: Engine | None = None
+) -> LoadedPool:
+    """The pool in the data files at or below an address such as s3://BUCKET/FOLDER, in path order.
+
+    Each is copied to the machine that reads it, and removed when it is read; never are all here.
+    """
+    files = [SourceFile(*entry) for entry in list_remote(url) if ending(Path(entry[1])) in READERS]
+    if not files:
+        raise UserError(f"There is no {', '.join(READERS)} file at {url}.", "Check the address.")
+    return read_files(files, url, url, RowReader(columns, options), engine)
 
 
 def read_files(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from curate.artifact.json_text import ParsedJson, objects_in, parse_json
 from curate.errors import UserError
-from curate.sources.encodings import read_text
+from curate.sources.encodings import read_text, text_lines
 from curate.sources.fields import is_objects
 from curate.sources.shapes import fits
 
@@ -21,7 +22,13 @@ Records = Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def json_lines(file: Path, notes: list[str]) -> Records:
-    """One object a line; a file that holds one JSON document of rows, under whatever ending, is read as that."""
+    """One object a line; a file that holds one JSON document of rows, under whatever ending, is read as that.
+
+    Lines are read one by one, so that no more than a line of the file is in memory; a document is read whole.
+    """
+    if _begins_with_objects(file):
+        yield from _lines(file, text_lines(file))
+        return
     text = read_text(file)
     try:
         parsed = parse_json(text, strict=False)  # ends at the second line's first character where there is one a line
@@ -30,7 +37,17 @@ def json_lines(file: Path, notes: list[str]) -> Records:
     if parsed is not None and _holds_rows(parsed.value):
         yield from _rows(parsed, file, notes)
     else:
-        yield from _lines(file, text)
+        yield from _lines(file, text.split("\n"))
+
+
+def _begins_with_objects(file: Path) -> bool:
+    """Whether the first line that is not blank is an object, and the next one may be."""
+    lines = (line.strip().strip(MARK) for line in text_lines(file))
+    first, second = islice(chain(filter(None, lines), ("", "")), 2)
+    try:
+        return second.startswith("{") and isinstance(parse_json(first, strict=False).value, dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _holds_rows(value: Any) -> bool:
@@ -55,15 +72,16 @@ def json_document(file: Path, notes: list[str]) -> Records:
         parsed = parse_json(text, strict=False)
     except (ValueError, RecursionError) as error:
         if str(error).startswith("Extra data") and text.lstrip().startswith("{"):
-            yield from _lines(file, text)
+            yield from _lines(file, text.split("\n"))
             return
         place = f"{file}:{getattr(error, 'lineno', 1)}"
         raise UserError(f"{place}: broken JSON ({error}).", "Correct the file.") from None
     yield from _rows(parsed, file, notes)
 
 
-def _lines(file: Path, text: str) -> Records:
-    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines(): rows contain other line breaks
+def _lines(file: Path, lines: Iterable[str]) -> Records:
+    lines = iter(lines)  # split at line feeds alone: rows contain other line breaks
+    for number, line in enumerate(lines, start=1):
         line = line.lstrip(MARK)
         if line.strip():
             place = f"{file}:{number}"
@@ -71,22 +89,22 @@ def _lines(file: Path, text: str) -> Records:
                 parsed = parse_json(line, strict=False)  # raw control characters in a text are taken as they are
             except (ValueError, RecursionError) as error:
                 if line.strip() == "{":  # objects written over several lines, one behind the other
-                    yield from _documents(file, text)
+                    yield from _documents(file, "\n".join([line, *lines]), number)
                     return
                 raise UserError(f"{place}: broken JSON ({error}).", "Correct or remove that line.") from None
             _refuse_repeats(parsed, place)
             yield place, _object(parsed.value, place)
 
 
-def _documents(file: Path, text: str) -> Records:
-    """Objects behind one another, each over as many lines as it likes."""
+def _documents(file: Path, text: str, line: int) -> Records:
+    """Objects behind one another from a line of the file on, each over as many lines as it likes."""
     decoder = json.JSONDecoder(strict=False)
     at = 0
     while at < len(text):
         if text[at].isspace() or text[at] == MARK:
             at += 1
             continue
-        place = f"{file}:{text.count(chr(10), 0, at) + 1}"
+        place = f"{file}:{text.count(chr(10), 0, at) + line}"
         try:
             _, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:

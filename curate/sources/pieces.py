@@ -18,6 +18,7 @@ from curate.pool.writer import PoolWriter
 from curate.sources.csv_rows import csv_records
 from curate.sources.json_rows import json_document, json_lines
 from curate.sources.reader import RowReader
+from curate.sources.remote import is_remote, local_copy
 
 PIECE_BYTES = 16 << 20  # of files; what a piece has at least, where there is so much
 Records = Iterator[tuple[str, Mapping[str, Any]]]
@@ -53,6 +54,7 @@ class ReadStep:
 
     reader: RowReader
     folder: str
+    advice = "Write smaller files, or start Ray with fewer --num-cpus on that node."  # where memory runs out
 
     def __call__(self, numbered: tuple[int, Piece]) -> PieceRead:
         number, piece = numbered
@@ -63,18 +65,22 @@ class ReadStep:
 
 
 def read_file(reader: RowReader, file: SourceFile) -> FileRecord:
-    """Read a file, or its row groups, and return its record; only that of a file's first groups has a digest."""
-    path, before = Path(file.path), len(reader.rows)
+    """Read a file, or its row groups, and return its record; only that of a file's first groups has a digest.
+
+    A remote file is copied here for that long.
+    """
+    before = len(reader.rows)
     begins = file.groups is None or file.groups[0] == 0
-    try:
-        if file.groups is None:
-            records = READERS[ending(path)](path, reader.notes)
-        else:
-            records = parquet_records(path, reader.notes, file.groups)
-        reader.read(records, file.name)
-        digest = digest_file(path) if begins else ""
-    except OSError as error:
-        raise UserError(f"Could not read {path}: {error.strerror or error}.", "Check its permissions.") from None
+    with local_copy(file.path) as path:
+        try:
+            if file.groups is None:
+                records = READERS[ending(path)](path, reader.notes)
+            else:
+                records = parquet_records(path, reader.notes, file.groups)
+            reader.read(records, file.name)
+            digest = digest_file(path) if begins else ""
+        except OSError as error:
+            raise UserError(f"Could not read {path}: {error.strerror or error}.", "Check its permissions.") from None
     return FileRecord(file=file.name, sha256=digest, rows=len(reader.rows) - before)
 
 
@@ -91,8 +97,8 @@ def cut_pieces(files: Sequence[SourceFile]) -> list[Piece]:
 
 
 def _parts(file: SourceFile) -> list[SourceFile]:
-    """A Parquet file of several pieces' size as runs of row groups; any other as it is."""
-    if file.size < 2 * PIECE_BYTES or ending(Path(file.path)) != ".parquet":
+    """A Parquet file of this machine of several pieces' size as runs of row groups; any other as it is."""
+    if file.size < 2 * PIECE_BYTES or ending(Path(file.path)) != ".parquet" or is_remote(file.path):
         return [file]
     try:
         with pyarrow.parquet.ParquetFile(file.path) as source:

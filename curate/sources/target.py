@@ -26,3 +26,14 @@ def load_target(source: str) -> LoadedPool:
             rows = [build_row(row.row_index, row.instruction, "", row.source, row.extra) for row in loaded.rows]
             return replace(loaded, rows=write_table(rows))
         raise error
+
+
+def target_notes(target: LoadedPool | None) -> list[str]:
+    """Return what a user must know of a target: that instructions alone are worth a little less, and how much."""
+    if target is None or any(row.output.strip() for row in target.rows):
+        return []
+    return [
+        "The target has instructions alone, no outputs. In the study of docs/strategies.md that gave 92%, 68% and 88% "
+        "of what only the target's own source gives, where whole rows gave 89%, 77% and 94% (target-words, three "
+        "sources)."
+    ]

@@ -188,6 +188,7 @@ _OWN: dict[str, Strategy] = {
         "what a linear classifier over words takes for a row of --target (the default with --target)",
         "hashed n-grams: arXiv 2302.03169",
         frozenset({"target_words"}),
+        {"rounds": Option(0, 0, 10, "times the classifier is fitted again, its best rows counted as target rows")},
     ),
     "target-importance": Strategy(
         _from("target_importance"),
@@ -213,6 +214,13 @@ _OWN: dict[str, Strategy] = {
             "power": Option(0.5, 0.0, 4.0, "short instructions more often: weights characters to the minus this"),
         },
     ),
+    "short-part": Strategy(
+        _from("short_part"),
+        "a part of the tokens for the shortest well-formed rows, the rest at random",
+        "shortest and random, mixed",
+        frozenset({"well_formed"}),
+        {"part": Option(0.2, 0.0, 1.0, "part of the tokens that goes to the shortest")},
+    ),
     "influence": Strategy(
         _from("influence"),
         "what moves a small model most towards --target, as `finetune influence` scored it",
@@ -225,6 +233,18 @@ _OWN: dict[str, Strategy] = {
         "high in influence on --target and in its words, ranks added",
         "TracIn and DSIR together: arXiv 2002.08484, 2302.03169; not measured here",
         frozenset({"influence", "target_words"}),
+    ),
+    "mixture": Strategy(
+        _from("mixture"),
+        "at random, every stratum its share of the tokens, as `evalsuite mixture` fitted it",
+        "RegMix: arXiv 2407.01492",
+        frozenset({"mixture"}),
+    ),
+    "best-of-draws": Strategy(
+        _from("best_of_draws"),
+        "the best of many draws that `evalsuite best-of-draws` trained",
+        "best of n",
+        frozenset({"draws"}),
     ),
 }
 STRATEGIES = Table("rowpick.strategies", Strategy, _OWN)

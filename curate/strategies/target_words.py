@@ -7,10 +7,11 @@ import numpy as np
 from curate.strategies.types import Candidates, Picks
 
 
-def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
+def select(candidates: Candidates, k: int, rng: np.random.Generator, rounds: int) -> Picks:
     """Return the k rows with the largest log odds of coming from the target set (`--target FILE`) by their words.
 
-    What `curate.scores.target_words` computes: seconds on a CPU, no encoder. Instructions alone do as a target.
+    What `curate.scores.target_words` computes: seconds on a CPU, no encoder. Instructions alone do as a target. The
+    odds that are handed in come from a classifier that was fitted `rounds` times more, on its own best rows too.
     """
     odds = candidates.scores["target_words"]
     places = candidates.open()

@@ -67,6 +67,7 @@ class EmbedStep:
     encoder: str
     embed: str
     batch_size: int
+    advice = "Lower --batch-size, or start Ray with fewer --num-cpus on that node."  # where memory runs out
 
     def __call__(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         texts = [text_to_embed(row, self.embed) for row in self.table.read(places)]

@@ -25,6 +25,8 @@ def comparison_lines(compared: ComparedModels) -> list[str]:
     lines += _summary_lines(compared.estimates, compared.pairs, compared.higher_is_better)
     lines += _pair_lines(compared.pairs, compared.estimates, compared.higher_is_better)
     lines += ["", *compared.notes] if compared.notes else []
+    for name, part in compared.parts.items():
+        lines += ["", f"On {name} alone:", *comparison_lines(part)[:-2]]
     return [*lines, "", _answer(compared)]
 
 

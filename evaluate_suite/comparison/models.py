@@ -12,13 +12,16 @@ from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.comparison.result_files import read_passed
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.measures import EVAL_LOSS, loss_measure
+from evaluate_suite.reporting.parts import parts_of
 from evaluate_suite.reporting.recipe import prepare, score_holdout
 from evaluate_suite.reporting.strategies import (
+    StrategyGroups,
     compare_groups,
     equivalent_sentence,
     group_runs,
     random_equivalents,
 )
+from evaluate_suite.reporting.work import Evaluation
 from evaluate_suite.statistics.bounded import bounded_mean_interval, within_bounds
 from evaluate_suite.statistics.equivalents import RandomEquivalent
 from evaluate_suite.statistics.levels import DRAWS, SCOPES, LevelledComparison, MeasuredRun, compare_strategies
@@ -37,7 +40,8 @@ class ComparedModels(RecordPart):
     """A whole comparison, as `--json` prints it: each model, every pair of them, and what else is to be known.
 
     For runs of several draws or seeds, and for files named as draws, `strategies` has the same over strategies;
-    `random_equivalents` is what each is worth in random tokens. With a `baseline` only its pairs are compared.
+    `random_equivalents` is what each is worth in random tokens. With a `baseline` only its pairs are compared. `parts`
+    are the same comparison on parts of the holdout, by name.
     """
 
     measure: str
@@ -48,6 +52,7 @@ class ComparedModels(RecordPart):
     random_equivalents: dict[str, RandomEquivalent] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
     baseline: str | None = None
+    parts: dict[str, ComparedModels] = Field(default_factory=dict)
 
     @property
     def deciding(self) -> list[PairedDifference]:
@@ -66,20 +71,23 @@ class ComparedModels(RecordPart):
         return winner if others_compared or winner == self.baseline else None
 
 
-def compare(models: Sequence[str], baseline: str | None = None) -> ComparedModels:
+def compare(models: Sequence[str], baseline: str | None = None, by: str | None = None) -> ComparedModels:
     """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both.
 
     `NAME=A.jsonl,B.jsonl` names files that are draws of the strategy NAME, each a selection and training of its own.
-    With a `baseline`, a strategy or a model by its name, nothing but its pairs is compared and corrected for.
+    With a `baseline`, a strategy or a model by its name, nothing but its pairs is compared and corrected for. With `by`
+    runs are also compared on the held-out rows of each value of that column (`source`, or one that travelled) alone.
     """
     if len(models) < 2:
         raise UsageError(f"There is nothing to compare with {models[0] if models else 'nothing'}.", "Name two or more.")
     files = [name for name in models if name.endswith(".jsonl")]
     if files and len(files) < len(models):
         raise UsageError("Runs and result files cannot be compared with each other.", "Name runs, or files, alone.")
+    if files and by is not None:
+        raise UsageError(f"--by {by} is for runs: files of results do not say it.", "Leave it out.")
     if files:
         return compare_files([_named_files(name) for name in files], baseline)
-    return compare_run_losses(models, baseline)
+    return compare_run_losses(models, baseline, by)
 
 
 def _baselines(
@@ -163,18 +171,36 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
     )
 
 
-def compare_run_losses(runs: Sequence[str], baseline: str | None = None) -> ComparedModels:
-    """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same."""
+def compare_run_losses(runs: Sequence[str], baseline: str | None = None, by: str | None = None) -> ComparedModels:
+    """Eval loss of finished runs on their shared holdout, paired by row, every token weighing the same.
+
+    With `by`, the same on the held-out rows of each value of that column alone.
+    """
     work = prepare(ReportConfig(runs=tuple(runs)))
     groups = group_runs(work.evaluations)
     several_draws = 2 <= len(set(groups.group.values())) < len(work.evaluations)
-    base_strategy, base_model = _baselines(baseline, groups.group, several_draws)
+    baselines = _baselines(baseline, groups.group, several_draws)
     score_holdout(work)
-    measure = loss_measure(work.evaluations)
-    values = {e.name: measure.values[e.name] for e in work.evaluations}
+    parts, notes = parts_of(work.rows.scored, by)
+    compared = _compare_losses(work.evaluations, groups, baselines, baseline)
+    on_parts = {
+        part.value: _compare_losses(part.evaluations(work.evaluations), groups, baselines, baseline) for part in parts
+    }
+    return compared.model_copy(update={"parts": on_parts, "notes": [*compared.notes, *notes]})
+
+
+def _compare_losses(
+    evaluations: Sequence[Evaluation],
+    groups: StrategyGroups,
+    baselines: tuple[str | None, str | None],
+    baseline: str | None,
+) -> ComparedModels:
+    base_strategy, base_model = baselines
+    measure = loss_measure(evaluations)
+    values = {e.name: measure.values[e.name] for e in evaluations}
     estimates = {
         e.name: ratio_with_interval([row.nll for row in e.tuned_losses], [row.tokens for row in e.tuned_losses])
-        for e in work.evaluations
+        for e in evaluations
     }
     pairs = (
         []
@@ -183,8 +209,8 @@ def compare_run_losses(runs: Sequence[str], baseline: str | None = None) -> Comp
             values, higher_is_better=False, weights=measure.weights, measure=measure.name, baseline=base_model
         )
     )
-    levels = compare_groups(work.evaluations, groups, [measure], base_strategy).get(EVAL_LOSS)
-    worth = random_equivalents(work.evaluations, groups)
+    levels = compare_groups(evaluations, groups, [measure], base_strategy).get(EVAL_LOSS)
+    worth = random_equivalents(evaluations, groups)
     notes = [*(levels.notes if levels else []), *(equivalent_sentence(*item) for item in worth.items())]
     if levels is None or levels.scope != SCOPES[DRAWS]:
         notes.append("Pairs of runs are about these runs, not their strategies: the rows alone are their unit.")

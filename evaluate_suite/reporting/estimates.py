@@ -10,6 +10,7 @@ from typing import Any
 from curate.page import format_p
 from evaluate_suite.reporting.eval_loss import RowEval
 from evaluate_suite.reporting.measures import EVAL_LOSS, Measure
+from evaluate_suite.reporting.parts import Part
 from evaluate_suite.reporting.record import (
     BASE,
     RunResult,
@@ -105,6 +106,12 @@ def strategy_results(
     ]
     pairs = [within_bounds(pair, measure.bounds) for measure in measures for pair in by_measure[measure.name].pairs]
     return results, pairs, [*compared.notes, *notes]
+
+
+def worth_on(part: Part, evaluations: Sequence[Evaluation]) -> list[str]:
+    """What every strategy is worth in random tokens on a part of the holdout, a sentence each."""
+    worth = random_equivalents(part.evaluations(evaluations), group_runs(evaluations))
+    return [equivalent_sentence(name, equivalent) for name, equivalent in worth.items()]
 
 
 def answer(

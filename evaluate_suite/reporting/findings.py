@@ -24,11 +24,13 @@ from evaluate_suite.reporting.estimates import (
     loss_points,
     model_pairs,
     strategy_results,
+    worth_on,
 )
 from evaluate_suite.reporting.eval_loss import perplexity, token_mean
 from evaluate_suite.reporting.executed import score_executed
 from evaluate_suite.reporting.measures import loss_measure, metric_measures
 from evaluate_suite.reporting.models import base_settings, decision_columns, read_timings, training_rows
+from evaluate_suite.reporting.parts import parts_of
 from evaluate_suite.reporting.record import (
     BASE,
     MetricInfo,
@@ -53,15 +55,23 @@ def build_report(work: Work, name: str) -> ReportRecord:
     base_metrics, *run_metrics = [estimates(file, metrics) for file in scored.files]
     for estimated, file in zip([base_metrics, *run_metrics], executed.files if executed else [], strict=False):
         estimated |= estimates(file, executed_metrics)
+    parts, part_notes = parts_of(work.rows.scored, work.config.by)
+    for part in parts:
+        base_metrics |= {part.name: loss_estimate(part.of(work.evaluations[0].base_losses))}
+        for estimated, evaluation in zip(run_metrics, work.evaluations, strict=True):
+            estimated |= {part.name: loss_estimate(part.of(evaluation.tuned_losses))}
     runs = [
         run_result(evaluation, estimated) for evaluation, estimated in zip(work.evaluations, run_metrics, strict=True)
     ]
+    whole = loss_measure(work.evaluations)
     measures = [
-        loss_measure(work.evaluations),
+        whole,
+        *(part.measure(whole) for part in parts),
         *metric_measures(scored, [m.name for m in metrics]),
         *metric_measures(executed, [m.name for m in executed_metrics]),
     ]
     strategies, strategy_pairs, strategy_notes = strategy_results(work.evaluations, measures)
+    strategy_notes += [f"On {part.value}: {said}" for part in parts for said in worth_on(part, work.evaluations)]
     pairs = [*strategy_pairs, *model_pairs(measures)]
     headline, second, winner = answer(runs, pairs, work.evaluations[0].run.config.model, strategies)
     return ReportRecord(
@@ -71,8 +81,8 @@ def build_report(work: Work, name: str) -> ReportRecord:
         base_model=work.evaluations[0].run.config.model,
         winner=winner,
         facts=facts(work, runs),
-        notes=[*notes(work), *strategy_notes],
-        metrics=[*metrics, *executed_metrics],
+        notes=[*notes(work), *part_notes, *strategy_notes],
+        metrics=[*(part.info for part in parts), *metrics, *executed_metrics],
         base_metrics=base_metrics,
         runs=runs,
         pairs=pairs,

@@ -202,6 +202,7 @@ def render_report_page(data: ReportRecord) -> str:
             "told_pairs": told_pairs,
             "strategy_claims": strategy_claims(data),
             "eval_loss": EVAL_LOSS,
+            "has_parts": any(metric.name.startswith(EVAL_LOSS) for metric in data.metrics),
             "verdict_class": verdict_class,
             "marked": data.winner,
             "standing": standing_prompts(data),

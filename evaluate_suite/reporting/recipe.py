@@ -163,6 +163,7 @@ def report_digest(work: Work) -> str:
             work.settings.as_record(),
             *([] if work.execution is None else [work.execution.digest]),
             *([] if work.config.engine == "auto" else [work.config.engine]),
+            *([] if work.config.by is None else [work.config.by]),
         ]
     )
 

@@ -57,4 +57,4 @@ def cells_that_fit(gpus: int, card: float, peak: float, cores: int) -> CellsAtOn
         "more would only wait for the card": MOST,
     }
     why, each = min(bounds.items(), key=lambda bound: bound[1])
-    return CellsAtOnce(gpus, max(1, each), f"{max(1, each)} on each of {gpus} GPUs, since {why}")
+    return CellsAtOnce(gpus, max(1, each), f"{max(1, each)} on each GPU, since {why}")

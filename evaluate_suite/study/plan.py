@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from curate.artifact import MANIFEST, digest_json, finished, read_manifest
-from curate.config import SelectConfig
+from curate.config import MADE_BEFORE, SelectConfig
 from curate.defaults import DEFAULT_SCORE_MODEL
 from curate.errors import UsageError
 from curate.selection.record import KIND, Selection, read_selection, selections_dir
 from curate.strategies.table import STRATEGIES, parse_options
-from evaluate_suite.config import StudyConfig
-from evaluate_suite.defaults import DRAWS, SEEDS
+from evaluate_suite.config import ProxyConfig, StudyConfig
+from evaluate_suite.defaults import DRAWS, NONE, SEEDS
 from evaluate_suite.statistics.power import smallest_shown
 from evaluate_suite.study.plan_file import StudyFile, read_study_file, settings_that_differ
 from finetune.config import RunConfig, load_config, preset_for, validated
@@ -32,19 +32,21 @@ _OF_SELECTION = (
 @dataclass(frozen=True)
 class StudyRequest:
     """What to study. `base` holds everything of a selection but strategy and seed; `random_budgets` are further sizes
-    (rows, or tokens where `base` has a token budget) at which random is drawn too, for the random-equivalents."""
+    (rows, or tokens where `base` has a token budget) at which random is drawn too, for the random-equivalents; None: to
+    be chosen (`with_random_budgets`). `by` is the column whose values' losses the report gives apart."""
 
     strategies: Sequence[str]
     base: SelectConfig
     recipe: RunConfig
     draws: int = DRAWS
     seeds: int = SEEDS
-    random_budgets: Sequence[int] = ()
+    random_budgets: Sequence[int] | None = ()
     options: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
     out: Path | None = None
     prompts: Path | None = None
     max_new_tokens: int | None = None
     wandb_mode: str | None = None
+    by: str | None = None
 
     def check(self) -> None:
         """Raise a `UsageError` for what is wrong in itself."""
@@ -58,8 +60,8 @@ class StudyRequest:
         for name, value in (("draws", self.draws), ("seeds", self.seeds)):
             if value < 1:
                 raise UsageError(f"--{name} is {value}; it must be at least 1.", "Take 3 or more to see chance.")
-        if any(budget < 1 for budget in self.random_budgets):
-            raise UsageError(f"--random-budgets has {min(self.random_budgets)}; allowed: 1 and more.", "")
+        if any(budget < 1 for budget in self.random_budgets or ()):
+            raise UsageError(f"--random-budgets has {min(self.random_budgets or ())}; allowed: 1 and more.", "")
         if self.wandb_mode not in (None, "online", "offline", "off"):
             raise UsageError(f'--wandb is "{self.wandb_mode}".', "Allowed: off, offline, online.")
         if self.base.model != self.recipe.model:
@@ -78,7 +80,7 @@ class StudyRequest:
                 "strategy_options": dict(self.options.get(strategy, {})),
                 "seed": draw,
                 "target": self.base.target if entry.takes_target else None,
-                "influence": self.base.influence if "influence" in needs else None,
+                **{name: getattr(self.base, name) if name in needs else None for name in MADE_BEFORE},
                 "score_model": self.base.score_model if "scores" in needs else DEFAULT_SCORE_MODEL,
             }
         )
@@ -90,11 +92,12 @@ class StudyRequest:
             options={name: dict(options) for name, options in self.options.items()},
             draws=self.draws,
             seeds=self.seeds,
-            random_budgets=tuple(self.random_budgets),
+            random_budgets=None if self.random_budgets is None else tuple(self.random_budgets),
             selection=settings_that_differ(self.base),
             training=settings_that_differ(self.recipe),
             prompts=None if self.prompts is None else str(self.prompts),
             max_new_tokens=self.max_new_tokens,
+            by=self.by,
         )
 
 
@@ -102,18 +105,23 @@ def build_request(config: StudyConfig) -> StudyRequest:
     """Return the study that a command asks for; a `UsageError` for what does not go together."""
     if config.file is not None:
         return _request_of(read_study_file(config.file), config)
+    base, recipe = base_and_recipe(config)
+    options = parse_options([name for name in config.strategies if name in STRATEGIES], config.strategy_options)
+    return StudyRequest(
+        config.strategies, base, recipe, config.draws, config.seeds, config.random_budgets, options, config.out,
+        config.prompts, config.max_new_tokens, config.wandb, None if config.by == NONE else config.by,
+    )  # fmt: skip
+
+
+def base_and_recipe(config: StudyConfig | ProxyConfig) -> tuple[SelectConfig, RunConfig]:
+    """Return the selection, without its strategy, and the training that a command line asks for."""
     chosen = {name: value for name in _OF_SELECTION if (value := getattr(config, name)) is not None}
     if {"k", "token_budget"} <= set(chosen):
         raise UsageError("--k and --token-budget are both given.", "Give one of them.")
     model = config.model
     preset = config.preset or preset_for(model or SelectConfig().model)
     recipe = load_config(preset, config.config, config.overrides, model)
-    options = parse_options([name for name in config.strategies if name in STRATEGIES], config.strategy_options)
-    return StudyRequest(
-        config.strategies, SelectConfig(**{"coordinated": True, **chosen, "model": model or recipe.model}), recipe,
-        config.draws, config.seeds, config.random_budgets, options, config.out, config.prompts, config.max_new_tokens,
-        config.wandb,
-    )  # fmt: skip
+    return SelectConfig(**{"coordinated": True, **chosen, "model": model or recipe.model}), recipe
 
 
 def _request_of(study: StudyFile, config: StudyConfig) -> StudyRequest:
@@ -126,7 +134,7 @@ def _request_of(study: StudyFile, config: StudyConfig) -> StudyRequest:
     prompts = None if study.prompts is None else Path(study.prompts)
     return StudyRequest(
         study.strategies, base, validated({"model": base.model} | study.training), study.draws, study.seeds,
-        study.random_budgets, study.options, config.out, prompts, study.max_new_tokens, config.wandb,
+        study.random_budgets, study.options, config.out, prompts, study.max_new_tokens, config.wandb, study.by,
     )  # fmt: skip
 
 
@@ -188,7 +196,7 @@ def plan_study(request: StudyRequest) -> StudyPlan:
     ]
     for config in (s.config for s in planned):
         config.check()
-    plan = StudyPlan(planned, len(planned) * request.seeds, 0, _seconds_a_run(request), notes)
+    plan = StudyPlan(planned, len(planned) * request.seeds, 0, seconds_a_run(request.recipe.model), notes)
     made = {s.made: read_selection(s.made) for s in planned if s.made is not None}
     whole = [s for s in planned if all(o.made is not None for o in planned if o.label == s.label)]
     known_jobs = [made[s.made] for s in whole if s.made is not None]
@@ -226,7 +234,7 @@ def _random_configs(request: StudyRequest) -> list[SelectConfig]:
     usual = request.base.k if by_rows else request.base.token_budget
     return [
         request.cell(RANDOM, draw).model_copy(update={"k" if by_rows else "token_budget": budget})
-        for budget in sorted(set(request.random_budgets) - {usual})
+        for budget in sorted(set(request.random_budgets or ()) - {usual})
         for draw in range(request.draws)
     ]
 
@@ -256,10 +264,10 @@ def is_finished_run(request: StudyRequest, selection: Selection, seed: int) -> b
     return (run_folder(config, selection, None) / MANIFEST).is_file()
 
 
-def _seconds_a_run(request: StudyRequest) -> float | None:
+def seconds_a_run(model: str) -> float | None:
     """Seconds that the newest finished run of the same model took, here, by its own manifest."""
     for run in readable_runs():
-        if run.config.model == request.recipe.model:
+        if run.config.model == model:
             return float(sum(run.manifest.seconds.values()))
     return None
 

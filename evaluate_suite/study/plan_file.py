@@ -30,11 +30,12 @@ class StudyFile(BaseModel):
     options: dict[str, dict[str, float | int]] = Field(default_factory=dict)
     draws: int = DRAWS
     seeds: int = SEEDS
-    random_budgets: tuple[int, ...] = ()
+    random_budgets: tuple[int, ...] | None = None
     selection: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     prompts: str | None = None
     max_new_tokens: int | None = None
+    by: str | None = "source"
 
 
 def settings_that_differ(config: SelectConfig | RunConfig) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from curate.artifact import home
 from curate.console import say
-from curate.engines.ray_interpreter import interpreter_for_ray
-from curate.errors import UsageError, UserError, did_you_mean
+from curate.engines import connect_to_ray
+from curate.errors import UsageError, did_you_mean
 from evaluate_suite.study.cells_at_once import AUTO, cells_at_once
 from evaluate_suite.study.runner import Cell, Failed, Runner, Work, Workers, attempt
 from finetune.config import RunConfig
@@ -51,13 +52,7 @@ class OnRay:
     """
 
     def __init__(self, address: str | None, share: float | None, workers: int = 1) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise UserError("--runner ray needs Ray, which is not installed.", "pip install 'rowpick[ray]'") from None
-        self.ray: Any = ray
-        if not ray.is_initialized():
-            self._connect(address, workers)
+        ray = self.ray = connect_to_ray("--runner ray", address, workers, {"PYTHONPATH": _paths()})
         self.share = share if share is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
 
     def run(self, work: Work, cells: Sequence[Cell], names: Sequence[str]) -> list[Any | Failed]:
@@ -68,7 +63,8 @@ class OnRay:
         outcomes: list[Any | Failed] = [Failed("it was never begun")] * len(cells)
         done = 0
         while waiting:
-            (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
+            with redirect_stdout(sys.stderr):  # where Ray tells which tasks it does again
+                (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
             number = waiting.pop(reference)
             try:
                 outcomes[number] = ray.get(reference)
@@ -80,22 +76,6 @@ class OnRay:
 
     def end(self) -> None:
         """See `Runner`: the cluster stays as it is."""
-
-    def _connect(self, address: str | None, workers: int) -> None:
-        environment = {"ROWPICK_HOME": str(home().absolute()), "PYTHONPATH": _paths()}
-        runtime = {"env_vars": environment, **interpreter_for_ray()}
-        options = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": runtime}
-        try:
-            if address is None:
-                say("No --ray-address: starting Ray on this machine.")
-                self.ray.init(address="local", num_cpus=workers, include_dashboard=False, **options)
-            else:
-                self.ray.init(address=address, **options)
-        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"No Ray cluster answers at {address} ({' '.join(str(error).split())[:200]}).",
-                "Start one there (ray start --head), with this machine's versions of Ray and Python.",
-            ) from None
 
 
 def _attempt_in(folder: str, work: Work, cell: Cell) -> Any | Failed:

@@ -17,6 +17,7 @@ from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.recipe import Report, report
+from evaluate_suite.study.budgets import with_random_budgets
 from evaluate_suite.study.cells import make_selection, measure_run, train_run
 from evaluate_suite.study.plan import (
     PlannedSelection,
@@ -47,6 +48,7 @@ def study(request: StudyRequest, command: Sequence[str] = (), runner: Runner | N
 
     `runner` says who makes the cells; None: this process, one after the other.
     """
+    request = with_random_budgets(request)
     plan = plan_study(request)
     file = write_study_file(request.as_file())
     say(f"The study as a file: {file}")
@@ -60,7 +62,7 @@ def study(request: StudyRequest, command: Sequence[str] = (), runner: Runner | N
                 f"No cell of the study could be finished. The first failed so: {failed[0]}", "Fix that first."
             )
         config = ReportConfig(
-            runs=tuple(map(str, runs)), prompts=request.prompts, max_new_tokens=request.max_new_tokens
+            runs=tuple(map(str, runs)), prompts=request.prompts, max_new_tokens=request.max_new_tokens, by=request.by
         )
         if runner is not None:  # side by side; in one process the report does it
             measure_all(runs, config, runner)

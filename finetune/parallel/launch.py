@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -23,6 +25,15 @@ from finetune.parallel.processes import Processes, this_process
 
 SECONDS_TO_ANSWER = 60  # for the machine where all meet; it must be there first, or within this time
 SECONDS_TO_MEET = 600  # for all the others
+AGAIN = "Everything up to the last checkpoint is kept; go on with --resume, on every machine of the run."
+# How torch puts it that another process is gone.
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "DistBackendError",
+    "DistNetworkError",
+    "DistStoreError",
+)
 Worker = Callable[..., None]  # takes `work`, then its `Processes`
 
 
@@ -44,6 +55,9 @@ def launch(
             start_method="spawn",
         )  # fmt: skip
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        logger = logging.getLogger("torch.distributed.elastic")  # what it says of workers that end, we say
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
         if layout.nodes > 1:
             say(f"Waiting for {layout.nodes} machines at {layout.rendezvous}.")
         try:
@@ -57,6 +71,7 @@ def launch(
         except ChildFailedError as error:
             raise _reported(report, layout, error) from None
         finally:
+            logger.setLevel(level)
             for number, handler in before.items():  # the launcher leaves its own behind
                 signal.signal(number, handler)
 
@@ -81,29 +96,41 @@ def _no_meeting(layout: Layout, error: RendezvousError, answer: int, meet: int) 
 
 
 def _reported(report: Path, layout: Layout, error: ChildFailedError | None) -> BaseException:
-    """Return what ended a worker: what it reported, or, of one whose machine left, that; else the failure itself."""
-    if report.is_file():
-        reported = json.loads(report.read_text())
-        return KeyboardInterrupt() if reported["interrupted"] else UserError(reported["error"])
-    assert error is not None
-    if layout.nodes > 1:
-        rank, failure = error.get_first_failure()
+    """Return what ended a worker: what it reported, or that it was killed, or left with its machine."""
+    reported = json.loads(report.read_text()) if report.is_file() else {}
+    if "error" in reported:
+        return UserError(reported["error"])
+    rank, failure = (None, None) if error is None else error.get_first_failure()
+    if failure is not None and failure.exitcode < 0 and failure.exitcode != -signal.SIGINT:
+        by = signal.Signals(-failure.exitcode).name
         return UserError(
-            f"Process {rank} of {layout.size} ended with exit code {failure.exitcode}: another machine may have left.",
-            "Look at its messages above; then go on with --resume, on every machine.",
+            f"Process {rank} of {layout.size} was killed ({by}): for want of memory, if nobody did it.", AGAIN
         )
-    return error
+    # By somebody: where one was killed, the launcher interrupts the others, and that is said above.
+    if "interrupted" in reported or (failure is not None and failure.exitcode < 0):
+        return KeyboardInterrupt()
+    bug: str = reported.get("bug", "")
+    if layout.nodes > 1 and (not bug or any(sign in bug for sign in LOST)):
+        return UserError("Another machine of this run does not answer any more.", f"Look at its messages. {AGAIN}")
+    return RuntimeError(f"a process of this run failed:\n{bug}") if bug else cast("BaseException", error)
 
 
 def _report_errors(worker: Worker, work: tuple[Any, ...], sharded: bool, report: str) -> None:
-    """Run the worker in one process; write an expected error to `report`. The first process alone speaks."""
+    """Run the worker in one process; write what ends it to `report`. The first process alone speaks."""
     processes: Processes = this_process(sharded)
     if not processes.first:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for the life of the process)
     try:
         worker(*work, processes)
-    except (UserError, KeyboardInterrupt) as error:
+    except BaseException as error:
         if processes.first or not Path(report).exists():
-            reported = {"error": str(error), "interrupted": isinstance(error, KeyboardInterrupt)}
-            Path(report).write_text(json.dumps(reported))
+            Path(report).write_text(json.dumps(_account_of(error)))
         raise
+
+
+def _account_of(error: BaseException) -> dict[str, str]:
+    if isinstance(error, UserError):
+        return {"error": str(error)}
+    if isinstance(error, KeyboardInterrupt):
+        return {"interrupted": "yes"}
+    return {"bug": traceback.format_exc()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import pytest
 import torch
 
 from benchmarks.which_rows import run
-from benchmarks.which_rows_model import ALPHA, R, adapt, gradient, influences, load_model, reset, row_losses
+from benchmarks.which_rows_answers import answers_of
+from benchmarks.which_rows_law import law, predicted
+from benchmarks.which_rows_model import ALPHA, R, adapt, gradient, influences, load_model, reset, row_losses, train
 from benchmarks.which_rows_page import measure, write_page
 from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_plan import all_cells
 from benchmarks.which_rows_results import Results
+from benchmarks.which_rows_steps import training_steps
+from benchmarks.which_rows_together import Together, train_together
 from curate.tokens.tokenizers import EncodedExample
 from evaluate_suite.config import StudyConfig
 from evaluate_suite.study.plan import build_request
@@ -59,7 +64,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prompts": {"p1": [5, 6, 7], "p2": [8, 9]}, "humaneval": {"h1": [5, 6]}, "mbpp": {"m1": [7]},
         "cells": [
             cell | ({"budget": 150} if cell.get("proxy") else {})
-            for cell in all_cells(2, 300, np.full(18, 1 / 18))
+            for cell in all_cells(4, 300, np.full(18, 1 / 18))
             if (cell["budget"] or 0) <= 600 or cell.get("proxy")
         ],
     }  # fmt: skip
@@ -109,6 +114,40 @@ def test_influence_is_the_inner_product_of_gradients_row_by_row(
         assert of_row == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+def test_cells_trained_together_have_the_losses_and_answers_of_each_alone(tiny_model: Path) -> None:  # noqa: F811
+    rng = np.random.default_rng(4)
+    rows = [EncodedExample(rng.integers(3, 900, size=int(n)).tolist(), int(n) // 3) for n in rng.integers(9, 90, 70)]
+    cells = [(7, rows[:60]), (8, rows[5:30])]
+    together = Together(load_model(tiny_model, "cpu", torch.float32))
+    adapters = train_together(together, [(seed, training_steps(own, seed)) for seed, own in cells])
+    losses = together.row_losses(adapters, rows[60:])
+    prompts = {"p": [5, 6, 7], "q": [8, 9, 10, 11, 12]}
+    answers = answers_of(together, adapters.leaves(), prompts, 2, 6)
+    alone = load_model(tiny_model, "cpu", torch.float32)
+    layers = adapt(alone)
+    for place, (seed, own) in enumerate(cells):
+        train(alone, layers, own, seed)
+        assert losses[place] == pytest.approx([total for total, _ in row_losses(alone, rows[60:], "cpu")], abs=2e-3)
+        for name, prompt in prompts.items():
+            settings = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": 2, "pad_token_id": 0}
+            new = alone.generate(torch.tensor([prompt]), **settings)[0, len(prompt) :].tolist()
+            ids, ended = answers[place][name]
+            assert (ids, ended) == ([i for i in new if i != 2], 2 in new)
+
+
+def test_the_law_finds_the_strata_whose_loss_falls_fastest() -> None:
+    rng = np.random.default_rng(0)
+    pool = np.full(18, 60_000.0)
+    slopes = np.where(np.arange(18) % 6 == 0, 0.15, 0.03)
+    truth = np.concatenate([np.full(18, 0.3), np.log(slopes), np.log([0.2, 0.05, 1.0])])
+    tokens = 50_000 * rng.dirichlet(np.full(18, 1.0), size=60)
+    losses = np.exp(predicted(truth, tokens, 18) + rng.normal(0, 0.005, (60, 18)))
+    fitted = law(tokens, losses, pool, np.full(18, 1000.0), 150_000)
+    shares = np.array(fitted["V"]["shares"])
+    assert shares.sum() == pytest.approx(1) and set(np.argsort(-shares)[:3]) == {0, 6, 12}
+    assert fitted["V"]["predicted_percent"] < -0.3 and fitted["V"]["rank_correlation"] > 0.8
+
+
 def test_no_selector_reads_a_row_of_h(plan: Path) -> None:
     rows = Rows(plan)
     pool, held_out = set(rows.pool.tolist()), rows.held_out
@@ -136,22 +175,25 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
     tiny_model: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
+    own = Path(shutil.copytree(plan, tmp_path / "plan"))
+
     def go(cells: int | None, seconds: float = 300) -> list[dict[str, Any]]:
         run(
             Namespace(
-                plan=plan, model=tiny_model, out=tmp_path, seconds=seconds, together=3, pickers=0, done=[], cells=cells,
-                without_influence=False, target_draws=10, max_steps=1, prompts=1,
+                plan=own, model=tiny_model, out=tmp_path, seconds=seconds, together=3, pickers=0, done=[], cells=cells,
+                without_influence=False, target_draws=None, max_steps=1, prompts=1,
             )
         )  # fmt: skip
         return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
 
     def plan_of(names: set[str]) -> None:
-        record = json.loads((plan / "cells.json").read_text())
-        proxies = [cell for cell in record["cells"] if cell["cell"] == "proxy"][:10]
+        record = json.loads((own / "cells.json").read_text())
+        proxies = [cell for cell in record["cells"] if cell["cell"] == "proxy"][:6]
         others = [cell for cell in record["cells"] if cell["cell"] in names and cell["draw"] in (*range(4), 10)]
-        (plan / "cells.json").write_text(json.dumps(record | {"cells": [*proxies, *others]}))
+        (own / "cells.json").write_text(json.dumps(record | {"cells": [*proxies, *others]}))
 
-    plan_of({"random", "influence 1", "mixture", "brief 1", "influence-classifier", "best on V", "cleanest"})
+    names = {"random", "influence 1", "mixture", "brief 1", "best on V", "cleanest"}
+    plan_of(names)
     first = go(None)
     assert [line["failed"] for line in first if "failed" in line] == []
     cells = {(line["cell"], line["draw"]): line for line in first if "cell" in line and "target" not in line}

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from curate.config import SelectConfig
+from curate.engines import open_engine
 from curate.engines.local import LocalEngine
 from curate.engines.ray_cluster import RayEngine
 from curate.engines.types import Engine
@@ -93,7 +94,8 @@ def cluster(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     nodes = [_start("--head", f"--port={port}", "--include-dashboard=false")]
     try:
         _wait(lambda: socket.create_connection(("127.0.0.1", port), timeout=1).close())
-        nodes.append(_start(f"--address=127.0.0.1:{port}"))
+        # An address of its own: a driver joins a node that has its machine's, and that one must not be killed.
+        nodes.append(_start(f"--address=127.0.0.1:{port}", "--node-ip-address=127.0.0.2"))
         ray.init(address=f"127.0.0.1:{port}", logging_level="ERROR", log_to_driver=False)
         _wait(lambda: [node["NodeID"] for node in ray.nodes() if node["Alive"]][1])
         ray.shutdown()
@@ -169,14 +171,18 @@ def test_local_and_ray_make_the_same_bytes_with_every_strategy(
 
 
 @pytest.mark.long
-def test_on_ray_a_killed_worker_and_a_killed_node_cost_no_result(cluster: Cluster, tmp_path: Path) -> None:
-    engine = RayEngine(cluster.address)
-    assert list(engine.map(DiesOnce(str(tmp_path), 5), range(12))) == [n * n for n in range(12)]
-    squares = engine.map(Slowly(0.5), range(16))
-    first = [next(squares) for _ in range(2)]
-    _kill(cluster.second)
-    assert [*first, *squares] == [n * n for n in range(16)]
-    engine.close()
+def test_on_ray_a_killed_worker_and_a_killed_node_cost_no_result_and_say_nothing_on_stdout(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_engine("ray", cluster.address) as engine:
+        assert list(engine.map(DiesOnce(str(tmp_path), 5), range(12))) == [n * n for n in range(12)]
+        squares = engine.map(Slowly(0.5), range(16))
+        first = [next(squares) for _ in range(2)]
+        _kill(cluster.second)
+        assert [*first, *squares] == [n * n for n in range(16)]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "so the task will be retried" in said.err
 
 
 @pytest.mark.long

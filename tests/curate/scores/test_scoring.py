@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from curate.artifact import digest_text
 from curate.cli import main
+from curate.engines.local import LocalEngine
 from curate.pool.rows import Row, build_row
 from curate.scores import scoring
 from curate.scores.scoring import load_scores, read_scores, score_rows, scores_path
@@ -220,9 +222,31 @@ def test_rows_are_scored_again_in_the_same_bytes_on_any_number_of_threads(
 ) -> None:
     made = []
     for cores in (1, 3):
-        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr(scoring, "cores", lambda cores=cores: cores)
         monkeypatch.setattr(scoring, "_SAVED_TOGETHER", 4 * cores)
         score_rows(rows(), tiny)
         made.append(scores_path(tiny).read_bytes())
         scores_path(tiny).unlink()
+    assert made[0] == made[1]
+
+
+class Elsewhere(LocalEngine):
+    """Maps as workers of another machine would: by a pickled step, no process of this one."""
+
+    name = "ray"
+
+    def map(self, step: Any, blocks: Any, *, heavy: bool = False) -> Any:
+        return map(pickle.loads(pickle.dumps(step)), blocks)
+
+
+def test_scores_made_elsewhere_are_those_made_here(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_SAVED_TOGETHER", 5)
+    counts, made = [], []
+    for engine in (None, Elsewhere(workers=1)):
+        counts.append(
+            score_rows([*rows(), build_row(12, "Nothing.", " \n", "made")], tiny, max_tokens=20, engine=engine)
+        )
+        made.append(scores_path(tiny).read_bytes())
+        scores_path(tiny).unlink()
+    assert counts == [{"scored": 7, "cached": 0, "too_long": 5}] * 2
     assert made[0] == made[1]

@@ -63,7 +63,11 @@ def test_a_few_target_rows_or_their_instructions_alone_find_the_rows_of_their_ki
     ]
     lines = wanted if with_outputs else [{"instruction": line["instruction"]} for line in wanted]
     target = written(tmp_path / "target.jsonl", lines)
-    picked = select(pool, tmp_path / "s", "--strategy", "target-words", "--target", target).selected
+    made = select(pool, tmp_path / "s", "--strategy", "target-words", "--target", target)
+    told = [note for note in made.manifest.config["notes"] if "instructions alone" in note]
+    assert len(told) == (0 if with_outputs else 1)
+    assert with_outputs or "instructions alone, no outputs" in (made.path / "report.html").read_text()
+    picked = made.selected
     assert len(picked) == 60
     assert all("Rust" in row.instruction for row in picked)
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.config import SelectConfig
+from curate.config import MADE_BEFORE, SelectConfig
 from curate.errors import UserError
 from curate.pipeline import bound, cluster, drop_near_holdout, hold_out, pick, select
 from curate.pool.rows import Row, build_row
@@ -29,7 +29,7 @@ from curate.vectors import neighbours
 from curate.vectors.clustering import build_clusters
 
 PLAIN = [
-    name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target", "target_words", "influence"}
+    name for name, entry in STRATEGIES.items() if not entry.needs & {"scores", "target", "target_words", *MADE_BEFORE}
 ]
 pytestmark = pytest.mark.pools
 CASES = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -127,7 +127,9 @@ def big_pool() -> Candidates:
         vectors, labels, centres, *(rng.integers(5, 300, size=3000).astype(np.int32) for _ in range(3)),
         rng.permutation(3000),
         {"ifd": rng.random(3000) * 1.2, "perplexity": rng.lognormal(size=3000), "target_words": rng.random(3000),
-         "influence": rng.standard_normal(3000), "well_formed": rng.random(3000)},
+         "influence": rng.standard_normal(3000), "well_formed": rng.random(3000),
+         "stratum": np.arange(3000) % 3.0, "stratum_share": np.array([0.5, 0.4, 0.1])[np.arange(3000) % 3],
+         "draw_place": rng.permutation(3000) + 0.0},
         vectors[:7],
     )  # fmt: skip
 
@@ -142,7 +144,7 @@ def test_picks_do_not_depend_on_the_number_of_threads(strategy: str, monkeypatch
     config = SelectConfig(strategy=strategy, k=150, near_duplicate=0.9)
     made = []
     for threads, budget in itertools.product((1, 3), (None, 9_000)):
-        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr("os.sched_getaffinity", lambda process, threads=threads: range(threads))
         with threadpool_limits(threads):
             picks = choose(config.model_copy(update={"token_budget": budget}), pool)
         made.append((picks.indices.tolist(), picks.reasons, picks.near_duplicates))

@@ -45,6 +45,9 @@ def pools(draw: st.DrawFn) -> Candidates:
             "target_words": rng.choice([-3.0, 0.0, 2.5], size=n),
             "influence": rng.choice([-1.0, 0.0, 4.0, np.nan], size=n),
             "well_formed": rng.choice([0.5, 0.75, 1.0], size=n),
+            "stratum": (strata := rng.choice([-1.0, 0.0, 1.0, 2.0], size=n)),
+            "stratum_share": np.array([0.7, 0.3, 0.0, 0.0])[strata.astype(int)],
+            "draw_place": rng.choice([0.0, 1.0, 2.0, np.nan], size=n),
         },
         target=unit(target),
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from curate.artifact import digest_file
 from curate.errors import UsageError
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.study.cells_at_once import CellsAtOnce, cells_at_once, cells_that_fit
 from evaluate_suite.study.ray_runner import OnRay, choose_runner
 from evaluate_suite.study.runner import Failed, Here, Workers
 from finetune.config import RunConfig
@@ -39,7 +43,9 @@ def check(outcomes: list[Any]) -> None:
 
 @pytest.mark.long
 def test_a_cell_that_fails_or_kills_its_process_costs_itself_alone() -> None:
-    outcomes = Workers(2).run(cell, CELLS, NAMES)
+    workers = Workers(2)
+    outcomes = workers.run(cell, CELLS, NAMES)
+    workers.end()
     check(outcomes)
     assert outcomes[2].why.startswith("its process was killed")
     assert Here().run(cell, CELLS[:2], NAMES[:2]) == outcomes[:2]
@@ -52,6 +58,39 @@ def test_ray_does_the_same_and_loses_the_cell_of_a_dead_worker_alone() -> None:
         check(OnRay(None, 0.0, 2).run(cell, CELLS, NAMES))
     finally:
         ray.shutdown()
+
+
+def slow_cell(number: int, begun: str) -> int:
+    """A cell that says that it is begun, and takes a while."""
+    (Path(begun) / f"{number}-{os.getpid()}").touch()
+    time.sleep(3)
+    return number
+
+
+@pytest.mark.long
+def test_a_lost_node_costs_the_cell_it_was_at_alone_and_that_is_made_on_another(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="RAY IS NOT INSTALLED: what a lost node costs is not shown")
+    cluster = importlib.import_module("ray.cluster_utils").Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+
+    def lose_the_node() -> None:
+        while len(list(tmp_path.iterdir())) < 3:
+            time.sleep(0.1)
+        cluster.remove_node(node, allow_graceful=False)
+
+    try:
+        runner = OnRay(cluster.address, 0.0)
+        threading.Thread(target=lose_the_node, daemon=True).start()
+        cells = [(number, str(tmp_path)) for number in range(4)]
+        assert runner.run(slow_cell, cells, NAMES) == [0, 1, 2, 3]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    begun = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
+    assert len(begun) == len(cells) + 1
 
 
 @pytest.mark.parametrize(
@@ -67,6 +106,43 @@ def test_options_of_runners_that_mean_nothing_are_refused(options: tuple[Any, ..
     with pytest.raises(UsageError) as error:
         choose_runner(*options, RunConfig(device="cpu"))
     assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "card", "peak", "cores", "each", "why"),
+    [
+        (2, 79.6, 51.8, 32, 1, "1 on each GPU, since a cell needs 51.8 GiB by the forecast, and a card has 79.6"),
+        (2, 79.6, 90.0, 32, 1, "1 on each GPU, since a cell needs 90.0 GiB by the forecast, and a card has 79.6"),
+        (1, 79.6, 12.0, 32, 5, "5 on each GPU, since a cell needs 12.0 GiB by the forecast, and a card has 79.6"),
+        (4, 79.6, 2.0, 16, 2, "2 on each GPU, since the machine has 16 cores"),
+        (2, 79.6, 2.0, 32, 8, "8 on each GPU, since the machine has 32 cores"),
+        (2, 79.6, 2.0, 128, 8, "8 on each GPU, since more would only wait for the card"),
+    ],
+)
+def test_as_many_cells_go_at_once_as_the_forecast_fits(
+    gpus: int, card: float, peak: float, cores: int, each: int, why: str
+) -> None:
+    assert cells_that_fit(gpus, card, peak, cores) == CellsAtOnce(gpus, each, why)
+
+
+def test_without_a_gpu_a_study_makes_one_cell_at_a_time() -> None:
+    assert cells_at_once("auto", RunConfig(device="cpu")).total == 1
+    assert cells_at_once("3", RunConfig(device="cpu")).total == 3
+
+
+def worker_number(_: int) -> int:
+    """A cell that says in which process it is done."""
+    return os.getpid()
+
+
+@pytest.mark.long
+def test_workers_stay_from_one_stage_of_a_study_to_the_next() -> None:
+    workers = Workers(1)
+    first = workers.run(worker_number, [(1,), (2,)], ["a", "b"])
+    assert workers.run(worker_number, [(3,)], ["c"]) == first[:1] == first[1:]
+    workers.end()
+    assert workers.run(worker_number, [(4,)], ["d"]) != first[:1]
+    workers.end()
 
 
 def adapters() -> dict[str, str]:

@@ -25,10 +25,14 @@ TINY = [*QUICK, "max_steps=2", "eval_rows=2", "report_eval_rows=8", "max_length=
 def studied(made_selection: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: F811
     """A home in which a study of random and shortest, 2 draws each and random at one more size, is finished."""
     home = tmp_path_factory.mktemp("study")
+    rows = [json.loads(line) for line in (made_selection.parent / "rows.jsonl").read_text().splitlines()]
+    lines = [json.dumps({**row, "source": "ab"[i % 2]}) + "\n" for i, row in enumerate(rows)]
+    (home / "rows.jsonl").write_text("".join(lines))
     (home / "prompts.jsonl").write_text('{"prompt": "reverse a list", "language": "python"}\n')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROWPICK_HOME", str(home / "home"))
-        patch.setenv("TINY_ROWS", str(made_selection.parent / "rows.jsonl"))
+        patch.setenv("TINY_ROWS", str(home / "rows.jsonl"))
+        patch.setattr("evaluate_suite.reporting.parts.LEAST_ROWS", 2)
         patch.setenv("TINY_MODEL", str(tiny_model))
         assert evalsuite(command(home, "--out", str(home / "reports" / "s"))) == 0
         yield home
@@ -105,8 +109,25 @@ def test_strategies_are_compared_on_every_metric_that_runs_are(home: Path) -> No
 def test_the_terminal_shows_the_strategies_on_every_measure(home: Path) -> None:
     heads, rows = strategy_columns(read_report(home / "reports" / "s").record)
     assert heads == ["measure", "random k20\n2 x 1", "shortest k20\n1 x 2", "random k10\n2 x 1", "shown"]
-    assert [row[0] for row in rows[:2]] == ["eval loss", "well formed answer"]
-    assert rows[1][-1] == "no difference shown"
+    names = [row[0] for row in rows]
+    assert sorted(names[:3]) == ["eval loss", "eval loss on a", "eval loss on b"]
+    assert names[3] == "well formed answer"
+    assert rows[3][-1] == "no difference shown"
+
+
+def test_the_loss_of_each_source_is_in_the_report_with_its_pairs_and_its_worth(home: Path) -> None:
+    record = record_of(home)
+    run = record["runs"][0]
+    on_a, on_b = (run["metrics"][f"eval loss on {source}"]["value"] for source in "ab")
+    assert min(on_a, on_b) <= run["tuned_loss"]["value"] <= max(on_a, on_b)
+    pairs = [p for p in record["pairs"] if (p["measure"], p["scope"]) == ("eval loss on a", "strategies")]
+    assert [(pair["first"], pair["second"]) for pair in pairs] == [
+        ("random k20", "shortest k20"), ("random k20", "random k10"), ("shortest k20", "random k10"),
+    ]  # fmt: skip
+    assert {note.split(":")[0] for note in record["notes"] if note.startswith("On ")} == {"On a", "On b"}
+    page = (home / "reports" / "s" / "index.html").read_text()
+    assert "Eval loss on a, strategies: " in page
+    assert '<option value="eval loss on a">' not in page
 
 
 def test_what_a_strategy_is_worth_in_random_tokens_is_said_with_its_reason(home: Path) -> None:
@@ -129,6 +150,15 @@ def test_compare_takes_draws_together_and_says_what_it_is_about(home: Path, caps
     assert [pair["unit"] for pair in record["strategies"]["pairs"]] == ["draws"] * 3
     assert [pair["unit"] for pair in record["pairs"]] == ["rows"] * 15
     assert list(record["random_equivalents"]) == ["shortest k20"]
+    assert record["parts"] == {}
+    assert evalsuite(["compare", *names, "--by", "source", "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)["parts"]
+    assert sorted(parts) == ["a", "b"]
+    assert [pair["unit"] for pair in parts["a"]["strategies"]["pairs"]] == ["draws"] * 3
+    of_report = {run["name"]: run["metrics"]["eval loss on a"]["value"] for run in record_of(home)["runs"]}
+    assert {name: estimate["value"] for name, estimate in parts["a"]["models"].items()} == of_report
+    assert evalsuite(["compare", *names, "--by", "source"]) == 0
+    assert "On a alone:" in capsys.readouterr().out.splitlines()
 
 
 def test_draws_are_coordinated_and_compared_one_by_one_with_the_unpaired_analysis_beside_it(home: Path) -> None:

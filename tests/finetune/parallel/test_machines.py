@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from curate.errors import UsageError, UserError
 from finetune.cli import main
@@ -62,6 +65,64 @@ def test_machines_that_do_not_meet_are_one_line(rendezvous: str, sentence: str) 
     with pytest.raises(UserError) as error:
         launch(print, Layout(1, "ddp", 2, rendezvous), "alone", (), answer=2, meet=2)
     assert str(error.value).startswith(sentence)
+
+
+KILLED = "Process 1 of 2 was killed (SIGKILL): for want of memory, if nobody did it. Everything up to the last"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exit_code", "reported", "sentence"),
+    [
+        (1, -9, None, KILLED),
+        (1, -9, RuntimeError("Connection closed by peer [127.0.0.1]:1"), KILLED),
+        (1, -9, KeyboardInterrupt(), KILLED),
+        (2, 1, RuntimeError("Connection closed by peer [10.0.0.2]:1"), "Another machine of this run does not answer"),
+        (2, 1, None, "Another machine of this run does not answer any more. Look at its messages. Everything up to"),
+        (1, 1, ValueError("wrong"), "a process of this run failed:\nTraceback (most recent call last):"),
+        (1, 1, UserError("Wrong.", "Do that."), "Wrong. Do that."),
+    ],
+)
+def test_what_ends_a_run_of_several_processes_is_said_in_a_line(
+    nodes: int, exit_code: int, reported: BaseException | None, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun's launcher is stood in for by one that does the work here, and reports a failure as it does."""
+
+    def fail(*_: Any) -> None:
+        if reported is not None:
+            raise reported
+
+    def launcher(_: Any, work: Any) -> Any:
+        def run(*arguments: Any) -> None:
+            with contextlib.suppress(BaseException):
+                work(*arguments)
+            raise ChildFailedError("work", {1: ProcessFailure(1, 7, exit_code, "none")})
+
+        return run
+
+    monkeypatch.setattr("finetune.parallel.launch.elastic_launch", launcher)
+    layout = Layout(2) if nodes == 1 else Layout(1, "ddp", 2, "127.0.0.1:29420")
+    with pytest.raises(RuntimeError if isinstance(reported, ValueError) else UserError) as error:
+        launch(fail, layout, "name", ())
+    assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_ends_the_run_in_one_line(selection: Path, tmp_path: Path) -> None:
+    arguments = ["--selection", str(selection), "--out", str(tmp_path / "r"), "--track", "none", "--gpus", "2"]
+    quick = [*QUICK, "per_device_train_batch_size=4", "max_steps=300", "num_train_epochs=1000"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "finetune.cli", "run", *arguments, *quick],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert run.stderr is not None
+    assert next(line for line in run.stderr if line.startswith("step 2/"))
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    workers = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    rest = run.stderr.read()
+    assert run.wait() == 1
+    assert "was killed (SIGKILL)" in rest.splitlines()[-1]
+    assert "Traceback" not in rest
 
 
 @pytest.mark.long

@@ -1,0 +1,108 @@
+"""Files on object stores and hubs, through fsspec: listed, and copied here one by one while they are read."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from fsspec.registry import known_implementations
+
+from curate.errors import UserError
+from curate.errors.hub import hub_failure
+
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+_CREDENTIALS = {
+    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket FSSPEC_S3_ANON=true.",
+    "gs": "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS; for a public bucket "
+    "FSSPEC_GS_TOKEN=anon.",
+    "hf": "Run `hf auth login`, or set HF_TOKEN; ask for access on the data set's page where it is gated.",
+}
+# Classes of errors of botocore, gcsfs, google.auth and huggingface_hub, by name: most of them are not installed.
+_REFUSED = {
+    "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "CredentialRetrievalError", "RefreshError",
+    "DefaultCredentialsError", "PermissionError", "GatedRepoError", "LocalTokenNotFoundError",
+}  # fmt: skip
+_REFUSED_WORDS = ("credentials", "forbidden", "unauthorized", "access denied", "accessdenied", "401", "403")
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is the address of something on another file system, such as s3://BUCKET/FOLDER."""
+    return "://" in path
+
+
+def list_remote(url: str) -> list[tuple[str, str, int]]:
+    """Return (address, path below `url`, bytes) of every file at or below an address, in path order."""
+    with _explained(url):
+        system, root = fsspec.url_to_fs(url)
+        entries = system.find(root, detail=True)
+    files = []
+    for path, entry in entries.items():
+        name = path.removeprefix(root.rstrip("/")).lstrip("/") or path.rpartition("/")[2]
+        if not any(part.startswith(".") for part in name.split("/")):
+            files.append((system.unstrip_protocol(path), name, int(entry.get("size") or 0)))
+    return sorted(files, key=lambda file: file[1].split("/"))
+
+
+@contextmanager
+def local_copy(path: str) -> Iterator[Path]:
+    """Yield a path of this machine: `path` itself, or a copy of what is at that address, removed afterwards.
+
+    An error about the copy names the address.
+    """
+    if not is_remote(path):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="rowpick-") as folder:
+        copy = Path(folder) / path.rpartition("/")[2]
+        with _explained(path):
+            system, name = fsspec.url_to_fs(path)
+            system.get_file(name, str(copy))
+        try:
+            yield copy
+        except UserError as error:
+            what, step = (text.replace(str(copy), path) for text in (error.what, error.next_step))
+            raise type(error)(what, step) from None
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Raise a `UserError` for whatever goes wrong with an address in the block."""
+    protocol = url.partition("://")[0]
+    try:
+        yield
+    except ImportError as error:
+        package = _PACKAGES.get(protocol)
+        step = (
+            f"pip install '{package}'" if package else f"{known_implementations.get(protocol, {}).get('err', error)}."
+        )
+        raise UserError(f"{protocol}:// needs a package that is not installed.", step) from None
+    except Exception as error:  # every file system has classes of its own
+        raise _explain(error, url, protocol) from error
+
+
+def _explain(error: BaseException, url: str, protocol: str) -> UserError:
+    if isinstance(error, ValueError) and "rotocol not known" in str(error):
+        return UserError(f"{url}: there is no file system {protocol}://.", "Write s3://, gs://, hf://, or a path.")
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    said = hub_failure(chain[0])
+    absent = any(isinstance(each, FileNotFoundError) for each in chain)
+    refused = any(type(each).__name__ in _REFUSED or (not absent and _says(each, _REFUSED_WORDS)) for each in chain)
+    kind = {"s3a": "s3", "gcs": "gs"}.get(protocol, protocol)
+    if refused:
+        step = _CREDENTIALS.get(kind, "Give this process the credentials that the file system asks for.")
+        return UserError(f"{url} may not be read: credentials are missing or refused ({said}).", step)
+    if absent:
+        private = "; if it is private, run `hf auth login`" if kind == "hf" else ""
+        return UserError(f"{url} does not exist.", f"Check the address{private}.")
+    return UserError(f"{url} could not be read ({said}).", "Check the address and the network, and run it again.")
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+    text = str(error).casefold()
+    return any(word in text for word in words)

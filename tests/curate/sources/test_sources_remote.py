@@ -1,0 +1,120 @@
+"""Files on other file systems, through fsspec: the same pool as from a folder; errors in one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from curate.engines.local import LocalEngine
+from curate.errors import UserError
+from curate.sources import json_rows, load_rows, pieces
+
+RECORDS = [{"instruction": f"Say {n}.", "output": f"print({n})", "license": "MIT"} for n in range(300)]
+
+
+def lines(records: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Path]:
+    """A folder, and the same files at memory://bucket."""
+    folder = tmp_path / "bucket"
+    (folder / "b").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(RECORDS[:100]), folder / "a.parquet", row_group_size=30)
+    (folder / "b" / "rows.jsonl").write_bytes(lines(RECORDS[100:200]))
+    (folder / "b" / "more.jsonl.gz").write_bytes(gzip.compress(lines(RECORDS[200:])))
+    (folder / "notes.txt").write_text("no rows")
+    (folder / ".hidden" / "x.jsonl").write_text("broken")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/bucket", recursive=True)
+    yield folder
+    memory.rm("/bucket", recursive=True)
+
+
+def test_an_address_gives_the_pool_of_the_folder_with_the_same_files(
+    bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1_000)
+    local, engine = load_rows(str(bucket)), LocalEngine(2, 1, few_blocks=0)
+    for remote in (load_rows("memory://bucket"), load_rows("memory://bucket/", engine=engine)):
+        assert list(remote.rows) == list(local.rows)
+        assert (remote.digest, remote.inputs) == (local.digest, local.inputs)
+    engine.close()
+    assert [record.file for record in local.inputs] == ["a.parquet", "b/more.jsonl.gz", "b/rows.jsonl"]
+    one = load_rows("memory://bucket/b/rows.jsonl")
+    assert (len(one.rows), one.inputs[0].file, one.rows[0].source) == (100, "rows.jsonl", "rows.jsonl")
+
+
+def test_an_error_in_a_remote_file_names_its_address_and_line(bucket: Path) -> None:
+    fsspec.filesystem("memory").pipe("/bucket/b/rows.jsonl", lines(RECORDS[:2]) + b'{"instruction": \n{"x": 1}\n')
+    with pytest.raises(UserError, match=r"^memory:///?bucket/b/rows\.jsonl:3: broken JSON"):
+        load_rows("memory://bucket")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3://rows/a", r"s3:// needs a package that is not installed\. pip install 's3fs'"),
+        ("gs://rows/a", r"gs:// needs a package that is not installed\. pip install 'gcsfs'"),
+        ("ipfs9://rows", r"there is no file system ipfs9://\. Write s3://, gs://, hf://, or a path"),
+        ("memory://nothing/here", r"There is no .*\.parquet file at memory://nothing/here\. Check the address"),
+    ],
+)
+def test_what_an_address_lacks_is_one_line_with_the_next_step(
+    address: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("s3fs", "gcsfs"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=said):
+        load_rows(address)
+
+
+class NoCredentialsError(Exception):
+    """As botocore's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoCredentialsError("Unable to locate credentials"), "credentials are missing or refused .*AWS_ACCESS_KEY_ID"),
+        (PermissionError("Access Denied"), r"credentials are missing or refused .*FSSPEC_S3_ANON=true"),
+        (FileNotFoundError("rows"), r"s3://rows/a does not exist\. Check the address"),
+        (
+            OSError("connection reset"),
+            r"s3://rows/a could not be read .OSError: connection reset.. Check .*network",
+        ),
+    ],
+)
+def test_what_a_file_system_refuses_is_one_line_with_the_next_step(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(fsspec, "url_to_fs", refuse)
+    with pytest.raises(UserError, match=said):
+        load_rows("s3://rows/a")
+
+
+def test_json_lines_are_read_line_by_line_and_documents_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf\n" + lines(RECORDS[:9]))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines(RECORDS[9:20])))
+    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps(record, indent=1) for record in RECORDS[20:30]))
+    (tmp_path / "d.jsonl").write_bytes(lines(RECORDS[30:35]) + json.dumps(RECORDS[35], indent=1).encode())
+    (tmp_path / "e.jsonl").write_text(json.dumps(RECORDS[36:40]))
+    whole: list[str] = []
+    real = json_rows.read_text
+    monkeypatch.setattr(json_rows, "read_text", lambda file: whole.append(file.name) or real(file))
+    assert [row.output for row in load_rows(str(tmp_path)).rows] == [record["output"] for record in RECORDS[:40]]
+    assert whole == ["c.jsonl", "e.jsonl"]

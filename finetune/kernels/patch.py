@@ -21,7 +21,9 @@ from finetune.kernels.loss import final_norm, token_losses
 from finetune.kernels.projection import Projection, Scratch
 from finetune.memory.eligibility import head_width, kernel_obstacle, place_here
 from finetune.memory.kernel_memory import CHUNK
+from finetune.memory.spread_memory import GATHERED_LAYERS
 from finetune.model import AdaptedModel
+from finetune.parallel.sharding import decoder_layers, frozen_matrices
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class MemoryPlan:
     kept_weights: int
 
 
-def accelerate_model(model: AdaptedModel, config: RunConfig, dtype: torch.dtype, sharded: bool = False) -> str | None:
+def accelerate_model(model: AdaptedModel, config: RunConfig, dtype: torch.dtype, shards: int = 1) -> str | None:
     """Make the adapted `model` compute with the kernels where it trains; why not comes back where it cannot.
 
     Only passes with the adapter on and neither cache nor mask take the new way, so generating, merging and switching
-    the adapter off work as before. `kernels: true` where they cannot work is a `UserError`. Weights that are `sharded`
-    are there while their layer computes, so none is kept dequantised.
+    the adapter off work as before. `kernels: true` where they cannot work is a `UserError`. Weights that will be
+    spread over several `shards` are there while their layer computes, so none is kept dequantised.
     """
     base = model.get_base_model()
     reason = _obstacle(model, base, config, dtype)
@@ -48,10 +50,10 @@ def accelerate_model(model: AdaptedModel, config: RunConfig, dtype: torch.dtype,
     decoder = base.model
     scratch = Scratch()
     layers = [_read_layer(layer, base.config, dtype, scratch) for layer in decoder.layers]
-    plan = plan_memory(layers, config, _free_bytes(model), base.config.vocab_size)
+    plan = plan_memory(layers, config, _free_bytes(model) + _bytes_freed(model, shards), base.config.vocab_size)
     for i, layer in enumerate(layers):
         layer.keeps = i < plan.kept_layers
-    kept = 0 if sharded else plan.kept_weights
+    kept = plan.kept_weights if shards == 1 else 0
     for projection in [p for layer in layers for p in layer.projections][:kept]:
         projection.keep()
     finder = attention.SegmentFinder()
@@ -137,6 +139,16 @@ def _free_bytes(model: AdaptedModel) -> int:
         return 2**62
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _bytes_freed(model: AdaptedModel, shards: int) -> int:
+    """Return by how much spreading the frozen weights will lessen what a GPU holds of them, gathered layers and all."""
+    if shards == 1:
+        return 0
+    matrices = [frozen_matrices(layer) for layer in decoder_layers(model)]
+    sizes = [sum(matrix.nbytes for matrix in own) for own in matrices]
+    here = sum(matrix.nbytes for own in matrices for matrix in own if matrix.is_cuda)
+    return here - sum(sizes) // shards - GATHERED_LAYERS * max(sizes)
 
 
 def _patch_layer(module: GradientCheckpointingLayer, layer: Layer, finder: attention.SegmentFinder) -> None:

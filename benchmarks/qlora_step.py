@@ -94,7 +94,8 @@ class Clock:
         self.seconds: list[float] = []
         self.rates: list[float] = []
         self.batches: list[Any] = []
-        self.profiled, self.profiler = False, None
+        self.profiled = False
+        self.profiler: Any = None
         self._begun = self._fetching = 0.0
 
     def watch(self, trainer: Any) -> None:

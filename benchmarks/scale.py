@@ -67,6 +67,8 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
         address = cluster.address
     if "ray" in options and address:
         options = [*options, "--ray-address", address]
+    if "--strategy" not in options:
+        options = [*options, "--strategy", "kmeans"]
     out = home / "selections" / f"{name}-{time.time_ns()}"
     command = [
         sys.executable, "-m", "curate.cli", "select", "--dataset", str(pool), "--model", args.model, "--encoder",

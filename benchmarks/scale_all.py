@@ -137,7 +137,7 @@ class Runner:
         """Half of what the million took on one machine, where that is known."""
         try:
             million = json.loads((self.args.results / "million.json").read_text())
-            return float(round(million["result"]["million"]["wall_seconds"] / 2))
+            return float(million["result"]["million"]["wall_seconds"]) / 2
         except (OSError, KeyError, TypeError):
             return float(self.args.kill_after)
 

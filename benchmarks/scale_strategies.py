@@ -72,7 +72,7 @@ def main() -> None:
         target.write_text("".join(f"{line}\n" for line in lines))
         config = SelectConfig(
             dataset=str(pool), model=args.model or str(args.data / "llama2-tokenizer"), encoder="static", k=args.k,
-            clean=("empty", "duplicates", "near-duplicates"), target=str(target),
+            strategy="kmeans", clean=("empty", "duplicates", "near-duplicates"), target=str(target),
         )  # fmt: skip
         engine: Engine = (
             RayEngine(args.ray_address, workers=args.workers)

@@ -20,6 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument("--modules", action="store_true", help="also print the packages that were imported")
     args = parser.parse_args()
     write_inputs(args.folder, args.tiny)
-    request = build_study(args.folder, args.name, args.draws, args.seeds, args.tiny)
+    request = replace(build_study(args.folder, args.name, args.draws, args.seeds, args.tiny), random_budgets=())
     print(json.dumps(run_study(request, args.folder / args.name, args.workers)), flush=True)
     if args.modules:
         print(sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)))

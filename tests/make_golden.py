@@ -58,6 +58,12 @@ def compare_arguments(rows: Path, model: Path, out: Path) -> list[str]:
     return ["compare", "--dataset", str(rows), "--model", str(model), *options, "--out", str(out)]
 
 
+def proxy_arguments(work: Path) -> list[str]:
+    """What the commands that train proxy runs have in common."""
+    return ["--dataset", str(work / "rows.jsonl"), "--model", str(work / "tiny-llama"), "--encoder", "tfidf",
+            "--near-duplicate", "0.999", "--k", "12", "--max-tokens", "128", "--apart", "4"]  # fmt: skip
+
+
 def make(work: Path) -> None:
     """One artifact of every kind below `work`, which must be the folder the process stands in."""
     write_golden_rows(work / "rows.jsonl")
@@ -72,6 +78,10 @@ def make(work: Path) -> None:
         curate(compare_arguments(work / "rows.jsonl", work / "tiny-llama", work / "reports" / "comparison")),
         finetune(["padding-study", "--selection", str(selection), "--rows", "12", *QUICK]),
         finetune(["influence", "--selection", str(selection), "--out", str(work / "influence" / "golden"), *QUICK]),
+        evalsuite(["best-of-draws", *proxy_arguments(work), "--draws", "2", "--out", str(work / "draws" / "golden"),
+                   *QUICK]),
+        evalsuite(["mixture", *proxy_arguments(work), "--proxies", "10", "--clusters", "1", "--min-correlation", "-1",
+                   "--out", str(work / "mixtures" / "golden"), *QUICK]),
     ]  # fmt: skip
     if any(codes):
         sys.exit(f"a command failed: {codes}")
@@ -85,7 +95,7 @@ def main() -> None:
         os.chdir(work)
         sys.argv = ["make_golden.py"]  # what manifests record: no folder of the machine it ran on
         make(work)
-        single = (work / "selections" / "golden", work / "runs" / "golden", work / "influence" / "golden")
+        single = [work / kind / "golden" for kind in ("selections", "runs", "influence", "draws", "mixtures")]
         for made in (*single, *(work / "reports").glob("*/")):
             schema = json.loads((made / "manifest.json").read_text(encoding="utf-8"))["schema"]
             target = GOLDEN / schema.replace("/", "-")

@@ -14,7 +14,9 @@ from curate.cli import main as curate
 from curate.comparison.record import ComparisonRecord, read_comparison
 from curate.errors import UserError
 from curate.page import write_index
+from curate.scores.draws_record import read_draws
 from curate.scores.influence_record import read_influence
+from curate.scores.mixture_record import read_mixture
 from curate.selection.record import read_selection
 from evaluate_suite.reporting.page import run_columns
 from evaluate_suite.reporting.recipe import check_gates, read_report
@@ -130,6 +132,17 @@ def test_a_comparison_of_schema_1_is_read_and_a_padding_study_listed(tmp_path: P
     for folder, kind in (("comparison", "curate.comparison"), ("padding", "finetune.padding_study")):
         headline = read_manifest(tmp_path / folder, kind).config["headline"]
         assert f'<a href="{folder}/index.html">{headline}</a>' in listed
+
+
+def test_a_mixture_and_draws_of_schema_1_are_read() -> None:
+    mixture, draws = (
+        read_mixture(GOLDEN / "evaluate_suite.mixture-1"),
+        read_draws(GOLDEN / "evaluate_suite.draws-1"),
+    )
+    assert mixture.record.law is not None and len(mixture.record.proxies) == 10
+    assert set(mixture.stratum_of.values()) == set(range(len(mixture.record.strata)))
+    assert [draw.number for draw in draws.record.draws] == [0, 1]
+    assert (draws.record.size, sorted(draws.place_of.values())) == ("--k 12", list(range(12)))
 
 
 def test_scores_of_influence_of_schema_1_are_read() -> None:

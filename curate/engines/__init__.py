@@ -27,9 +27,9 @@ def open_engine(name: str = LOCAL, ray_address: str | None = None) -> Iterator[E
         raise UsageError(f'Unknown --engine "{name}".', did_you_mean(name, ENGINES))
     if ray_address is not None and name != RAY:
         raise UsageError(f"--ray-address is for --engine {RAY}, and the engine is {name}.", "Leave it out.")
-    engine: Engine = LocalEngine() if name == LOCAL else RayEngine(ray_address)
-    try:
-        with redirect_stdout(sys.stderr) if name == RAY else nullcontext():
+    with redirect_stdout(sys.stderr) if name == RAY else nullcontext():
+        engine: Engine = LocalEngine() if name == LOCAL else RayEngine(ray_address)
+        try:
             yield engine
-    finally:
-        engine.close()
+        finally:
+            engine.close()

@@ -18,7 +18,7 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, part: float
     """
     drawn = candidates.shuffled(candidates.open(), rng)
     fine = candidates.scores["well_formed"][drawn] >= 1
-    short = drawn[np.lexsort((candidates.row_index[drawn], candidates.prompt_chars[drawn], ~fine))]
+    short = drawn[np.lexsort((drawn, candidates.prompt_chars[drawn], ~fine))]
     queues, at, given = (short.tolist(), drawn.tolist()), [0, 0], [0.0, 0.0]
     taken: set[int] = set()
     chosen: list[int] = []

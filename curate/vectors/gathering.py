@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from curate.artifact import cache_dir
 from curate.pool.table import CELL_ROWS
+from curate.vectors.pieces import give_back
 
 IN_MEMORY_ROWS = 200_000
 
@@ -26,5 +27,6 @@ def gathered(matrix: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[
     with tempfile.TemporaryFile(dir=cache_dir("embeddings")) as file:
         for start in range(0, len(places), CELL_ROWS):
             file.write(np.asarray(matrix[places[start : start + CELL_ROWS]]).data)
+            give_back(matrix)
         file.flush()
         return np.memmap(file, np.float32, "r", shape=(len(places), matrix.shape[1]))

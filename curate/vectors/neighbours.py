@@ -14,12 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from curate.engines.cores import cores
 from curate.engines.types import Engine
-from curate.vectors.pieces import Piece, map_pieces
+from curate.vectors.pieces import Piece, give_back, map_pieces
 
 T = TypeVar("T")
 ROUNDING = 5e-6  # cosines are compared as if rounded to 1e-5: their last bits decide nothing
 _BLOCK = 1024
 _OTHERS = 2048
+_GIVEN_BACK_ROWS = 32 * _BLOCK  # read of a mapped matrix until its pages are given back
 
 
 @contextmanager
@@ -62,6 +63,8 @@ def nearest(
             found = np.take_along_axis(cosine, best[:, None], axis=1)[:, 0]
             better = found > value
             place[better], value[better] = best[better] + start, found[better]
+        if rows.start % _GIVEN_BACK_ROWS == 0:
+            give_back(vectors)
         return place, value
 
     n_rows = len(vectors) if at is None else len(at)

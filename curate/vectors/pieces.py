@@ -3,6 +3,7 @@ in memory."""
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,18 @@ class Piece:
         """Return `job` of every cell of the piece, in order. Its arithmetic sees the same rows whatever the piece."""
         rows = self.read()
         return [job(rows[at : at + CELL_ROWS]) for at in range(0, len(rows), CELL_ROWS)]
+
+
+def give_back(matrix: Vectors) -> None:
+    """Let the system take the pages of a mapped matrix that this process has read: the file has them still.
+
+    They would be taken anyway where memory is short; until then they count as this process's.
+    """
+    base = matrix.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def pieces(matrix: Vectors, block_cells: int) -> list[Piece]:

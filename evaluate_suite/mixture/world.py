@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +100,10 @@ def _target_rows(prepared: Prepared) -> list[Row]:
     return [row for row in pool.target_rows if row.row_id not in held]
 
 
-def _line(row: Row) -> dict[str, str]:
-    return {"instruction": row.instruction, "output": row.output, "source": row.source, **row.extra}
+def _line(row: Row) -> dict[str, Any]:
+    """A row as a record that is read as the same row again."""
+    line = SelectedRow(row.row_id, row.instruction, row.output, row.source, 0, row.extra).as_line()
+    return {name: value for name, value in line.items() if name not in ("row_id", "token_count")}
 
 
 def _answered(pool: Pool, target: list[Row]) -> list[SelectedRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curate.selection.record import SelectedRow
@@ -39,7 +39,7 @@ class Part:
     def measure(self, whole: Measure) -> Measure:
         """Return the measure of the eval loss on these rows alone."""
         weights: dict[Hashable, float] = {row: n for row, n in (whole.weights or {}).items() if row in self.row_ids}
-        values = {
+        values: dict[str, Mapping[Hashable, float]] = {
             model: {row: value for row, value in by_row.items() if row in self.row_ids}
             for model, by_row in whole.values.items()
         }

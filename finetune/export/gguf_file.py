@@ -69,7 +69,8 @@ def rope_kind(config: PretrainedConfig) -> str:
 def _rope(config: PretrainedConfig) -> Mapping[str, Any]:
     """Return the settings of the positions; where layers differ, of those that see everything."""
     rope: Mapping[str, Any] = config.rope_parameters or {}
-    return rope.get("full_attention", rope)
+    whole: Mapping[str, Any] = rope.get("full_attention", rope)
+    return whole
 
 
 def _is_usual_gemma3(config: PretrainedConfig) -> bool:

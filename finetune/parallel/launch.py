@@ -99,13 +99,16 @@ def _reported(report: Path, layout: Layout, error: ChildFailedError | None) -> B
     """Return what ended a worker: what it reported, or that it was killed, or left with its machine."""
     reported = json.loads(report.read_text()) if report.is_file() else {}
     if "error" in reported:
-        return KeyboardInterrupt() if reported["interrupted"] else UserError(reported["error"])
+        return UserError(reported["error"])
     rank, failure = (None, None) if error is None else error.get_first_failure()
-    if failure is not None and failure.exitcode < 0:
+    if failure is not None and failure.exitcode < 0 and failure.exitcode != -signal.SIGINT:
         by = signal.Signals(-failure.exitcode).name
         return UserError(
             f"Process {rank} of {layout.size} was killed ({by}): for want of memory, if nobody did it.", AGAIN
         )
+    # By somebody: where one was killed, the launcher interrupts the others, and that is said above.
+    if "interrupted" in reported or (failure is not None and failure.exitcode < 0):
+        return KeyboardInterrupt()
     bug: str = reported.get("bug", "")
     if layout.nodes > 1 and (not bug or any(sign in bug for sign in LOST)):
         return UserError("Another machine of this run does not answer any more.", f"Look at its messages. {AGAIN}")
@@ -125,7 +128,9 @@ def _report_errors(worker: Worker, work: tuple[Any, ...], sharded: bool, report:
         raise
 
 
-def _account_of(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, UserError | KeyboardInterrupt):
-        return {"error": str(error), "interrupted": isinstance(error, KeyboardInterrupt)}
+def _account_of(error: BaseException) -> dict[str, str]:
+    if isinstance(error, UserError):
+        return {"error": str(error)}
+    if isinstance(error, KeyboardInterrupt):
+        return {"interrupted": "yes"}
     return {"bug": traceback.format_exc()}

@@ -20,9 +20,11 @@ from curate.errors import UsageError, UserError
 from curate.pool.rows import Row, build_row
 from curate.pool.table import PoolTable
 from curate.pool.writer import write_table
+from curate.vectors import gathering, neighbours
 from curate.vectors.clustering import build_clusters
+from curate.vectors.gathering import gathered
 from curate.vectors.map_layout import lay_out
-from curate.vectors.neighbours import nearest_everywhere
+from curate.vectors.neighbours import nearest, nearest_everywhere
 
 
 @dataclass(frozen=True)
@@ -151,3 +153,29 @@ def test_clusters_are_at_least_as_tight_as_those_of_scikit_learn() -> None:
     ours_mean = np.einsum("nd,nd->n", vectors, centres[labels]).mean()
     assert ours_mean > (vectors @ theirs.T).max(axis=1).mean() - 0.01
     assert (np.diff(np.bincount(labels)) <= 0).all()
+
+
+def test_a_mapped_matrix_leaves_no_pages_in_memory_when_its_rows_were_gathered_and_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/smaps").exists():
+        pytest.skip("resident pages of a file are read from /proc")
+    monkeypatch.setattr(gathering, "IN_MEMORY_ROWS", 1_000)
+    monkeypatch.setattr(neighbours, "_GIVEN_BACK_ROWS", neighbours._BLOCK)
+    np.save(tmp_path / "v.npy", unit(20_000, 1))
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    places = np.flatnonzero(np.arange(20_000) % 7)
+    copied = gathered(mapped, places)
+    assert (copied == np.asarray(mapped)[places]).all()
+    gathered(mapped, places)
+    assert resident_kib(tmp_path / "v.npy") == 0
+    monkeypatch.setattr(neighbours, "cores", lambda: 1)
+    place, _ = nearest(mapped, np.asarray(mapped[5:9]))
+    assert place[5:9].tolist() == [0, 1, 2, 3]
+    assert resident_kib(tmp_path / "v.npy") == 0
+
+
+def resident_kib(path: Path) -> int:
+    """What of a mapped file is in this process's memory."""
+    _, _, after = Path("/proc/self/smaps").read_text().partition(f"{path}\n")
+    return int(next(line for line in after.splitlines() if line.startswith("Rss:")).split()[1])

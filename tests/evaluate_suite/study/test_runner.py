@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,39 @@ def test_ray_does_the_same_and_loses_the_cell_of_a_dead_worker_alone() -> None:
         check(OnRay(None, 0.0, 2).run(cell, CELLS, NAMES))
     finally:
         ray.shutdown()
+
+
+def slow_cell(number: int, begun: str) -> int:
+    """A cell that says that it is begun, and takes a while."""
+    (Path(begun) / f"{number}-{os.getpid()}").touch()
+    time.sleep(3)
+    return number
+
+
+@pytest.mark.long
+def test_a_lost_node_costs_the_cell_it_was_at_alone_and_that_is_made_on_another(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="RAY IS NOT INSTALLED: what a lost node costs is not shown")
+    cluster = importlib.import_module("ray.cluster_utils").Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+
+    def lose_the_node() -> None:
+        while len(list(tmp_path.iterdir())) < 3:
+            time.sleep(0.1)
+        cluster.remove_node(node, allow_graceful=False)
+
+    try:
+        runner = OnRay(cluster.address, 0.0)
+        threading.Thread(target=lose_the_node, daemon=True).start()
+        cells = [(number, str(tmp_path)) for number in range(4)]
+        assert runner.run(slow_cell, cells, NAMES) == [0, 1, 2, 3]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    begun = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
+    assert len(begun) == len(cells) + 1
 
 
 @pytest.mark.parametrize(

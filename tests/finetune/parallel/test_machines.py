@@ -75,6 +75,7 @@ KILLED = "Process 1 of 2 was killed (SIGKILL): for want of memory, if nobody did
     [
         (1, -9, None, KILLED),
         (1, -9, RuntimeError("Connection closed by peer [127.0.0.1]:1"), KILLED),
+        (1, -9, KeyboardInterrupt(), KILLED),
         (2, 1, RuntimeError("Connection closed by peer [10.0.0.2]:1"), "Another machine of this run does not answer"),
         (2, 1, None, "Another machine of this run does not answer any more. Look at its messages. Everything up to"),
         (1, 1, ValueError("wrong"), "a process of this run failed:\nTraceback (most recent call last):"),
@@ -82,7 +83,7 @@ KILLED = "Process 1 of 2 was killed (SIGKILL): for want of memory, if nobody did
     ],
 )
 def test_what_ends_a_run_of_several_processes_is_said_in_a_line(
-    nodes: int, exit_code: int, reported: Exception | None, sentence: str, monkeypatch: pytest.MonkeyPatch
+    nodes: int, exit_code: int, reported: BaseException | None, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """torchrun's launcher is stood in for by one that does the work here, and reports a failure as it does."""
 
@@ -92,7 +93,7 @@ def test_what_ends_a_run_of_several_processes_is_said_in_a_line(
 
     def launcher(_: Any, work: Any) -> Any:
         def run(*arguments: Any) -> None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 work(*arguments)
             raise ChildFailedError("work", {1: ProcessFailure(1, 7, exit_code, "none")})
 

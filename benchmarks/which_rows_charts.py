@@ -61,12 +61,14 @@ def worth_chart(numbers: Mapping[str, Any]) -> Chart | None:
 def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
     """Return loss against well-formed answers, both as differences to random, with intervals."""
     values = []
+    front = numbers["frontier"]
     for e in numbers["in_distribution"]:
         pair = numbers["well_formed"].get(e["selector"], {}).get("to_random")
         if pair is not None and pair["low"] is not None and e["low"] is not None:
             values.append(
                 {
                     "selector": e["selector"], "loss": e["percent"], "loss_low": e["low"], "loss_high": e["high"],
+                    "named": e["selector"] in front,
                     "form": 100 * pair["effect"], "form_low": 100 * pair["low"], "form_high": 100 * pair["high"],
                 }
             )  # fmt: skip
@@ -78,7 +80,8 @@ def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
     across = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=alt.X("loss_low:Q"), x2="loss_high:Q", y=y)
     up = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=x, y=alt.Y("form_low:Q"), y2="form_high:Q")
     dots = base.mark_circle(size=80, opacity=1, color=light("s0")).encode(x=x, y=y)
-    names = base.mark_text(align="left", dx=7, dy=-7, color=light("ink")).encode(x=x, y=y, text="selector:N")
+    named = base.transform_filter("datum.named")  # the others stand in the table
+    names = named.mark_text(align="left", dx=7, dy=-7, color=light("ink")).encode(x=x, y=y, text="selector:N")
     with unchecked():
         spec = build_spec(alt.layer(across, up, dots, names), 380)
     rows = [

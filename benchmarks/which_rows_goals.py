@@ -57,7 +57,7 @@ def goals(
                 "figure": f"{points} at {loss}", "met": form["effect"] >= 0.13 and clean.percent <= 0.1,
             }
         )  # fmt: skip
-    front = frontier(numbers)
+    front = numbers["frontier"]
     if front:
         lines.append(
             {

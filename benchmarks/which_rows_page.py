@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_charts import times, two_measures_chart, worth_chart
-from benchmarks.which_rows_goals import goals
+from benchmarks.which_rows_goals import frontier, goals
 from benchmarks.which_rows_plan import BEST
 from benchmarks.which_rows_results import ONLY, RANDOM, Effect, Results, answer_scores, answered_effects, key
 from curate.artifact import write_bytes, write_json, write_jsonl, write_text
@@ -124,6 +124,7 @@ def measure(
         "random_curve": curve,
         "not_run": results.not_run(),
     }
+    numbers["frontier"] = frontier(numbers)
     numbers["goals"] = goals(families, numbers, sources)
     numbers["answers"] = answers(families, numbers, sources)
     return numbers
@@ -272,7 +273,7 @@ def write_page(out: Path, numbers: Mapping[str, Any]) -> None:
         ],
         "laws": law_sentences(numbers),
         "chosen": [f"{name}: what was chosen there is {chosen}." for name, chosen in numbers["chosen"].items()],
-        "goals": [[g["measure"], g["goal"], g["figure"], "met" if g["met"] else "missed"] for g in numbers["goals"]],
+        "goals": [["met" if g["met"] else "missed", g["measure"], g["figure"], g["goal"]] for g in numbers["goals"]],
         "executed": {name: form_rows(entries, "passed") for name, entries in numbers["executed"].items() if entries},
     }
     write_text(out / "index.html", render_document("which_rows.html", context, folders=[HERE], charts=charts))

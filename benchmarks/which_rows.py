@@ -158,7 +158,13 @@ class Study:
             picked = np.array([place[row] for row in cell["rows"]])
             tokens[number] = np.bincount(strata[picked], lengths[picked], n)
             losses[number] = np.where(v_tokens > 0, np.bincount(of_v, cell["V_rows"], n) / np.maximum(1, v_tokens), 1.0)
-        fitted = law(tokens, losses, np.bincount(strata, lengths, n), v_tokens, self.rows.plan["budget"])
+        fitted = law(
+            tokens,
+            losses,
+            np.bincount(strata, lengths, n).astype(np.float64),
+            v_tokens.astype(np.float64),
+            self.rows.plan["budget"],
+        )
         half = self.args.out / f"half-{LAWS}"
         half.write_text(json.dumps(fitted), encoding="utf-8")
         half.replace(self.args.out / LAWS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,7 +75,7 @@ def choose_operations(device: torch.device, dtype: torch.dtype) -> Any:
     try:
         compiled = SimpleNamespace(**{name: torch.compile(getattr(Operations, name)) for name in names})
         for n in (4096, 2048):
-            tried = {
+            tried: dict[str, list[Any]] = {
                 "rotate": [some(n, 12, 64), some(n, 1, 32), some(n, 1, 32)],
                 "add_and_norm": [some(2, n // 2, 576), some(2, n // 2, 576), some(576), 1e-5],
                 "gated": [some(2, n // 2, 3072)],
@@ -161,8 +162,8 @@ def flash_attention(model: Any, borders: NDArray[np.int32], device: torch.device
 def choose_attention(model: Any) -> Callable[[NDArray[np.int32], torch.device], Any]:
     """Return attention by borders where this machine computes it and its gradient as plain attention does."""
 
-    def by(function: Any) -> Any:
-        return lambda borders, device: function(model, borders, device)
+    def by(function: Any) -> Callable[[NDArray[np.int32], torch.device], Any]:
+        return partial(function, model)
 
     if model.device.type != "cuda":
         return by(plain_attention)

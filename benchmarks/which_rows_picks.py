@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from curate.strategies.budget import pick_tokens
 from curate.strategies.coordinated import row_luck
 from curate.strategies.table import STRATEGIES
-from curate.strategies.types import Candidates, Picks
+from curate.strategies.types import Candidates, Picks, Select
 from curate.strategies.weighted import normal_scores, weighted_order
 from curate.tokens.tokenizers import EncodedExample
 
@@ -104,7 +104,7 @@ class Rows:
             order = np.argsort(pool.prompt_chars, kind="stable")[:NOTEBOOK_ROWS]
             return [int(i) for i in pool.row_index[order]]
         if "weights" in cell:
-            select = partial(drawn, self.log_weights(cell["weights"], influence or {}))
+            select: Select = partial(drawn, self.log_weights(cell["weights"], influence or {}))
         else:
             select = STRATEGIES[cell["strategy"]].bind(cell.get("options", {}))
         picks = pick_tokens(

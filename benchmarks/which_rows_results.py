@@ -297,10 +297,11 @@ def answered_effects(results: Results, scores: Mapping[str, Mapping[str, float]]
                 run = MeasuredRun(key(cell), name, f"{name} {cell['draw']}", 0, dict[Any, float](own), cell["draw"])
                 by_name.setdefault(name, {})[cell["draw"]] = run
     random = by_name.pop(RANDOM, {})
-    pairs, shares = [], {}
+    pairs: list[PairedDifference] = []
+    shares: dict[str, Any] = {}
     groups: dict[frozenset[int], list[str]] = {}
-    for name, own in by_name.items():
-        groups.setdefault(frozenset(own) & frozenset(random), []).append(name)
+    for name, of_name in by_name.items():
+        groups.setdefault(frozenset(of_name) & frozenset(random), []).append(name)
     for draws, some in groups.items():
         if len(draws) < FEW:
             continue

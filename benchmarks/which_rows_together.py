@@ -89,7 +89,7 @@ class Together:
         for number, layer in enumerate(self.layers):
             w = layer.weights
             qkv = adapted(y, w["qkv"], next(take), next(take)).view(shape.numel(), -1)
-            turned, v = qkv.split([of_query, qkv.shape[-1] - of_query], dim=-1)
+            turned, v = torch.split(qkv, [of_query, qkv.shape[-1] - of_query], dim=-1)
             q, k = ops.rotate(turned.view(len(turned), -1, self.size), cos, sin).split(
                 [self.heads, self.kv_heads], dim=1
             )
@@ -172,7 +172,7 @@ class Adapters:
                 n_in, n_out, r = layer.weights[name].shape[1], sum(widths), R * len(widths)
                 bound = 1 / math.sqrt(n_in)
                 a = [[(torch.rand(R, n_in, generator=g) * 2 - 1) * bound for _ in widths] for g in draws]
-                blocks = torch.block_diag(*[torch.full((width, R), ALPHA / R) for width in widths])
+                blocks = torch.block_diag(*[torch.full((width, R), ALPHA / R) for width in widths])  # type: ignore[no-untyped-call]
                 parts.append((torch.stack([torch.cat(own) for own in a]).flatten(1), torch.ones(r * n_in)))
                 parts.append((torch.zeros(self.cells, n_out * r), blocks.flatten()))
                 self.views += [(at, (r, n_in)), (at + r * n_in, (n_out, r))]

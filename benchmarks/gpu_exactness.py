@@ -30,7 +30,8 @@ SHAPE = {
     "vocab_size": 2000, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": False,
 }  # fmt: skip
-BROAD: dict[str, tuple[str, dict[str, Any]]] = {  # what the kernels compute beside Llama: (model type, what differs from SHAPE)
+# What the kernels compute beside Llama: (model type, what differs from SHAPE).
+BROAD: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama 3.2: tied": ("llama", {"tie_word_embeddings": True}),
     "Mistral with a window": ("mistral", {"sliding_window": 100}),
     "Qwen2.5: biases, tied": ("qwen2", {"tie_word_embeddings": True}),

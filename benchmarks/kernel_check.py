@@ -35,8 +35,6 @@ def cases(
     """Name -> (tensors, call(module, *tensors) -> what it wrote, bytes a perfect kernel moves)."""
     import torch
 
-    from finetune.kernels.plain import Normed
-
     generator = torch.Generator(device).manual_seed(0)
 
     def draw(*shape: int) -> Any:
@@ -49,7 +47,6 @@ def cases(
     cos, sin = (torch.cat([f(angles)] * 2, -1).to(dtype).expand(2, -1, -1) for f in (torch.cos, torch.sin))
     stacked = (q_heads + 2 * kv_heads) * d
     inverse = torch.rand(m, device=device, generator=generator) + 0.5
-    head_inverse = torch.rand(2, length, q_heads + kv_heads, device=device, generator=generator) + 0.5
     targets = torch.randint(0, sizes["vocabulary"], (m // 4,), device=device, generator=generator)
     size = dtype.itemsize
 
@@ -67,14 +64,9 @@ def cases(
         inverse = run.rms_norm(x, w, 1e-5, out, residual)
         return torch.cat([x, out, inverse[:, None].to(out.dtype)], 1)
 
-    def norm_and_rotate(run: Any, x: Any, q_norm: Any, k_norm: Any, c: Any, s: Any) -> Any:
-        out = x.new_full((2, length, q_heads + kv_heads, d), float("nan"))
-        inverse = run.norm_and_rotate(x, (q_norm, k_norm), 1e-5, c, s, out)
-        return torch.cat([out, inverse[..., None].to(out.dtype)], 3)
-
-    def back_through_norms(run: Any, q: Any, k: Any, v: Any, c: Any, s: Any, w: Any, x: Any, *norms: Any) -> Any:
-        out = torch.full((m, stacked + tail), float("nan"), device=device, dtype=q.dtype)
-        run.rotate_back_and_project(q, k, v, c, s, w, out, Normed(x, head_inverse, norms))
+    def norm_back_in_place(run: Any, g: Any, x: Any, w: Any) -> Any:
+        out = g.clone()
+        run.rms_norm_backward(out, x, inverse, w, None, out)
         return out
 
     def rotate(run: Any, x: Any, c: Any, s: Any) -> Any:
@@ -105,14 +97,9 @@ def cases(
             [draw(m, h), draw(m, h), draw(h), draw(m, h)],
             lambda r, g, x, w, res: made(r, "rms_norm_backward", (m, h), g, x, inverse, w, res), 4 * m * h * size,
         ),
-        "norm_and_rotate": (
-            [draw(2, length, q_heads + 2 * kv_heads, d), draw(d), draw(d), cos, sin], norm_and_rotate,
-            2 * m * (q_heads + kv_heads) * d * size,
-        ),
-        "rotate_back_and_project through norms": (
-            [draw(2, length, q_heads, d), draw(2, length, kv_heads, d), draw(2, length, kv_heads, d), cos, sin,
-             draw(stacked, tail), draw(m, stacked), draw(d), draw(d)],
-            back_through_norms, 3 * m * stacked * size + thin,
+        "rms_norm of heads": ([draw(m * q_heads, d), draw(d)], norm, 2 * m * q_heads * d * size),
+        "rms_norm_backward of heads, in place": (
+            [draw(m, d), draw(m, d), draw(d)], norm_back_in_place, 3 * m * d * size,
         ),
         "rotate": (
             [draw(2, length, q_heads + 2 * kv_heads, d), cos, sin], rotate, 2 * m * (q_heads + kv_heads) * d * size,

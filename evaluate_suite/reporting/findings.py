@@ -6,8 +6,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from curate.decontamination.leaks import REASON as LEAK
 from curate.page import CurationView, build_curation, format_count, format_number, format_share
 from evaluate_suite.answers.first_answer import answer_of
 from evaluate_suite.generation.record import Generation
@@ -215,6 +217,22 @@ def notes(work: Work) -> list[str]:
             "The runs loaded the base model in different ways (quantisation or dtype), so its loss differs."
         )
         sentences.append(f"The base model's generations were made as {work.evaluations[0].name} loads it.")
+    return sentences + leak_notes(work)
+
+
+def leak_notes(work: Work) -> list[str]:
+    """Say of each selection which benchmarks' tasks were looked for in its rows; of none only where tasks are run."""
+    sentences = []
+    for selection in {e.selection.digest: e.selection for e in work.evaluations}.values():
+        named = [Path(name).name for name in selection.manifest.config.get("decontaminate") or []]
+        left_out = selection.manifest.counts.get(f"excluded.{LEAK}", 0)
+        name = selection.path.name
+        if named:
+            sentences.append(
+                f"Leaks were looked for in the rows of {name} ({', '.join(named)}): {format_count(left_out)} left out."
+            )
+        elif work.execution is not None:
+            sentences.append(f"No benchmark was looked for in the rows of {name}; select with --decontaminate.")
     return sentences
 
 

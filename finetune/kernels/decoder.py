@@ -15,7 +15,6 @@ import torch
 
 from finetune.attention import Segments, attend
 from finetune.kernels import ops
-from finetune.kernels.plain import Normed
 from finetune.kernels.projection import Projection, Weights
 
 
@@ -80,7 +79,7 @@ class Activations:
     inverse: torch.Tensor
     normed: torch.Tensor | None  # wide, as the next ones; None where it is to be made again
     attention: Any  # q, k, v (leaves of their own small graph) and what came out
-    unnormed: Normed | None  # what the norms of heads read, and 1 / rms; None where heads are not normed
+    unnormed: Any  # what the norms of heads read, and 1 / rms: of q, then of k; None where heads are not normed
     attended: torch.Tensor | None
     hidden: torch.Tensor
     hidden_inverse: torch.Tensor
@@ -139,38 +138,60 @@ def _norm(
 def _attend(layer: Layer, stacked: torch.Tensor, around: Surroundings) -> Any:
     """Norm and rotate q and k, then attend; a graph of its own reaches back to q, k and v where one is wanted.
 
-    ((q, k, v, what came out), what leads back through the norms) comes back. Without norms q and k are rotated inside
-    `stacked`.
+    ((q, k, v, what came out), what the norms read) comes back. Without norms q and k are rotated inside `stacked`.
     """
     shape = (around.batch, around.length, layer.heads + 2 * layer.kv_heads, layer.head_width)
     heads = stacked.view(shape)
-    run, sizes, unnormed = ops.on(stacked), [layer.heads, layer.kv_heads, layer.kv_heads], None
-    parts = [part.detach() for part in torch.split(heads, sizes, 2)]
+    parts = [part.detach() for part in torch.split(heads, [layer.heads, layer.kv_heads, layer.kv_heads], 2)]
+    unnormed = None
     if layer.head_norms is not None:
-        turned = stacked.new_empty(*shape[:2], layer.heads + layer.kv_heads, layer.head_width)
-        inverse = run.norm_and_rotate(heads, layer.head_norms, layer.eps, around.cos, around.sin, turned)
-        parts[:2] = (part.detach() for part in torch.split(turned, sizes[:2], 2))
-        unnormed = Normed(stacked, inverse, layer.head_norms)
-    elif layer.turns:
-        run.rotate(heads, around.cos, around.sin, layer.heads + layer.kv_heads)
+        unnormed = [_norm_heads(part, weight, layer.eps) for part, weight in zip(parts, layer.head_norms, strict=False)]
+        parts = [*(each[2] for each in unnormed), parts[2].contiguous()]
+    if layer.turns:
+        run = ops.on(stacked)
+        if unnormed is None:
+            run.rotate(heads, around.cos, around.sin, layer.heads + layer.kv_heads)
+        else:
+            for part in parts[:2]:
+                run.rotate(part, around.cos, around.sin, part.shape[2])
     with torch.enable_grad():
         if around.differentiable:
             parts = [part.requires_grad_() for part in parts]
         q, k, v = parts
         out = attend(q, k, v, around.segments, layer.scale, layer.window)
-    return (q, k, v, out), unnormed
+    return (q, k, v, out), None if unnormed is None else [each[:2] for each in unnormed]
+
+
+def _norm_heads(
+    part: torch.Tensor, weight: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(what was read, one head a line; 1 / rms of each; the normed heads in the shape of `part`)."""
+    rows = part.reshape(-1, part.shape[-1])
+    normed = torch.empty_like(rows)
+    inverse = ops.on(rows).rms_norm(rows, weight, eps, normed)
+    return rows, inverse, normed.view(part.shape)
 
 
 def _leave_attention(
-    layer: Layer, grads: Sequence[torch.Tensor], unnormed: Normed | None, around: Surroundings, weight: torch.Tensor,
+    layer: Layer, grads: Sequence[torch.Tensor], unnormed: Any, around: Surroundings, weight: torch.Tensor,
     wide: torch.Tensor,
 ) -> None:  # fmt: skip
     """Gradients of q, k and v as they came out of their projections, side by side in `wide`; its tail is filled."""
     run = ops.on(wide)
-    if layer.turns:
-        run.rotate_back_and_project(*grads, around.cos, around.sin, weight, wide, unnormed)
-    else:
-        run.copy_and_project(torch.cat(list(grads), 2).flatten(2).flatten(0, 1), weight, wide)
+    if layer.turns and unnormed is None:
+        run.rotate_back_and_project(*grads, around.cos, around.sin, weight, wide)
+        return
+    parts = list(grads)
+    for place in range(2):
+        part = parts[place].contiguous()
+        if layer.turns:
+            run.rotate(part, around.cos, -around.sin, part.shape[2])
+        if unnormed is not None and layer.head_norms is not None:
+            rows, inverse = unnormed[place]
+            flat = part.view(-1, part.shape[-1])
+            run.rms_norm_backward(flat, rows, inverse, layer.head_norms[place], None, flat)
+        parts[place] = part
+    run.copy_and_project(torch.cat(parts, 2).flatten(2).flatten(0, 1), weight, wide)
 
 
 def compute_gradients(

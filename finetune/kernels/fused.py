@@ -12,13 +12,11 @@ import triton
 import triton.language as tl
 
 from finetune.kernels.fused_rows import cross_entropy, dequantize, rms_norm, rms_norm_backward
-from finetune.kernels.plain import Normed
 
 __all__ = [
     "copy_and_project",
     "cross_entropy",
     "dequantize",
-    "norm_and_rotate",
     "project",
     "rms_norm",
     "rms_norm_backward",
@@ -30,7 +28,6 @@ __all__ = [
 
 TOKENS = 64  # a program's block of tokens in the kernels that also fill a tail
 FEATURES = 64  # features per step there
-WARPS = 4
 SHARES = 8  # programs that share one block of tokens, each with its part of the features
 
 
@@ -128,76 +125,21 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int) ->
 
 
 @triton.jit
-def _norm_rotate_kernel(
-    x_ptr, x_batch, x_token, x_head, q_norm_ptr, k_norm_ptr, cos_ptr, sin_ptr, c_batch, c_token, out_ptr, inverse_ptr,
-    eps, length, q_heads, heads, HALF: tl.constexpr, BH: tl.constexpr,
-):  # fmt: skip
-    token = tl.program_id(0).to(tl.int64)
-    batch, place = token // length, token % length
-    head = tl.program_id(1) * BH + tl.arange(0, BH)
-    d = tl.arange(0, HALF)
-    c = tl.load(cos_ptr + batch * c_batch + place * c_token + d).to(tl.float32)[None, :]
-    s = tl.load(sin_ptr + batch * c_batch + place * c_token + d).to(tl.float32)[None, :]
-    mask, is_q = (head < heads)[:, None], (head < q_heads)[:, None]
-    at = x_ptr + batch * x_batch + place * x_token + head[:, None] * x_head + d[None, :]
-    first, second = tl.load(at, mask, 0.0).to(tl.float32), tl.load(at + HALF, mask, 0.0).to(tl.float32)
-    inverse = 1 / tl.sqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * HALF) + eps)
-    tl.store(inverse_ptr + token * heads + head, inverse, head < heads)
-    low = tl.where(is_q, tl.load(q_norm_ptr + d)[None, :], tl.load(k_norm_ptr + d)[None, :]).to(tl.float32)
-    high = tl.where(is_q, tl.load(q_norm_ptr + HALF + d)[None, :], tl.load(k_norm_ptr + HALF + d)[None, :])
-    # Rounded where transformers rounds: what is normed, then its product with the weight.
-    first = (first * inverse[:, None]).to(x_ptr.dtype.element_ty).to(tl.float32) * low
-    second = (second * inverse[:, None]).to(x_ptr.dtype.element_ty).to(tl.float32) * high.to(tl.float32)
-    first = first.to(x_ptr.dtype.element_ty).to(tl.float32)
-    second = second.to(x_ptr.dtype.element_ty).to(tl.float32)
-    out = out_ptr + (token * heads + head[:, None]) * 2 * HALF + d[None, :]
-    tl.store(out, (first * c - second * s).to(out_ptr.dtype.element_ty), mask)
-    tl.store(out + HALF, (second * c + first * s).to(out_ptr.dtype.element_ty), mask)
-
-
-def norm_and_rotate(
-    x: torch.Tensor, norms: tuple[torch.Tensor, torch.Tensor], eps: float, cos: torch.Tensor, sin: torch.Tensor,
-    out: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
-    """See `plain.norm_and_rotate`."""
-    batch, length, heads, width = out.shape
-    inverse = torch.empty(batch, length, heads, dtype=torch.float32, device=x.device)
-    block = min(16, triton.next_power_of_2(heads))
-    _norm_rotate_kernel[(batch * length, triton.cdiv(heads, block))](
-        x, *x.stride()[:3], *norms, cos, sin, cos.stride(0), cos.stride(1), out, inverse, eps, length,
-        2 * heads - x.shape[2], heads, HALF=width // 2, BH=block, num_warps=4,
-    )  # fmt: skip
-    return inverse
-
-
-@triton.jit
 def _rotate_back_part(
-    x_ptr, at, x_head, heads, first_head, low, high, c, s, read_at, inverse_at, norm_ptr, w_ptr, w_row, out_at, mask,
-    total, ROTATE: tl.constexpr, NORM: tl.constexpr, HALF: tl.constexpr, TAIL: tl.constexpr, BT: tl.constexpr,
+    x_ptr, at, x_head, heads, first_head, low, high, c, s, w_ptr, w_row, out_at, mask, total,
+    ROTATE: tl.constexpr, HALF: tl.constexpr, TAIL: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
-    """Those heads of one of q, k, v that lie between `low` and `high` of all: turned back, led back through their
-    norm, stored at their place, multiplied onto `total`, which comes back."""
+    """Those heads of one of q, k, v that lie between `low` and `high` of all: turned back, stored at their place,
+    multiplied onto `total`, which comes back."""
     d = tl.arange(0, HALF)
     t = tl.arange(0, BT)
     for head in range(tl.maximum(low - first_head, 0), tl.minimum(high - first_head, heads)):
         place = at[:, None] + head * x_head + d[None, :]
         first, second = tl.load(x_ptr + place, mask, 0.0), tl.load(x_ptr + place + HALF, mask, 0.0)
-        columns = (first_head + head) * 2 * HALF + d
         if ROTATE:
             one, two = first.to(tl.float32), second.to(tl.float32)
-            one, two = one * c + two * s, two * c - one * s
-            if NORM:
-                inverse = tl.load(inverse_at + first_head + head, mask, 0.0)
-                x, y = (
-                    tl.load(read_at + columns[None, :], mask, 0.0),
-                    tl.load(read_at + columns[None, :] + HALF, mask, 0.0),
-                )
-                x, y = x.to(tl.float32) * inverse, y.to(tl.float32) * inverse
-                one *= tl.load(norm_ptr + d).to(tl.float32)[None, :]
-                two *= tl.load(norm_ptr + HALF + d).to(tl.float32)[None, :]
-                along = ((tl.sum(one * x, 1) + tl.sum(two * y, 1)) / (2 * HALF))[:, None]
-                one, two = (one - x * along) * inverse, (two - y * along) * inverse
-            first, second = one.to(first.dtype), two.to(second.dtype)
+            first, second = (one * c + two * s).to(first.dtype), (two * c - one * s).to(first.dtype)
+        columns = (first_head + head) * 2 * HALF + d
         tl.store(out_at + columns[None, :], first, mask)
         tl.store(out_at + columns[None, :] + HALF, second, mask)
         if TAIL > 0:
@@ -210,9 +152,8 @@ def _rotate_back_part(
 @triton.jit
 def _rotate_back_kernel(
     q_ptr, q_batch, q_token, q_head, k_ptr, k_batch, k_token, k_head, v_ptr, v_batch, v_token, v_head,
-    cos_ptr, sin_ptr, c_batch, c_token, read_ptr, read_row, inverse_ptr, q_norm_ptr, k_norm_ptr, w_ptr, w_row, wide_ptr,
-    wide_row, shares_ptr, tokens, length, q_heads, kv_heads, heads_each, NORM: tl.constexpr, HALF: tl.constexpr,
-    TAIL: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr,
+    cos_ptr, sin_ptr, c_batch, c_token, w_ptr, w_row, wide_ptr, wide_row, shares_ptr, tokens, length,
+    q_heads, kv_heads, heads_each, HALF: tl.constexpr, TAIL: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     mask = (rows < tokens)[:, None]
@@ -223,21 +164,19 @@ def _rotate_back_kernel(
     s = tl.load(sin_ptr + angle, mask, 0.0).to(tl.float32)
     total = tl.zeros((BM, BT), tl.float32)
     out = wide_ptr + rows[:, None] * wide_row
-    read = read_ptr + rows[:, None] * read_row
-    inverse = inverse_ptr + rows[:, None] * (q_heads + kv_heads)
     low = tl.program_id(1) * heads_each
     high = tl.minimum(low + heads_each, q_heads + 2 * kv_heads)
     total = _rotate_back_part(
-        q_ptr, batch * q_batch + place * q_token, q_head, q_heads, 0, low, high, c, s, read, inverse, q_norm_ptr,
-        w_ptr, w_row, out, mask, total, True, NORM, HALF, TAIL, BT,
+        q_ptr, batch * q_batch + place * q_token, q_head, q_heads, 0, low, high, c, s, w_ptr, w_row, out, mask,
+        total, True, HALF, TAIL, BT,
     )  # fmt: skip
     total = _rotate_back_part(
-        k_ptr, batch * k_batch + place * k_token, k_head, kv_heads, q_heads, low, high, c, s, read, inverse,
-        k_norm_ptr, w_ptr, w_row, out, mask, total, True, NORM, HALF, TAIL, BT,
+        k_ptr, batch * k_batch + place * k_token, k_head, kv_heads, q_heads, low, high, c, s, w_ptr, w_row, out, mask,
+        total, True, HALF, TAIL, BT,
     )  # fmt: skip
     total = _rotate_back_part(
-        v_ptr, batch * v_batch + place * v_token, v_head, kv_heads, q_heads + kv_heads, low, high, c, s, read,
-        inverse, k_norm_ptr, w_ptr, w_row, out, mask, total, False, False, HALF, TAIL, BT,
+        v_ptr, batch * v_batch + place * v_token, v_head, kv_heads, q_heads + kv_heads, low, high, c, s, w_ptr, w_row,
+        out, mask, total, False, HALF, TAIL, BT,
     )  # fmt: skip
     if TAIL > 0:
         at = shares_ptr + (tl.program_id(1) * tokens + rows[:, None]) * TAIL + tl.arange(0, BT)[None, :]
@@ -246,10 +185,9 @@ def _rotate_back_kernel(
 
 def rotate_back_and_project(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, weight: torch.Tensor,
-    wide: torch.Tensor, normed: Normed | None = None,
+    wide: torch.Tensor,
 ) -> None:  # fmt: skip
     """See `plain.rotate_back_and_project`."""
-    read, inverse, norms = (wide, wide, (wide, wide)) if normed is None else (normed.read, normed.inverse, normed.norms)
     batch, length, heads, width = q.shape
     tail, stacked = weight.shape[1], heads + 2 * k.shape[2]
     each = triton.cdiv(stacked, SHARES)
@@ -257,10 +195,8 @@ def rotate_back_and_project(
     block = 32
     _rotate_back_kernel[(triton.cdiv(batch * length, block), triton.cdiv(stacked, each))](
         q, *q.stride()[:3], k, *k.stride()[:3], v, *v.stride()[:3], cos, sin, cos.stride(0), cos.stride(1),
-        read, read.stride(0), inverse, *norms, weight, weight.stride(0), wide, wide.stride(0), shares, batch * length,
-        length, heads, k.shape[2], each,
-        NORM=normed is not None, HALF=width // 2, TAIL=tail, BT=max(tail, 16), BM=block,
-        num_warps=4 if normed is None else 8,
+        weight, weight.stride(0), wide, wide.stride(0), shares, batch * length, length, heads, k.shape[2], each,
+        HALF=width // 2, TAIL=tail, BT=max(tail, 16), BM=block, num_warps=4,
     )  # fmt: skip
     _finish_tail(shares, wide[:, stacked * width :])
 
@@ -296,7 +232,7 @@ def swiglu_and_project(gate_up: torch.Tensor, weight: torch.Tensor, wide: torch.
     shares = _new_shares(wide, count, tail)
     _swiglu_kernel[(triton.cdiv(tokens, TOKENS), count)](
         gate_up, gate_up.stride(0), weight, weight.stride(0), weight.stride(1), wide, wide.stride(0), shares, tokens,
-        width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=WARPS,
+        width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=4,
     )  # fmt: skip
     _finish_tail(shares, wide[:, width:])
 
@@ -346,6 +282,6 @@ def swiglu_backward_and_project(
     shares = _new_shares(wide, count, tail)
     _swiglu_backward_kernel[(triton.cdiv(tokens, TOKENS), count)](
         grad, grad.stride(0), gate_up, gate_up.stride(0), weight, weight.stride(0), wide, wide.stride(0), shares,
-        tokens, width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=WARPS,
+        tokens, width, each, TAIL=tail, BT=max(tail, 16), BM=TOKENS, BK=FEATURES, num_warps=4,
     )  # fmt: skip
     _finish_tail(shares, wide[:, 2 * width :])

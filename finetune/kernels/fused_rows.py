@@ -8,56 +8,65 @@ import torch
 import triton
 import triton.language as tl
 
+NARROW = 256  # features of rows that are normed several at a time: heads, not hidden states
+
 
 @triton.jit
 def _norm_kernel(
-    x_ptr, x_row, r_ptr, r_row, w_ptr, out_ptr, out_row, inverse_ptr, eps, width,
-    RESIDUAL: tl.constexpr, BK: tl.constexpr,
+    x_ptr, x_row, r_ptr, r_row, w_ptr, out_ptr, out_row, inverse_ptr, eps, count, width,
+    RESIDUAL: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    columns = tl.arange(0, BK)
-    mask = columns < width
-    x = tl.load(x_ptr + row * x_row + columns, mask, 0.0)
+    rows = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
+    columns = tl.arange(0, BK)[None, :]
+    mask = (rows < count)[:, None] & (columns < width)
+    x = tl.load(x_ptr + rows[:, None] * x_row + columns, mask, 0.0)
     if RESIDUAL:
-        x = (x.to(tl.float32) + tl.load(r_ptr + row * r_row + columns, mask, 0.0).to(tl.float32)).to(x.dtype)
-        tl.store(x_ptr + row * x_row + columns, x, mask)
+        x = (x.to(tl.float32) + tl.load(r_ptr + rows[:, None] * r_row + columns, mask, 0.0).to(tl.float32)).to(x.dtype)
+        tl.store(x_ptr + rows[:, None] * x_row + columns, x, mask)
     high = x.to(tl.float32)
-    inverse = 1 / tl.sqrt(tl.sum(high * high, 0) / width + eps)
-    w = tl.load(w_ptr + columns, mask, 0.0)
-    normed = (high * inverse).to(x.dtype).to(tl.float32) * w.to(tl.float32)
-    tl.store(out_ptr + row * out_row + columns, normed.to(out_ptr.dtype.element_ty), mask)
-    tl.store(inverse_ptr + row, inverse)
+    inverse = 1 / tl.sqrt(tl.sum(high * high, 1) / width + eps)
+    w = tl.load(w_ptr + columns, columns < width, 0.0)
+    normed = (high * inverse[:, None]).to(x.dtype).to(tl.float32) * w.to(tl.float32)
+    tl.store(out_ptr + rows[:, None] * out_row + columns, normed.to(out_ptr.dtype.element_ty), mask)
+    tl.store(inverse_ptr + rows, inverse, rows < count)
+
+
+def _rows_together(width: int) -> tuple[int, int]:
+    """Return (rows of `width` that one program norms, its warps): heads are too narrow for a program each."""
+    return (16, 4) if width <= NARROW else (1, 8)
 
 
 def rms_norm(
     x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor, residual: torch.Tensor | None = None
 ) -> torch.Tensor:
     """See `plain.rms_norm`."""
-    inverse = torch.empty(len(x), dtype=torch.float32, device=x.device)
+    count, width = x.shape
+    inverse = torch.empty(count, dtype=torch.float32, device=x.device)
     other = x if residual is None else residual
-    _norm_kernel[(len(x),)](
-        x, x.stride(0), other, other.stride(0), weight, out, out.stride(0), inverse, eps, x.shape[1],
-        RESIDUAL=residual is not None, BK=triton.next_power_of_2(x.shape[1]), num_warps=8,
+    block, warps = _rows_together(width)
+    _norm_kernel[(triton.cdiv(count, block),)](
+        x, x.stride(0), other, other.stride(0), weight, out, out.stride(0), inverse, eps, count, width,
+        RESIDUAL=residual is not None, BM=block, BK=triton.next_power_of_2(width), num_warps=warps,
     )  # fmt: skip
     return inverse
 
 
 @triton.jit
 def _norm_backward_kernel(
-    g_ptr, g_row, x_ptr, x_row, inverse_ptr, w_ptr, r_ptr, r_row, out_ptr, out_row, width,
-    RESIDUAL: tl.constexpr, BK: tl.constexpr,
+    g_ptr, g_row, x_ptr, x_row, inverse_ptr, w_ptr, r_ptr, r_row, out_ptr, out_row, count, width,
+    RESIDUAL: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    columns = tl.arange(0, BK)
-    mask = columns < width
-    inverse = tl.load(inverse_ptr + row)
-    normed = tl.load(x_ptr + row * x_row + columns, mask, 0.0).to(tl.float32) * inverse
-    weighted = tl.load(g_ptr + row * g_row + columns, mask, 0.0).to(tl.float32)
-    weighted *= tl.load(w_ptr + columns, mask, 0.0).to(tl.float32)
-    change = (weighted - normed * (tl.sum(weighted * normed, 0) / width)) * inverse
+    rows = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
+    columns = tl.arange(0, BK)[None, :]
+    mask = (rows < count)[:, None] & (columns < width)
+    inverse = tl.load(inverse_ptr + rows, rows < count, 0.0)[:, None]
+    normed = tl.load(x_ptr + rows[:, None] * x_row + columns, mask, 0.0).to(tl.float32) * inverse
+    weighted = tl.load(g_ptr + rows[:, None] * g_row + columns, mask, 0.0).to(tl.float32)
+    weighted *= tl.load(w_ptr + columns, columns < width, 0.0).to(tl.float32)
+    change = (weighted - normed * (tl.sum(weighted * normed, 1) / width)[:, None]) * inverse
     if RESIDUAL:
-        change += tl.load(r_ptr + row * r_row + columns, mask, 0.0).to(tl.float32)
-    tl.store(out_ptr + row * out_row + columns, change.to(out_ptr.dtype.element_ty), mask)
+        change += tl.load(r_ptr + rows[:, None] * r_row + columns, mask, 0.0).to(tl.float32)
+    tl.store(out_ptr + rows[:, None] * out_row + columns, change.to(out_ptr.dtype.element_ty), mask)
 
 
 def rms_norm_backward(
@@ -65,10 +74,12 @@ def rms_norm_backward(
     out: torch.Tensor,
 ) -> None:  # fmt: skip
     """See `plain.rms_norm_backward`."""
+    count, width = x.shape
     other = x if residual is None else residual
-    _norm_backward_kernel[(len(x),)](
-        grad, grad.stride(0), x, x.stride(0), inverse, weight, other, other.stride(0), out, out.stride(0), x.shape[1],
-        RESIDUAL=residual is not None, BK=triton.next_power_of_2(x.shape[1]), num_warps=8,
+    block, warps = _rows_together(width)
+    _norm_backward_kernel[(triton.cdiv(count, block),)](
+        grad, grad.stride(0), x, x.stride(0), inverse, weight, other, other.stride(0), out, out.stride(0), count,
+        width, RESIDUAL=residual is not None, BM=block, BK=triton.next_power_of_2(width), num_warps=warps,
     )  # fmt: skip
 
 

@@ -7,8 +7,6 @@ rounded once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
@@ -66,56 +64,18 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int) ->
     x[:, :, :heads, :half], x[:, :, :heads, half:] = first * c - second * s, second * c + first * s
 
 
-@dataclass(frozen=True)
-class Normed:
-    """What leads back through the norms of heads: (tokens x all heads) read, 1 / rms of q and k, and their weights."""
-
-    read: torch.Tensor
-    inverse: torch.Tensor  # batch x length x heads of q and k
-    norms: tuple[torch.Tensor, torch.Tensor]
-
-
-def norm_and_rotate(
-    x: torch.Tensor, norms: tuple[torch.Tensor, torch.Tensor], eps: float, cos: torch.Tensor, sin: torch.Tensor,
-    out: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
-    """Write the normed and rotated heads of q, then of k, into `out`, and return 1 / rms of each.
-
-    x (batch x length x heads x d) holds q, k and v side by side, out (contiguous) q and k alone.
-    """
-    heads = out.shape[2]
-    q_heads = 2 * heads - x.shape[2]
-    inverses = []
-    for part, weight in zip((slice(0, q_heads), slice(q_heads, heads)), norms, strict=True):
-        rows = x[:, :, part].reshape(-1, x.shape[-1])
-        normed = torch.empty_like(rows)
-        inverses.append(rms_norm(rows, weight, eps, normed).view(*x.shape[:2], -1))
-        out[:, :, part] = normed.view(*x.shape[:2], -1, x.shape[-1])
-    rotate(out, cos, sin, heads)
-    return torch.cat(inverses, 2)
-
-
 def rotate_back_and_project(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, weight: torch.Tensor,
-    wide: torch.Tensor, normed: Normed | None = None,
+    wide: torch.Tensor,
 ) -> None:  # fmt: skip
     """Gradients of rotated q, k and of v, each (batch x length x heads x d), side by side in `wide`, rotations undone.
 
-    Where q and k were `normed` before, their gradients are led back through that too. The tail is filled as
-    `copy_and_project` would.
+    The tail is filled as `copy_and_project` would.
     """
-    parts, done = [], 0
-    for place, x in enumerate((q, k)):
-        turned = x.clone(memory_format=torch.contiguous_format)
+    parts = []
+    for x in (q, k):
+        turned = x.clone()
         rotate(turned, cos, -sin, x.shape[2])
-        if normed is not None:
-            heads = slice(done, done + x.shape[2])
-            width = x.shape[-1]
-            rows = normed.read.view(*x.shape[:2], -1, width)[:, :, heads].reshape(-1, width)
-            flat = turned.view(-1, width)
-            inverse = normed.inverse[:, :, heads].reshape(-1)
-            rms_norm_backward(flat, rows, inverse, normed.norms[place], None, flat)
-            done += x.shape[2]
         parts.append(turned)
     copy_and_project(torch.cat([*parts, v], 2).flatten(2).flatten(0, 1), weight, wide)
 

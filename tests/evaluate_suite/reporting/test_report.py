@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.reporting.findings import leak_notes
 from evaluate_suite.reporting.recipe import read_report
 from finetune.cli import main as finetune
 from finetune.run.record import read_run
@@ -81,6 +83,23 @@ def test_the_page_shows_a_selected_row_token_by_token_with_the_base_models_losse
     assert {t.carries_loss for t in shown.view.tokens if t.loss is not None} == {True}
     assert shown.view.tokens[-1].kind == "end token" and shown.view.tokens[-1].loss is not None
     assert f"<p>{shown.view.summary}</p>".replace("'", "&#39;") in (finished_report / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("config", "executed", "sentences"),
+    [
+        ({"decontaminate": ["humaneval"]}, True, ["Leaks were looked for in the rows of s (humaneval): 3 left out."]),
+        ({}, True, ["No benchmark was looked for in the rows of s; select with --decontaminate."]),
+        ({}, False, []),
+    ],
+)
+def test_a_report_says_whether_leaks_were_looked_for(config: Any, executed: bool, sentences: list[str]) -> None:
+    manifest = SimpleNamespace(config=config, counts={"excluded.leaks_benchmark": 3})
+    selection = SimpleNamespace(digest="d", path=Path("x/s"), manifest=manifest)
+    work: Any = SimpleNamespace(
+        evaluations=[SimpleNamespace(selection=selection)] * 2, execution=object() if executed else None
+    )
+    assert leak_notes(work) == sentences
 
 
 def test_the_gain_is_the_difference_of_the_two_losses(finished_report: Path) -> None:

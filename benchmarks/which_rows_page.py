@@ -113,6 +113,7 @@ def measure(
             if isinstance(own, dict)
         },
         "chosen": results.chosen(),
+        "trainers": results.trainers(),
         "proxies": sum(bool(cell.get("proxy")) for cell in results.proxies),
         "doubling_percent": None if results.doubling() is None else 100 * (results.doubling() or 0.0),
         "best_of_draws": [

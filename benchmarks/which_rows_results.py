@@ -29,7 +29,6 @@ from evaluate_suite.statistics.types import PairedDifference
 
 RANDOM, ONLY = "random", "only that source"
 FEW = 3  # draws below which nothing is said about a selector
-FRESH_FROM = 10  # draws from here on were looked at by nobody who chose; where a selector has them, they count alone
 BANK_FROM = 100  # draws from here on are the bank of best-of-draws
 
 
@@ -52,7 +51,6 @@ class Effect:
     share: float | None = None  # of what only the target's rows give
     share_low: float | None = None
     share_high: float | None = None
-    fresh: bool = False  # on draws that nothing was chosen on
     others: dict[str, float] = field(default_factory=dict)  # source -> percent, the price elsewhere
 
 
@@ -72,10 +70,7 @@ class Results:
         self.h_source = self.rows.data["source"][h].tolist()
 
     def of(self, selector: str, target: str | None = None, budget: int | None = -1) -> list[dict[str, Any]]:
-        """Return the finished draws of a selector at a budget (the study's by default), by draw, the bank left out.
-
-        Of random and of the ceiling all draws; of another selector the fresh ones alone, where there are some.
-        """
+        """Return the finished draws of a selector at a budget (the study's by default), by draw, the bank left out."""
         budget = self.budget if budget == -1 else budget
         mine = [
             cell
@@ -83,9 +78,6 @@ class Results:
             if (cell["cell"], cell.get("target"), cell["budget"]) == (selector, target, budget)
             and cell["draw"] < BANK_FROM
         ]
-        fresh = [cell for cell in mine if cell["draw"] >= FRESH_FROM]
-        if selector not in (RANDOM, ONLY) and len(fresh) >= FEW:
-            mine = fresh
         return sorted(mine, key=lambda cell: int(cell["draw"]))
 
     def runs(self, selector: str, target: str | None, rows: Sequence[int], draws: Collection[int]) -> list[MeasuredRun]:
@@ -173,7 +165,7 @@ class Results:
         return Effect(
             pair.second, len(mine), percent(pair.effect), percent(pair.low), percent(pair.high), pair.p_holm,
             pair.winner is not None, *worth, *self._share(pair.second, target),
-            all(cell["draw"] >= FRESH_FROM for cell in mine), others,
+            others,
         )  # fmt: skip
 
     def _worth(
@@ -235,6 +227,13 @@ class Results:
             best = float(np.mean([h[some[np.argmin(v[some])]] for some in taken]))
             gains.append({"best_of": n, "percent": 100 * (best / float(h.mean()) - 1), "bank": len(bank)})
         return gains
+
+    def trainers(self) -> dict[str, dict[str, float]]:
+        """Return random's loss on V by trainer: the first 138 cells were trained one a process, the rest together."""
+        by_trainer: dict[str, list[float]] = {}
+        for cell in self.of(RANDOM):
+            by_trainer.setdefault("one a process" if cell.get("first_trainer") else "together", []).append(cell["V"])
+        return {name: {"draws": len(v), "V": statistics.fmean(v)} for name, v in by_trainer.items()}
 
     def chosen(self) -> dict[str, str]:
         """Return which selector was chosen, on V, for each that was to be chosen."""

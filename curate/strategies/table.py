@@ -231,7 +231,7 @@ _OWN: dict[str, Strategy] = {
     "influence-classifier": Strategy(
         _from("influence_classifier"),
         "high in influence on --target and in its words, ranks added",
-        "TracIn and DSIR together: arXiv 2002.08484, 2302.03169; not measured here",
+        "TracIn and DSIR together: arXiv 2002.08484, 2302.03169",
         frozenset({"influence", "target_words"}),
     ),
     "mixture": Strategy(

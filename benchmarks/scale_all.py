@@ -89,7 +89,7 @@ class Runner:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.until = time.monotonic() + 60 * args.minutes
+        self.until: float = time.monotonic() + 60 * args.minutes
         self.cpus = [int(cpu) for cpu in args.cpus.split(",")]
         self.left_out: list[str] = []
         self.lock = threading.Lock()

@@ -63,7 +63,7 @@ def test_a_run_of_schema_1_is_read_with_its_selection_although_both_were_moved(g
     assert run.read_selection().path == golden_home / "selections" / "golden"
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_report_of_every_schema_is_read_judged_and_listed(number: int, tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "golden"
     shutil.copytree(GOLDEN / f"evaluate_suite.report-{number}", folder)

@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 SCHEMAS: dict[str, tuple[int, dict[int, Callable[[dict[str, Any]], dict[str, Any]]]]] = {
     "curate.selection": (2, {1: lambda manifest: manifest}),
     "finetune.run": (2, {1: lambda manifest: manifest}),
-    "evaluate_suite.report": (2, {1: lambda manifest: manifest}),
+    "evaluate_suite.report": (3, {1: lambda manifest: manifest, 2: lambda manifest: manifest}),
     "curate.comparison": (2, {1: lambda manifest: manifest}),
     "finetune.padding_study": (2, {1: lambda manifest: manifest}),
     "finetune.influence": (1, {}),

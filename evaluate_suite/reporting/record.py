@@ -162,9 +162,9 @@ class ReportRecord(Record):
     """A whole report. `headline` is the answer, `second` its certainty or what could have been seen."""
 
     file: ClassVar[str] = REPORT
-    lifts: ClassVar[Lifts] = {1: _from_schema_1}
+    lifts: ClassVar[Lifts] = {1: _from_schema_1, 2: lambda content: content}  # 3 added the rows shown
 
-    schema_: Literal["evaluate_suite.report/2"] = Field(default="evaluate_suite.report/2", alias="schema")
+    schema_: Literal["evaluate_suite.report/3"] = Field(default="evaluate_suite.report/3", alias="schema")
     name: str
     headline: str
     second: str

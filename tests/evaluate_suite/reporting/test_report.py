@@ -130,7 +130,7 @@ def test_the_record_goes_to_standard_output_as_json(
     home: Path, finished_report: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report(home, "--out", str(finished_report), "--json") == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == "evaluate_suite.report/2"
+    assert json.loads(capsys.readouterr().out)["schema"] == "evaluate_suite.report/3"
 
 
 def test_the_default_place_is_below_reports(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

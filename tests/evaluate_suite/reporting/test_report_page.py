@@ -116,7 +116,7 @@ def test_without_a_score_there_is_no_chart() -> None:
 
 def test_the_record_has_every_number_and_no_generated_text(data: ReportRecord) -> None:
     record = data.as_dict()
-    assert next(iter(record.items())) == ("schema", "evaluate_suite.report/2")
+    assert next(iter(record.items())) == ("schema", "evaluate_suite.report/3")
     assert record["runs"][0]["gain"] == {
         "value": 0.9, "low": 0.85, "high": 0.9500000000000001, "n": 180, "unscored": 2, "reason": None,
     }  # fmt: skip

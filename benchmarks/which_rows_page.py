@@ -22,7 +22,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.which_rows_charts import times, two_measures_chart, worth_chart
 from benchmarks.which_rows_goals import frontier, goals
 from benchmarks.which_rows_plan import BEST
-from benchmarks.which_rows_results import ONLY, RANDOM, Effect, Results, answer_scores, answered_effects, key
+from benchmarks.which_rows_results import (
+    FRESH_FROM,
+    ONLY,
+    RANDOM,
+    Effect,
+    Results,
+    answer_scores,
+    answered_effects,
+    key,
+)
 from curate.artifact import write_bytes, write_json, write_jsonl, write_text
 from curate.page import chart_png, format_p, render_document
 from curate.tokens.prompt import RAW
@@ -123,6 +132,12 @@ def measure(
         "notebook": notebook(results, scores),
         "random_curve": curve,
         "not_run": results.not_run(),
+    }
+    numbers["fresh_shares"] = {
+        f"{e.selector}, target {source}": results.share(e.selector, source, FRESH_FROM)
+        for source in sources
+        for e in families[source]
+        if e.selector != ONLY
     }
     numbers["frontier"] = frontier(numbers)
     numbers["goals"] = goals(families, numbers, sources)

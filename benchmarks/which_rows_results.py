@@ -28,6 +28,7 @@ from evaluate_suite.statistics.pairs import correct, ratio_with_interval
 from evaluate_suite.statistics.types import PairedDifference
 
 RANDOM, ONLY = "random", "only that source"
+FRESH_FROM = 10  # draws that were made after the selectors had been chosen
 FEW = 3  # draws below which nothing is said about a selector
 BANK_FROM = 100  # draws from here on are the bank of best-of-draws
 
@@ -164,7 +165,7 @@ class Results:
         }
         return Effect(
             pair.second, len(mine), percent(pair.effect), percent(pair.low), percent(pair.high), pair.p_holm,
-            pair.winner is not None, *worth, *self._share(pair.second, target),
+            pair.winner is not None, *worth, *self.share(pair.second, target),
             others,
         )  # fmt: skip
 
@@ -197,12 +198,14 @@ class Results:
     def _random_loss(self, source: str | None) -> float:
         return statistics.fmean(self.loss(cell, source) for cell in self.of(RANDOM))
 
-    def _share(self, selector: str, target: str | None) -> tuple[float | None, float | None, float | None]:
+    def share(
+        self, selector: str, target: str | None, first_draw: int = 0
+    ) -> tuple[float | None, float | None, float | None]:
         """Return the part of the loss reduction that only the target's rows give, with its interval over draws."""
         if target is None:
             return None, None, None
         by_draw = [
-            {cell["draw"]: self.loss(cell, target) for cell in self.of(name, own)}
+            {cell["draw"]: self.loss(cell, target) for cell in self.of(name, own) if cell["draw"] >= first_draw}
             for name, own in ((RANDOM, None), (selector, target), (ONLY, target))
         ]
         shared = sorted(set.intersection(*map(set, by_draw)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from curate.engines.types import Engine
@@ -94,8 +95,8 @@ def _data_files(path: Path) -> list[Path]:
     if not _exists(path):
         raise UserError(f"{path} does not exist.", "Check the path; a hub dataset is written OWNER/NAME.")
     if path.is_dir():
-        inside = [(p.relative_to(path).parts, p) for p in path.rglob("*") if ending(p) in READERS]
-        files = [p for parts, p in sorted(inside) if p.is_file() and not any(part.startswith(".") for part in parts)]
+        inside = [(p.relative_to(path).parts, p) for p in _visible(path) if ending(p) in READERS]
+        files = [p for _, p in sorted(inside) if p.is_file() or p.is_symlink()]  # one that leads nowhere is said to
         if not files:
             raise UserError(f"The folder {path} holds no {', '.join(READERS)} file.", "Name another, or a file.")
         return files
@@ -105,3 +106,15 @@ def _data_files(path: Path) -> list[Path]:
             "Unpack, convert or rename it; .gz may follow .json, .jsonl and .csv.",
         )
     return [path]
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Yield what is no folder below a folder, hidden things apart; a folder that may not be read is an error."""
+
+    def refuse(error: OSError) -> None:
+        what = f"The folder {error.filename} could not be read ({error.strerror})."
+        raise UserError(what, "Check its permissions: rows in it would be left out.") from None
+
+    for at, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(at) / name for name in names if not name.startswith("."))

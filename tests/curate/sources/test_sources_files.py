@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,26 @@ def test_a_folder_is_read_in_path_order_and_rows_are_counted_through(tmp_path: P
         (1, "b.jsonl", PAIRS[0][0]),
     ]
     assert [record.file for record in pool.inputs] == ["a/z.json", "b.jsonl"]
+
+
+def test_a_folder_inside_that_may_not_be_read_and_a_link_that_leads_nowhere_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "pool", "a.jsonl", json_lines([{"instruction": "q", "output": "a"}]))
+    closed, link = tmp_path / "pool" / "closed", tmp_path / "pool" / "b.jsonl"
+    link.symlink_to(tmp_path / "gone.jsonl")
+    assert refusal(str(tmp_path / "pool")).startswith(f"Could not read {link}: No such file")
+    link.unlink()
+    written(closed, "c.jsonl", json_lines([{"instruction": "p", "output": "b"}]))
+    scandir = os.scandir
+
+    def refusing(path: str | Path) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert refusal(str(tmp_path / "pool")).startswith(f"The folder {closed} could not be read (Permission denied).")
 
 
 def test_the_digest_of_a_pool_does_not_depend_on_the_order_of_its_rows(tmp_path: Path) -> None:

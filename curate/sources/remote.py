@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.registry import known_implementations
 
 from curate.errors import UserError
@@ -25,6 +28,7 @@ _REFUSED = {
     "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "CredentialRetrievalError", "RefreshError",
     "DefaultCredentialsError", "PermissionError", "GatedRepoError", "LocalTokenNotFoundError",
 }  # fmt: skip
+_UNREACHED = (ConnectionError, TimeoutError, socket.gaierror)  # to fsspec's HTTP, what does not answer is not found
 _REFUSED_WORDS = ("credentials", "forbidden", "unauthorized", "access denied", "accessdenied", "401", "403")
 
 
@@ -37,13 +41,32 @@ def list_remote(url: str) -> list[tuple[str, str, int]]:
     """Return (address, path below `url`, bytes) of every file at or below an address, in path order."""
     with _explained(url):
         system, root = fsspec.url_to_fs(url)
-        entries = system.find(root, detail=True)
+        entries = _find(system, root)
+        if not entries:
+            system.info(root)  # says why, where it is not that there are no files
     files = []
     for path, entry in entries.items():
         name = path.removeprefix(root.rstrip("/")).lstrip("/") or path.rpartition("/")[2]
         if not any(part.startswith(".") for part in name.split("/")):
             files.append((system.unstrip_protocol(path), name, int(entry.get("size") or 0)))
     return sorted(files, key=lambda file: file[1].split("/"))
+
+
+def _find(system: AbstractFileSystem, root: str) -> dict[str, Any]:
+    """Return what is known of every file at or below a path, by path.
+
+    Object stores list what begins with a prefix. fsspec's own `find`, which the file systems with real folders have
+    (SFTP, HDFS), passes over what it may not look into, and rows would be left out unsaid: there an error is one.
+    """
+    if type(system).find is not AbstractFileSystem.find or system.async_impl or system.isfile(root):
+        return dict(system.find(root, detail=True))
+    entries: dict[str, Any] = {}
+    for entry in system.ls(root, detail=True):
+        if entry["type"] != "directory":
+            entries[entry["name"]] = entry
+        elif not entry["name"].rstrip("/").rpartition("/")[2].startswith("."):
+            entries |= _find(system, entry["name"])
+    return entries
 
 
 @contextmanager
@@ -90,8 +113,9 @@ def _explain(error: BaseException, url: str, protocol: str) -> UserError:
     while error is not None and error not in chain:
         chain.append(error)
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    said = hub_failure(chain[0])
-    absent = any(isinstance(each, FileNotFoundError) for each in chain)
+    unreached = next((each for each in chain if isinstance(each, _UNREACHED)), None)
+    said = hub_failure(unreached or chain[0])
+    absent = unreached is None and any(isinstance(each, FileNotFoundError) for each in chain)
     refused = any(type(each).__name__ in _REFUSED or (not absent and _says(each, _REFUSED_WORDS)) for each in chain)
     kind = {"s3a": "s3", "gcs": "gs"}.get(protocol, protocol)
     if refused:

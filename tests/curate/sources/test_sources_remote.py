@@ -13,6 +13,7 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from curate.engines.local import LocalEngine
 from curate.errors import UserError
@@ -68,7 +69,8 @@ def test_an_error_in_a_remote_file_names_its_address_and_line(bucket: Path) -> N
         ("s3://rows/a", r"s3:// needs a package that is not installed\. pip install 's3fs'"),
         ("gs://rows/a", r"gs:// needs a package that is not installed\. pip install 'gcsfs'"),
         ("ipfs9://rows", r"there is no file system ipfs9://\. Write s3://, gs://, hf://, or a path"),
-        ("memory://nothing/here", r"There is no .*\.parquet file at memory://nothing/here\. Check the address"),
+        ("memory://nothing/here", r"memory://nothing/here does not exist\. Check the address"),
+        ("http://127.0.0.1:9/a.jsonl", r"http://127\.0\.0\.1:9/a\.jsonl could not be read .* and the network"),
     ],
 )
 def test_what_an_address_lacks_is_one_line_with_the_next_step(
@@ -105,6 +107,23 @@ def test_what_a_file_system_refuses_is_one_line_with_the_next_step(
     monkeypatch.setattr(fsspec, "url_to_fs", refuse)
     with pytest.raises(UserError, match=said):
         load_rows("s3://rows/a")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_an_error_of_the_whole_address(
+    bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = load_rows(str(bucket))
+    assert load_rows(f"file://{bucket}").inputs == local.inputs
+    listed = LocalFileSystem.ls
+
+    def refusing(self: LocalFileSystem, path: str, detail: bool = False, **kwargs: Any) -> Any:
+        if path.endswith("/b"):
+            raise PermissionError(13, "Permission denied")
+        return listed(self, path, detail, **kwargs)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", refusing)
+    with pytest.raises(UserError, match=r"^file:///.*/bucket may not be read: .*Permission denied"):
+        load_rows(f"file://{bucket}")
 
 
 def test_json_lines_are_read_line_by_line_and_documents_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

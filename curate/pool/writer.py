@@ -18,6 +18,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from curate.artifact import atomic_file, cache_dir, digest_json, file_lock
+from curate.artifact.files import write_errors
 from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.pool.rows import Row
 from curate.pool.table import CELL_ROWS, EXTRA, ROWS_FILE, PoolTable
@@ -85,8 +86,10 @@ class PoolWriter:
     def folder(self) -> str:
         """Return where runs are put aside: a temporary folder that `finish` removes, where no other was named."""
         if self._folder is None:
-            self._aside = tempfile.TemporaryDirectory(prefix=".run-", dir=cache_dir("pools"))
-            self._folder = self._aside.name
+            where = cache_dir("pools")
+            with write_errors(where):
+                self._aside = tempfile.TemporaryDirectory(prefix=".run-", dir=where)
+                self._folder = self._aside.name
         return self._folder
 
     def put_aside(self) -> None:
@@ -96,9 +99,10 @@ class PoolWriter:
         run, digest = _sorted_run(self._rows), _content_digest(self._rows)
         path = Path(self.folder()) / f"{self._number}-{len(self._runs)}.arrow"
         written = path.with_suffix(f".{os.getpid()}")  # a worker taken for dead may write the same run at the same time
-        with pyarrow.OSFile(str(written), "wb") as sink, pyarrow.ipc.new_file(sink, run.schema) as file:
-            file.write_table(run, max_chunksize=CELL_ROWS)
-        written.replace(path)
+        with write_errors(path):  # whoever reads the source would tell it as an error of that
+            with pyarrow.OSFile(str(written), "wb") as sink, pyarrow.ipc.new_file(sink, run.schema) as file:
+                file.write_table(run, max_chunksize=CELL_ROWS)
+            written.replace(path)
         self._runs.append(Run(str(path), 0, np.array(run.column("row_id")), digest))
         self._rows, self._bytes = [], 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.registry import known_implementations
 
+from curate.artifact.files import write_errors
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
 
@@ -78,7 +80,9 @@ def local_copy(path: str) -> Iterator[Path]:
     if not is_remote(path):
         yield Path(path)
         return
-    with tempfile.TemporaryDirectory(prefix="rowpick-") as folder:
+    with write_errors(Path(tempfile.gettempdir())):
+        aside = tempfile.TemporaryDirectory(prefix="rowpick-")
+    with aside as folder:
         copy = Path(folder) / path.rpartition("/")[2]
         with _explained(path):
             system, name = fsspec.url_to_fs(path)
@@ -114,6 +118,9 @@ def _explain(error: BaseException, url: str, protocol: str) -> UserError:
         chain.append(error)
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     unreached = next((each for each in chain if isinstance(each, _UNREACHED)), None)
+    if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in chain):
+        where = tempfile.gettempdir()
+        return UserError(f"There is no room for a copy of {url} in {where}.", "Free space, or set TMPDIR to a folder.")
     said = hub_failure(unreached or chain[0])
     absent = unreached is None and any(isinstance(each, FileNotFoundError) for each in chain)
     refused = any(type(each).__name__ in _REFUSED or (not absent and _says(each, _REFUSED_WORDS)) for each in chain)

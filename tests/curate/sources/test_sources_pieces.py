@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow
@@ -11,6 +14,7 @@ import pytest
 
 from curate.engines.local import LocalEngine
 from curate.errors import UserError
+from curate.pool import writer
 from curate.pool.read_options import ReadOptions
 from curate.sources import load_rows, pieces
 from curate.sources.types import LoadedPool
@@ -97,3 +101,23 @@ def test_of_several_broken_files_the_first_is_named_with_its_line(tmp_path: Path
     with pytest.raises(UserError, match=r"c1\.jsonl:21: broken JSON"):
         load_rows(str(tmp_path), options=ReadOptions(), engine=engine)
     engine.close()
+
+
+def test_a_full_or_closed_cache_is_told_as_that_and_not_as_an_error_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_source(tmp_path)
+
+    def refuse(error: OSError) -> Callable[..., object]:
+        def opened(*args: object, **kwargs: object) -> object:
+            raise error
+
+        return opened
+
+    monkeypatch.setattr(writer, "RUN_ROWS", 50)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"^Could not write .*pools.*No space left"):
+        patch.setattr(pyarrow, "OSFile", refuse(OSError(errno.ENOSPC, "No space left on device")))
+        load_rows(str(tmp_path))
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"^Could not write .*pools: Permission denied"):
+        patch.setattr(tempfile, "TemporaryDirectory", refuse(PermissionError(errno.EACCES, "Permission denied")))
+        load_rows(str(tmp_path))

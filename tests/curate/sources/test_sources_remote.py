@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,22 @@ def test_a_folder_that_may_not_be_looked_into_is_an_error_of_the_whole_address(
     monkeypatch.setattr(LocalFileSystem, "ls", refusing)
     with pytest.raises(UserError, match=r"^file:///.*/bucket may not be read: .*Permission denied"):
         load_rows(f"file://{bucket}")
+
+
+def test_where_there_is_no_room_for_a_copy_the_place_is_told(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(bucket))
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match=r"no room for a copy of .*a\.parquet in .*bucket"),
+    ):
+        patch.setattr(type(fsspec.filesystem("memory")), "get_file", full)
+        load_rows("memory://bucket")
+    monkeypatch.setattr(tempfile, "tempdir", str(bucket / "gone"))
+    with pytest.raises(UserError, match=r"^Could not write .*gone: No such file or directory"):
+        load_rows("memory://bucket")
 
 
 def test_json_lines_are_read_line_by_line_and_documents_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

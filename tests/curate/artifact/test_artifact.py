@@ -107,7 +107,7 @@ def test_a_manifest_reads_back_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "sentence"),
     [
-        (f"{KIND}/99", f"has schema {KIND}/99; this version reads up to {KIND}/2. Upgrade"),
+        (f"{KIND}/99", f"has schema {KIND}/99; this version reads up to {KIND}/3. Upgrade"),
         ("finetune.run/1", f"is a finetune.run artifact, not a {KIND}"),
     ],
 )

@@ -282,7 +282,7 @@ def test_first_follows_the_pool_and_random_grows_with_k() -> None:
 @pytest.mark.parametrize(
     ("strategy", "pair", "sentence"),
     [
-        ("random", "rounds=5", "rounds belongs to facility-location, ifd-facility."),
+        ("random", "rounds=5", "rounds belongs to facility-location, ifd-facility, target-words."),
         ("mmr", "relevanc=1", 'takes no option "relevanc=1". Did you mean "relevance"?'),
         ("mmr", "relevance", "relevance= is not a number. Example: relevance=0.5"),
         ("kmeans", "much=1", 'Strategy kmeans takes no option "much=1". There is none.'),

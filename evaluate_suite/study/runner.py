@@ -91,8 +91,12 @@ class Workers:
 
         with ThreadPoolExecutor(max(1, wanted)) as threads:
             futures = [threads.submit(one, cell, name) for cell, name in zip(cells, names, strict=True)]
-            for number in range(1, len(cells) + 1):
-                say(f"{number} of {len(cells)} done: {done.get()}")
+            try:
+                for number in range(1, len(cells) + 1):
+                    say(f"{number} of {len(cells)} done: {done.get()}")
+            except BaseException:  # Ctrl-C: what is not begun is not to begin
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
             return [future.result() for future in futures]
 
     def end(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from curate.artifact import digest_file
 from curate.errors import UsageError
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.study import runner
 from evaluate_suite.study.cells_at_once import CellsAtOnce, cells_at_once, cells_that_fit
 from evaluate_suite.study.ray_runner import OnRay, choose_runner
 from evaluate_suite.study.runner import Failed, Here, Workers
@@ -82,15 +83,29 @@ def test_a_lost_node_costs_the_cell_it_was_at_alone_and_that_is_made_on_another(
         cluster.remove_node(node, allow_graceful=False)
 
     try:
-        runner = OnRay(cluster.address, 0.0)
+        who = OnRay(cluster.address, 0.0)
         threading.Thread(target=lose_the_node, daemon=True).start()
         cells = [(number, str(tmp_path)) for number in range(4)]
-        assert runner.run(slow_cell, cells, NAMES) == [0, 1, 2, 3]
+        assert who.run(slow_cell, cells, NAMES) == [0, 1, 2, 3]
     finally:
         ray.shutdown()
         cluster.shutdown()
     begun = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
     assert len(begun) == len(cells) + 1
+
+
+@pytest.mark.long
+def test_an_interrupt_begins_no_further_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "say", interrupted)  # Ctrl-C when the first cell is done
+    workers = Workers(1)
+    with pytest.raises(KeyboardInterrupt):
+        workers.run(slow_cell, [(number, str(tmp_path)) for number in range(4)], NAMES)
+    workers.end()
+    begun = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    assert "0" in begun and "3" not in begun  # the second may have begun before
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,18 @@ def test_a_job_is_known_by_what_decides_its_result() -> None:
     assert len({each.identity for each in [one, *others]}) == 5
 
 
+def test_a_job_is_another_where_the_weights_of_its_base_model_were_replaced(tmp_path: Path) -> None:
+    from curate.config import SelectConfig
+    from finetune.config import RunConfig
+
+    identities = set()
+    for weights in (b"first", b"second", b"first"):
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        recipe = RunConfig(model=str(tmp_path))
+        identities.add(Job(0, tmp_path, SelectConfig(dataset="a"), recipe, [], "pool", "shares").identity)
+    assert len(identities) == 2
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [

@@ -17,7 +17,7 @@ from evaluate_suite.cli import main as evalsuite
 from evaluate_suite.study import runner
 from evaluate_suite.study.cells_at_once import CellsAtOnce, cells_at_once, cells_that_fit
 from evaluate_suite.study.ray_runner import OnRay, choose_runner
-from evaluate_suite.study.runner import Failed, Here, Workers
+from evaluate_suite.study.runner import Failed, Here, Workers, card_of
 from finetune.config import RunConfig
 from finetune.run.record import runs_dir
 from tests.evaluate_suite.study.test_study import TINY
@@ -143,6 +143,14 @@ def test_as_many_cells_go_at_once_as_the_forecast_fits(
 def test_without_a_gpu_a_study_makes_one_cell_at_a_time() -> None:
     assert cells_at_once("auto", RunConfig(device="cpu")).total == 1
     assert cells_at_once("3", RunConfig(device="cpu")).total == 3
+
+
+@pytest.mark.parametrize(
+    ("visible", "cards"),
+    [(None, ["0", "1", "0"]), ("2,3", ["2", "3", "2"]), ("GPU-a,GPU-b", ["GPU-a", "GPU-b", "GPU-a"])],
+)
+def test_workers_take_the_gpus_that_the_study_may_see(visible: str | None, cards: list[str]) -> None:
+    assert [card_of(place, 2, visible) for place in range(3)] == cards
 
 
 def worker_number(_: int) -> int:

@@ -117,7 +117,7 @@ def _unlike(prepared: Prepared, target: list[Row]) -> NDArray[np.int64]:
         judges = embed_rows(target, config.encoder, config.embed, config.batch_size)[0]
         cosine = nearest_everywhere(pool.engine, vectors.matrix, judges)[1]
         like |= cosine[vectors.places(rows)] >= config.near_duplicate - ROUNDING
-    return rows[~like]
+    return np.asarray(rows[~like])
 
 
 def _line(row: Row) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from evaluate_suite.study.runner import Failed, Runner
 from finetune.config import RunConfig
 from finetune.model import base_model_kept, forget_base_model
 from finetune.recipe import train
+from finetune.run.base_model import base_model_digest
 from finetune.run.record import CONFIG
 
 FIRST_DRAW = 1_000  # proxies draw with numbers of their own, so that no draw of a study is one of them
@@ -50,7 +51,8 @@ class Job:
         places = {"dataset", "target", "mixture"}  # the contents of these decide, and stand in the digests
         settings = {name: value for name, value in self.selection.as_record().items() if name not in places}
         judges = [row.row_id for row in self.judges]
-        return digest_json([settings, self.recipe.model_dump(), judges, self.pool_digest, self.shares])
+        weights = base_model_digest(self.recipe.model)  # of a folder: they may be replaced under the same path
+        return digest_json([settings, self.recipe.model_dump(), weights, judges, self.pool_digest, self.shares])
 
     @property
     def folder(self) -> Path:

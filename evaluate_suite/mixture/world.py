@@ -1,7 +1,7 @@
 """The pool as proxy runs see it: without a held-out row, or one near to it, and with rows kept apart to judge by.
 
 In that pool the rows kept apart are the holdout, so that training and selecting are those of any other pool, and what
-is really held out is nowhere.
+is really held out is nowhere. Where a target judges, its rows and what is near to them are not in it either.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from curate.artifact import cache_dir, digest_json, one_writer, write_jsonl
 from curate.artifact.manifest_schema import FileRecord
 from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.config import SelectConfig
+from curate.defaults import TFIDF
 from curate.engines import open_engine
 from curate.errors import UserError
 from curate.pipeline import load, made_for, prepare, select
 from curate.pool.dialogue import texts_of
 from curate.pool.rows import Row
+from curate.pool.table import as_row_ids
 from curate.scores.made_for import MadeFor
 from curate.selection.record import SelectedRow, Selection, read_decisions
 from curate.selection.steps import Pool, Prepared, Stopwatch
 from curate.selection.write import config_digest
 from curate.tokens.tokenizers import encode_examples, load_tokenizer
+from curate.vectors.embedding import embed_rows
+from curate.vectors.neighbours import ROUNDING, nearest_everywhere
 
 ROWS, TARGET, COMPLETE = "rows.jsonl", "target.jsonl", "complete"
 NEAR_APART = "near_duplicate_of_holdout"  # in that pool: near a row that is kept apart
@@ -61,14 +65,15 @@ def build_world(base: SelectConfig, apart: int) -> World:
     watch = Stopwatch()
     with open_engine() as engine:
         pool = load(whole, watch, engine)
-        digest = digest_json([config_digest(pool), apart])
+        rule = [] if whole.target is None else ["no candidate is like a row of the target"]
+        digest = digest_json([config_digest(pool), apart, *rule])
         folder = cache_dir("proxies") / digest[:32]
         prepared = prepare(pool, watch)
         target = _target_rows(prepared)
         with one_writer(folder / "pool"):
             if read_folder_seal(folder / "pool", COMPLETE) is None:
-                candidates = pool.rows.read(pool.places_of(prepared.candidates))
-                write_jsonl(folder / "pool" / ROWS, map(_line, candidates))
+                candidates = _unlike(prepared, target)
+                write_jsonl(folder / "pool" / ROWS, map(_line, pool.rows.read(pool.places_of(candidates))))
                 write_jsonl(folder / "pool" / TARGET, map(_line, target))
                 seal_folder(folder / "pool", COMPLETE)
     config = _config_of(pool, folder / "pool", apart)
@@ -98,6 +103,21 @@ def _target_rows(prepared: Prepared) -> list[Row]:
     pool = prepared.pool
     held = {pool.rows.row_id(place) for place in pool.places_of(prepared.split.held_out).tolist()}
     return [row for row in pool.target_rows if row.row_id not in held]
+
+
+def _unlike(prepared: Prepared, target: list[Row]) -> NDArray[np.int64]:
+    """The candidates that are near to no row of the target, which judges: a run that picked one would have read it."""
+    pool = prepared.pool
+    if not target:
+        return prepared.candidates
+    config, vectors, rows = pool.config, prepared.vectors, prepared.candidates
+    ids = {row.row_id for row in target}
+    like = np.array([row_id in ids for row_id in as_row_ids(pool.rows.ids[pool.places_of(rows)])], dtype=bool)
+    if config.encoder != TFIDF:  # which is fitted on the pool and knows no other row
+        judges = embed_rows(target, config.encoder, config.embed, config.batch_size)[0]
+        cosine = nearest_everywhere(pool.engine, vectors.matrix, judges)[1]
+        like |= cosine[vectors.places(rows)] >= config.near_duplicate - ROUNDING
+    return np.asarray(rows[~like])
 
 
 def _line(row: Row) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curate.selection.record import SelectedRow
+from evaluate_suite.defaults import NONE
 from evaluate_suite.reporting.eval_loss import RowEval
 from evaluate_suite.reporting.measures import EVAL_LOSS, Measure
 from evaluate_suite.reporting.record import MetricInfo
@@ -55,9 +56,9 @@ class Part:
 def parts_of(rows: Sequence[SelectedRow], column: str | None) -> tuple[list[Part], list[str]]:
     """Return the parts of the scored held-out rows by a column, largest first, and what a reader must know.
 
-    One value alone is no part. `column` is `source` or one that travelled with the rows; None: no parts.
+    One value alone is no part. `column` is `source` or one that travelled with the rows; None or "none": no parts.
     """
-    if column is None:
+    if column in (None, NONE):
         return [], []
     by_value: dict[str, set[str]] = {}
     for row in rows:

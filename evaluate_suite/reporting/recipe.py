@@ -70,8 +70,11 @@ def read_report(folder: Path) -> Report:
 
 def make(work: Work, folder: Path, command: Sequence[str]) -> None:
     """Measure what is not in the cache, judge, compare, and write the report."""
+    from evaluate_suite.reporting.shown_rows import show_rows
+
     with work.timed("eval_loss"):
         score_holdout(work)
+        work.shown_rows = show_rows(work)
     with work.timed("generate"):
         write_answers(work)
         answer_tasks(work)
@@ -175,17 +178,11 @@ def report_folder(work: Work) -> Path:
 
 
 def score_holdout(work: Work) -> None:
-    """Eval loss of every run and its base model, row by row; one model load per base model, cached by content.
-
-    The base model also gives the losses of the rows that the page shows token by token.
-    """
-    from evaluate_suite.reporting.shown_rows import show_rows
-
+    """Eval loss of every run and its base model, row by row; one model load per base model, cached by content."""
     for evaluation in work.evaluations:
         run, selection = evaluation.run, evaluation.selection
         evaluation.base_losses = work.models.losses(run, selection, work.rows.scored, tuned=False)
         evaluation.tuned_losses = work.models.losses(run, selection, work.rows.scored, tuned=True)
-    work.shown_rows = show_rows(work)
 
 
 def write_answers(work: Work) -> None:

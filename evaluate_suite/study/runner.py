@@ -91,8 +91,12 @@ class Workers:
 
         with ThreadPoolExecutor(max(1, wanted)) as threads:
             futures = [threads.submit(one, cell, name) for cell, name in zip(cells, names, strict=True)]
-            for number in range(1, len(cells) + 1):
-                say(f"{number} of {len(cells)} done: {done.get()}")
+            try:
+                for number in range(1, len(cells) + 1):
+                    say(f"{number} of {len(cells)} done: {done.get()}")
+            except BaseException:  # Ctrl-C: what is not begun is not to begin
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
             return [future.result() for future in futures]
 
     def end(self) -> None:
@@ -132,6 +136,12 @@ def _become_worker(place: int, size: int, gpus: int, folder: str) -> None:
     """Take one of the GPUs and a share of the cores, and be silent: the first process speaks for all."""
     os.chdir(folder)
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
+        os.environ["CUDA_VISIBLE_DEVICES"] = card_of(place, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for the life of the process)
+
+
+def card_of(place: int, gpus: int, visible: str | None) -> str:
+    """Return the GPU of the worker at `place`: of those that CUDA_VISIBLE_DEVICES leaves `visible`, where it is set."""
+    cards = [each.strip() for each in visible.split(",")] if visible else [str(number) for number in range(gpus)]
+    return cards[place % gpus]

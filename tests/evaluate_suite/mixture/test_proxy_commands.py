@@ -155,6 +155,27 @@ def test_a_mixture_is_resumed_names_a_run_that_fails_and_is_not_believed_below_i
     assert all(n > 0 for n, s in zip(by_stratum, record["strata"], strict=True) if s["share"] > 0.15)
 
 
+def test_no_proxy_run_can_pick_a_row_of_the_target_that_judges_it(
+    options: list[str],
+    tiny_model: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    from curate.config import SelectConfig
+    from evaluate_suite.mixture.world import build_world
+
+    rows = Path(options[1]).read_text().splitlines(keepends=True)
+    (tmp_path / "target.jsonl").write_text("".join(rows[:40]))
+    config = SelectConfig(
+        dataset=options[1], model=str(tiny_model), encoder="tfidf", near_duplicate=0.999, k=20,
+        target=str(tmp_path / "target.jsonl"),
+    )  # fmt: skip
+    world = build_world(config, 5)
+    judges = {row.row_id for row in world.judges}
+    assert 30 < len(judges) <= 40  # those that are not held out
+    assert not judges & set(world.row_ids)
+    assert len(world.row_ids) == 200 - 20 - len(judges) - 5
+
+
 def test_a_job_is_known_by_what_decides_its_result() -> None:
     from curate.config import SelectConfig
     from finetune.config import RunConfig
@@ -168,6 +189,18 @@ def test_a_job_is_known_by_what_decides_its_result() -> None:
         Job(0, Path("w"), SelectConfig(dataset="a"), RunConfig(), [], "pool", "others"),
     ]
     assert len({each.identity for each in [one, *others]}) == 5
+
+
+def test_a_job_is_another_where_the_weights_of_its_base_model_were_replaced(tmp_path: Path) -> None:
+    from curate.config import SelectConfig
+    from finetune.config import RunConfig
+
+    identities = set()
+    for weights in (b"first", b"second", b"first"):
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        recipe = RunConfig(model=str(tmp_path))
+        identities.add(Job(0, tmp_path, SelectConfig(dataset="a"), recipe, [], "pool", "shares").identity)
+    assert len(identities) == 2
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_each_source_with_enough_rows_is_a_part_and_the_others_are_named() -> No
         "largest."
     ]
     assert parts_of(held_out(a=40), "source") == ([], [])
-    assert parts_of(held_out(a=40), None) == ([], [])
+    assert parts_of(held_out(a=40), None) == parts_of(held_out(a=40), "none") == ([], [])
     said = parts_of(held_out(a=40), "language")[1]
     assert said == ["No held-out row says its language, so there is no loss by language."]
     assert [part.value for part in parts_of(held_out(a=20, b=20), "license")[0]] == []

@@ -13,6 +13,7 @@ import pytest
 
 from evaluate_suite.cli import main as evalsuite
 from evaluate_suite.reporting.findings import leak_notes
+from evaluate_suite.reporting.models import ReportModels
 from evaluate_suite.reporting.recipe import read_report
 from finetune.cli import main as finetune
 from finetune.run.record import read_run
@@ -285,7 +286,10 @@ def test_compare_refuses_runs_of_other_holdouts(home: Path, tmp_path: Path, caps
     assert "they differ in their holdout (" in capsys.readouterr().err
 
 
-def test_compare_prints_every_pair_of_runs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_prints_every_pair_of_runs(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReportModels, "row_view", lambda *_: pytest.fail("it shows no row, and needs no model for one"))
     assert evalsuite(["compare", "run-0", "run-1", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [(pair["first"], pair["second"], pair["n"]) for pair in record["pairs"]] == [("run-0", "run-1", 10)]

@@ -14,9 +14,10 @@ import pytest
 from curate.artifact import digest_file
 from curate.errors import UsageError
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.study import runner
 from evaluate_suite.study.cells_at_once import CellsAtOnce, cells_at_once, cells_that_fit
 from evaluate_suite.study.ray_runner import OnRay, choose_runner
-from evaluate_suite.study.runner import Failed, Here, Workers
+from evaluate_suite.study.runner import Failed, Here, Workers, card_of
 from finetune.config import RunConfig
 from finetune.run.record import runs_dir
 from tests.evaluate_suite.study.test_study import TINY
@@ -82,15 +83,29 @@ def test_a_lost_node_costs_the_cell_it_was_at_alone_and_that_is_made_on_another(
         cluster.remove_node(node, allow_graceful=False)
 
     try:
-        runner = OnRay(cluster.address, 0.0)
+        who = OnRay(cluster.address, 0.0)
         threading.Thread(target=lose_the_node, daemon=True).start()
         cells = [(number, str(tmp_path)) for number in range(4)]
-        assert runner.run(slow_cell, cells, NAMES) == [0, 1, 2, 3]
+        assert who.run(slow_cell, cells, NAMES) == [0, 1, 2, 3]
     finally:
         ray.shutdown()
         cluster.shutdown()
     begun = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
     assert len(begun) == len(cells) + 1
+
+
+@pytest.mark.long
+def test_an_interrupt_begins_no_further_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "say", interrupted)  # Ctrl-C when the first cell is done
+    workers = Workers(1)
+    with pytest.raises(KeyboardInterrupt):
+        workers.run(slow_cell, [(number, str(tmp_path)) for number in range(4)], NAMES)
+    workers.end()
+    begun = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    assert "0" in begun and "3" not in begun  # the second may have begun before
 
 
 @pytest.mark.parametrize(
@@ -128,6 +143,14 @@ def test_as_many_cells_go_at_once_as_the_forecast_fits(
 def test_without_a_gpu_a_study_makes_one_cell_at_a_time() -> None:
     assert cells_at_once("auto", RunConfig(device="cpu")).total == 1
     assert cells_at_once("3", RunConfig(device="cpu")).total == 3
+
+
+@pytest.mark.parametrize(
+    ("visible", "cards"),
+    [(None, ["0", "1", "0"]), ("2,3", ["2", "3", "2"]), ("GPU-a,GPU-b", ["GPU-a", "GPU-b", "GPU-a"])],
+)
+def test_workers_take_the_gpus_that_the_study_may_see(visible: str | None, cards: list[str]) -> None:
+    assert [card_of(place, 2, visible) for place in range(3)] == cards
 
 
 def worker_number(_: int) -> int:

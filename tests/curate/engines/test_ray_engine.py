@@ -170,6 +170,33 @@ def test_local_and_ray_make_the_same_bytes_with_every_strategy(
         engine.close()
 
 
+@pytest.mark.scale
+def test_of_100_000_rows_local_and_ray_make_the_same_bytes(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, vectors = tmp_path / "rows.jsonl", tmp_path / "vectors.npy"
+    rows = ({"instruction": f"Add {n} to x.", "output": f"def add(x):\n    return x + {n}"} for n in range(100_000))
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    np.save(vectors, np.random.default_rng(0).standard_normal((100_000, 32), dtype=np.float32))
+    config = SelectConfig(
+        dataset=str(pool), model="smollm2-135m", vectors=str(vectors), k=1000, holdout=200, near_duplicate=0.99, seed=3
+    )
+    monkeypatch.setattr("curate.artifact.array_cache.stored_array", lambda *_, **__: None)  # counted by each engine
+    seen: dict[str, list[Any]] = {}
+    for number, engine in enumerate([LocalEngine(), RayEngine(cluster.address)]):
+        prepared = prepared_by(engine, config)
+        candidates = build_candidates(prepared)
+        for name in ("random", "kmeans", "kmeans-centroid", "density", "facility-location"):
+            own = config.model_copy(update={"strategy": name})
+            picks = choose(own, complete(prepared, own, candidates))
+            seen.setdefault(name, []).append((picks.indices.tolist(), picks.reasons, picks.notes))
+        for name, content in files_of(prepared, tmp_path / str(number) / "s").items():
+            seen.setdefault(name, []).append(content)
+        engine.close()
+    assert {name for name, results in seen.items() if results[0] != results[1]} == set()
+    assert len(seen["kmeans"][0][0]) == 1000
+
+
 @pytest.mark.long
 def test_on_ray_a_killed_worker_and_a_killed_node_cost_no_result_and_say_nothing_on_stdout(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]

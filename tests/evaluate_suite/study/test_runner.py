@@ -61,10 +61,11 @@ def test_ray_does_the_same_and_loses_the_cell_of_a_dead_worker_alone() -> None:
         ray.shutdown()
 
 
-def slow_cell(number: int, begun: str) -> int:
-    """A cell that says that it is begun, and takes a while."""
-    (Path(begun) / f"{number}-{os.getpid()}").touch()
-    time.sleep(3)
+def slow_cell(number: int, folder: str) -> int:
+    """A cell that says it has begun, and goes on once a node is lost."""
+    (Path(folder) / f"{number}-{os.getpid()}").touch()
+    while not (Path(folder) / "lost").exists():
+        time.sleep(0.1)
     return number
 
 
@@ -78,9 +79,13 @@ def test_a_lost_node_costs_the_cell_it_was_at_alone_and_that_is_made_on_another(
     cluster.wait_for_nodes()
 
     def lose_the_node() -> None:
-        while len(list(tmp_path.iterdir())) < 3:
+        while len(list(tmp_path.iterdir())) < 2:  # a core each: both nodes are at a cell
             time.sleep(0.1)
+        workers = [Path("/proc") / path.name.partition("-")[2] for path in tmp_path.iterdir()]
         cluster.remove_node(node, allow_graceful=False)
+        while all(worker.exists() for worker in workers):  # a worker outlives its node by a moment
+            time.sleep(0.1)
+        (tmp_path / "lost").touch()
 
     try:
         who = OnRay(cluster.address, 0.0)
@@ -90,7 +95,7 @@ def test_a_lost_node_costs_the_cell_it_was_at_alone_and_that_is_made_on_another(
     finally:
         ray.shutdown()
         cluster.shutdown()
-    begun = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
+    begun = sorted(path.name.partition("-")[0] for path in tmp_path.glob("*-*"))
     assert len(begun) == len(cells) + 1
 
 

@@ -26,17 +26,21 @@ class Source:
     """One line of the table: which datasets it serves, and the function that loads one of them.
 
     Another package adds one with an entry point of the group `rowpick.sources`; it serves what users write as
-    `--dataset NAME:REST` and is given REST. `load_by` is asked instead where it is not None: it has the engine,
-    whose workers may read.
+    `--dataset NAME:REST` and is given REST. `load` is given the dataset, the columns, how to read, and, where it
+    `takes_engine`, the engine whose workers may read (None: nobody's).
     """
 
-    load: Callable[[str, Columns, ReadOptions], LoadedPool]
-    load_by: Callable[[str, Columns, ReadOptions, Engine | None], LoadedPool] | None = None
+    load: Callable[..., LoadedPool]
     serves: Callable[[str], bool] = lambda dataset: False
     takes_subset: bool = False
+    takes_engine: bool = False
+
+    def read(self, dataset: str, columns: Columns, options: ReadOptions, engine: Engine | None) -> LoadedPool:
+        """Return the pool."""
+        return self.load(dataset, columns, options, *([engine] if self.takes_engine else []))
 
 
-def _load_files(dataset: str, columns: Columns, options: ReadOptions, engine: Engine | None = None) -> LoadedPool:
+def _load_files(dataset: str, columns: Columns, options: ReadOptions, engine: Engine | None) -> LoadedPool:
     return load_files(Path(dataset), columns, options, engine)
 
 
@@ -45,10 +49,10 @@ SOURCES = Table(
     "rowpick.sources",
     Source,
     {
-        STDLIB: Source(lambda dataset, columns, options: load_stdlib(), serves=lambda dataset: dataset == STDLIB),
-        "remote": Source(load_remote, load_remote, is_remote),
-        "files": Source(_load_files, _load_files, looks_local),
-        "hub": Source(load_hub, serves=lambda dataset: True, takes_subset=True),
+        STDLIB: Source(lambda dataset, columns, options: load_stdlib(), lambda dataset: dataset == STDLIB),
+        "remote": Source(load_remote, is_remote, takes_engine=True),
+        "files": Source(_load_files, looks_local, takes_engine=True),
+        "hub": Source(load_hub, lambda dataset: True, takes_subset=True),
     },
 )
 
@@ -69,11 +73,9 @@ def load_rows(
         raise UserError("--dataset is empty.", f'Name a file, a folder, a hub dataset OWNER/NAME, or "{STDLIB}".')
     name, _, rest = dataset.partition(":")
     if name in SOURCES.added:
-        return SOURCES[name].load(rest, mapping, options)
+        return SOURCES[name].read(rest, mapping, options, engine)
     source = next(source for source in SOURCES.own.values() if source.serves(dataset))
     for option in ("subset", "split", "first"):
         if getattr(options, option) is not None and not source.takes_subset:
             raise UsageError(f"--{option} is for datasets of the hub, and {dataset} is none.", "Leave it out.")
-    if source.load_by is not None:
-        return source.load_by(dataset, mapping, options, engine)
-    return source.load(dataset, mapping, options)
+    return source.read(dataset, mapping, options, engine)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from curate.artifact import Record, RecordPart, find_artifact, home, parse_jsonl, read_manifest, read_output
+from curate.artifact import Record, RecordPart, find_artifact, home, read_manifest
 from curate.artifact.manifest_schema import Manifest
 from curate.errors import UserError
 from curate.pool.rows import Row
+from curate.scores.by_row import read_by_row
 from curate.scores.made_for import MadeFor
 
 KIND = "evaluate_suite.draws"
@@ -96,9 +97,5 @@ def read_draws(given: str | Path) -> Draws:
     manifest = read_manifest(folder, KIND)
     again = f"Make it again: {COMMAND}"
     record = DrawsRecord.read(folder, manifest, again)
-    lines = parse_jsonl(read_output(folder, manifest, PICKED, again), folder / PICKED, ours=True)
-    try:
-        place_of = {str(line["row_id"]): place for place, (_, line) in enumerate(lines)}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / PICKED} does not hold a draw ({error!r}).", again) from None
+    place_of = read_by_row(folder, manifest, PICKED, again, "a draw", lambda place, _: place)
     return Draws(folder, manifest, record, place_of)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from curate.artifact import Record, RecordPart, find_artifact, home, parse_jsonl, read_manifest, read_output
+from curate.artifact import Record, RecordPart, find_artifact, home, read_manifest
 from curate.artifact.manifest_schema import Manifest
 from curate.errors import UserError
 from curate.pool.rows import Row
+from curate.scores.by_row import read_by_row
 from curate.scores.made_for import MadeFor
 
 KIND = "evaluate_suite.mixture"
@@ -117,9 +118,5 @@ def read_mixture(given: str | Path) -> Mixture:
     manifest = read_manifest(folder, KIND)
     again = f"Make it again: {COMMAND}"
     record = MixtureRecord.read(folder, manifest, again)
-    lines = parse_jsonl(read_output(folder, manifest, STRATA, again), folder / STRATA, ours=True)
-    try:
-        stratum_of = {str(line["row_id"]): int(line["stratum"]) for _, line in lines}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / STRATA} does not hold strata ({error!r}).", again) from None
+    stratum_of = read_by_row(folder, manifest, STRATA, again, "strata", lambda _, line: int(line["stratum"]))
     return Mixture(folder, manifest, record, stratum_of)

@@ -314,8 +314,7 @@ def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -
     pool = prepared.pool
     needs = STRATEGIES[config.strategy].needs
     config.check_made_before()
-    held_out = set(as_row_ids(pool.rows.ids[pool.places_of(prepared.split.held_out)]))
-    target = [row for row in pool.target_rows if row.row_id not in held_out]
+    target = target_not_held_out(prepared)
     if pool.target_rows and not target:
         raise UserError("Every row of --target is held out for evaluation.", "Name rows that are not in the holdout.")
     scores = read_scores(pool, config, prepared.candidates.tolist())
@@ -325,6 +324,13 @@ def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -
         wanted = config.k / len(candidates) if config.token_budget is None else config.token_budget / tokens
         scores |= content_scores(config, texts, target, made_for(pool, prepared.split), min(1.0, wanted))
     return replace(candidates, scores=scores, target=read_target(pool, config, target))
+
+
+def target_not_held_out(prepared: Prepared) -> list[Row]:
+    """Return the rows of the target that may be read: those that are not held out, in row_id order."""
+    pool = prepared.pool
+    held_out = set(as_row_ids(pool.rows.ids[pool.places_of(prepared.split.held_out)]))
+    return [row for row in pool.target_rows if row.row_id not in held_out]
 
 
 def made_for(pool: Pool, split: Split) -> MadeFor:

@@ -20,7 +20,7 @@ from curate.config import SelectConfig
 from curate.defaults import TFIDF
 from curate.engines import open_engine
 from curate.errors import UserError
-from curate.pipeline import load, made_for, prepare, select
+from curate.pipeline import load, made_for, prepare, select, target_not_held_out
 from curate.pool.dialogue import texts_of
 from curate.pool.rows import Row
 from curate.pool.table import as_row_ids
@@ -69,7 +69,7 @@ def build_world(base: SelectConfig, apart: int) -> World:
         digest = digest_json([config_digest(pool), apart, *rule])
         folder = cache_dir("proxies") / digest[:32]
         prepared = prepare(pool, watch)
-        target = _target_rows(prepared)
+        target = target_not_held_out(prepared)
         with one_writer(folder / "pool"):
             if read_folder_seal(folder / "pool", COMPLETE) is None:
                 candidates = _unlike(prepared, target)
@@ -98,13 +98,6 @@ def _config_of(pool: Pool, folder: Path, apart: int) -> SelectConfig:
     )
 
 
-def _target_rows(prepared: Prepared) -> list[Row]:
-    """The rows of the target that are not held out."""
-    pool = prepared.pool
-    held = {pool.rows.row_id(place) for place in pool.places_of(prepared.split.held_out).tolist()}
-    return [row for row in pool.target_rows if row.row_id not in held]
-
-
 def _unlike(prepared: Prepared, target: list[Row]) -> NDArray[np.int64]:
     """The candidates that are near to no row of the target, which judges: a run that picked one would have read it."""
     pool = prepared.pool
@@ -120,19 +113,19 @@ def _unlike(prepared: Prepared, target: list[Row]) -> NDArray[np.int64]:
     return np.asarray(rows[~like])
 
 
+def _uncounted(row: Row) -> SelectedRow:
+    return SelectedRow(row.row_id, row.instruction, row.output, row.source, 0, row.extra)
+
+
 def _line(row: Row) -> dict[str, Any]:
     """A row as a record that is read as the same row again."""
-    line = SelectedRow(row.row_id, row.instruction, row.output, row.source, 0, row.extra).as_line()
+    line = _uncounted(row).as_line()
     return {name: value for name, value in line.items() if name not in ("row_id", "token_count")}
 
 
 def _answered(pool: Pool, target: list[Row]) -> list[SelectedRow]:
     """The target's rows that have an output and are no longer than a training example may be."""
-    rows = [
-        SelectedRow(row.row_id, row.instruction, row.output, row.source, 0, row.extra)
-        for row in target
-        if row.output.strip()
-    ]
+    rows = [_uncounted(row) for row in target if row.output.strip()]
     if not rows:
         return []
     tokenizer = load_tokenizer(pool.config.model, pool.config.tokenizer)

@@ -26,7 +26,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, part: float
     while len(chosen) < min(k, len(drawn)):
         # The half whose next row brings its share of the tokens less far past what it is to be.
         half = 0 if part > 0 and given[0] * (1 - part) <= given[1] * part else 1
-        half = 0 if part == 1 else half
         while queues[half][at[half]] in taken:
             at[half] += 1
         row = queues[half][at[half]]

@@ -63,26 +63,17 @@ def complete(file: Path, prompt: str | list[int], count: int, ignore_end: bool) 
 def check_family(kind: str, folder: Path) -> dict[str, Any]:
     """Return whether both write the same tokens after a prompt of 30, and how many are equal from the start."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     from curate.tokens.prompt import RAW
     from finetune.export.gguf_file import write_gguf
-    from finetune.export.gguf_model import round_to_float16
     from tests.curate.tokens.tokenizer_families import legacy_sentencepiece, metaspace
-    from tests.finetune.export.test_gguf import sentencepiece, shapes
+    from tests.finetune.export.test_gguf import random_model, sentencepiece, shapes
 
     tokenizer = sentencepiece(metaspace("never") if kind.startswith("gemma") else legacy_sentencepiece)
     config = shapes()[kind]
     config.vocab_size = len(tokenizer)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(("bias", "norm.weight")):
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-            else:  # or the residual stream is all embedding, and every layer could be wrong
-                parameter.mul_(8)
-    round_to_float16(model, torch.float32)
+    # Without the factor the residual stream is all embedding, and every layer could be wrong.
+    model = random_model(config, factor=8)
     write_gguf(folder / "m.gguf", model, tokenizer, RAW, "tiny", "f16")
     ids = list(range(100, 130))
     never = [id for name, id in tokenizer.get_vocab().items() if name in ENDS]

@@ -174,24 +174,36 @@ def sentencepiece(build: Any) -> Any:
     return tokenizer
 
 
-@pytest.mark.parametrize("kind", list(shapes()))
-def test_a_model_read_back_from_its_file_computes_the_same_numbers(kind: str, tmp_path: Path) -> None:
+def random_model(config: Any, factor: float = 1.0) -> Any:
+    """A model whose biases and norms vary too, in numbers that float16 holds; its other weights times `factor`."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    from finetune.export.gguf_file import write_gguf
-    from finetune.export.gguf_model import read_gguf_model, round_to_float16
+    from finetune.export.gguf_model import round_to_float16
 
-    tokenizer = sentencepiece(legacy_sentencepiece)
-    config = shapes()[kind]
-    config.vocab_size = len(tokenizer) + 5  # more rows than tokens, as many models have
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("bias", "norm.weight")):
                 parameter.add_(torch.randn_like(parameter) * 0.1)
+            else:
+                parameter.mul_(factor)
     round_to_float16(model, torch.float32)
+    return model
+
+
+@pytest.mark.parametrize("kind", list(shapes()))
+def test_a_model_read_back_from_its_file_computes_the_same_numbers(kind: str, tmp_path: Path) -> None:
+    import torch
+
+    from finetune.export.gguf_file import write_gguf
+    from finetune.export.gguf_model import read_gguf_model
+
+    tokenizer = sentencepiece(legacy_sentencepiece)
+    config = shapes()[kind]
+    config.vocab_size = len(tokenizer) + 5  # more rows than tokens, as many models have
+    model = random_model(config)
     write_gguf(tmp_path / "m.gguf", model, tokenizer, RAW, "tiny", "f16")
     back = read_gguf_model(tmp_path, "m.gguf", config, torch.float32, torch.device("cpu"))
     ids = torch.arange(100, 150)[None]

@@ -171,6 +171,7 @@ def test_local_and_ray_make_the_same_bytes_with_every_strategy(
 
 
 @pytest.mark.scale
+@pytest.mark.timeout(3600)
 def test_of_100_000_rows_local_and_ray_make_the_same_bytes(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

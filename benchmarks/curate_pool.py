@@ -8,7 +8,8 @@ The pool is mined by benchmarks/mined_pool.py (how is printed) and kept in a tem
 command in a process of its own, with the static encoder (distilled before) and k = 1000: cleaning limited to exact
 duplicates, cold and with cached vectors, and full cleaning, with decontamination where --decontaminate is given.
 `seconds` are the manifest's; `wall_seconds` and `cpu_seconds` include starting Python; `peak_gib` is the largest
-resident size. The 1-minute load before each run is printed: on a busy machine wall seconds say little.
+sum over the process and its workers, what they share counted once (PSS). The 1-minute load before each run is
+printed: on a busy machine wall seconds say little.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.mined_pool import write_pool
+from benchmarks.scale import clear_caches, distil, watch
 
 ROOT = Path(__file__).resolve().parents[1]
 EXACT = ["--clean", "empty,duplicates"]
@@ -44,9 +46,7 @@ def run(name: str, pool: Path, home: Path, args: argparse.Namespace) -> dict[str
     """One selection in a process of its own."""
     cold, options = RUNS[name]
     if cold:
-        for folder in ("embeddings", "token_counts"):
-            for file in (home / "cache" / folder).glob("*"):
-                file.unlink()
+        clear_caches(home)
     if "all" in options:
         options = [*options, *(word for path in args.decontaminate for word in ("--decontaminate", path))]
     command = [
@@ -60,7 +60,7 @@ def run(name: str, pool: Path, home: Path, args: argparse.Namespace) -> dict[str
         command, cwd=ROOT, env={**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    peak = _watch(process)
+    memory = watch(process)
     out, err = process.communicate()
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -70,25 +70,11 @@ def run(name: str, pool: Path, home: Path, args: argparse.Namespace) -> dict[str
     return {
         "wall_seconds": round(wall, 1),
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "peak_gib": round(peak / 2**30, 2),
+        "peak_gib": round(memory["peak"] / 2**20, 2),
         "load_before": round(load, 2),
         "seconds": manifest["seconds"],
         "counts": manifest["counts"],
     }
-
-
-def _watch(process: subprocess.Popen[str]) -> int:
-    """The largest resident size of the process in bytes, as the kernel keeps it."""
-    peak = 0
-    status = Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        try:
-            lines = status.read_text().splitlines()
-        except OSError:
-            break
-        peak = max([peak, *(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))])
-        time.sleep(0.2)
-    return peak
 
 
 def main() -> None:
@@ -106,9 +92,7 @@ def main() -> None:
         if pool is None:
             pool = Path(folder) / "pool.jsonl"
             result["pool"] = write_pool(pool, args.rows)
-        warm_up = "from curate.encoders import STATIC, load_encoder; load_encoder(STATIC, 32)"
-        environment = {**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", warm_up], env=environment, check=True, capture_output=True)
+        distil(home, ROOT)
         for name in args.only.split(",") if args.only else RUNS:
             result[name] = run(name, pool, home, args)
         print(json.dumps(result, indent=2))

@@ -85,7 +85,7 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
         process = subprocess.Popen(command, cwd=args.code, env=environment, stdout=stdout, stderr=stderr, text=True)
         if cluster and name.endswith("killed"):
             timer = cluster.kill_last_after(args.kill_after)
-        memory = _watch(process, [node.pid for node in cluster.nodes] if cluster else [])
+        memory = watch(process, [node.pid for node in cluster.nodes] if cluster else [])
         wall = time.perf_counter() - started
         if cluster:
             cluster.close()
@@ -111,13 +111,20 @@ def run(name: str, args: argparse.Namespace, home: Path) -> dict[str, Any]:
     }
 
 
+def distil(home: Path, code: Path) -> None:
+    """Have the static encoder in the cache before anything is timed."""
+    command = "from curate.vectors.encoders import load_static_encoder; load_static_encoder()"
+    environment = {**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": _paths(code)}
+    subprocess.run([sys.executable, "-c", command], env=environment, check=True, capture_output=True)
+
+
 def clear_caches(home: Path) -> None:
     """Remove what earlier runs counted, embedded and put at rest; the encoders stay."""
     for folder in ("embeddings", "token_counts", "pools"):
         shutil.rmtree(home / "cache" / folder, ignore_errors=True)
 
 
-def _watch(process: subprocess.Popen[str], others: Sequence[int]) -> dict[str, int]:
+def watch(process: subprocess.Popen[str], others: Sequence[int] = ()) -> dict[str, int]:
     """The most that a process and all it started had at once, with the trees of `others`: KiB of PSS (`peak`), of PSS
     that is no file (`own`), and of the latter in one process below the first (`worker`)."""
     most = {"peak": 0, "own": 0, "worker": 0}
@@ -170,9 +177,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = (args.home or Path(folder)).absolute()
-        warm_up = "from curate.vectors.encoders import load_static_encoder; load_static_encoder()"
-        environment = {**os.environ, "ROWPICK_HOME": str(home), "PYTHONPATH": _paths(args.code)}
-        subprocess.run([sys.executable, "-c", warm_up], env=environment, check=True, capture_output=True)
+        distil(home, args.code)
         results: dict[str, Any] = {}
         for name in args.only.split(","):
             results[name] = run(name, args, home)

@@ -126,6 +126,7 @@ def recorded_config(prepared: Prepared, picked: Picked) -> dict[str, Any]:
         "tokenizer_digest": pool.tokenizer_digest,
         "encoder_digest": prepared.vectors.digest,
         "pool_digest": pool.loaded.digest,
+        "target_digest": digest_json([row.row_id for row in pool.target_rows]) if pool.target_rows else None,
         "source": pool.loaded.source,
         "revision": pool.loaded.revision,
         "n_clusters": len(prepared.centres),

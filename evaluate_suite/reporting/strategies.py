@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from curate.artifact import finished, read_manifest
+from curate.artifact import digest_json, finished, read_manifest
 from curate.page import format_count
 from curate.selection.record import KIND, Selection, selections_dir
 from evaluate_suite.reporting.eval_loss import token_mean
@@ -16,13 +18,16 @@ from evaluate_suite.statistics.equivalents import RandomEquivalent, random_equiv
 from evaluate_suite.statistics.levels import LevelledComparison, MeasuredRun, compare_strategies
 
 RANDOM = "random"
-# What of a selection's manifest says how its rows were asked for; the seed makes a draw of it.
-ASKED = (
-    "strategy", "strategy_options", "k", "token_budget", "pool_digest", "encoder", "embed", "min_tokens", "max_tokens",
-    "near_duplicate", "clusters", "coordinated",
+# What of a selection's manifest says among which rows it picked; the seed makes a draw of it.
+POOL = (
+    "pool_digest", "turns", "encoder", "embed", "vectors", "min_tokens", "max_tokens", "near_duplicate", "clean",
+    "decontaminate", "clusters", "coordinated",
 )  # fmt: skip
+STEERED = ("target", "influence", "mixture", "draws", "score_model", "keep")  # by rows or scores kept elsewhere
+# What says how it picked: all that a curve of random selections and what is read off it may differ in.
+PICKS = ("strategy", "strategy_options", "k", "token_budget", *STEERED, "target_digest")
 SHORT = {"k": "k", "token_budget": "t"}
-SIZED = ("strategy", "strategy_options", "k", "token_budget")  # what a curve of random selections may differ in
+UNSEEN = {"strategy", "target_digest"}  # the name says the first; the second tells targets of one name apart
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class StrategyGroups:
     """Every run's group by name: runs that differ in nothing but the draw of the selection and the training seed.
 
     `draws` is each run's selection by content; `fixed` are the groups in which every seed drew the same selection;
-    groups of one `family` differ in nothing but strategy and size.
+    groups of one `family` differ in nothing but how they picked and how many;
+    `random` are those drawn uniformly among all candidates.
     """
 
     group: dict[str, str]
@@ -38,19 +44,14 @@ class StrategyGroups:
     fixed: set[str]
     n_rows: dict[str, int]
     n_tokens: dict[str, int]
-    strategy: dict[str, str]
+    random: set[str]
     family: dict[str, str]
 
 
 def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
     """The groups of a report's runs, each named by its strategy and whatever else differs between groups."""
     recipes = {e.name: _recipe(e) for e in evaluations}
-    varied = [
-        name
-        for name in dict.fromkeys(key for recipe in recipes.values() for key in recipe)
-        if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1
-    ]
-    group = {name: _label(recipe, varied) for name, recipe in recipes.items()}
+    group = _named(recipes)
     draws = {e.name: e.selection.digest for e in evaluations}
     seeds: dict[str, set[Any]] = {}
     digests: dict[str, set[str]] = {}
@@ -64,32 +65,55 @@ def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
         {name for name in seeds if len(seeds[name]) > 1 and len(digests[name]) == 1},
         {group[e.name]: len(e.selection.selected) for e in evaluations},
         {e.selection.digest: int(e.run.manifest.config["tokens_seen"]) for e in evaluations},
-        {group[e.name]: str(e.selection.manifest.config["strategy"]) for e in evaluations},
+        {group[name] for name, recipe in recipes.items() if recipe["strategy"] == RANDOM and not recipe["keep"]},
         {
-            group[name]: str({key: value for key, value in recipe.items() if key not in SIZED})
+            group[name]: str({key: value for key, value in recipe.items() if key not in PICKS})
             for name, recipe in recipes.items()
         },
     )
 
 
 def _recipe(evaluation: Evaluation) -> dict[str, Any]:
-    selected, config = evaluation.selection.manifest.config, evaluation.run.config.model_dump(mode="json")
-    asked = {name: selected.get(name) for name in ASKED}
+    config = evaluation.run.config.model_dump(mode="json")
+    return _asked(evaluation.selection) | {name: value for name, value in config.items() if name != "seed"}
+
+
+def _asked(selection: Selection) -> dict[str, Any]:
+    """What of a selection says how its rows were asked for; None for what was not, however old the selection is."""
+    asked = {name: selection.manifest.config.get(name) or None for name in (*PICKS, *POOL)}
     if asked["token_budget"] is not None:
         asked["k"] = None
-    return asked | {name: value for name, value in config.items() if name != "seed"}
+    if asked["target_digest"] is not None:
+        asked["target"] = Path(str(asked["target"])).name  # wherever it lay
+    return asked
+
+
+def _named(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """A name for the group of every run: what differs between groups, in words; two groups never share one."""
+    varied = [
+        name
+        for name in dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+        if name not in UNSEEN and len({str(recipe.get(name)) for recipe in recipes.values()}) > 1
+    ]
+    digests = {name: digest_json(recipe) for name, recipe in recipes.items()}
+    labels = {digests[name]: _label(recipe, varied) for name, recipe in recipes.items()}
+    shared = {label for label, n in Counter(labels.values()).items() if n > 1}
+    labels |= {digest: f"{label} ({digest[:6]})" for digest, label in labels.items() if label in shared}
+    return {name: labels[digest] for name, digest in digests.items()}
 
 
 def _label(recipe: Mapping[str, Any], varied: Sequence[str]) -> str:
     words = [str(recipe["strategy"])]
     for name in varied:
         value = recipe.get(name)
-        if name == "strategy" or value in (None, {}):
+        if value in (None, {}):
             continue
         if name in SHORT:
             words.append(f"{SHORT[name]}{value}")
         elif name == "strategy_options":
             words += [f"{option}={number}" for option, number in value.items()]
+        elif name in STEERED:
+            words.append(f"{name}={Path(value).name}")
         else:
             words.append(f"{name}={str(value)[:12]}")
     return " ".join(words)
@@ -98,12 +122,11 @@ def _label(recipe: Mapping[str, Any], varied: Sequence[str]) -> str:
 def _seeds_tried(evaluations: Sequence[Evaluation]) -> dict[str, set[Any]]:
     """By digest, the seeds that drew this selection: the run's own, and those of finished selections beside it."""
     tried = {e.selection.digest: {e.selection.manifest.seed} for e in evaluations}
-    asked = {e.selection.digest: {n: e.selection.manifest.config.get(n) for n in ASKED} for e in evaluations}
+    asked = {e.selection.digest: _asked(e.selection) for e in evaluations}
     for folder in finished(selections_dir(), KIND):
-        manifest = read_manifest(folder, KIND)
-        digest = Selection(folder, manifest, [], []).digest
-        if digest in tried and {n: manifest.config.get(n) for n in ASKED} == asked[digest]:
-            tried[digest].add(manifest.seed)
+        other = Selection(folder, read_manifest(folder, KIND), [], [])
+        if other.digest in tried and _asked(other) == asked[other.digest]:
+            tried[other.digest].add(other.manifest.seed)
     return tried
 
 
@@ -156,7 +179,7 @@ def random_equivalents(evaluations: Sequence[Evaluation], groups: StrategyGroups
         name: [sum(losses) / len(losses) for losses in draws.values()] for name, draws in scores.items() if draws
     }
     tokens = {name: _mean_tokens(draws, groups.n_tokens) for name, draws in scores.items()}
-    random_groups = [name for name in scores if groups.strategy[name] == RANDOM]
+    random_groups = [name for name in scores if name in groups.random]
     if not random_groups:
         return {}
     worth = {}

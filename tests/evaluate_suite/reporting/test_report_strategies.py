@@ -25,9 +25,10 @@ class FakeSelection:
     digest: str
     k: int = 100
     selected: list[Any] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        config = {"strategy": self.strategy, "k": self.k, "token_budget": None, "strategy_options": {}}
+        config = {"strategy": self.strategy, "k": self.k, "token_budget": None, "strategy_options": {}, **self.asked}
         self.manifest = SimpleNamespace(config=config, seed=self.seed)
         self.selected = [SimpleNamespace(token_count=self.tokens)]
 
@@ -49,10 +50,13 @@ def run(name: str, selection: FakeSelection, loss: float, seed: int = 0, rate: f
     return SimpleNamespace(name=name, selection=selection, run=record, base_losses=[], tuned_losses=rows)
 
 
-def draws(strategy: str, losses: list[float], tokens: int, k: int = 100, **settings: Any) -> list[Any]:
+def draws(
+    strategy: str, losses: list[float], tokens: int, k: int = 100, asked: dict[str, Any] | None = None, **settings: Any
+) -> list[Any]:
+    names = [f"{strategy}-{k}{'-'.join(['', *map(str, (asked or {}).values())])}-{d}" for d in range(len(losses))]
     return [
-        run(f"{strategy}-{k}-{d}", FakeSelection(strategy, d, tokens, f"{strategy}-{k}-{d}", k), loss, **settings)
-        for d, loss in enumerate(losses)
+        run(name, FakeSelection(strategy, d, tokens, name, k, asked=asked or {}), loss, **settings)
+        for d, (name, loss) in enumerate(zip(names, losses, strict=True))
     ]
 
 
@@ -64,6 +68,52 @@ def test_runs_are_grouped_by_all_but_draw_and_seed_and_named_by_what_differs() -
     assert set(group_runs([*runs[:2], other]).group.values()) == {
         "random learning_rate=0.0001", "random learning_rate=0.0003",
     }  # fmt: skip
+
+
+def test_selections_for_two_targets_are_no_draws_of_one_strategy() -> None:
+    targets = [
+        {"target": "ours/rows.jsonl", "target_digest": "a"},
+        {"target": "theirs/sql.jsonl", "target_digest": "b"},
+    ]
+    runs = [run for asked in targets for run in draws("target-words", [1.7, 1.8], 1000, asked=asked)]
+    assert sorted(set(group_runs(runs).group.values())) == [
+        "target-words target=rows.jsonl", "target-words target=sql.jsonl",
+    ]  # fmt: skip
+    moved = draws("target-words", [1.7], 1000, asked={"target": "elsewhere/rows.jsonl", "target_digest": "a"})
+    assert set(group_runs([*runs[:2], *moved]).group.values()) == {"target-words"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [{"target": "a/rows.jsonl", "target_digest": "a"}, {"target": "b/rows.jsonl", "target_digest": "b"}],
+        [{"pool_digest": "0123456789abc"}, {"pool_digest": "0123456789abd"}],
+    ],
+)
+def test_groups_that_the_same_words_describe_keep_apart(asked: list[dict[str, Any]]) -> None:
+    runs = [run for each in asked for run in draws("random", [2.0, 2.1], 1000, asked=each)]
+    assert len(set(group_runs(runs).group.values())) == 2
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"influence": "one"}, {"mixture": "one"}, {"draws": "one"}, {"score_model": "one"}, {"keep": "one"},
+        {"clean": ["empty"]}, {"decontaminate": ["humaneval"]}, {"vectors": "one.npy"}, {"turns": "all"},
+    ],
+)  # fmt: skip
+def test_what_a_selection_was_asked_for_sets_its_group_apart(asked: dict[str, Any]) -> None:
+    runs = [*draws("kmeans", [2.0, 2.1], 1000), *draws("kmeans", [2.0, 2.1], 1000, asked=asked)]
+    assert len(set(group_runs(runs).group.values())) == 2
+
+
+def test_the_worth_of_picks_for_a_target_is_read_off_the_random_curve() -> None:
+    curve = [*draws("random", [2.0, 2.02, 1.98], 1000), *draws("random", [1.8, 1.81, 1.79], 4000, k=400)]
+    around = draws("random", [1.0, 1.1], 2000, asked={"keep": "one"})  # chosen around rows that stand
+    near = draws("target-words", [1.9, 1.91, 1.89], 1000, asked={"target": "rows.jsonl", "target_digest": "a"})
+    runs = [*curve, *around, *near]
+    found = random_equivalents(runs, group_runs(runs))
+    assert found["target-words k100 target=rows.jsonl"].ratio == pytest.approx(2.0, rel=1e-6)
 
 
 def test_the_answer_about_strategies_takes_draws_as_its_unit() -> None:

@@ -53,6 +53,8 @@ def select(
     strategy: Annotated[str | None, typer.Option(help=f"How to pick; `curate strategies` lists them. Default: {DEFAULT_STRATEGY}, and {TARGET_STRATEGY} with --target.")] = None,
     strategy_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the strategy; can be repeated.")] = None,
     keep: Annotated[str | None, typer.Option(help="Name or folder of a selection: its rows stand, the rest is chosen around them.")] = None,
+    pick_where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE...]: pick such rows alone; what is held out stays the same. Can be repeated.")] = None,
+    cap: Annotated[list[str] | None, typer.Option(help="NAME=SHARE: no value of the column may have more of the picks, such as source=0.3; can be repeated.")] = None,
     target: Annotated[str | None, typer.Option(help="Rows to pick rows like (file, folder or hub id; instructions alone will do), for strategies that need them.")] = None,
     influence: Annotated[str | None, typer.Option(help="Scores made by `finetune influence`, for strategies that need them: a name or folder.")] = None,
     mixture: Annotated[str | None, typer.Option(help="Shares fitted by `evalsuite mixture`, for --strategy mixture: a name or folder.")] = None,
@@ -87,7 +89,7 @@ def select(
     config = SelectConfig(
         dataset=dataset, model=model, tokenizer=tokenizer, prompt_template=prompt_template, columns=columns,
         subset=subset, split=split, first=first, system=system, turns=turns, keep_where=tuple(keep_where or ()),
-        strategy=strategy, keep=keep, target=target, influence=influence, mixture=mixture, draws=draws, score_model=score_model,
+        strategy=strategy, keep=keep, pick_where=tuple(pick_where or ()), cap=tuple(cap or ()), target=target, influence=influence, mixture=mixture, draws=draws, score_model=score_model,
         encoder=encoder, vectors=vectors, embed=embed, batch_size=batch_size, k=k, token_budget=token_budget,
         min_tokens=min_tokens, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         clusters=clusters, coordinated=coordinated, seed=seed, clean=parse_checks(clean), decontaminate=tuple(decontaminate or ()),
@@ -152,7 +154,7 @@ def compare(
     }
     pool |= {
         "clean": parse_checks(pool["clean"]),
-        **{name: tuple(pool[name] or ()) for name in ("decontaminate", "keep_where")},
+        **{name: tuple(pool[name] or ()) for name in ("decontaminate", "keep_where", "pick_where", "cap")},
     }
     workers = {name: pool.pop(name) for name in ("engine", "ray_address")}
     config = CompareConfig(strategies=tuple(names), options=options, pool=SelectConfig(**pool))

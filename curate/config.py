@@ -18,7 +18,7 @@ from curate.defaults import (
     SelectDefaults,
 )
 from curate.errors import UsageError, UserError, did_you_mean
-from curate.pool.read_options import ReadOptions
+from curate.pool.read_options import ReadOptions, columns_named, parse_caps, parse_conditions
 from curate.strategies.table import STRATEGIES
 
 # What strategies need that another command makes before: what that is, and the command. Their options have these names.
@@ -49,6 +49,8 @@ class SelectConfig(CommandConfig):
     strategy: str = SelectDefaults.strategy
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     keep: str | None = None
+    pick_where: tuple[str, ...] = ()
+    cap: tuple[str, ...] = ()
     target: str | None = None
     influence: str | None = None
     mixture: str | None = None
@@ -77,6 +79,8 @@ class SelectConfig(CommandConfig):
         if self.embed not in EMBED_CHOICES:
             raise UsageError(f'Unknown --embed "{self.embed}".', did_you_mean(self.embed, EMBED_CHOICES))
         self.read_options().check()
+        parse_conditions(self.pick_where, "--pick-where")
+        parse_caps(self.cap)
         for check in self.clean:
             if check not in CHECKS:
                 raise UsageError(f'Unknown check "{check}" in --clean.', did_you_mean(check, CHECKS))
@@ -142,7 +146,8 @@ class SelectConfig(CommandConfig):
 
     def read_options(self) -> ReadOptions:
         """How the records of the dataset become rows."""
-        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first, self.turns)
+        travel = columns_named(self.pick_where, self.cap)
+        return ReadOptions(self.keep_where, self.system, self.subset, self.split, self.first, self.turns, travel)
 
     def as_record(self) -> dict[str, Any]:
         """Return the config as the manifest records it; local paths keep the name the user gave."""

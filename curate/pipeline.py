@@ -22,13 +22,14 @@ from curate.defaults import LOCAL
 from curate.engines import open_engine
 from curate.engines.types import Engine
 from curate.errors import UserError
-from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
+from curate.pool.fates import EXCLUDED, HELD_OUT, NOT_PICKED, SELECTED, Fates
 from curate.pool.holdout import reserve_holdout
 from curate.pool.rows import Finding, Row
 from curate.pool.table import as_row_ids
 from curate.scores.content import CONTENT, content_scores
 from curate.scores.made_for import MadeFor
 from curate.scores.scoring import load_scores, score_command
+from curate.selection.by_column import caps_of, rows_where
 from curate.selection.choosing import choose
 from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
@@ -50,6 +51,8 @@ from curate.vectors.encoders import resolve_encoder
 from curate.vectors.gathering import gathered
 from curate.vectors.given import load_given
 from curate.vectors.neighbours import ROUNDING, nearest_everywhere
+
+NOT_TO_BE_PICKED = "not_to_be_picked"  # the reason code of what --pick-where leaves out
 
 
 def select(
@@ -177,7 +180,7 @@ def check_rows(
 
 
 def bound(pool: Pool, split: Split) -> Split:
-    """Exclude rows outside the token bounds; nothing is cut to fit."""
+    """Exclude rows outside the token bounds, cutting nothing to fit, and those that `--pick-where` leaves out."""
     low, high = pool.config.min_tokens, pool.config.max_tokens
     outside = (split.fates.codes == 0) & ((pool.token_counts < low) | (pool.token_counts > high))
     findings: list[Finding] = []
@@ -185,7 +188,11 @@ def bound(pool: Pool, split: Split) -> Split:
         n = int(pool.token_counts[i])
         why, limit = ("too_long", high) if n > high else ("too_short", low)
         findings.append((i, why, f"{n} tokens, bound {limit}"))
-    return replace(split, fates=split.fates.exclude(findings))
+    fates = split.fates.exclude(findings)
+    if pool.config.pick_where:
+        others = np.flatnonzero((fates.codes == 0) & ~rows_where(pool.rows, pool.config.pick_where))
+        fates = fates.decide_all(others, EXCLUDED, NOT_TO_BE_PICKED)
+    return replace(split, fates=fates)
 
 
 def clean(pool: Pool, split: Split, watch: Stopwatch) -> Split:
@@ -296,6 +303,7 @@ def build_candidates(prepared: Prepared) -> Candidates:
         row_index=rows,
         luck=row_luck(ids, pool.config.seed) if pool.config.coordinated else None,
         picked=kept_places(prepared),
+        caps=caps_of(pool.rows, rows, pool.config.cap, pool.config.token_budget or pool.config.k),
     )
 
 

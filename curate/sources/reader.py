@@ -11,7 +11,7 @@ from typing import Any
 
 from curate.errors import UserError
 from curate.pool.dialogue import ASSISTANT, MESSAGES, SYSTEM, USER, Dialogue
-from curate.pool.read_options import SINGLE, ReadOptions, parse_conditions
+from curate.pool.read_options import SINGLE, ReadOptions, allows, parse_conditions
 from curate.pool.rows import build_row
 from curate.pool.writer import PoolWriter
 from curate.sources.fields import Path, Record, UnusableRow, field_at, is_missing, text_at, text_of
@@ -76,7 +76,7 @@ class RowReader:
             names = tuple(record)
             if names not in self._known:
                 columns = recognise(names, self.named, place, record, self.options.turns != SINGLE)
-                self._known[names] = columns, travelling(names, self.conditions)
+                self._known[names] = columns, travelling(names, (*self.conditions, *self.options.travel))
                 self._input_seen = self._input_seen or bool(columns.inputs)
             columns, travels = self._known[names]
             index = len(self.rows)
@@ -245,21 +245,16 @@ class RowReader:
         for name, allowed in self.conditions.items():
             value = extra.get(name, "")
             self._values[name][value] += 1
-            if not _allows(allowed, value) and index not in self.excluded:
+            if not allows(allowed, value) and index not in self.excluded:
                 self.excluded[index] = (NOT_KEPT, f"{name} {value or 'not said'}")
 
     def _check_conditions(self, where: str) -> None:
         for name, values in self._values.items():
             if set(values) == {""}:
                 raise UserError(f'{where} has no column "{name}" for --keep-where.', "Leave it out.")
-            if not any(_allows(self.conditions[name], value) for value in values):
+            if not any(allows(self.conditions[name], value) for value in values):
                 seen = ", ".join(f"{value or 'not said'} {n}" for value, n in values.most_common(8))
                 raise UserError(f"--keep-where {name} keeps no row of {where}.", f"Its values: {seen}.")
-
-
-def _allows(allowed: frozenset[str], value: str) -> bool:
-    """Whether a value, or every one of several with commas between, is allowed."""
-    return value.casefold() in allowed or all(part.casefold() in allowed for part in value.split(", "))
 
 
 def travelling(names: tuple[str, ...], wanted: Iterable[str]) -> dict[str, Path]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import UserError
+from curate.strategies.caps import Room
 from curate.strategies.types import Candidates, Picks, Select
 from curate.vectors.neighbours import ROUNDING, distinct, nearest, one_thread_a_product
 
@@ -16,10 +17,13 @@ _SPARE_SHARE = 0.1  # drawn beyond the estimate of what a token budget needs
 
 
 class _Standing:
-    """The picks that stand, and the candidates they bar: themselves and every row near one of them."""
+    """The picks that stand, and the candidates they bar: themselves and every row near one of them.
 
-    def __init__(self, candidates: Candidates, bound: float) -> None:
+    `weights` are what a pick counts towards the caps."""
+
+    def __init__(self, candidates: Candidates, bound: float, weights: NDArray[np.int64]) -> None:
         self.candidates, self.bound = candidates, bound
+        self.room = Room(candidates.caps, weights)
         self.indices: list[int] = []
         self.reasons: list[str] = []
         self.notes: list[str] = []
@@ -29,17 +33,26 @@ class _Standing:
         if self.kept:
             self.add(candidates.picked, ["stood before"] * self.kept)
 
+    def open(self) -> NDArray[np.int64]:
+        """The candidates that may be picked next, ascending."""
+        places = np.flatnonzero(~self.barred)
+        return places[self.room.has(places)]
+
     def draw(self, select: Select, k: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[str]]:
-        """Up to k further picks in order and their reasons, none near a standing one or an earlier one of them."""
+        """Up to k further picks in order and their reasons, none near a standing one or an earlier one of them, none
+        that a cap has no room for."""
+        barred = np.ones(len(self.candidates), dtype=bool)
+        barred[self.open()] = False
         state = replace(
             self.candidates,
             picked=np.array(self.indices, dtype=np.int64),
-            barred=self.barred.copy(),
+            barred=barred,
             near_duplicate=self.bound,
         )
         drawn = select(state, k, rng)
         self.notes = drawn.notes  # a strategy speaks of the whole pick, so the last word stands
         kept = distinct(self.candidates.embeddings[drawn.indices], self.bound)
+        kept = kept[self.room.fitting(drawn.indices[kept])]
         return drawn.indices[kept], [drawn.reasons[i] for i in kept.tolist()]
 
     def add(self, indices: NDArray[np.int64], reasons: list[str]) -> None:
@@ -47,12 +60,14 @@ class _Standing:
         self.indices += indices.tolist()
         self.reasons += reasons
         self.barred[indices] = True
+        self.room.spend(indices)
         self._bar_near(np.flatnonzero(~self.barred), indices)
 
     def remove(self, place: int) -> None:
         """Take back the pick at `place`; what only it barred is open again."""
         removed = self.indices.pop(place)
         self.reasons.pop(place)
+        self.room.spend(np.array([removed]), back=True)
         freed = np.array([removed, *(row for row, (pick, _) in self.near.items() if pick == removed)], dtype=np.int64)
         self.near = {row: near for row, near in self.near.items() if near[0] != removed}
         self.barred[freed] = False
@@ -67,22 +82,29 @@ class _Standing:
             self.barred[places[i]] = True
 
     def picks(self) -> Picks:
-        return Picks(np.array(self.indices, dtype=np.int64), self.reasons, list(self.notes), self.near)
+        notes = [*self.notes, *self.room.notes(int(self.room.weights.min(initial=1)))]
+        return Picks(np.array(self.indices, dtype=np.int64), self.reasons, notes, self.near)
 
 
 def pick_rows(select: Select, candidates: Candidates, k: int, rng: np.random.Generator, near_duplicate: float) -> Picks:
     """Exactly k picks of `select`, none with a cosine of `near_duplicate` or more to another.
 
-    A pick too near an earlier one is dropped, and the strategy goes on, from the picks that stand, among the candidates
-    near none of them, until k stand. When the candidates run out first, the error says how many stood: every other
-    candidate is near one of those. (Being near is not transitive, so another choice might find a few more.)
+    A pick too near an earlier one, or one that a cap has no room for, is dropped, and the strategy goes on, from the
+    picks that stand, among the candidates that are left, until k stand. When those run out first, the error says how
+    many stood. (Being near is not transitive, so another choice might find a few more.)
     """
     with one_thread_a_product():
-        standing = _Standing(candidates, near_duplicate)
+        standing = _Standing(candidates, near_duplicate, np.ones(len(candidates), dtype=np.int64))
         while (missing := k - len(standing.indices)) > 0:
-            n_open = int((~standing.barred).sum())
+            n_open = len(standing.open())
             if n_open == 0:
                 found = len(standing.indices)
+                if not standing.barred.all():
+                    caps = " ".join(f"--cap {cap.name}={cap.share:g}" for cap in candidates.caps)
+                    raise UserError(
+                        f"--k {k} is more than the {found} of {len(candidates)} candidates that {caps} allows.",
+                        "Raise the share, or take a smaller --k.",
+                    )
                 raise UserError(
                     f"--k {k} is more than the {found} candidates found that are no near-duplicates of each other "
                     f"(of {len(candidates)}).",
@@ -109,7 +131,7 @@ def pick_tokens(
             "It counts the kept rows too: raise it.",
         )
     with one_thread_a_product():
-        standing = _Standing(candidates, near_duplicate)
+        standing = _Standing(candidates, near_duplicate, tokens)
         left = _take_in_order(standing, select, tokens, budget - kept_tokens, rng)
         left = _fill(standing, tokens, left)
         if not standing.indices:
@@ -129,7 +151,7 @@ def _take_in_order(
     standing: _Standing, select: Select, tokens: NDArray[np.int64], left: int, rng: np.random.Generator
 ) -> int:
     """Take what the strategy draws while it fits; the tokens left over, once a row had to be skipped, come back."""
-    while len(places := np.flatnonzero(~standing.barred)) and left > 0:
+    while len(places := standing.open()) and left > 0:
         estimate = int((1 + _SPARE_SHARE) * left / tokens[places].mean()) + 1
         drawn, reasons = standing.draw(select, min(estimate, len(places)), rng)
         taken = []
@@ -147,7 +169,8 @@ def _take_in_order(
 def _fill(standing: _Standing, tokens: NDArray[np.int64], left: int) -> int:
     """Add the longest row that fits, the first of equals, until none does; the tokens left over come back."""
     while True:
-        fitting = np.flatnonzero(~standing.barred & (tokens <= left))
+        fitting = standing.open()
+        fitting = fitting[tokens[fitting] <= left]
         if not len(fitting):
             return left
         best = fitting[[np.argmax(tokens[fitting])]]
@@ -158,7 +181,7 @@ def _fill(standing: _Standing, tokens: NDArray[np.int64], left: int) -> int:
 def _exchange(standing: _Standing, tokens: NDArray[np.int64], left: int, enough: float) -> int:
     """Exchange a pick for an open row that leaves fewer tokens over, the best exchange first, while one helps."""
     while left > enough:
-        places = np.flatnonzero(~standing.barred)
+        places = standing.open()
         if not len(places):
             return left
         places = places[np.argsort(tokens[places], kind="stable")]

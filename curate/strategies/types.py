@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.strategies.caps import Cap
+
 
 def _no_rows() -> NDArray[np.int64]:
     return np.zeros(0, dtype=np.int64)
@@ -23,7 +25,8 @@ class Candidates:
     `picked` are positions that stand already, in pick order;
     `barred` (n,) are rows that may not be picked: those that stand, and near-duplicates of them. A strategy picks
     among the open rows and goes on from the ones that stand. Two picks with a cosine of `near_duplicate` or more do not
-    stand together: the later one is dropped and the strategy asked again, so it may ignore this or save the round.
+    stand together: the later one is dropped and the strategy asked again, so it may ignore this or save the round. The
+    same holds for a pick that one of the `caps` has no room for.
     """
 
     embeddings: NDArray[np.float32]
@@ -39,6 +42,7 @@ class Candidates:
     picked: NDArray[np.int64] = field(default_factory=_no_rows)
     barred: NDArray[np.bool_] | None = None
     near_duplicate: float = 1.0
+    caps: tuple[Cap, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row_index)
@@ -57,6 +61,7 @@ class Candidates:
             luck=None if self.luck is None else self.luck[places],
             picked=np.searchsorted(places, self.picked),
             barred=None if self.barred is None else self.barred[places],
+            caps=tuple(cap.take(places) for cap in self.caps),
         )
 
     def shuffled(self, places: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

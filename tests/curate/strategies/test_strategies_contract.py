@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from curate.errors import UserError
 from curate.strategies.budget import BUDGET_TOLERANCE, pick_rows, pick_tokens
+from curate.strategies.caps import Cap
 from curate.strategies.table import STRATEGIES
 from curate.strategies.types import Candidates, Picks
 from curate.vectors.neighbours import one_thread_a_product
@@ -129,6 +130,36 @@ def test_a_token_budget_is_never_exceeded_and_a_miss_is_said_to_the_token(
     free[picks.indices] = False
     free[list(picks.near_duplicates)] = False
     assert not said or pool.token_counts[free].min(initial=2**31 - 1) > left
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@CASES
+@given(data=st.data(), pool=pools())
+def test_no_value_of_a_column_has_more_of_the_picks_than_its_cap(
+    strategy: str, data: st.DataObject, pool: Candidates
+) -> None:
+    by_tokens = data.draw(st.booleans())
+    weights = pool.token_counts if by_tokens else np.ones(len(pool), dtype=np.int64)
+    size = data.draw(st.integers(1, int(weights.sum())))
+    caps = []
+    for name in ("source", "license")[: data.draw(st.integers(1, 2))]:
+        values = data.draw(st.integers(1, 4))
+        codes = np.array(data.draw(st.lists(st.integers(0, values - 1), min_size=len(pool), max_size=len(pool))))
+        caps.append(Cap(name, 0.5, data.draw(st.integers(1, size)), codes, tuple("abcd"[:values])))
+    capped, rng = replace(pool, caps=tuple(caps)), np.random.default_rng(data.draw(st.integers(0, 9)))
+    pick = pick_tokens if by_tokens else pick_rows
+    try:
+        picks = pick(bound(strategy), capped, size, rng, 1.0)
+    except UserError as error:
+        assert "below the shortest candidate" in error.what if by_tokens else "candidates" in error.what
+        return
+    is_valid(picks, pool, 1.0)
+    spent = [np.bincount(cap.codes[picks.indices], weights[picks.indices], len(cap.values)) for cap in caps]
+    assert all((of_cap <= cap.most).all() for of_cap, cap in zip(spent, caps, strict=True))
+    if not by_tokens:
+        assert len(picks.indices) == size
+    full = {(cap.name, v) for cap, n in zip(caps, spent, strict=True) for v in np.flatnonzero(n == cap.most)}
+    assert len({name for name, _ in full}) <= sum(note.startswith("--cap") for note in picks.notes)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -80,7 +80,7 @@ def write_inputs(folder: Path, tiny: bool) -> None:
 def build_study(folder: Path, name: str, draws: int, seeds: int, tiny: bool) -> Any:
     """The study, of 32 cells as a rule."""
     from evaluate_suite.config import StudyConfig
-    from evaluate_suite.study.plan import build_request
+    from evaluate_suite.study.request import build_request
 
     overrides = [
         "max_length=512", "per_device_train_batch_size=4", "gradient_accumulation_steps=2", "num_train_epochs=3",

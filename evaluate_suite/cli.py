@@ -291,10 +291,11 @@ def study(
     """Strategies x draws x seeds: select, train, and one report on which strategy is better, with draws as the unit."""
     from evaluate_suite.config import StudyConfig
     from evaluate_suite.study.budgets import with_random_budgets
-    from evaluate_suite.study.plan import build_request, plan_lines, plan_study
+    from evaluate_suite.study.plan import plan_lines, plan_study
     from evaluate_suite.study.ray_runner import choose_runner
     from evaluate_suite.study.recipe import require_all
     from evaluate_suite.study.recipe import study as run_study
+    from evaluate_suite.study.request import build_request
 
     request = build_request(
         StudyConfig(

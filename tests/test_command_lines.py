@@ -19,7 +19,7 @@ RECIPES: dict[type[CommandConfig], tuple[Callable[[Sequence[str] | None], int], 
     CompareConfig: (curate.cli.main, "curate.comparison.recipe.compare"),
     ReportConfig: (evaluate_suite.cli.main, "evaluate_suite.reporting.recipe.report"),
     ExecuteConfig: (evaluate_suite.cli.main, "evaluate_suite.execution.recipe.execute"),
-    StudyConfig: (evaluate_suite.cli.main, "evaluate_suite.study.plan.build_request"),
+    StudyConfig: (evaluate_suite.cli.main, "evaluate_suite.study.request.build_request"),
     MixtureConfig: (evaluate_suite.cli.main, "evaluate_suite.mixture.request.mixture_request"),
     BestOfDrawsConfig: (evaluate_suite.cli.main, "evaluate_suite.mixture.request.draws_request"),
 }

@@ -9,7 +9,7 @@ from curate.errors import UsageError, did_you_mean
 from curate.strategies.table import STRATEGIES, parse_options
 from evaluate_suite.config import BestOfDrawsConfig, MixtureConfig, ProxyConfig
 from evaluate_suite.mixture.proxies import AIMS
-from evaluate_suite.study.plan import base_and_recipe
+from evaluate_suite.study.request import base_and_recipe
 from finetune.config import RunConfig
 
 LEAST_PROXIES = 10  # five folds of two

@@ -10,7 +10,7 @@ from curate.console import say
 from curate.engines import open_engine
 from curate.pipeline import bound, hold_out, load
 from curate.selection.steps import Stopwatch
-from evaluate_suite.study.plan import RANDOM, StudyRequest
+from evaluate_suite.study.request import RANDOM, StudyRequest
 
 TIMES = (0.25, 0.5, 2.0, 4.0)
 REACHED = 0.9  # of the candidates: cleaning and near-duplicates take some

@@ -22,12 +22,12 @@ from evaluate_suite.study.cells import make_selection, measure_run, train_run
 from evaluate_suite.study.plan import (
     PlannedSelection,
     StudyPlan,
-    StudyRequest,
     is_finished_run,
     plan_study,
     planned_jobs,
 )
 from evaluate_suite.study.plan_file import write_study_file
+from evaluate_suite.study.request import StudyRequest
 from evaluate_suite.study.runner import Failed, Here, Runner, attempt
 from finetune.model import base_model_kept, forget_base_model
 

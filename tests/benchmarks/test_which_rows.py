@@ -24,7 +24,7 @@ from benchmarks.which_rows_steps import training_steps
 from benchmarks.which_rows_together import Together, train_together
 from curate.tokens.tokenizers import EncodedExample
 from evaluate_suite.config import StudyConfig
-from evaluate_suite.study.plan import build_request
+from evaluate_suite.study.request import build_request
 from finetune.config import RunConfig
 from finetune.model import attach_adapter, load_base_model
 from tests.finetune.conftest import tiny_model  # noqa: F401

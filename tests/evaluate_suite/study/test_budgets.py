@@ -8,7 +8,7 @@ import pytest
 
 from curate.config import SelectConfig
 from evaluate_suite.study.budgets import budgets_about, with_random_budgets
-from evaluate_suite.study.plan import StudyRequest
+from evaluate_suite.study.request import StudyRequest
 from finetune.config import RunConfig
 from tests.finetune.conftest import made_selection, tiny_model  # noqa: F401
 

@@ -262,7 +262,10 @@ def study(
     file: study_options.StudyFileOption = None,
     strategies: Annotated[str, typer.Option(help="Names with commas; random is always among them.")] = "random,kmeans",
     strategy_option: study_options.StrategyOption = None,
-    target: Annotated[str | None, typer.Option(help="As in curate select, for the strategies that need it.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="As in curate select, for the strategies that take one; repeated, each is studied in turn."),
+    ] = None,
     draws: Annotated[int, typer.Option(help="Selections a strategy, each drawn with its own seed.")] = DRAWS,
     seeds: Annotated[int, typer.Option(help="Trainings a selection, each with its own seed.")] = SEEDS,
     k: Annotated[int | None, typer.Option(help="Rows a selection. Default: as curate select.")] = None,
@@ -299,8 +302,8 @@ def study(
 
     request = build_request(
         StudyConfig(
-            file=file, strategies=tuple(study_options.parse_list(strategies)), strategy_options=tuple(strategy_option or ()), target=target,
-            draws=draws, seeds=seeds, k=k, token_budget=token_budget,
+            file=file, strategies=tuple(study_options.parse_list(strategies)), strategy_options=tuple(strategy_option or ()),
+            target=tuple(target or ()), draws=draws, seeds=seeds, k=k, token_budget=token_budget,
             random_budgets=study_options.parse_budgets(random_budgets), by=by, dataset=dataset, model=model,
             encoder=encoder, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate, preset=preset,
             config=config, prompts=prompts, max_new_tokens=max_new_tokens, wandb=wandb, runner=runner, workers=workers,

@@ -57,7 +57,7 @@ class StudyConfig(CommandConfig):
     file: Path | None = None
     strategies: Annotated[tuple[str, ...], Joined()] = ("random", "kmeans")
     strategy_options: Annotated[tuple[str, ...], Named("--strategy-option")] = ()
-    target: str | None = None
+    target: tuple[str, ...] = ()
     draws: int = DRAWS
     seeds: int = SEEDS
     k: int | None = None

@@ -65,7 +65,8 @@ EVERY_SETTING = [
     BestOfDrawsConfig(draws=8, strategy="mmr", strategy_options=("relevance=0.25",), **OF_PROXIES),
     StudyConfig(file=Path("study.yaml"), out=Path("o"), wandb="offline", dry_run=True, as_json=True),
     StudyConfig(
-        strategies=("random", "mmr"), strategy_options=("relevance=0.25",), target="t.jsonl", draws=4, seeds=2, k=9,
+        strategies=("random", "mmr"), strategy_options=("relevance=0.25",), target=("t.jsonl", "u.jsonl"),
+        draws=4, seeds=2, k=9,
         token_budget=900, random_budgets=(50, 100), dataset="rows.jsonl", model="a/b", encoder="static", max_tokens=77,
         holdout=5, near_duplicate=0.9, preset="cpu-demo", config=Path("c.yaml"), prompts=Path("p.jsonl"),
         max_new_tokens=8, by="none", runner="ray", workers="3", ray_address="auto", gpu_share=0.5,

@@ -55,6 +55,7 @@ def _request(config: ProxyConfig) -> ProxyRequest:
     _at_least("apart", config.apart, 1)
     _at_least("seed", config.seed, 0)
     base, recipe = base_and_recipe(config)
+    base = base.model_copy(update={"target": config.target})
     base.check()
     if base.model != recipe.model:
         raise UsageError(

@@ -24,8 +24,9 @@ POOL = (
     "decontaminate", "clusters", "coordinated",
 )  # fmt: skip
 STEERED = ("target", "influence", "mixture", "draws", "score_model", "keep")  # by rows or scores kept elsewhere
+NARROWED = ("keep", "pick_where", "cap")  # what leaves random no longer uniform among all candidates
 # What says how it picked: all that a curve of random selections and what is read off it may differ in.
-PICKS = ("strategy", "strategy_options", "k", "token_budget", *STEERED, "target_digest")
+PICKS = ("strategy", "strategy_options", "k", "token_budget", *STEERED, "pick_where", "cap", "target_digest")
 SHORT = {"k": "k", "token_budget": "t"}
 UNSEEN = {"strategy", "target_digest"}  # the name says the first; the second tells targets of one name apart
 
@@ -65,7 +66,11 @@ def group_runs(evaluations: Sequence[Evaluation]) -> StrategyGroups:
         {name for name in seeds if len(seeds[name]) > 1 and len(digests[name]) == 1},
         {group[e.name]: len(e.selection.selected) for e in evaluations},
         {e.selection.digest: int(e.run.manifest.config["tokens_seen"]) for e in evaluations},
-        {group[name] for name, recipe in recipes.items() if recipe["strategy"] == RANDOM and not recipe["keep"]},
+        {
+            group[name]
+            for name, recipe in recipes.items()
+            if recipe["strategy"] == RANDOM and not any(map(recipe.get, NARROWED))
+        },
         {
             group[name]: str({key: value for key, value in recipe.items() if key not in PICKS})
             for name, recipe in recipes.items()
@@ -112,6 +117,10 @@ def _label(recipe: Mapping[str, Any], varied: Sequence[str]) -> str:
             words.append(f"{SHORT[name]}{value}")
         elif name == "strategy_options":
             words += [f"{option}={number}" for option, number in value.items()]
+        elif name == "pick_where":
+            words += value
+        elif name == "cap":
+            words += [f"cap {cap}" for cap in value]
         elif name in STEERED:
             words.append(f"{name}={Path(value).name}")
         else:

@@ -10,7 +10,9 @@ from curate.console import say
 from curate.engines import open_engine
 from curate.pipeline import bound, hold_out, load
 from curate.selection.steps import Stopwatch
-from evaluate_suite.study.request import RANDOM, StudyRequest
+from evaluate_suite.reporting.strategies import RANDOM
+from evaluate_suite.study.request import StudyRequest
+from evaluate_suite.study.variants import is_random
 
 TIMES = (0.25, 0.5, 2.0, 4.0)
 REACHED = 0.9  # of the candidates: cleaning and near-duplicates take some
@@ -26,7 +28,7 @@ def with_random_budgets(request: StudyRequest) -> StudyRequest:
     if request.random_budgets is not None:
         return request
     request.check()
-    if not set(request.strategies) - {RANDOM}:
+    if all(map(is_random, request.variants())):
         return replace(request, random_budgets=())
     budgets = budgets_about(request.base.token_budget or request.base.k, candidates_of(request.base))
     unit = "rows" if request.base.token_budget is None else "tokens"

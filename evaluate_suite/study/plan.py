@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from curate.artifact import MANIFEST, digest_json, finished, read_manifest
 from curate.config import SelectConfig
 from curate.selection.record import KIND, Selection, read_selection, selections_dir
+from evaluate_suite.reporting.strategies import RANDOM
 from evaluate_suite.statistics.power import smallest_shown
-from evaluate_suite.study.request import RANDOM, StudyRequest
+from evaluate_suite.study.request import StudyRequest
+from evaluate_suite.study.variants import group_of, is_random, label_of, of_strategy
 from finetune.run.record import KIND as RUN_KIND
 from finetune.run.record import readable_runs, run_folder
 
@@ -26,8 +28,12 @@ class PlannedSelection:
 
     @property
     def label(self) -> str:
-        size = f"k{self.config.k}" if self.config.token_budget is None else f"t{self.config.token_budget}"
-        return f"{self.config.strategy} {size}"
+        return label_of(self.config)
+
+    @property
+    def group(self) -> str:
+        """See `group_of`."""
+        return group_of(self.config)
 
 
 @dataclass(frozen=True)
@@ -64,27 +70,27 @@ def plan_study(request: StudyRequest) -> StudyPlan:
     """What there is to do, and what of it is done. Reads manifests only: nothing is loaded, selected or trained."""
     request.check()
     notes = []
-    names = list(request.strategies)
-    if RANDOM not in names:
-        names.append(RANDOM)
+    variants = request.variants()
+    if not any(map(is_random, variants)):
+        variants.append(of_strategy(request.base, RANDOM, {}, None))
         notes.append("random is added: it is the bar for all others.")
     known = _finished_selections()
     planned = [
         PlannedSelection(config, known.get(_identity(config)))
-        for config in [*_configs(request, names), *_random_configs(request)]
+        for config in [*_draws(variants, request.draws), *_random_configs(request)]
     ]
     for config in (s.config for s in planned):
         config.check()
     plan = StudyPlan(planned, len(planned) * request.seeds, 0, seconds_a_run(request.recipe.model), notes)
     made = {s.made: read_selection(s.made) for s in planned if s.made is not None}
-    whole = [s for s in planned if all(o.made is not None for o in planned if o.label == s.label)]
+    whole = [s for s in planned if all(o.made is not None for o in planned if o.group == s.group)]
     known_jobs = [made[s.made] for s in whole if s.made is not None]
     jobs = planned_jobs(replace(plan, selections=whole), known_jobs, request.seeds)
     finished = sum(is_finished_run(request, selection, seed) for selection, seed in jobs)
     if request.draws < 2:
         notes.append("One draw: the report is about these runs, not about the strategies. Take --draws 3 or more.")
-    groups = [planned.label for planned in planned]
-    draws = [groups.count(label) * request.seeds for label in dict.fromkeys(groups)]
+    groups = [each.group for each in planned]
+    draws = [groups.count(group) * request.seeds for group in dict.fromkeys(groups)]
     return replace(
         plan, finished_runs=finished, smallest_shown=smallest_shown(draws), draw_spread=_known_spread(request, jobs)
     )
@@ -97,25 +103,23 @@ def _known_spread(request: StudyRequest, jobs: Sequence[tuple[Selection, int]]) 
         folder = run_folder(request.recipe.model_copy(update={"seed": seed}), selection, None)
         loss = read_manifest(folder, RUN_KIND).config.get("best_eval_loss") if (folder / MANIFEST).is_file() else None
         if loss is not None:
-            config = selection.manifest.config
-            losses.setdefault(f"{config['strategy']} {config['k']} {config['token_budget']}", []).append(float(loss))
+            losses.setdefault(group_of(_config_of(selection.manifest.config)), []).append(float(loss))
     variances = [(len(group) - 1, statistics.variance(group)) for group in losses.values() if len(group) > 1]
     df = sum(n for n, _ in variances)
     return (sum(n * variance for n, variance in variances) / df) ** 0.5 if df else None
 
 
-def _configs(request: StudyRequest, names: Sequence[str]) -> list[SelectConfig]:
-    return [request.cell(name, draw) for name in names for draw in range(request.draws)]
+def _draws(variants: Sequence[SelectConfig], draws: int) -> list[SelectConfig]:
+    return [variant.model_copy(update={"seed": draw}) for variant in variants for draw in range(draws)]
 
 
 def _random_configs(request: StudyRequest) -> list[SelectConfig]:
     by_rows = request.base.token_budget is None
     usual = request.base.k if by_rows else request.base.token_budget
-    return [
-        request.cell(RANDOM, draw).model_copy(update={"k" if by_rows else "token_budget": budget})
-        for budget in sorted(set(request.random_budgets or ()) - {usual})
-        for draw in range(request.draws)
-    ]
+    plain = of_strategy(request.base, RANDOM, {}, None)
+    sizes = sorted(set(request.random_budgets or ()) - {usual})
+    sized = [plain.model_copy(update={"k" if by_rows else "token_budget": size}) for size in sizes]
+    return _draws(sized, request.draws)
 
 
 def is_fixed(digests: Sequence[str]) -> bool:
@@ -133,9 +137,13 @@ def _finished_selections() -> dict[str, Path]:
     known = {}
     for folder in finished(selections_dir(), KIND):
         config = read_manifest(folder, KIND).config
-        fields = {name: config[name] for name in SelectConfig.model_fields if name in config}
-        known[_identity(SelectConfig(**fields))] = folder
+        known[_identity(_config_of(config))] = folder
     return known
+
+
+def _config_of(recorded: Mapping[str, Any]) -> SelectConfig:
+    """The settings of a finished selection; those that it does not know have their defaults."""
+    return SelectConfig(**{name: recorded[name] for name in SelectConfig.model_fields if name in recorded})
 
 
 def is_finished_run(request: StudyRequest, selection: Selection, seed: int) -> bool:
@@ -155,13 +163,13 @@ def plan_lines(plan: StudyPlan) -> list[str]:
     """The plan as text for a terminal."""
     groups: dict[str, list[PlannedSelection]] = {}
     for selection in plan.selections:
-        groups.setdefault(selection.label, []).append(selection)
+        groups.setdefault(selection.group, []).append(selection)
     seeds = plan.runs // len(plan.selections)
-    width = max(len(label) for label in groups)
-    lines = [
-        f"  {label:<{width}}  {len(members)} draws x {seeds} seeds, {sum(m.made is not None for m in members)} drawn"
-        for label, members in groups.items()
-    ]
+    width = max(len(members[0].label) for members in groups.values())
+    lines = []
+    for members in groups.values():
+        drawn = sum(member.made is not None for member in members)
+        lines.append(f"  {members[0].label:<{width}}  {len(members)} draws x {seeds} seeds, {drawn} drawn")
     left = plan.runs - plan.finished_runs
     lines.append(f"{plan.runs} runs, {plan.finished_runs} finished already, {left} to train.")
     if plan.seconds_a_run is None:
@@ -187,7 +195,7 @@ def planned_jobs(plan: StudyPlan, selections: Sequence[Selection], seeds: int) -
     others, each time with another seed, so that its chance is measured too."""
     groups: dict[str, list[Selection]] = {}
     for planned, selection in zip(plan.selections, selections, strict=True):
-        groups.setdefault(planned.label, []).append(selection)
+        groups.setdefault(planned.group, []).append(selection)
     jobs = []
     for members in groups.values():
         distinct = list({member.digest: member for member in reversed(members)}.values())[::-1]

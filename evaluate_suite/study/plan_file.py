@@ -22,12 +22,15 @@ VARIED = {"strategy", "strategy_options", "seed"}  # what the cells of a study d
 
 class StudyFile(BaseModel):
     """A study as a file. `selection` has the settings of `curate select`, `training` those of `finetune run`; what is
-    left out has its default. `options` are those of strategies, by strategy."""
+    left out has its default. `options` are those of strategies, by strategy. Strategies that take a target are studied
+    with each of `targets`; `cells` have settings of their own beside those of `selection`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    strategies: tuple[str, ...]
+    strategies: tuple[str, ...] = ()
     options: dict[str, dict[str, float | int]] = Field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    cells: tuple[dict[str, Any], ...] = ()
     draws: int = DRAWS
     seeds: int = SEEDS
     random_budgets: tuple[int, ...] | None = None

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from curate.config import MADE_BEFORE, SelectConfig
-from curate.defaults import DEFAULT_SCORE_MODEL
+from curate.config import SelectConfig
 from curate.errors import UsageError
 from curate.strategies.table import STRATEGIES, parse_options
 from evaluate_suite.config import ProxyConfig, StudyConfig
 from evaluate_suite.defaults import DRAWS, NONE, SEEDS
 from evaluate_suite.study.plan_file import StudyFile, read_study_file, settings_that_differ
+from evaluate_suite.study.variants import group_of, label_of, of_cell, of_strategy, selection_of
 from finetune.config import RunConfig, load_config, preset_for, validated
 
-RANDOM = "random"
 # What a study hands on to `curate select`.
 _OF_SELECTION = (
-    "dataset", "target", "model", "encoder", "k", "token_budget", "max_tokens", "holdout", "near_duplicate",
+    "dataset", "model", "encoder", "k", "token_budget", "max_tokens", "holdout", "near_duplicate",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What to study. `base` holds everything of a selection but strategy and seed; `random_budgets` are further sizes
-    (rows, or tokens where `base` has a token budget) at which random is drawn too, for the random-equivalents; None: to
-    be chosen (`with_random_budgets`). `by` is the column whose values' losses the report gives apart."""
+    """What to study. `base` holds everything of a selection but strategy and seed. Strategies that take a target are
+    studied with each of `targets` in turn; `cells` are selections of their own, as settings other than those of `base`.
+    `random_budgets` are further sizes (rows, or tokens where `base` has a token budget) at which random is drawn too,
+    for the random-equivalents; None: to be chosen (`with_random_budgets`). `by` is the column whose values' losses the
+    report gives apart."""
 
     strategies: Sequence[str]
     base: SelectConfig
@@ -40,16 +42,31 @@ class StudyRequest:
     max_new_tokens: int | None = None
     wandb_mode: str | None = None
     by: str | None = None
+    targets: Sequence[str] = ()
+    cells: Sequence[Mapping[str, Any]] = ()
 
     def check(self) -> None:
         """Raise a `UsageError` for what is wrong in itself."""
         for name in self.strategies:
             self.base.model_copy(update={"strategy": name}).check()
-            self.cell(name, 0).check_needs()
+        if not self.strategies and not self.cells:
+            raise UsageError("Nothing is studied.", "Name strategies, or cells.")
         for name in set(self.options) - set(self.strategies):
             raise UsageError(f"Options are given for {name}, which is not studied.", "Name it in strategies, too.")
         if len(set(self.strategies)) < len(self.strategies):
             raise UsageError(f"A strategy is named twice ({', '.join(self.strategies)}).", "Name each once.")
+        if self.targets and not any(STRATEGIES[name].takes_target for name in self.strategies):
+            raise UsageError(
+                f"None of {', '.join(self.strategies) or 'the strategies'} takes a --target.",
+                "Leave it out, or name a strategy that does: target-words.",
+            )
+        seen: set[str] = set()
+        for variant in self.variants():
+            variant.check()
+            variant.check_needs()
+            if group_of(variant) in seen:
+                raise UsageError(f"{label_of(variant)} is asked for twice.", "Name each cell once.")
+            seen.add(group_of(variant))
         for name, value in (("draws", self.draws), ("seeds", self.seeds)):
             if value < 1:
                 raise UsageError(f"--{name} is {value}; it must be at least 1.", "Take 3 or more to see chance.")
@@ -63,26 +80,24 @@ class StudyRequest:
                 f"Take --model {self.recipe.model}, or another preset.",
             )
 
-    def cell(self, strategy: str, draw: int) -> SelectConfig:
-        """The selection of one draw of a strategy: what the strategy has no use for is left out."""
-        entry = STRATEGIES[strategy]
-        needs = entry.needs
-        return self.base.model_copy(
-            update={
-                "strategy": strategy,
-                "strategy_options": dict(self.options.get(strategy, {})),
-                "seed": draw,
-                "target": self.base.target if entry.takes_target else None,
-                **{name: getattr(self.base, name) if name in needs else None for name in MADE_BEFORE},
-                "score_model": self.base.score_model if "scores" in needs else DEFAULT_SCORE_MODEL,
-            }
-        )
+    def variants(self) -> list[SelectConfig]:
+        """The selection, of draw 0, of everything that is studied: strategies with each target, then the cells."""
+        return [
+            *(
+                of_strategy(self.base, name, self.options.get(name, {}), target)
+                for name in self.strategies
+                for target in (self.targets if STRATEGIES[name].takes_target and self.targets else (None,))
+            ),
+            *(of_cell(self.base, cell, f"cells[{number}]") for number, cell in enumerate(self.cells)),
+        ]
 
     def as_file(self) -> StudyFile:
         """The study as its file holds it."""
         return StudyFile(
             strategies=tuple(self.strategies),
             options={name: dict(options) for name, options in self.options.items()},
+            targets=tuple(self.targets),
+            cells=tuple(map(dict, self.cells)),
             draws=self.draws,
             seeds=self.seeds,
             random_budgets=None if self.random_budgets is None else tuple(self.random_budgets),
@@ -102,12 +117,12 @@ def build_request(config: StudyConfig) -> StudyRequest:
     options = parse_options([name for name in config.strategies if name in STRATEGIES], config.strategy_options)
     return StudyRequest(
         config.strategies, base, recipe, config.draws, config.seeds, config.random_budgets, options, config.out,
-        config.prompts, config.max_new_tokens, config.wandb, None if config.by == NONE else config.by,
+        config.prompts, config.max_new_tokens, config.wandb, None if config.by == NONE else config.by, config.target,
     )  # fmt: skip
 
 
 def base_and_recipe(config: StudyConfig | ProxyConfig) -> tuple[SelectConfig, RunConfig]:
-    """Return the selection, without its strategy, and the training that a command line asks for."""
+    """Return the selection, without its strategy and its target, and the training that a command line asks for."""
     chosen = {name: value for name in _OF_SELECTION if (value := getattr(config, name)) is not None}
     if {"k", "token_budget"} <= set(chosen):
         raise UsageError("--k and --token-budget are both given.", "Give one of them.")
@@ -118,14 +133,13 @@ def base_and_recipe(config: StudyConfig | ProxyConfig) -> tuple[SelectConfig, Ru
 
 
 def _request_of(study: StudyFile, config: StudyConfig) -> StudyRequest:
-    try:
-        base = SelectConfig.model_validate({"coordinated": True} | study.selection)
-    except ValueError as error:
-        raise UsageError(
-            f"selection is wrong: {' '.join(str(error).split())}.", "Its fields are those of curate select."
-        ) from None
+    base = selection_of({"coordinated": True} | study.selection | {"target": None}, "selection")
     prompts = None if study.prompts is None else Path(study.prompts)
+    if study.targets and study.selection.get("target") is not None:
+        raise UsageError("Both targets and selection.target are given.", "Name all of them in targets.")
+    targets = study.targets or tuple(filter(None, [study.selection.get("target")]))
     return StudyRequest(
         study.strategies, base, validated({"model": base.model} | study.training), study.draws, study.seeds,
         study.random_budgets, study.options, config.out, prompts, study.max_new_tokens, config.wandb, study.by,
+        targets, study.cells,
     )  # fmt: skip

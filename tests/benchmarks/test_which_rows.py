@@ -280,5 +280,6 @@ def test_the_study_file_beside_the_page_asks_for_a_study_that_can_be_planned() -
     file = Path(__file__).parents[2] / "reports" / "which-1000-rows" / "study.yaml"
     request = build_request(StudyConfig(file=file))
     request.check()
-    assert request.cell("target-words", 0).target == "wanted.jsonl"
-    assert request.cell("random", 0).target is None
+    studied = [(v.strategy, v.target, v.pick_where) for v in request.variants()]
+    assert len(studied) == 33
+    assert ("target-words", "wanted-stdlib.jsonl", ()) in studied and ("random", None, ("source=stdlib",)) in studied

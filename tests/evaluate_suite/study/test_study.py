@@ -186,6 +186,73 @@ def test_the_study_is_written_as_a_file_that_repeats_it(home: Path, capsys: pyte
     assert "draw: Extra inputs are not permitted" in capsys.readouterr().err
 
 
+def plan_of(home: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit code of a study file's plan, its selections in order, and what was said."""
+    file = home / "asked.yaml"
+    selection = f"selection: {{dataset: {home / 'rows.jsonl'}, model: smollm2-135m, encoder: tfidf, k: 20}}\n"
+    file.write_text(f"{text}\ndraws: 2\nrandom_budgets: []\n{selection}")
+    code = evalsuite(["study", "--file", str(file), "--dry-run", "--json"])
+    told = capsys.readouterr()
+    return code, json.loads(told.out)["selections"] if code == 0 else [], told.err
+
+
+def test_targets_are_taken_in_turn_and_cells_have_settings_of_their_own(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+strategies: [random, target-words, short-rows]
+targets: [one/wanted.jsonl, two/wanted.jsonl]
+cells:
+  - {strategy: short-rows, strategy_options: {power: 1.0}}
+  - {strategy: random, pick_where: [source=a]}
+  - {strategy: target-words, target: one/wanted.jsonl, cap: [source=0.5], k: 10}
+"""
+    code, planned, said = plan_of(home, text, capsys)
+    assert code == 0
+    assert [each["strategy"] for each in planned if each["draw"] == 0] == [
+        "random k20", "target-words k20 target=wanted.jsonl", "target-words k20 target=wanted.jsonl", "short-rows k20",
+        "short-rows k20 power=1.0", "random k20 source=a", "target-words k10 target=wanted.jsonl cap source=0.5",
+    ]  # fmt: skip
+    assert said.count("2 draws x 1 seeds, 0 drawn") == 7  # two targets of one name are two cells
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("strategies: [random]\ntargets: [t.jsonl]", "None of random takes a --target."),
+        ("cells: [{strategy: random, holdout: 9}]", "cells[0] sets holdout. It is the same for all cells"),
+        ("cells: [{stratgy: random}]", 'cells[0] sets stratgy. Did you mean "strategy"?'),
+        ("cells: [{strategy: kmean}]", 'Unknown strategy "kmean" in cells[0]. Did you mean "kmeans"?'),
+        ("cells: [{strategy: random, k: many}]", "cells[0]: --k is many: input should be a valid integer"),
+        ("strategies: [random]\ncells: [{strategy: random}]", "random k20 is asked for twice."),
+        ("cells: [{strategy: target-words}]", "Strategy target-words picks near a target set, and there is none."),
+        ("strategies: []", "Nothing is studied."),
+    ],
+)
+def test_what_a_study_file_cannot_mean_is_said(
+    text: str, sentence: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, said = plan_of(home, text, capsys)
+    assert (code, sentence in " ".join(said.split())) == (2, True), said
+
+
+@pytest.mark.long
+def test_a_study_of_two_targets_ends_in_one_report_with_the_worth_of_each(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluate_suite.reporting.parts.LEAST_ROWS", 2)
+    rows = [json.loads(line) for line in (home / "rows.jsonl").read_text().splitlines()]
+    for source in "ab":
+        wanted = [json.dumps({**row, "source": "mine"}) + "\n" for row in rows if row["source"] == source]
+        (home / f"{source}.jsonl").write_text("".join(wanted[:10]))
+    more = ["--target", str(home / "a.jsonl"), "--target", str(home / "b.jsonl"), "--out", "both"]
+    assert evalsuite(command(home, *more, strategies="target-words")) == 0
+    record = json.loads(Path("both/report.json").read_text())
+    words = [f"target-words k20 target={source}.jsonl" for source in "ab"]
+    assert [s["name"] for s in record["strategies"]] == [*words, "random k20", "random k10"]
+    assert [s["random_equivalent"] is not None for s in record["strategies"]] == [True, True, False, False]
+
+
 @pytest.mark.long
 def test_a_cell_that_fails_costs_that_cell_alone(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

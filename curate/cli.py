@@ -185,7 +185,8 @@ def score(
     """Score every row with a small model, for the strategies that need scores. Stopped, it goes on where it was."""
     from curate.engines import open_engine
     from curate.pool.read_options import ReadOptions
-    from curate.scores.scoring import score_rows, scores_path
+    from curate.scores.kept_scores import scores_path
+    from curate.scores.scoring import score_rows
     from curate.sources import load_rows
 
     options = ReadOptions(system=system, subset=subset, split=split, first=first, turns=turns)

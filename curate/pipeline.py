@@ -27,8 +27,8 @@ from curate.pool.holdout import reserve_holdout
 from curate.pool.rows import Finding, Row
 from curate.pool.table import as_row_ids
 from curate.scores.content import CONTENT, content_scores
+from curate.scores.kept_scores import load_scores, score_command
 from curate.scores.made_for import MadeFor
-from curate.scores.scoring import load_scores, score_command
 from curate.selection.by_column import caps_of, rows_where
 from curate.selection.choosing import choose
 from curate.selection.keeping import KEPT, load_kept

@@ -16,7 +16,7 @@ from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import Fates
 from curate.pool.table import Instructions, id_column
 from curate.scores.content import made_before_digests
-from curate.scores.scoring import digest_scores
+from curate.scores.kept_scores import digest_scores
 from curate.selection.card import render_card
 from curate.selection.mix import measure_mix, travelling_columns
 from curate.selection.page import SelectionPageData, render_selection_page

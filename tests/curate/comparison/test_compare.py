@@ -259,7 +259,7 @@ def test_where_no_strategy_can_pick_each_says_why(pool: Path, capsys: pytest.Cap
 def test_scores_made_since_are_used_when_the_same_is_compared_again(
     pool: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from curate.scores.scoring import RowScore
+    from curate.scores.kept_scores import RowScore
     from curate.sources import load_rows
 
     def failed() -> dict[str, bool]:

@@ -17,7 +17,8 @@ from curate.cli import main
 from curate.engines.local import LocalEngine
 from curate.pool.rows import Row, build_row
 from curate.scores import scoring
-from curate.scores.scoring import load_scores, read_scores, score_rows, scores_path
+from curate.scores.kept_scores import load_scores, read_scores, scores_path
+from curate.scores.scoring import score_rows
 from curate.selection.record import read_selection
 from curate.vectors.encoders import Encoder
 

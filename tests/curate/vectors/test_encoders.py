@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import pytest
 
 from curate.errors import UserError
 from curate.pool.rows import build_row
-from curate.vectors import encoders
+from curate.vectors import encoder_models, encoders
 from curate.vectors.embedding import embed_rows, text_to_embed, unit_rows
+from curate.vectors.encoder_models import static
 from curate.vectors.encoders import AUTO_MINILM_ROWS, encoder_identity, load_encoder, resolve_encoder
 
 TEXTS = [f"{verb} the {noun} in {place}" for verb in ("sort", "parse", "send") for noun in ("list", "file", "mail")
@@ -69,7 +72,7 @@ def test_static_vectors_do_not_depend_on_the_rows_beside_them_and_always_have_a_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(encoders, "load_static", lambda identity: TwoWords())
-    monkeypatch.setattr(encoders, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(static, "CHUNK_ROWS", 4)
     encoder = load_encoder("static", 32)
     done: list[int] = []
     together = encoder.encode(TEXTS, done.append)
@@ -86,7 +89,7 @@ def test_a_cached_static_encoder_that_was_cut_short_is_distilled_again_and_said(
 ) -> None:
     made = []
 
-    def distill(folder: Path) -> None:
+    def distil(source: str, dimensions: int, folder: Path) -> None:
         from model2vec import StaticModel
         from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -95,7 +98,7 @@ def test_a_cached_static_encoder_that_was_cut_short_is_distilled_again_and_said(
         StaticModel(np.eye(3, dtype=np.float32), tokenizer).save_pretrained(str(folder))
         made.append(1)
 
-    monkeypatch.setattr(encoders, "_distill", distill)
+    monkeypatch.setattr(encoder_models, "distil", distil)
     first = encoders.load_static("identity").encode(["list mail"], use_multiprocessing=False)
     assert encoders.load_static("identity").encode(["list mail"], use_multiprocessing=False).tolist() == first.tolist()
     assert made == [1]
@@ -118,9 +121,14 @@ def test_encoders_have_different_identities_and_cached_vectors_are_kept_apart_by
 
 
 def test_a_model_in_a_folder_is_loaded_when_it_first_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from curate.vectors import encoders
-
-    monkeypatch.setattr(encoders, "_load_sentence_transformer", lambda source: pytest.fail("it was loaded"))
+    monkeypatch.setattr(encoder_models, "load_sentence_transformer", lambda source: pytest.fail("it was loaded"))
     assert load_encoder("minilm", 32).digest == load_encoder("minilm", 32).digest != load_encoder("minilm", 16).digest
     with pytest.raises(pytest.fail.Exception, match="it was loaded"):
         load_encoder("minilm", 32).encode(["sort a list"], lambda n: None)
+
+
+def test_a_selection_loads_no_encoder_before_something_is_to_be_embedded() -> None:
+    heavy = {"sentence_transformers", "model2vec", "peft", "bitsandbytes", "accelerate"}
+    code = f"import sys, curate.pipeline; print(sorted(set(sys.modules) & {heavy!r}))"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert told.split() == ["[]"]

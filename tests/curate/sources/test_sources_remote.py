@@ -7,7 +7,10 @@ import gzip
 import json
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +127,61 @@ def test_a_folder_that_may_not_be_looked_into_is_an_error_of_the_whole_address(
         return listed(self, path, detail, **kwargs)
 
     monkeypatch.setattr(LocalFileSystem, "ls", refusing)
-    with pytest.raises(UserError, match=r"^file:///.*/bucket may not be read: .*Permission denied"):
+    said = r"^file:///.*/bucket/b may not be read: .*Permission denied.* It is listed below file:///.*/bucket: without"
+    with pytest.raises(UserError, match=said):
         load_rows(f"file://{bucket}")
+
+
+class Pages(SimpleHTTPRequestHandler):
+    """A web server's pages of a folder. What is at `gone` is not there, what is at `silent` breaks off."""
+
+    gone, silent = "/gone/", "/silent/"
+
+    def do_GET(self) -> None:
+        if self.path == self.silent:
+            self.close_connection = True
+        elif self.path == self.gone:
+            self.send_error(404)
+        else:
+            super().do_GET()
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def website(bucket: Path) -> Iterator[str]:
+    """The address of a server that has the files of the bucket."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Pages, directory=str(bucket))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_pages_of_a_web_server_give_the_pool_of_the_folder(bucket: Path, website: str, end: str) -> None:
+    assert load_rows(website + end).inputs == load_rows(str(bucket)).inputs
+    assert len(load_rows(f"{website}/b{end}").rows) == 200
+    one = load_rows(f"{website}/b/rows.jsonl")
+    assert (len(one.rows), one.inputs[0].file) == (100, "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("gone", r"/gone/ does not exist\. Check the address\."),
+        ("silent", r"/silent/ could not be read \(.*\)\. Check the address and the network, and run it again\."),
+    ],
+)
+def test_a_folder_that_a_web_server_names_and_does_not_list_is_an_error(
+    folder: str, said: str, bucket: Path, website: str
+) -> None:
+    (bucket / folder).mkdir()
+    (bucket / folder / "rows.jsonl").write_bytes(lines(RECORDS[:3]))
+    with pytest.raises(UserError, match=rf"^{website}{said} It is listed below {website}: without it, its rows would"):
+        load_rows(website)
 
 
 def test_where_there_is_no_room_for_a_copy_the_place_is_told(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:

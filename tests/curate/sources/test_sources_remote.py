@@ -20,9 +20,12 @@ import pyarrow.parquet
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from curate.config import SelectConfig, inputs_exist
+from curate.decontamination import load_benchmarks
 from curate.engines.local import LocalEngine
 from curate.errors import UserError
 from curate.sources import json_rows, load_rows, pieces
+from curate.sources.target import load_target
 
 RECORDS = [{"instruction": f"Say {n}.", "output": f"print({n})", "license": "MIT"} for n in range(300)]
 
@@ -182,6 +185,35 @@ def test_a_folder_that_a_web_server_names_and_does_not_list_is_an_error(
     (bucket / folder / "rows.jsonl").write_bytes(lines(RECORDS[:3]))
     with pytest.raises(UserError, match=rf"^{website}{said} It is listed below {website}: without it, its rows would"):
         load_rows(website)
+
+
+TASK = {"task_id": 1, "text": "Add.", "code": "def add(a, b):\n  return a + b", "test_list": []}
+
+
+def test_a_target_and_benchmarks_may_be_at_an_address(bucket: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    (bucket / "mbpp.jsonl.gz").write_bytes(gzip.compress(lines([TASK])))
+    memory.put(str(bucket / "mbpp.jsonl.gz"), "/bucket/mbpp.jsonl.gz")
+    address = "memory://bucket/mbpp.jsonl.gz"
+    inputs_exist(SelectConfig(decontaminate=(address,)))
+    assert load_benchmarks([address]) == load_benchmarks([str(bucket / "mbpp.jsonl.gz")])
+    target, here = load_target("memory://bucket/b/rows.jsonl"), load_target(str(bucket / "b" / "rows.jsonl"))
+    assert (target.digest, target.inputs) == (here.digest, here.inputs)
+
+
+def test_errors_of_a_benchmark_at_an_address_name_the_address(bucket: Path) -> None:
+    with pytest.raises(UserError, match=r"^memory://bucket/none\.jsonl does not exist\. Check the address\.$"):
+        load_benchmarks(["memory://bucket/none.jsonl"])
+    fsspec.filesystem("memory").pipe("/bucket/tasks.jsonl", lines([TASK, {"task": 2}]))
+    with pytest.raises(UserError, match=r"^memory://bucket/tasks\.jsonl:2 has the fields task: no format we know"):
+        load_benchmarks(["memory://bucket/tasks.jsonl"])
+
+
+@pytest.mark.parametrize("option", ["vectors", "prompt_template"])
+def test_a_file_that_must_be_on_this_machine_is_not_told_as_missing(option: str) -> None:
+    said = f"^s3://bucket/file of --{option.replace('_', '-')} is an address, and a file of this machine is wanted."
+    with pytest.raises(UserError, match=said):
+        inputs_exist(SelectConfig(**{option: "s3://bucket/file"}))
 
 
 def test_where_there_is_no_room_for_a_copy_the_place_is_told(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:

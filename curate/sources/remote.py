@@ -101,7 +101,7 @@ def _lists_prefixes(system: AbstractFileSystem) -> bool:
 def local_copy(path: str) -> Iterator[Path]:
     """Yield a path of this machine: `path` itself, or a copy of what is at that address, removed afterwards.
 
-    An error about the copy names the address.
+    An error about the copy names the address; a command in its next step is for a download of the user's own.
     """
     if not is_remote(path):
         yield Path(path)
@@ -116,8 +116,9 @@ def local_copy(path: str) -> Iterator[Path]:
         try:
             yield copy
         except UserError as error:
-            what, step = (text.replace(str(copy), path) for text in (error.what, error.next_step))
-            raise type(error)(what, step) from None
+            step = error.next_step.replace(f"{folder}/", "")
+            step = f"Download it first. {step}" if step != error.next_step else step
+            raise type(error)(error.what.replace(str(copy), path), step) from None
 
 
 @contextmanager

@@ -72,6 +72,34 @@ def test_an_error_in_a_remote_file_names_its_address_and_line(bucket: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "packed", "command"),
+    [
+        ("café rows.csv", False, "iconv -f WINDOWS-1252 -t UTF-8 'café rows.csv' > 'café rows.utf8.csv'"),
+        ("rows.csv.gz", True, "gunzip -c rows.csv.gz | iconv -f WINDOWS-1252 -t UTF-8 > rows.utf8.csv"),
+    ],
+)
+def test_a_remote_file_in_another_encoding_is_to_be_downloaded_before_it_is_converted(
+    name: str, packed: bool, command: str, bucket: Path
+) -> None:
+    text = "instruction,output\nDéjà vu à la française,C’est un été très agréable\n".encode("cp1252")
+    fsspec.filesystem("memory").pipe(f"/bucket/{name}", gzip.compress(text) if packed else text)
+    with pytest.raises(UserError) as caught:
+        load_rows(f"memory://bucket/{name}")
+    assert caught.value.what.startswith(f"memory:///bucket/{name}:2: not UTF-8 (byte 0xe9 at offset 20)")
+    assert caught.value.next_step == f"Download it first. Convert it and name the new file: {command}"
+
+
+def test_a_command_for_a_remote_table_with_semicolons_reads_the_download(bucket: Path) -> None:
+    fsspec.filesystem("memory").pipe("/bucket/rows.csv", b"instruction;output\nAdd.;x\n")
+    with pytest.raises(UserError) as caught:
+        load_rows("memory://bucket/rows.csv")
+    assert caught.value.what == "memory:///bucket/rows.csv has semicolons between its columns, not commas."
+    assert caught.value.next_step.startswith("Download it first. Write it with commas, and name the new file: ")
+    assert 'read_csv("rows.csv", sep=";"' in caught.value.next_step
+    assert 'to_csv("rows.commas.csv", index=False)' in caught.value.next_step
+
+
+@pytest.mark.parametrize(
     ("address", "said"),
     [
         ("s3://rows/a", r"s3:// needs a package that is not installed\. pip install 's3fs'"),

@@ -17,8 +17,9 @@ from curate.defaults import (
     TFIDF,
     SelectDefaults,
 )
-from curate.errors import UsageError, UserError, did_you_mean
+from curate.errors import UsageError, UserError, did_you_mean, missing_file
 from curate.pool.read_options import ReadOptions, columns_named, parse_caps, parse_conditions
+from curate.sources.remote import is_remote
 from curate.strategies.table import STRATEGIES
 
 # What strategies need that another command makes before: what that is, and the command. Their options have these names.
@@ -172,12 +173,15 @@ class CompareConfig(CommandConfig):
 
 
 def inputs_exist(config: SelectConfig) -> None:
-    """Fail before any work when a file the config names is absent, or is a folder."""
+    """Fail before any work when a file the config names is absent, or is a folder; addresses are not asked."""
     templates = () if config.prompt_template in (None, "chat") else (str(config.prompt_template),)
     vectors = () if config.vectors is None else (config.vectors,)
     named = (("prompt-template", templates), ("decontaminate", config.decontaminate), ("vectors", vectors))
     for option, paths in named:
         for path in paths:
+            if is_remote(path) and option == "decontaminate":
+                continue
+            if Path(path).is_dir():
+                raise UserError(f"The file {path} of --{option} is a folder.", "Name a file.")
             if not Path(path).is_file() and path.lower() not in BENCHMARK_PACKAGES:
-                wrong = "is a folder" if Path(path).is_dir() else "does not exist"
-                raise UserError(f"The file {path} of --{option} {wrong}.", "Check the path.")
+                raise missing_file(path, f" of --{option}")

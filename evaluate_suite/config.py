@@ -46,11 +46,34 @@ class ExecuteConfig(CommandConfig):
     unsafe_local: bool = False
 
 
-class StudyConfig(CommandConfig):
-    """What is studied: a `file`, or strategies with what `curate select` and `finetune run` are told beside them.
+class CellsConfig(CommandConfig):
+    """What commands that select and train many times have in common: one selection, one training, who does the work.
 
-    None stands for what those commands take where nothing is said.
+    None stands for what `curate select` and `finetune run` take where nothing is said.
     """
+
+    dataset: str | None = None
+    model: str | None = None
+    encoder: str | None = None
+    k: int | None = None
+    token_budget: int | None = None
+    max_tokens: int | None = None
+    holdout: int | None = None
+    near_duplicate: float | None = None
+    preset: str | None = None
+    config: Path | None = None
+    runner: str = "local"
+    workers: str = "auto"
+    ray_address: str | None = None
+    gpu_share: float | None = None
+    out: Path | None = None
+    dry_run: bool = False
+    as_json: Annotated[bool, Named("--json")] = False
+    overrides: Annotated[tuple[str, ...], Words()] = ()
+
+
+class StudyConfig(CellsConfig):
+    """What is studied: a `file`, or strategies with what `curate select` and `finetune run` are told beside them."""
 
     command = ("evalsuite", "study")
 
@@ -60,55 +83,19 @@ class StudyConfig(CommandConfig):
     target: tuple[str, ...] = ()
     draws: int = DRAWS
     seeds: int = SEEDS
-    k: int | None = None
-    token_budget: int | None = None
     random_budgets: Annotated[tuple[int, ...] | None, Joined()] = None
-    dataset: str | None = None
-    model: str | None = None
-    encoder: str | None = None
-    max_tokens: int | None = None
-    holdout: int | None = None
-    near_duplicate: float | None = None
-    preset: str | None = None
-    config: Path | None = None
     prompts: Path | None = None
     max_new_tokens: int | None = None
     by: str = "source"
     wandb: str = "off"
-    runner: str = "local"
-    workers: str = "auto"
-    ray_address: str | None = None
-    gpu_share: float | None = None
-    out: Path | None = None
-    dry_run: bool = False
-    as_json: Annotated[bool, Named("--json")] = False
-    overrides: Annotated[tuple[str, ...], Words()] = ()
 
 
-class ProxyConfig(CommandConfig):
-    """What the commands that train proxy runs have in common; None stands for what `curate select` takes."""
+class ProxyConfig(CellsConfig):
+    """What the commands that train proxy runs have in common: what the runs are judged by, and which ones they are."""
 
-    dataset: str | None = None
-    model: str | None = None
-    encoder: str | None = None
-    k: int | None = None
-    token_budget: int | None = None
-    max_tokens: int | None = None
-    holdout: int | None = None
-    near_duplicate: float | None = None
     target: str | None = None
     apart: int = APART
     seed: int = 0
-    preset: str | None = None
-    config: Path | None = None
-    runner: str = "local"
-    workers: str = "auto"
-    ray_address: str | None = None
-    gpu_share: float | None = None
-    out: Path | None = None
-    dry_run: bool = False
-    as_json: Annotated[bool, Named("--json")] = False
-    overrides: Annotated[tuple[str, ...], Words()] = ()
 
 
 class MixtureConfig(ProxyConfig):

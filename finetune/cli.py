@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +78,8 @@ def run(
         _show_plan(settings, rows)
         return
     from finetune.recipe import train
-    from finetune.run.card import best_line, loading_lines, training_line
+    from finetune.run.card import best_line, training_line
+    from finetune.run.record import README, runs_dir
 
     finished = train(
         settings, rows, folder, resume is not None, tracker, typed_command("finetune"), layout.gpus, layout.parallel,
@@ -96,7 +98,8 @@ def run(
             ),
         ],
     )
-    say("Try it:\n\n" + "\n".join(loading_lines(str(finished.path), rows.template)) + "\n")
+    name = finished.path.name if finished.path.parent == runs_dir() else str(finished.path)
+    say(f"Try it (from Python: {finished.path / README}):\n\nfinetune try {shlex.quote(name)}\n")
     print_result(finished.manifest.model_dump(by_alias=True) if as_json else finished.path)
 
 

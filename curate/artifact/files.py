@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from curate.artifact.digest import digest_file, file_signature
 from curate.artifact.json_text import parse_json
-from curate.errors import UserError
+from curate.errors import UserError, missing_file
 
 _written: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> how it looked when this process wrote it, its digest
 
@@ -170,7 +170,7 @@ def read_jsonl(path: str | Path, *, allow_torn_end: bool = False) -> list[dict[s
     try:
         data = source.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{source} does not exist.", "Check the path.") from None
+        raise missing_file(source) from None
     if allow_torn_end and not data.endswith(b"\n"):
         data = data[: data.rfind(b"\n") + 1]
     return [row for _, row in parse_jsonl(data, source)]

@@ -32,7 +32,8 @@ SCHEMAS: dict[str, tuple[int, dict[int, Callable[[dict[str, Any]], dict[str, Any
     "evaluate_suite.mixture": (1, {}),
     "evaluate_suite.draws": (1, {}),
 }
-SIGNED = 2  # the first schema number, of every kind, whose manifests carry their own digest
+SIGNED = 2  # the first schema number whose manifests carry their own digest
+_SIGNED_AT_ONCE = {"finetune.influence", "evaluate_suite.mixture", "evaluate_suite.draws"}  # kinds younger than that
 
 
 def home() -> Path:
@@ -142,7 +143,8 @@ def _read_signed(path: Path) -> tuple[dict[str, Any], str, int]:
         raise UserError(f"{path} cannot be read ({error.strerror}).", again) from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a manifest ({error}).", again) from None
-    if version >= SIGNED or "manifest_digest" in data:  # who edits the number cannot take the digest away with it
+    signed = version >= SIGNED or kind in _SIGNED_AT_ONCE
+    if signed or "manifest_digest" in data:  # who edits the number cannot take the digest away with it
         newest = SCHEMAS.get(kind, (SIGNED, {}))[0]
         if version <= newest and data != sign(data):
             raise UserError(f"{path} was changed after it was written.", f"Put it back, or: {again}")

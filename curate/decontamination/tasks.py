@@ -12,6 +12,7 @@ from curate.artifact import digest_file
 from curate.artifact.manifest_schema import FileRecord
 from curate.code.languages import python_tree
 from curate.errors import UserError
+from curate.sources.remote import is_remote, local_copy
 from curate.sources.task_files import read_task_records, task_file
 
 _FORMATS = "HumanEval (task_id, prompt, canonical_solution, test) or MBPP (task_id, text or prompt, code, test_list)"
@@ -31,17 +32,18 @@ class BenchmarkTask:
 def load_benchmarks(paths: Sequence[str]) -> tuple[list[BenchmarkTask], list[FileRecord]]:
     """The tasks of all files, in order, and the files' records for the manifest.
 
-    HumanEval, HumanEval+, MBPP, sanitized MBPP and MBPP+ as JSON lines or a list, compressed or not, or a benchmark's
-    name; anything else is an error that says which fields are missing.
+    HumanEval, HumanEval+, MBPP, sanitized MBPP and MBPP+ as JSON lines or a list, compressed or not, here or at an
+    address, or a benchmark's name; anything else is an error that says which fields are missing.
     """
     tasks: list[BenchmarkTask] = []
     records: list[FileRecord] = []
-    for path in map(task_file, paths):
-        found = [_task(record, place) for place, record in read_task_records(path)]
-        if not found:
-            raise UserError(f"The benchmark file {path} holds no tasks.", f"Give {_FORMATS}.")
-        tasks += found
-        records.append(FileRecord(file=path.name, sha256=digest_file(path), rows=len(found)))
+    for name in paths:
+        with local_copy(name if is_remote(name) else str(task_file(name))) as path:
+            found = [_task(record, place) for place, record in read_task_records(path)]
+            if not found:
+                raise UserError(f"The benchmark file {path} holds no tasks.", f"Give {_FORMATS}.")
+            tasks += found
+            records.append(FileRecord(file=path.name, sha256=digest_file(path), rows=len(found)))
     return tasks, records
 
 

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.artifact import find_artifact, read_manifest
 from curate.config import SelectConfig
 from curate.pool.rows import Row
 from curate.scores.draws_record import COMMAND as DRAWS_COMMAND
-from curate.scores.draws_record import read_draws
+from curate.scores.draws_record import KIND as DRAWS
+from curate.scores.draws_record import draws_dir, read_draws
 from curate.scores.form import well_formed
-from curate.scores.influence_record import read_influence
+from curate.scores.influence_record import KIND as INFLUENCE
+from curate.scores.influence_record import influences_dir, read_influence
 from curate.scores.made_for import MadeFor
 from curate.scores.mixture_record import COMMAND as MIXTURE_COMMAND
-from curate.scores.mixture_record import read_mixture
+from curate.scores.mixture_record import KIND as MIXTURE
+from curate.scores.mixture_record import mixtures_dir, read_mixture
 from curate.scores.target_words import word_odds
 from curate.strategies.table import STRATEGIES
 
@@ -52,10 +56,13 @@ def content_scores(
 
 
 def made_before_digests(config: SelectConfig) -> list[str]:
-    """Return the digests of what other commands made and `config` names."""
+    """Return the digests of what other commands made and `config` names, as their manifests have them.
+
+    A manifest signs the digests of its files, and each of these is held against it when it is read for its scores.
+    """
+    named = ((config.influence, influences_dir(), INFLUENCE), (config.mixture, mixtures_dir(), MIXTURE),
+             (config.draws, draws_dir(), DRAWS))  # fmt: skip
     manifests = [
-        None if config.influence is None else read_influence(config.influence).manifest,
-        None if config.mixture is None else read_mixture(config.mixture).manifest,
-        None if config.draws is None else read_draws(config.draws).manifest,
+        read_manifest(find_artifact(name, parent, kind), kind) for name, parent, kind in named if name is not None
     ]
-    return [str(manifest.manifest_digest) for manifest in manifests if manifest is not None]
+    return [str(manifest.manifest_digest) for manifest in manifests]

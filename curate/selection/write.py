@@ -165,7 +165,9 @@ def decision_columns(prepared: Prepared, fates: Fates) -> Any:
         column[vectors.rows] = values
         return pyarrow.array(column, mask=not_embedded)
 
-    kinds = [pyarrow.array([None, *texts]) for texts in zip(*fates.kinds, strict=True)] or [pyarrow.array([None])] * 2
+    text, whole, real = pyarrow.large_string(), pyarrow.int32(), pyarrow.float32()  # a pool's texts may exceed 2 GiB
+    kinds = [pyarrow.array([None, *texts], text) for texts in zip(*fates.kinds, strict=True)]
+    kinds = kinds or [pyarrow.array([None], text)] * 2
     codes = pyarrow.array(fates.codes)
     columns = {
         "row_index": np.arange(n),
@@ -177,7 +179,7 @@ def decision_columns(prepared: Prepared, fates: Fates) -> Any:
                 [fates.details.get(i) for i in range(start, min(start + _GROUP_ROWS, n))]
                 for start in range(0, n, _GROUP_ROWS)
             ],
-            pyarrow.string(),
+            text,
         ),
         "token_count": pool.token_counts,
         "cluster": of_embedded(prepared.labels),
@@ -186,7 +188,6 @@ def decision_columns(prepared: Prepared, fates: Fates) -> Any:
         "source": pool.rows.column("source"),
         **{name: pool.rows.column(name) for name in travelling_columns(pool.rows) if name != MESSAGES},
     }
-    text, whole, real = pyarrow.string(), pyarrow.int32(), pyarrow.float32()
     own = {"row_index": pyarrow.int64(), "token_count": whole, "cluster": whole, "x": real, "y": real}
     always = {"row_index", "row_id", "fate", "reason", "token_count"}
     fields = [pyarrow.field(name, own.get(name, text), nullable=name not in always) for name in columns]

@@ -12,6 +12,7 @@ from typing import Any
 
 import fsspec
 from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
 from fsspec.registry import known_implementations
 
 from curate.artifact.files import write_errors
@@ -58,24 +59,49 @@ def _find(system: AbstractFileSystem, root: str) -> dict[str, Any]:
     """Return what is known of every file at or below a path, by path.
 
     Object stores list what begins with a prefix. fsspec's own `find`, which the file systems with real folders have
-    (SFTP, HDFS), passes over what it may not look into, and rows would be left out unsaid: there an error is one.
+    (SFTP, HDFS, pages of a web server), passes over what it cannot list, and rows would be left out unsaid: there an
+    error is one.
     """
-    if type(system).find is not AbstractFileSystem.find or system.async_impl or system.isfile(root):
+    if _lists_prefixes(system) or (system.isfile(root) and not system.isdir(root)):  # a page is a file and a folder
         return dict(system.find(root, detail=True))
     entries: dict[str, Any] = {}
-    for entry in system.ls(root, detail=True):
-        if entry["type"] != "directory":
-            entries[entry["name"]] = entry
-        elif not entry["name"].rstrip("/").rpartition("/")[2].startswith("."):
-            entries |= _find(system, entry["name"])
+    seen = {root.rstrip("/")}
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        for entry in _list(system, folder, root):
+            name = entry["name"].rstrip("/")
+            if entry["type"] != "directory":
+                entries[entry["name"]] = entry
+            elif name not in seen and not name.rpartition("/")[2].startswith("."):  # pages may name themselves
+                seen.add(name)
+                waiting.append(entry["name"])
     return entries
+
+
+def _list(system: AbstractFileSystem, folder: str, root: str) -> list[dict[str, Any]]:
+    """Return what a folder lists; the error about one below the address says that it is."""
+    if folder == root:
+        return list(system.ls(folder, detail=True))
+    try:
+        with _explained(system.unstrip_protocol(folder)):
+            return list(system.ls(folder, detail=True))
+    except UserError as error:
+        left_out = f"It is listed below {system.unstrip_protocol(root)}: without it, its rows would be left out."
+        raise UserError(error.what, f"{error.next_step} {left_out}") from error
+
+
+def _lists_prefixes(system: AbstractFileSystem) -> bool:
+    if isinstance(system, AsyncFileSystem):
+        return type(system)._find is not AsyncFileSystem._find
+    return type(system).find is not AbstractFileSystem.find
 
 
 @contextmanager
 def local_copy(path: str) -> Iterator[Path]:
     """Yield a path of this machine: `path` itself, or a copy of what is at that address, removed afterwards.
 
-    An error about the copy names the address.
+    An error about the copy names the address; a command in its next step is for a download of the user's own.
     """
     if not is_remote(path):
         yield Path(path)
@@ -90,8 +116,9 @@ def local_copy(path: str) -> Iterator[Path]:
         try:
             yield copy
         except UserError as error:
-            what, step = (text.replace(str(copy), path) for text in (error.what, error.next_step))
-            raise type(error)(what, step) from None
+            step = error.next_step.replace(f"{folder}/", "")
+            step = f"Download it first. {step}" if step != error.next_step else step
+            raise type(error)(error.what.replace(str(copy), path), step) from None
 
 
 @contextmanager
@@ -100,6 +127,8 @@ def _explained(url: str) -> Iterator[None]:
     protocol = url.partition("://")[0]
     try:
         yield
+    except UserError:
+        raise
     except ImportError as error:
         package = _PACKAGES.get(protocol)
         step = (

@@ -12,7 +12,7 @@ from typing import Any
 from curate.artifact import parse_jsonl
 from curate.artifact.json_text import parse_json
 from curate.defaults import BENCHMARK_PACKAGES
-from curate.errors import UserError
+from curate.errors import UserError, missing_file
 
 GZIP = b"\x1f\x8b"
 
@@ -43,7 +43,7 @@ def read_unpacked(path: Path) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP) else data
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist.", "Check the path.") from None
+        raise missing_file(path) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder.", "Name a file.") from None
     except (OSError, EOFError, zlib.error) as error:

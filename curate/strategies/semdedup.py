@@ -17,21 +17,22 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
     In each cluster rows are ordered from the one least like the centre to the one most like it, and a row is dropped
     when its cosine to an earlier one, itself kept or not, is above the threshold; so of a group of alike rows the one
-    farthest from the centre stays, as in the paper (its code can also keep the nearest, or a random one). Nothing is
-    random once the clusters stand.
+    farthest from the centre stays, as in the paper (its code can also keep the nearest, or a random one). Standing
+    picks stay whatever is like them, so they come before all others of their cluster. Nothing is random once the
+    clusters stand.
     """
     to_centre = cosine_to_centre(candidates.embeddings, candidates.labels, candidates.centres)
-    order = np.lexsort((to_centre, candidates.labels))
+    stands = np.isin(np.arange(len(candidates)), candidates.picked)
+    order = np.lexsort((to_centre, ~stands, candidates.labels))
     edges = np.flatnonzero(np.diff(candidates.labels[order])) + 1
     repeated = np.empty(len(candidates), dtype=np.float32)
     for members in np.split(order, edges):
         repeated[members] = _cosine_to_earlier(candidates.embeddings[members])
     places = candidates.open()
     kept = places[np.argsort(repeated[places], kind="stable")[:k]]
+    before = ("that stands or is " if stands.any() else "") + "farther from its cluster's centre"
     reasons = [
-        "farthest from its cluster's centre"
-        if repeated[i] < -1
-        else f"cosine {repeated[i]:.4f} to a row farther from its cluster's centre"
+        "farthest from its cluster's centre" if repeated[i] < -1 else f"cosine {repeated[i]:.4f} to a row {before}"
         for i in kept.tolist()
     ]
     return Picks(kept, reasons)

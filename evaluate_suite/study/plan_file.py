@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from curate.artifact import digest_json, home, write_text
 from curate.artifact.yaml_text import parse_yaml
 from curate.config import SelectConfig
-from curate.errors import UserError
+from curate.errors import UsageError, UserError
 from evaluate_suite.defaults import DRAWS, SEEDS
+from evaluate_suite.options import parse_budgets
 from finetune.config import RunConfig
 
 STUDY_FILE = "study.yaml"
 HEAD = "# A study of selection strategies. Repeat it with: evalsuite study --file study.yaml\n"
 VARIED = {"strategy", "strategy_options", "seed"}  # what the cells of a study differ in
+
+
+def _budgets(value: Any) -> Any:
+    """What the option takes is taken here, too: none, or a size or several with commas."""
+    try:
+        return parse_budgets(str(value)) if isinstance(value, str | int) else value
+    except UsageError as error:
+        raise ValueError(error.next_step) from None  # the file and the field are told with it
 
 
 class StudyFile(BaseModel):
@@ -33,7 +42,7 @@ class StudyFile(BaseModel):
     cells: tuple[dict[str, Any], ...] = ()
     draws: int = DRAWS
     seeds: int = SEEDS
-    random_budgets: tuple[int, ...] | None = None
+    random_budgets: Annotated[tuple[int, ...] | None, BeforeValidator(_budgets)] = None
     selection: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     prompts: str | None = None

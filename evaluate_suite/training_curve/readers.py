@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
+from curate.errors import UserError, missing_file
 from evaluate_suite.training_curve.columns import EPOCHS, EVAL, STEP, TRAIN, Columns, fold, is_missing, recognise
 from evaluate_suite.training_curve.formats import EXAMPLE, Place, Table, read_table
 from evaluate_suite.training_curve.types import HistoryPoint
@@ -84,7 +84,7 @@ def _read_text(source: Path) -> str:
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
-        raise UserError(f"{source} does not exist.", "Name a run, a history.jsonl, or a CSV or JSON file.") from None
+        raise missing_file(source, step="Name a run, a history.jsonl, or a CSV or JSON file.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from None
     except OSError as error:

@@ -10,7 +10,10 @@ import pytest
 
 from curate.artifact import record_file, write_jsonl, write_manifest
 from curate.cli import main
+from curate.config import SelectConfig
+from curate.errors import UserError
 from curate.scores import draws_record, mixture_record
+from curate.scores.content import made_before_digests
 from curate.scores.draws_record import Draw, DrawsRecord
 from curate.scores.made_for import MadeFor
 from curate.scores.mixture_record import MixingLaw, MixtureRecord, Stratum
@@ -130,6 +133,33 @@ def test_what_was_made_for_something_else_is_refused_with_the_next_step(
     assert "Make them with `evalsuite best-of-draws`" in refused(["select", "--strategy", "best-of-draws"], 2)
     (draws / "picked.jsonl").write_text("")
     assert "picked.jsonl" in refused(best)
+
+
+def test_a_finished_selection_is_found_by_the_manifests_of_what_it_was_made_by_and_a_new_one_reads_the_files(
+    first: Selection, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixture = written_mixture(first, tmp_path / "m")
+    command = ["select", "--dataset", dataset, *SELECT, "--strategy", "mixture", "--mixture", str(mixture)]
+    assert main(command) == 0
+    made = capsys.readouterr().out
+    config = SelectConfig(mixture=str(mixture), draws=str(written_draws(first, tmp_path / "d")))
+    digests = made_before_digests(config)
+    assert digests == [json.loads((tmp_path / each / "manifest.json").read_text())["manifest_digest"] for each in "md"]
+    (mixture / "strata.jsonl").write_text("")
+    assert made_before_digests(config) == digests
+    assert main(command) == 0
+    assert capsys.readouterr().out == made
+    assert main([*command, "--seed", "1"]) == 1
+    assert f"{mixture / 'strata.jsonl'} is not the file" in capsys.readouterr().err
+
+
+def test_a_manifest_of_a_mixture_without_its_digest_was_changed(first: Selection, tmp_path: Path) -> None:
+    mixture = written_mixture(first, tmp_path / "m")
+    manifest = json.loads((mixture / "manifest.json").read_text())
+    del manifest["manifest_digest"]
+    (mixture / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"m/manifest\.json was changed after it was written"):
+        made_before_digests(SelectConfig(mixture=str(mixture)))
 
 
 def test_fitting_the_words_again_on_the_best_rows_finds_more_rows_of_the_targets_kind(

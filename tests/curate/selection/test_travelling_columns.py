@@ -6,15 +6,25 @@ import json
 from pathlib import Path
 
 import datasets
+import numpy as np
+import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
 from curate.cli import main
 from curate.config import SelectConfig
 from curate.errors import UserError
+from curate.pool.fates import Fates
+from curate.pool.rows import build_row
+from curate.pool.table import PoolTable
 from curate.selection.hub_upload import push_selection
 from curate.selection.mix import license_doubt
 from curate.selection.record import read_selection
+from curate.selection.steps import Pool, Prepared, Split, Vectors
+from curate.selection.write import decision_columns
+from curate.sources.types import LoadedPool
+from curate.tokens.prompt import RAW
 
 ROWS = [
     {"instruction": f"print the word number {i} {'x' * (i % 5)}", "output": f"print({i}, 'word')", "id": i,
@@ -56,6 +66,31 @@ def test_columns_are_in_selected_and_decisions_and_the_mix_on_the_card(tmp_path:
             assert f"<td>{name}</td><td>{value}</td><td>{n}</td>" in section
     splits = datasets.load_dataset(str(tmp_path / "all"), cache_dir=str(tmp_path / "cache"))
     assert {name: rows.num_rows for name, rows in splits.items()} == {"train": 15, "test": 4}
+
+
+def test_columns_of_a_pool_may_hold_more_than_2_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, row_bytes = 30, 100 << 20
+    with (tmp_path / "zeros").open("wb") as file:
+        file.truncate(n * row_bytes)  # a hole: no memory and no disk
+    texts = np.memmap(tmp_path / "zeros", dtype=np.uint8, mode="r")
+    starts = np.arange(n + 1, dtype=np.int64) * row_bytes
+    column = pyarrow.LargeStringArray.from_buffers(n, pyarrow.py_buffer(starts), pyarrow.py_buffer(texts))
+    monkeypatch.setattr(PoolTable, "column", lambda table, name: column)
+    rows = [build_row(i, f"ask {i}", "out", "f", {"license": "mit"}) for i in range(n)]
+    pool = Pool(SelectConfig(), LoadedPool(rows, "f", None, "digest", []), RAW, "digest", np.ones(n, dtype=np.int32))
+    fates = Fates.undecided(n).decide((i, "excluded", "too_long", f"{i} tokens") for i in range(n))
+    vectors = Vectors(np.zeros(1, dtype=np.int64), np.ones((1, 2), dtype=np.float32), "digest")
+    one = np.zeros(1, dtype=np.int32)
+    prepared = Prepared(pool, Split((), fates), vectors, np.zeros(1, dtype=np.int64), one, vectors.matrix)
+    table = decision_columns(prepared, fates)
+    assert pyarrow.compute.binary_length(table.column("license")).to_pylist() == [row_bytes] * n
+    assert table.column("fate").to_pylist() == ["excluded"] * n
+    assert table.column("detail").to_pylist() == [f"{i} tokens" for i in range(n)]
+    kinds = {field.name: str(field.type) for field in table.schema}
+    assert {name for name, kind in kinds.items() if kind == "large_string"} == {
+        "row_id", "fate", "reason", "detail", "source", "license",
+    }  # fmt: skip
+    assert "string" not in kinds.values()
 
 
 def test_keep_where_excludes_the_others_before_anything_is_held_out(tmp_path: Path) -> None:

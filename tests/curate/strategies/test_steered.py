@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,25 @@ def test_a_part_of_the_tokens_goes_to_the_shortest_well_formed_rows_and_the_rest
         assert rows == drawn
     if part == 0.25:
         assert 0.75 < len(set(rows) & set(drawn)) / len(rows) < 1
+
+
+@pytest.mark.parametrize("standing", ["the shortest", "drawn at random", "both"])
+@pytest.mark.parametrize("part", [0.25, 0.6])
+def test_what_stands_counts_towards_the_part_it_is_of(standing: str, part: float) -> None:
+    candidates = pool(well_formed=np.where(np.arange(600) % 2 == 0, 1.0, 0.75))
+    tokens, shortest = candidates.token_counts, np.argsort(candidates.prompt_chars)
+    shortest = shortest[shortest % 2 == 0]
+    drawn = candidates.shuffled(np.setdiff1d(np.arange(600), shortest[:150]), np.random.default_rng(0))
+    both = np.concatenate([shortest[:30], drawn[:10]])
+    kept = {"the shortest": shortest[:40], "drawn at random": drawn[:40], "both": both}[standing]
+    state = replace(candidates, picked=kept, barred=np.isin(np.arange(600), kept))
+    picks = STRATEGIES["short-part"].bind({"part": part})(state, 120, np.random.default_rng(1))
+    rows = np.concatenate([kept, picks.indices])
+    run = next(i for i, row in enumerate(shortest.tolist()) if row not in set(rows.tolist()))
+    given = tokens[shortest[:run]].sum() / tokens[rows].sum()
+    by_chance = 60 / tokens[rows].sum() + 0.06  # a row to go, and those of random's draw that are short by themselves
+    assert part - 60 / tokens[rows].sum() <= given <= part + by_chance
+    alone = STRATEGIES["short-part"].bind({"part": part})(candidates, 160, np.random.default_rng(1)).indices
+    parted = replace(candidates, picked=alone[:40], barred=np.isin(np.arange(600), alone[:40]))
+    more = STRATEGIES["short-part"].bind({"part": part})(parted, 120, np.random.default_rng(1)).indices
+    assert len(set(more.tolist()) ^ set(alone[40:].tolist())) <= 8  # it goes on where it stopped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -187,6 +188,19 @@ def test_semdedup_keeps_what_one_threshold_leaves_of_every_cluster() -> None:
     assert picks == set(np.flatnonzero(repeated < threshold).tolist())
 
 
+def test_semdedup_takes_no_row_that_repeats_one_that_stands() -> None:
+    candidates = pool(120)
+    cluster = np.flatnonzero(candidates.labels == 0)
+    to_centre = candidates.embeddings[cluster] @ candidates.centres[0]
+    inmost = cluster[np.argsort(-to_centre)[:8]]
+    state = replace(candidates, picked=inmost, barred=np.isin(np.arange(120), inmost))
+    picks = STRATEGIES["semdedup"].bind({})(state, 112, np.random.default_rng(0))
+    outmost = int(cluster[np.argmin(to_centre)])
+    cosine = float((candidates.embeddings[inmost] @ candidates.embeddings[outmost]).max())
+    reason = picks.reasons[picks.indices.tolist().index(outmost)]
+    assert reason == f"cosine {cosine:.4f} to a row that stands or is farther from its cluster's centre"
+
+
 def test_deita_goes_down_the_scores_and_leaves_out_what_is_like_a_pick_until_nothing_differs() -> None:
     candidates = pool(120)
     ifd = candidates.scores["ifd"]
@@ -271,6 +285,28 @@ def test_length_matched_has_the_pools_lengths_and_longest_and_shortest_its_ends(
     assert (
         candidates.prompt_chars[run("shortest", candidates, 7).indices].tolist() == sorted(candidates.prompt_chars)[:7]
     )
+
+
+@pytest.mark.parametrize("coordinated", [False, True])
+@pytest.mark.parametrize(
+    ("stand", "left"),
+    [
+        (slice(60), range(60, 200)),
+        (slice(3_940, 4_000), range(140)),
+        (slice(1_800, 1_860), [*range(62), *range(122, 200)]),
+    ],
+)
+def test_length_matched_takes_the_lengths_that_standing_picks_leave(
+    stand: slice, left: Sequence[int], coordinated: bool
+) -> None:
+    luck = row_luck([str(i) for i in range(4_000)], 0) if coordinated else None
+    candidates = replace(pool(4_000), luck=luck)
+    tokens = candidates.token_counts
+    picked = np.argsort(tokens, kind="stable")[stand]
+    state = replace(candidates, picked=picked, barred=np.isin(np.arange(4_000), picked))
+    picks = STRATEGIES["length-matched"].bind({})(state, 140, np.random.default_rng(0)).indices
+    assert np.intersect1d(picks, picked).tolist() == []
+    assert np.sort(tokens[picks]) == pytest.approx(np.quantile(tokens, (np.array(left) + 0.5) / 200), abs=4)
 
 
 def test_first_follows_the_pool_and_random_grows_with_k() -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from curate.errors import UserError
+from evaluate_suite.answers.answer_files import read_answers
 from evaluate_suite.cli import main as evalsuite
+from evaluate_suite.generation.raw_prompts import load_raw_prompts
+from evaluate_suite.tasks.task_files import read_tasks
+from evaluate_suite.training_curve.readers import read_history
 
 GOOD = b'{"prompt": "reverse a list", "completion": "x[::-1]"}\n'
 WRONG = {
@@ -70,3 +76,13 @@ def test_an_absent_file_and_a_folder_exit_1(tmp_path: Path, capsys: pytest.Captu
         f"error: {tmp_path}/none.jsonl does not exist. Check the path.",
         f"error: {tmp_path} is a folder. Name a file.",
     ]
+
+
+@pytest.mark.parametrize("read", [read_answers, load_raw_prompts, read_tasks, read_history])
+def test_an_address_in_the_place_of_a_file_is_told_as_one(read: Callable[[Path], object]) -> None:
+    with pytest.raises(UserError) as caught:
+        read(Path("s3://bucket/folder/file.jsonl"))
+    assert str(caught.value) == (
+        "s3://bucket/folder/file.jsonl is an address, and a file of this machine is wanted. "
+        "Download it and name the copy; --dataset, --target and --decontaminate take addresses."
+    )

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from curate.config import SelectConfig
+from curate.errors import UserError
 from evaluate_suite.study.budgets import budgets_about, with_random_budgets
+from evaluate_suite.study.plan_file import read_study_file
 from evaluate_suite.study.request import StudyRequest
 from finetune.config import RunConfig
 from tests.finetune.conftest import made_selection, tiny_model  # noqa: F401
@@ -27,6 +29,24 @@ def test_a_quarter_half_twice_and_four_times_as_far_as_the_pool_reaches(
     size: int, candidates: int, budgets: list[int]
 ) -> None:
     assert budgets_about(size, candidates) == budgets
+
+
+@pytest.mark.parametrize(
+    ("written", "budgets"),
+    [("none", ()), ("[]", ()), ("null", None), ("500", (500,)), ("250,500", (250, 500)), ("[250, 500]", (250, 500))],
+)
+def test_a_study_file_takes_what_the_option_takes(
+    written: str, budgets: tuple[int, ...] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "study.yaml").write_text(f"strategies: [random, kmeans]\nrandom_budgets: {written}\n")
+    assert read_study_file(tmp_path / "study.yaml").random_budgets == budgets
+
+
+def test_sizes_that_are_none_are_told_with_the_file_and_the_field(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("strategies: [random, kmeans]\nrandom_budgets: few\n")
+    said = r"study\.yaml is not a study \(random_budgets: Value error, Write whole numbers with commas: 250,500,2000\)"
+    with pytest.raises(UserError, match=said):
+        read_study_file(tmp_path / "study.yaml")
 
 
 def test_they_are_chosen_where_a_strategy_is_studied_and_none_are_named(

@@ -79,14 +79,13 @@ def test_bad_input_of_merge_is_one_line(
 
 
 @pytest.mark.long
-def test_the_closing_lines_work_when_they_are_pasted(trained: Path, tmp_path: Path) -> None:
-    """In another folder, in a fresh interpreter, exactly as they were printed."""
-    from finetune.run.card import loading_lines
-
-    lines = loading_lines(str(trained), read_run(trained).read_selection().template)
-    assert len(lines) == 3
+def test_the_python_lines_of_a_card_work_when_they_are_pasted(trained: Path, tmp_path: Path) -> None:
+    """In another folder, in a fresh interpreter, exactly as they stand there but for the path."""
+    lines = (trained / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    assert lines.count("\n") == 3
+    lines = lines.replace(f"path/to/{trained.name}", str(trained))
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

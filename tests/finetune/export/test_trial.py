@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -24,6 +25,26 @@ def answers(trained: Path, capsys: pytest.CaptureFixture[str], *more: str) -> di
     capsys.readouterr()
     assert main(["try", str(trained), "--json", "--max-new-tokens", "12", *more]) == 0
     return dict(json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("place", ["home", "a folder"])
+def test_a_run_ends_with_the_command_that_tries_it_and_says_where_the_python_stands(
+    place: str,
+    made_selection: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / "home"))
+    out = [] if place == "home" else ["--out", str(tmp_path / place)]
+    assert main(["run", "--selection", str(made_selection), *out, "--track", "none", *QUICK]) == 0
+    run = capsys.readouterr()
+    folder = Path(run.out.strip())
+    name = folder.name if place == "home" else f"'{folder}'"
+    assert run.err.endswith(f"Try it (from Python: {folder / 'README.md'}):\n\nfinetune try {name}\n\n")
+    assert "load_run" not in run.err and "load_run" in (folder / "README.md").read_text()
+    words = shlex.split(run.err.splitlines()[-2])
+    assert main([*words[1:], "--prompt", "sort", "--max-new-tokens", "1"]) == 0
 
 
 def test_the_answer_is_the_models_greedy_text_and_the_base_models_stands_beside_it(

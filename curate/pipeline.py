@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curate.artifact import is_made, one_writer
 from curate.cleaning.exact_duplicates import pool_keys
 from curate.cleaning.execution import run_check
-from curate.cleaning.table import BEFORE_HOLDOUT, CHECKS
+from curate.cleaning.table import BEFORE_HOLDOUT, CHECKS, SECRETS
 from curate.config import SelectConfig, inputs_exist
 from curate.decontamination import find_leaks_in_pool, load_benchmarks
 from curate.defaults import LOCAL
@@ -33,6 +33,7 @@ from curate.selection.by_column import caps_of, rows_where
 from curate.selection.choosing import choose
 from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
+from curate.selection.shortage import no_row_is_usable, require_enough
 from curate.selection.steps import Picked, Pool, Prepared, Split, Stopwatch, Vectors
 from curate.selection.write import OURS, config_digest, selection_folder, write
 from curate.sources import load_rows
@@ -95,7 +96,7 @@ def prepare(pool: Pool, watch: Stopwatch) -> Prepared:
         vectors = embed(pool, split)
     with watch.timed("near_duplicates"):
         split = drop_near_holdout(pool, split, vectors)
-    require_enough(pool, split)
+    require_enough(pool.config, split.fates, len(split.held_out))
     with watch.timed("cluster"):
         prepared = cluster(pool, split, vectors)
     pool.engine.rest()
@@ -208,6 +209,9 @@ def clean(pool: Pool, split: Split, watch: Stopwatch) -> Split:
         if name not in BEFORE_HOLDOUT:
             with watch.timed(f"clean_{name.replace('-', '_')}"):
                 fates = fates.exclude(check_rows(pool, name, fates.open_rows(), split.held_out))
+                leaky = len(check_rows(pool, name, split.held_out)) if name == SECRETS else 0
+            if leaky:
+                notes = (*notes, f"{leaky} held-out rows hold a key or token as well; they stay in holdout.jsonl.")
     return replace(split, fates=fates, notes=notes)
 
 
@@ -221,7 +225,7 @@ def embed(pool: Pool, split: Split) -> Vectors:
     out = np.array([False, *(reason in without for _, reason in split.fates.kinds)])
     places = pool.places_of(np.flatnonzero(~out[split.fates.codes]))
     if not len(places):
-        raise UserError("No row of the pool has an output.", "Check --columns.")
+        raise no_row_is_usable(split.fates)
     config = pool.config
     if pool.vectors is not None:
         return Vectors(pool.rows.row_index[places], pool.vectors.of(pool.rows.read(places)), pool.vectors.sha256)
@@ -262,21 +266,6 @@ def drop_near_holdout(pool: Pool, split: Split, vectors: Vectors) -> Split:
 def candidate_mask(split: Split, vectors: Vectors) -> NDArray[np.bool_]:
     """Return which of the embedded rows are still open (n,)."""
     return np.asarray(split.fates.codes[vectors.rows] == 0)
-
-
-def require_enough(pool: Pool, split: Split) -> None:
-    """Fail with both numbers, and what removed how many, when fewer candidates remain than asked for."""
-    left, budget = int((split.fates.codes == 0).sum()), pool.config.token_budget
-    if left >= (pool.config.k if budget is None else 1):
-        return
-    asked = f"--k {pool.config.k} is more than" if budget is None else f"--token-budget {budget} cannot be spent on"
-    raise UserError(
-        f"{asked} the {left} candidates left of {len(pool.rows)} rows "
-        f"({len(split.held_out)} held out; excluded: {split.fates.excluded_sentence()}).",
-        f"Take --k {left} or less, widen the bounds, or raise --near-duplicate."
-        if left
-        else "Widen the bounds, raise --near-duplicate, or name a larger --dataset.",
-    )
 
 
 def cluster(pool: Pool, split: Split, vectors: Vectors) -> Prepared:

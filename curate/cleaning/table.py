@@ -41,6 +41,7 @@ def _from(module: str, function: str = "find") -> Callable[[], Any]:
     return load
 
 
+SECRETS = "secrets"
 # In the order they run: a row that several would exclude has the reason of the first.
 _OWN: dict[str, Check] = {
     "empty": Check(
@@ -70,7 +71,7 @@ _OWN: dict[str, Check] = {
         "the code does not parse in the language it claims to be in",
         by_row=True,
     ),
-    "secrets": Check(_from("cleaning.secrets"), "secret", "a key or token stands in the row", on=False, by_row=True),
+    SECRETS: Check(_from("cleaning.secrets"), "secret", "a key or token stands in the row", on=False, by_row=True),
     "near-duplicates": Check(
         _from("cleaning.near_duplicates"),
         "near_duplicate",

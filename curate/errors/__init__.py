@@ -49,5 +49,6 @@ def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     """The next step for a misspelt `value`: the closest allowed name, and all of them."""
     names = sorted(allowed)
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    close = close or difflib.get_close_matches(value.casefold(), names, n=1, cutoff=0.5)
     guess = f'Did you mean "{close[0]}"? ' if close else ""
     return f"{guess}Allowed: {', '.join(names)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from curate.artifact import MANIFEST
 from curate.console import say
@@ -20,6 +22,20 @@ from curate.selection.record import Selection, require_whole_selection
 _MAY_WRITE = "Make a token that may write at {endpoint}/settings/tokens, then run `hf auth login`."
 
 
+def require_repository(name: str) -> None:
+    """Raise a `UserError` where `name` is not OWNER/NAME as the hub takes it."""
+    address = re.fullmatch(r"(?:https?://[^/]+/|hf://)(?:datasets/)?([^/]+/[^/]+?)/?", name)
+    try:
+        validate_repo_id(address[1] if address else name)
+    except HFValidationError:
+        address, owned = None, False
+    else:
+        owned = name.count("/") == 1
+    if not owned:
+        step = f"Write {address[1]}." if address else "Write OWNER/NAME."
+        raise UserError(f'"{name}" is no name of a repository.', step)
+
+
 @dataclass(frozen=True)
 class Upload:
     """What a push would send: the files' bytes, or where they lie, by their name there."""
@@ -28,6 +44,9 @@ class Upload:
     kind: Literal["dataset", "model"]
     private: bool
     files: Mapping[str, bytes | Path]
+
+    def __post_init__(self) -> None:
+        require_repository(self.repository)
 
     def sizes(self) -> dict[str, int]:
         """Bytes by file."""
@@ -58,6 +77,7 @@ def plan_upload(selection: Selection, repository: str, private: bool = True, any
 
     A public one whose rows do not all name the same licence is a `UserError`, unless `any_license`.
     """
+    require_repository(repository)
     require_whole_selection(selection)
     doubt = license_doubt(selection.manifest.config.get("mix", {})) if not private and not any_license else None
     if doubt is not None:

@@ -37,7 +37,8 @@ class Kept:
             told = ", ".join(f"{reason} {n}" for reason, n in Counter(why.values()).most_common())
             raise UserError(
                 f"{len(missing)} of the {len(self.row_ids)} rows of --keep {self.name} cannot stand: {told}.",
-                "Select from the same rows with the same bounds, checks and --holdout, or widen them.",
+                "Select from the same rows, read alike (--columns, --turns, --system), with the same bounds, checks "
+                "and --holdout, or widen them.",
             )
         return np.array([place[row_id] for row_id in self.row_ids], dtype=np.int64)
 

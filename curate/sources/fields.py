@@ -21,9 +21,22 @@ class UnusableRow(Exception):
         self.reason, self.detail = reason, detail
 
 
+class NotText(UserError):
+    """A field, by its dotted `name`, with a `value` that is no text."""
+
+    def __init__(self, value: Any, name: str, place: str) -> None:
+        super().__init__(f'{place}: the field "{name}" is a {type(value).__name__}, not text.', _MEND)
+        self.name, self.value = name, value
+
+
 def is_missing(value: Any) -> bool:
     """Whether a field holds no value: null, or NaN, which pandas writes where it has none."""
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a field holds nothing: no value, a text of white space, or an empty list."""
+    return is_missing(value) or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def is_objects(value: Any) -> bool:
@@ -70,7 +83,7 @@ def text_of(value: Any, name: str, place: str) -> str:
         return "".join(_part(part, name, place) for part in value)
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return "".join(value)
-    raise UserError(f'{place}: the field "{name}" is a {type(value).__name__}, not text.', _MEND)
+    raise NotText(value, name, place)
 
 
 def _part(part: Mapping[str, Any], name: str, place: str) -> str:

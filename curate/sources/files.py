@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curate.engines.types import Engine
 from curate.errors import UserError
 from curate.pool.read_options import ReadOptions
 from curate.pool.writer import PoolWriter
+from curate.sources.folders import folder_notes, refuse_written, visible_files
 from curate.sources.pieces import READERS, ReadStep, SourceFile, cut_pieces, ending, join_records, read_file
 from curate.sources.reader import RowReader
 from curate.sources.remote import list_remote
@@ -37,11 +37,14 @@ def load_files(
     Where there is more than a piece (16 MiB of files), the engine's workers read pieces side by side.
     """
     path = _expanded(path)
+    data_files = _data_files(path)
     files = [
         SourceFile(str(file), file.relative_to(path).as_posix() if file != path else path.name, _size(file))
-        for file in _data_files(path)
+        for file in data_files
     ]
-    return read_files(files, str(path), path.name, RowReader(columns, options or ReadOptions()), engine)
+    reader = RowReader(columns, options or ReadOptions(), notes=folder_notes(path, data_files) if path.is_dir() else [])
+    name = path.name if path.name.strip(".") else path.resolve().name  # "." and ".." name no folder
+    return read_files(files, str(path), name, reader, engine)
 
 
 def load_remote(
@@ -61,6 +64,7 @@ def read_files(
     files: Sequence[SourceFile], where: str, name: str, reader: RowReader, engine: Engine | None
 ) -> LoadedPool:
     """Return the pool in some files, in their order."""
+    reader.several_files = len(files) > 1
     pieces = cut_pieces(files)
     if engine is None or len(pieces) < 2:
         records = [read_file(reader, file) for piece in pieces for file in piece]
@@ -95,7 +99,8 @@ def _data_files(path: Path) -> list[Path]:
     if not _exists(path):
         raise UserError(f"{path} does not exist.", "Check the path; a hub dataset is written OWNER/NAME.")
     if path.is_dir():
-        inside = [(p.relative_to(path).parts, p) for p in _visible(path) if ending(p) in READERS]
+        refuse_written(path)
+        inside = [(p.relative_to(path).parts, p) for p in visible_files(path) if ending(p) in READERS]
         files = [p for _, p in sorted(inside) if p.is_file() or p.is_symlink()]  # one that leads nowhere is said to
         if not files:
             raise UserError(f"The folder {path} holds no {', '.join(READERS)} file.", "Name another, or a file.")
@@ -106,15 +111,3 @@ def _data_files(path: Path) -> list[Path]:
             "Unpack, convert or rename it; .gz may follow .json, .jsonl and .csv.",
         )
     return [path]
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    """Yield what is no folder below a folder, hidden things apart; a folder that may not be read is an error."""
-
-    def refuse(error: OSError) -> None:
-        what = f"The folder {error.filename} could not be read ({error.strerror})."
-        raise UserError(what, "Check its permissions: rows in it would be left out.") from None
-
-    for at, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(at) / name for name in names if not name.startswith("."))

@@ -14,8 +14,9 @@ from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError, did_you_mean
 from curate.errors.hub import explain_hub_error
 from curate.pool.read_options import ReadOptions
-from curate.sources.reader import RowReader, travelling
+from curate.sources.reader import RowReader
 from curate.sources.shapes import recognise
+from curate.sources.travelling import travelling
 from curate.sources.types import LoadedPool
 
 SPLIT = "train"
@@ -129,6 +130,7 @@ def _records(
     names = tuple(known)
     if not names:
         return
+    reader.look(names)
     needed = recognise(names, reader.named, repo_id, {}).top_names  # other columns may hold images and the like
     needed += [path[0] for path in travelling(names, reader.conditions).values() if path[0] not in needed]
     for number, record in enumerate(islice(split.select_columns(needed), first), start=1):  # type: ignore[attr-defined]

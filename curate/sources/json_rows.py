@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,17 @@ from curate.artifact.json_text import ParsedJson, objects_in, parse_json
 from curate.errors import UserError
 from curate.sources.encodings import read_text, text_lines
 from curate.sources.fields import is_objects
-from curate.sources.shapes import fits
+from curate.sources.turns import has_turns
 
 MARK = "\ufeff"  # what is left of a byte order mark where files were joined
 SPLIT = "train"
 _LISTS = (SPLIT, "data", "rows", "examples", "records", "samples")  # what people call the list of rows in an object
 _WANTED = 'Write a list of objects, or one object a line; from pandas: df.to_json(FILE, orient="records", lines=True).'
 Records = Iterator[tuple[str, Mapping[str, Any]]]
+Fits = Callable[[Mapping[str, Any]], bool]  # whether a record has the columns that are read
 
 
-def json_lines(file: Path, notes: list[str]) -> Records:
+def json_lines(file: Path, notes: list[str], fits: Fits) -> Records:
     """One object a line; a file that holds one JSON document of rows, under whatever ending, is read as that.
 
     Lines are read one by one, so that no more than a line of the file is in memory; a document is read whole.
@@ -34,8 +35,8 @@ def json_lines(file: Path, notes: list[str]) -> Records:
         parsed = parse_json(text, strict=False)  # ends at the second line's first character where there is one a line
     except (ValueError, RecursionError):
         parsed = None
-    if parsed is not None and _holds_rows(parsed.value):
-        yield from _rows(parsed, file, notes)
+    if parsed is not None and _holds_rows(parsed.value, fits):
+        yield from _rows(parsed, file, notes, fits)
     else:
         yield from _lines(file, text.split("\n"))
 
@@ -50,20 +51,23 @@ def _begins_with_objects(file: Path) -> bool:
         return False
 
 
-def _holds_rows(value: Any) -> bool:
+def _holds_rows(value: Any, fits: Fits) -> bool:
     """Whether a document is a list of rows, holds such a list, or is a table, and is no row itself."""
     if not isinstance(value, dict):
-        return is_objects(value)
-    if not fits(value):
-        lists = [value[name] for name in _LISTS if is_objects(value.get(name))]
-        return any(fits(each[0]) for each in lists) or isinstance(value.get("columns"), list)
-    cells = list(value.values())
-    return all(isinstance(cell, dict) for cell in cells) or all(
-        isinstance(cell, list) and not is_objects(cell) for cell in cells
-    )
+        return is_objects(value) or value == []
+    indexed = _by_index(value, fits) is not None and (len(value) > 1 or _numbered(value))
+    if indexed or _of_cells(value, fits) is not None:
+        return True
+    held = any(_are_rows(value.get(name), fits) or value.get(name) == [] for name in _LISTS)
+    return not fits(value) and (held or isinstance(value.get("columns"), list))
 
 
-def json_document(file: Path, notes: list[str]) -> Records:
+def _are_rows(value: Any, fits: Fits) -> bool:
+    """Whether a value is a list of rows; one of messages is none, unless they are rows that can be read."""
+    return is_objects(value) and (fits(value[0]) or not has_turns(value))
+
+
+def json_document(file: Path, notes: list[str], fits: Fits) -> Records:
     """A list of objects, an object that holds one, a table as pandas writes it, or one object a line."""
     text = read_text(file)
     if not text.strip():
@@ -76,7 +80,7 @@ def json_document(file: Path, notes: list[str]) -> Records:
             return
         place = f"{file}:{getattr(error, 'lineno', 1)}"
         raise UserError(f"{place}: broken JSON ({error}).", "Correct the file.") from None
-    yield from _rows(parsed, file, notes)
+    yield from _rows(parsed, file, notes, fits)
 
 
 def _lines(file: Path, lines: Iterable[str]) -> Records:
@@ -115,8 +119,8 @@ def _documents(file: Path, text: str, line: int) -> Records:
         at = end
 
 
-def _rows(parsed: ParsedJson, file: Path, notes: list[str]) -> Records:
-    rows = _layout(parsed.value, file, notes)
+def _rows(parsed: ParsedJson, file: Path, notes: list[str], fits: Fits) -> Records:
+    rows = _layout(parsed.value, file, notes, fits)
     spoiled = {id(each) for _, each in parsed.repeated}
     for place, row in rows:
         if spoiled and any(id(each) in spoiled for each in objects_in(row)):
@@ -135,49 +139,68 @@ def _refuse_repeats(parsed: ParsedJson, place: str) -> None:
 
 def _object(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{place}: a JSON {type(value).__name__}, not an object.", _WANTED)
+        wanted = 'Write every conversation as an object: {"messages": [...]}' if has_turns(value) else _WANTED
+        raise UserError(f"{place}: a JSON {type(value).__name__}, not an object.", wanted)
     return value
 
 
-def _layout(value: Any, file: Path, notes: list[str]) -> Iterator[tuple[str, Any]]:
+def _layout(value: Any, file: Path, notes: list[str], fits: Fits) -> Iterator[tuple[str, Any]]:
     """(place, row) for the rows of a document, whichever way round it holds them."""
     if isinstance(value, dict):
-        index = _by_index(value)
+        index = _by_index(value, fits)
         if index is not None:
             yield from ((f'{file} row "{key}"', row) for key, row in index.items())
             return
-        value = _by_columns(value, file) or _of_splits(value, file, notes)
+        rows = _by_columns(value, file, fits)
+        value = rows if rows is not None else _of_splits(value, file, notes, fits)
     if not isinstance(value, list):
         raise UserError(f"{file} holds a JSON {type(value).__name__}, not rows.", _WANTED)
     yield from ((f"{file} row {number}", row) for number, row in enumerate(value, start=1))
 
 
-def _by_index(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _numbered(names: Iterable[str]) -> bool:
+    """Whether names are the numbers by which pandas names rows."""
+    return all(str(name).isdecimal() for name in names)
+
+
+def _by_index(value: Mapping[str, Any], fits: Fits) -> Mapping[str, Any] | None:
     """Rows under their index, pandas' orient="index"."""
     rows = list(value.values())
-    if rows and all(isinstance(row, dict) for row in rows) and not fits(value) and fits(rows[0]):
-        return value
+    if rows and all(isinstance(row, dict) for row in rows) and not fits(value):
+        return value if fits(rows[0]) or _numbered(value) else None
     return None
 
 
-def _by_columns(value: Mapping[str, Any], file: Path) -> list[dict[str, Any]] | None:
+def _by_columns(value: Mapping[str, Any], file: Path, fits: Fits) -> list[dict[str, Any]] | None:
     """Rows of a table stored by columns: pandas' orient="columns", "split" and "list"; None for any other object."""
     columns, data = value.get("columns"), value.get("data")
     if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
         return [_zip(columns, row, f"{file} row {number}") for number, row in enumerate(data, start=1)]
-    if not fits(value):
-        return None
+    rows = _of_cells(value, fits)
+    if rows is None and fits(_heads(value)):
+        told = ", ".join(f"{name} {len(column)}" for name, column in value.items())
+        raise UserError(f"{file} holds columns of different lengths ({told}).", _WANTED)
+    return rows
+
+
+def _of_cells(value: Mapping[str, Any], fits: Fits) -> list[dict[str, Any]] | None:
+    """Rows of a table whose columns are objects or lists; names that are not known are a table's where all agree."""
     cells = list(value.values())
-    if all(isinstance(column, dict) for column in cells):
+    if cells and all(isinstance(column, dict) and column for column in cells):
         index = dict.fromkeys(key for column in cells for key in column)
-        return [{name: column.get(key) for name, column in value.items()} for key in index]
-    if all(isinstance(column, list) and not is_objects(column) for column in cells):
-        lengths = {name: len(column) for name, column in value.items()}
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {n}" for name, n in lengths.items())
-            raise UserError(f"{file} holds columns of different lengths ({told}).", _WANTED)
-        return [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
-    return None
+        rows = [{name: column.get(key) for name, column in value.items()} for key in index]
+        return rows if fits(rows[0]) or (_numbered(index) and not fits(value)) else None
+    if not (heads := _heads(value)) or len({len(column) for column in cells}) > 1:
+        return None
+    known = fits(heads) or (len(cells) > 1 and not fits(value))
+    return [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)] if known else None
+
+
+def _heads(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The first row of a table whose columns are lists; empty for any other object."""
+    if not all(isinstance(column, list) and not is_objects(column) for column in value.values()):
+        return {}
+    return {name: column[0] if column else None for name, column in value.items()}
 
 
 def _zip(columns: Sequence[str], row: Sequence[Any], place: str) -> dict[str, Any]:
@@ -186,11 +209,11 @@ def _zip(columns: Sequence[str], row: Sequence[Any], place: str) -> dict[str, An
     return dict(zip(columns, row, strict=True))
 
 
-def _of_splits(value: Mapping[str, Any], file: Path, notes: list[str]) -> Any:
+def _of_splits(value: Mapping[str, Any], file: Path, notes: list[str], fits: Fits) -> Any:
     """The list of rows in an object, such as {"data": [...]} or {"train": [...]}; an object that is a row is itself."""
     if fits(value):
         return [value]
-    lists = [name for name, rows in value.items() if is_objects(rows)]
+    lists = [name for name, rows in value.items() if _are_rows(rows, fits)]
     if SPLIT in lists:
         others = ", ".join(name for name in lists if name != SPLIT)
         notes += [f"{file.name}: the split {SPLIT} was read; not read: {others}."] if others else []
@@ -202,4 +225,4 @@ def _of_splits(value: Mapping[str, Any], file: Path, notes: list[str]) -> Any:
         )
     if lists:
         return value[lists[0]]
-    return value.get("data", [value])
+    return next((value[name] for name in _LISTS if value.get(name) == []), value.get("data", [value]))

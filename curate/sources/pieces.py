@@ -16,7 +16,7 @@ from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError
 from curate.pool.writer import PoolWriter
 from curate.sources.csv_rows import csv_records
-from curate.sources.json_rows import json_document, json_lines
+from curate.sources.json_rows import Fits, json_document, json_lines
 from curate.sources.reader import RowReader
 from curate.sources.remote import is_remote, local_copy
 
@@ -74,9 +74,9 @@ def read_file(reader: RowReader, file: SourceFile) -> FileRecord:
     with local_copy(file.path) as path:
         try:
             if file.groups is None:
-                records = READERS[ending(path)](path, reader.notes)
+                records = READERS[ending(path)](path, reader.notes, reader.fits)
             else:
-                records = parquet_records(path, reader.notes, file.groups)
+                records = parquet_records(path, reader.notes, reader.fits, file.groups)
             reader.read(records, file.name)
             digest = digest_file(path) if begins else ""
         except OSError as error:
@@ -132,7 +132,7 @@ def ending(path: Path) -> str:
     return Path(path.stem if packed else path.name).suffix.lower() if path.name else ""
 
 
-def parquet_records(file: Path, notes: list[str], groups: tuple[int, int] | None = None) -> Records:
+def parquet_records(file: Path, notes: list[str], fits: Fits, groups: tuple[int, int] | None = None) -> Records:
     """Yield the records of a Parquet file, or of some of its row groups, read 1,024 at a time."""
     number = 0
     try:
@@ -155,7 +155,7 @@ def parquet_records(file: Path, notes: list[str], groups: tuple[int, int] | None
         raise UserError(f"{file} is not a Parquet file that can be read ({error}).", "Write the file anew.") from None
 
 
-READERS: dict[str, Callable[[Path, list[str]], Records]] = {
+READERS: dict[str, Callable[[Path, list[str], Fits], Records]] = {
     ".json": json_document,
     ".jsonl": json_lines,
     ".ndjson": json_lines,

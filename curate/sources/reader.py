@@ -5,38 +5,34 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curate.errors import UserError
 from curate.pool.dialogue import ASSISTANT, MESSAGES, SYSTEM, USER, Dialogue
-from curate.pool.read_options import SINGLE, ReadOptions, allows, parse_conditions
+from curate.pool.read_options import SINGLE, ReadOptions
 from curate.pool.rows import build_row
 from curate.pool.writer import PoolWriter
-from curate.sources.fields import Path, Record, UnusableRow, field_at, is_missing, text_at, text_of
-from curate.sources.shapes import Columns, recognise, resolve
+from curate.sources.fields import NotText, Path, Record, UnusableRow, field_at, is_missing, text_at
+from curate.sources.shapes import Columns, Unrecognised, explain_nested, explain_other, fits, recognise
+from curate.sources.travelling import SOURCE, Conditions, labels, travelling
 from curate.sources.turns import (
     EMPTY_TURN,
     NOT_ALTERNATING,
     NOT_SINGLE_TURN,
     Turn,
+    are_messages,
     has_turns,
     read_dialogue,
+    read_history,
     read_turns,
     single_turn,
 )
 
 NOT_KEPT = "not_kept"
+REJECTED = "rejected_answer"
 NO_SYSTEM_MESSAGE = "no_system_message"
-SOURCE = "source"
-# Columns that travel with a row, and what else people call them. `source` becomes the row's own source.
-TRAVELLING = {
-    SOURCE: (SOURCE,),
-    "license": ("license", "licence"),
-    "language": ("language", "lang", "programming_language"),
-    "id": ("id", "task_id", "question_id", "problem_id", "uuid"),
-}
 # How sets made by self-instruct, pandas and Excel write that a question has no input.
 _NO_INPUT = re.compile(
     r"<\s*(?:no\s*input|empty)\s*>|\(?(?:no ?input(?: (?:needed|required|provided|given|necessary))?|not applicable"
@@ -58,42 +54,71 @@ class RowReader:
     rows: PoolWriter = field(default_factory=PoolWriter)
     excluded: dict[int, tuple[str, str | None]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    several_files: bool = False
     _system_messages: int = 0
     _unanswered: int = 0
+    _unread: Counter[str] = field(default_factory=Counter)
     _no_input: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[str, ...], tuple[Columns, dict[str, Path]]] = field(default_factory=dict)
     _input_seen: bool = False
     _left_out: Counter[str] = field(default_factory=Counter)
-    _values: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.conditions = parse_conditions(self.options.keep_where)
-        self._values = {name: Counter() for name in self.conditions}
+        self._conditions = Conditions(self.options.keep_where)
+
+    def look(self, names: Iterable[str]) -> None:
+        """Take note of the columns that a source has, read or not."""
+        self._conditions.look(names)
+
+    @property
+    def conditions(self) -> Collection[str]:
+        """The columns that `--keep-where` names."""
+        return self._conditions.allowed
 
     def read(self, records: Iterable[tuple[str, Record]], source: str) -> None:
         """Add a row for every (place, record); `place` is what an error about that record begins with."""
         for place, record in records:
             names = tuple(record)
             if names not in self._known:
-                columns = recognise(names, self.named, place, record, self.options.turns != SINGLE)
+                columns = self._recognise(names, place, record)
                 self._known[names] = columns, travelling(names, (*self.conditions, *self.options.travel))
+                self.look(names)
                 self._input_seen = self._input_seen or bool(columns.inputs)
             columns, travels = self._known[names]
+            columns = columns.of(record, place)
             index = len(self.rows)
             self._left_out.update(name for name in columns.left_out if _has_text(record[name]))
             dialogue: Dialogue | None = None
             try:
                 pair, dialogue = self._texts(record, columns, place)
+            except NotText as error:
+                raise UserError(error.what, explain_nested(columns, error)) from None
             except UnusableRow as unusable:
                 self.excluded[index] = (unusable.reason, unusable.detail)
                 unread = field_at(record, columns.turns or columns.instruction, place)
                 text = unread if isinstance(unread, str) else json.dumps(unread, ensure_ascii=False, default=str)
                 pair = text, ""
-            extra = {name: text for name, path in travels.items() if (text := _label(field_at(record, path, place)))}
-            self._filter(index, {SOURCE: source, **extra})
+            extra = labels(record, travels, place)
+            refusal = self._conditions.refusal({SOURCE: source, **extra}, record)
+            if refusal is not None and index not in self.excluded:
+                self.excluded[index] = (NOT_KEPT, refusal)
             if dialogue is not None:
                 extra[MESSAGES] = dialogue.as_text()
             self.rows.append(build_row(index, *pair, source=extra.pop(SOURCE, source), extra=extra))
+
+    def _recognise(self, names: tuple[str, ...], place: str, record: Record) -> Columns:
+        try:
+            return recognise(names, self.named, place, record, self.options.turns != SINGLE)
+        except Unrecognised as error:
+            before = next((columns for columns, _ in self._known.values()), None)
+            step = explain_other(names, before) if before is not None else error.next_step
+            if self.several_files:
+                step = f"A file without rows has to leave the folder. {step}"
+            raise UserError(error.what, step) from None
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record has the columns that are read."""
+        return fits(record, self.named)
 
     def agrees(self, part: RowReader) -> bool:
         """Whether another reader took the columns for the same as this one; who saw a name first decides."""
@@ -108,15 +133,16 @@ class RowReader:
         self._system_messages += part._system_messages
         self._unanswered += part._unanswered
         self._no_input.update(part._no_input)
+        self._unread.update(part._unread)
         self._known |= part._known
         self._input_seen |= part._input_seen
         self._left_out.update(part._left_out)
-        for name, values in part._values.items():
-            self._values[name].update(values)
+        self._conditions.take_over(part._conditions)
 
     def for_part(self, rows: PoolWriter) -> RowReader:
         """Return a reader of another part of the same source, which knows the columns that this one does."""
-        return RowReader(self.named, self.options, rows, _known=dict(self._known))
+        known = dict(self._known)
+        return RowReader(self.named, self.options, rows, several_files=self.several_files, _known=known)
 
     def finish(self, where: str) -> list[str]:
         """Check the whole; return notes for people."""
@@ -124,7 +150,7 @@ class RowReader:
             raise UserError(f"{where} holds no rows.", "Name a source with at least one row.")
         if self.named and "input" in self.named and not self._input_seen:
             raise UserError(f'{where} has no column "{self.named["input"]}".', "Leave input= out of --columns.")
-        self._check_conditions(where)
+        self._conditions.check(where)
         reasons = Counter(reason for reason, _ in self.excluded.values())
         notes = list(self.notes)
         if n := reasons[NOT_SINGLE_TURN]:
@@ -139,6 +165,10 @@ class RowReader:
         if self._system_messages and self.options.system == "drop":
             n = self._system_messages
             notes.append(f"{n} rows have a system message; it is not part of the instruction.")
+        if n := reasons[REJECTED]:
+            notes.append(f"{n} rows have an answer that was rejected (label false) and were excluded.")
+        for name, n in self._unread.items():
+            notes.append(f'{n} messages have "{name}", which is not read.')
         for name, n in self._left_out.items():
             whose = "--columns leaves" if self.named else "this shape of rows leaves"
             notes.append(f'{n} rows have text in the column "{name}", which {whose} out of the instruction.')
@@ -151,6 +181,8 @@ class RowReader:
 
     def _texts(self, record: Record, columns: Columns, place: str) -> tuple[tuple[str, str], Dialogue | None]:
         """Instruction and output of a record, and its conversation where it is more than one question and answer."""
+        if columns.label and str(field_at(record, columns.label, place)).strip().casefold() == "false":
+            raise UnusableRow(REJECTED, "label false")
         if self.options.turns == SINGLE:
             return self._pair(record, columns, place), None
         dialogue = self._dialogue(record, columns, place)
@@ -167,8 +199,8 @@ class RowReader:
             answer = text_at(record, columns.output, place)
             system = ""
         question = self._with_inputs(question, record, columns, place)
-        if columns.history and not is_missing(history := field_at(record, columns.history, place)) and history:
-            raise UnusableRow(NOT_SINGLE_TURN, f"a history of {len(history)} turns")
+        if history := self._history(record, columns, place):
+            raise UnusableRow(NOT_SINGLE_TURN, f"a history of {max(1, len(history) // 2)} turns")
         system = self._system(system or self._system_column(record, columns, place))
         return f"{system}\n{question}" if system else question, answer
 
@@ -176,7 +208,7 @@ class RowReader:
         """The rounds of a record: its messages, or its history and its one question and answer."""
         turns = self._turns(record, columns, place)
         if turns is None:
-            history = self._history(record, columns.history, place) if columns.history else []
+            history = self._history(record, columns, place)
             question = self._with_inputs(text_at(record, columns.instruction, place), record, columns, place)
             turns = [*history, Turn(USER, question), Turn(ASSISTANT, text_at(record, columns.output, place))]
         if self.options.system == "drop":
@@ -193,36 +225,30 @@ class RowReader:
     def _system_column(self, record: Record, columns: Columns, place: str) -> str:
         return text_at(record, columns.system, place) if columns.system else ""
 
-    def _history(self, record: Record, path: Path, place: str) -> list[Turn]:
-        """The messages of a `history`, as LLaMA-Factory has it: pairs of question and answer."""
-        value = field_at(record, path, place)
-        if is_missing(value) or not value:
-            return []
-        if has_turns(value):
-            return read_turns(value, path[-1], place)
-        if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
-            raise UserError(
-                f'{place}: the field "{path[-1]}" is not a list of questions and answers.',
-                'Write it as [["question", "answer"], ...], or leave it out.',
-            )
-        return [
-            Turn(role, text_of(text, path[-1], place))
-            for pair in value
-            for role, text in zip((USER, ASSISTANT), pair, strict=True)
-        ]
+    def _history(self, record: Record, columns: Columns, place: str) -> list[Turn]:
+        path = columns.history
+        return read_history(field_at(record, path, place), path[-1], place) if path else []
 
     def _turns(self, record: Record, columns: Columns, place: str) -> list[Turn] | None:
         """The messages of a record; None where its question and answer are plain columns."""
-        if columns.turns and not (columns.instruction and is_missing(field_at(record, columns.turns, place))):
+        turns = self._messages(record, columns, place)
+        for turn in turns or ():
+            self._unread.update(turn.unread)
+        return turns
+
+    def _messages(self, record: Record, columns: Columns, place: str) -> list[Turn] | None:
+        if columns.turns:
             return read_turns(field_at(record, columns.turns, place), columns.turns[-1], place)
         question, answer = field_at(record, columns.instruction, place), field_at(record, columns.output, place)
-        if not has_turns(question) and not has_turns(answer):
+        if not are_messages(question) and not has_turns(answer):  # an answer may be text that looks like messages
             return None
         sides = ((question, columns.instruction, USER), (answer, columns.output, ASSISTANT))
         turns: list[Turn] = []
         for value, path, role in sides:
             turns += (
-                read_turns(value, path[-1], place) if has_turns(value) else [Turn(role, text_at(record, path, place))]
+                read_turns(value, path[-1], place)
+                if has_turns(value) or (isinstance(question, str) and are_messages(value))
+                else [Turn(role, text_at(record, path, place))]
             )
         return turns
 
@@ -241,43 +267,6 @@ class RowReader:
         self._no_input[word] += 1
         return ""
 
-    def _filter(self, index: int, extra: Mapping[str, str]) -> None:
-        for name, allowed in self.conditions.items():
-            value = extra.get(name, "")
-            self._values[name][value] += 1
-            if not allows(allowed, value) and index not in self.excluded:
-                self.excluded[index] = (NOT_KEPT, f"{name} {value or 'not said'}")
-
-    def _check_conditions(self, where: str) -> None:
-        for name, values in self._values.items():
-            if set(values) == {""}:
-                raise UserError(f'{where} has no column "{name}" for --keep-where.', "Leave it out.")
-            if not any(allows(self.conditions[name], value) for value in values):
-                seen = ", ".join(f"{value or 'not said'} {n}" for value, n in values.most_common(8))
-                raise UserError(f"--keep-where {name} keeps no row of {where}.", f"Its values: {seen}.")
-
-
-def travelling(names: tuple[str, ...], wanted: Iterable[str]) -> dict[str, Path]:
-    """The columns of a record that travel with its row, under our names for them: those of the table and `wanted`."""
-    found: dict[str, Path] = {}
-    for name, spellings in TRAVELLING.items():
-        path = next((path for spelling in spellings if (path := resolve(names, spelling))), None)
-        if path is not None:
-            found[name] = path
-    for name in wanted:
-        if name not in (*found, MESSAGES) and (path := resolve(names, name)):
-            found[name] = path
-    return found
-
 
 def _has_text(value: Any) -> bool:
     return not is_missing(value) and bool(str(value or "").strip())
-
-
-def _label(value: Any) -> str:
-    """A travelling value as text; "" where there is none or where it is no label but a structure."""
-    if is_missing(value) or isinstance(value, Mapping):
-        return ""
-    if isinstance(value, list):
-        return ", ".join(filter(None, map(_label, value))) if all(isinstance(each, str) for each in value) else ""
-    return str(value).strip()

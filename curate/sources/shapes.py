@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from curate.errors import UsageError, UserError
-from curate.sources.fields import Path, Record, field_at, text_fields
+from curate.sources.fields import NotText, Path, Record, field_at, is_blank, text_fields
 from curate.sources.turns import has_turns
 
 MESSAGES = "messages"
@@ -57,6 +57,8 @@ _INPUTS = frozenset(name for shape in SHAPES for name in shape.inputs)
 _QUESTIONS = _INPUTS | {"passage", "background"}  # what a question is about, whatever the shape calls it
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY = "history"
+_LABELLED, _LABEL = ("prompt", "completion"), "label"  # TRL's answers by whether somebody wanted them
+_LONG_NAME = 40  # letters; what is longer, or of more than three words, may be a row of a file without names
 _BLANKS = " \t\r\n\u00a0\u200b\u2060\ufeff"  # around a name: blanks, and marks that nobody sees
 # What people call the two columns, the likeliest first; only for the suggestion in an error.
 _OFTEN = {
@@ -76,7 +78,9 @@ _OFTEN = {
 class Columns:
     """Where a record has its question and answer: paths to its fields. `turns` is the path of its messages instead.
 
-    `left_out` are columns that in other shapes are part of the question, and here are not read.
+    `left_out` are columns that in other shapes are part of the question, and here are not read. `label` says false of
+    an answer that was rejected. `others` are those of the other shapes that fit, for records in which these are blank:
+    a table of rows of several shapes has the columns of all.
     """
 
     instruction: Path = ()
@@ -85,13 +89,26 @@ class Columns:
     turns: Path = ()
     system: Path = ()
     history: Path = ()
+    label: Path = ()
     left_out: tuple[str, ...] = ()
+    others: tuple[Columns, ...] = ()
 
     @property
     def top_names(self) -> list[str]:
         """The columns that are read, each once."""
-        paths = (self.instruction, self.output, *self.inputs, self.turns, self.system, self.history)
-        return list(dict.fromkeys(path[0] for path in paths if path))
+        paths = (self.instruction, self.output, *self.inputs, self.turns, self.system, self.history, self.label)
+        others = [name for other in self.others for name in other.top_names]
+        return list(dict.fromkeys([*(path[0] for path in paths if path), *others]))
+
+    def of(self, record: Record, place: str) -> Columns:
+        """These columns, or the first of the others that are not blank in a record."""
+        if not self.others or not self._blank(record, place):
+            return self
+        return next((other for other in self.others if not other._blank(record, place)), self)
+
+    def _blank(self, record: Record, place: str) -> bool:
+        paths = (self.turns,) if self.turns else (self.instruction, self.output)
+        return all(is_blank(field_at(record, path, place)) for path in paths)
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
@@ -113,37 +130,57 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     return mapping
 
 
+class Unrecognised(UserError):
+    """A record with columns that are not those of a shape, or not those that `--columns` names."""
+
+
 def recognise(
     names: tuple[str, ...], named: Mapping[str, str] | None, where: str, record: Record, turns: bool = False
 ) -> Columns:
     """The columns of a record with these names: those of `--columns`, else those of the first shape that fits.
 
-    Where `turns` are asked for, messages come first, and a question and answer beside them serve rows without any.
+    Where `turns` are asked for, messages come first. The other shapes that fit serve records in which these are blank.
     """
     if named is not None:
         return _named(names, named, where, record)
     actual = _spelling(names)
     fitting = [shape for shape in SHAPES if all(name in actual for name in shape.needs)]
     if not fitting:
-        raise UserError(f"{where}: no columns that are recognised.", explain(names, record))
-    shape = fitting[0]
-    spoken = shape if not turns else next((shape for shape in fitting if shape.turns), shape)
-    read = {shape.instruction, shape.output, *shape.inputs}
+        raise Unrecognised(f"{where}: no columns that are recognised.", explain(names, record))
+    if turns:
+        fitting.sort(key=lambda shape: not shape.turns)
+    first, *others = (_columns(shape, actual, fitting) for shape in fitting)
+    return replace(first, others=tuple(others))
+
+
+def _columns(shape: Shape, actual: Mapping[str, str], fitting: Iterable[Shape]) -> Columns:
+    read = {name for each in (fitting if shape.turns else [shape]) for name in (*each.needs, *each.inputs)}
     return Columns(
         instruction=_path(actual, shape.instruction),
         output=_path(actual, shape.output),
         inputs=tuple((actual[name],) for name in shape.inputs if name in actual),
-        turns=_path(actual, spoken.turns),
+        turns=_path(actual, shape.turns),
         system=next(((actual[name],) for name in SYSTEM_NAMES if name in actual), ()),
         history=_path(actual, HISTORY),
+        label=_path(actual, _LABEL) if shape.needs == _LABELLED else (),
         left_out=tuple(actual[name] for name in sorted(_QUESTIONS - read) if name in actual),
     )
 
 
-def fits(names: Iterable[str]) -> bool:
-    """Whether a record with these names has one of the shapes."""
-    actual = _spelling(names)
+def fits(record: Record, named: Mapping[str, str] | None) -> bool:
+    """Whether a record has the columns that `--columns` names, else those of one of the shapes."""
+    if named is not None:
+        return all(_leads_somewhere(record, name) for role, name in named.items() if role != "input")
+    actual = _spelling(record)
     return any(all(name in actual for name in shape.needs) for shape in SHAPES)
+
+
+def _leads_somewhere(record: Record, name: str) -> bool:
+    path = resolve(record, name)
+    try:
+        return path is not None and (len(path) == 1 or field_at(record, path, "") is not None)
+    except UserError:
+        return False
 
 
 def _spelling(names: Iterable[str]) -> dict[str, str]:
@@ -175,13 +212,33 @@ def _named(names: tuple[str, ...], named: Mapping[str, str], where: str, record:
         elif role != "input":
             close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
             guess = f' Did you mean "{close[0]}"?' if close else ""
-            raise UserError(f'{where} has no column "{name}".', _have(names) + guess)
+            raise Unrecognised(f'{where} has no column "{name}".', _have(names) + guess)
     if MESSAGES in paths:
         return Columns(turns=paths[MESSAGES])
     inputs = (paths["input"],) if "input" in paths else ()
     read = {path[0] for path in paths.values()}
     left_out = tuple(name for name in names if name in _INPUTS and name not in read)
     return Columns(instruction=paths["instruction"], output=paths["output"], inputs=inputs, left_out=left_out)
+
+
+def explain_nested(columns: Columns, error: NotText) -> str:
+    """What to type where a question or an answer is a structure: the `--columns` value that names the text in it."""
+    paths = {"instruction": columns.instruction, "output": columns.output, "input": next(iter(columns.inputs), ())}
+    names = {role: ".".join(path) for role, path in paths.items() if path}
+    inside = next((name for name in text_fields({error.name: error.value}) if "," not in name), None)
+    if error.name not in names.values() or inside is None:
+        return error.next_step
+    value = ",".join(f"{role}={inside if name == error.name else name}" for role, name in names.items())
+    return f"If the text is in a field of it: --columns {shlex.quote(value)}"
+
+
+def explain_other(names: tuple[str, ...], before: Columns) -> str:
+    """What to make of a record that is of no known shape behind others that were read by the columns `before`."""
+    wanted = [".".join(path) for path in (before.turns, before.instruction, before.output) if path]
+    pairs = ((name, difflib.get_close_matches(name, names, n=1, cutoff=0.6)) for name in wanted if name not in names)
+    renamed = ", ".join(f'"{close[0]}" to "{name}"' for name, close in pairs if close)
+    step = f"Rename {renamed}, or leave it out." if renamed else "Give it those names, or leave it out."
+    return f"{_have(names)} What stands before it was read by {' and '.join(wanted)}. {step}"
 
 
 def _have(names: Iterable[str]) -> str:
@@ -197,6 +254,8 @@ def explain(names: tuple[str, ...], record: Record) -> str:
     spoken = next((name for name, value in record.items() if has_turns(value) and "," not in str(name)), None)
     if spoken is not None and "rejected" not in names:
         return f"{have} If these are the messages of a conversation: --columns {shlex.quote(f'messages={spoken}')}"
+    if {"role", "content"} <= set(names) or {"from", "value"} <= set(names):
+        return f'{have} These are single messages: write a conversation as one row, {{"messages": [...]}}'
     parts, free = {}, list(texts)
     for role, words in _OFTEN.items():
         name = next((name for word in words for name in free if word in name.lower()), None)
@@ -206,6 +265,8 @@ def explain(names: tuple[str, ...], record: Record) -> str:
     for role in ROLES[:2] if len(texts) == 2 else ():  # nothing else is left to be taken for it
         if role not in parts:
             parts[role] = free.pop(0)
+    if any(len(name) > _LONG_NAME or len(name.split()) > 3 for name in names):
+        have += " If these are no names but a row, put a first line before it: instruction,output."
     if "instruction" in parts and "output" in parts and not any("," in name for name in parts.values()):
         value = ",".join(f"{role}={name}" for role, name in parts.items())
         return f"{have} If these are the question and the answer: --columns {shlex.quote(value)}"

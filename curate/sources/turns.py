@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from curate.artifact.json_text import parse_json
 from curate.errors import UserError
 from curate.pool.dialogue import ASSISTANT, SYSTEM, USER, Dialogue
-from curate.sources.fields import UnusableRow, is_missing, is_objects, text_of
+from curate.sources.fields import UnusableRow, is_blank, is_missing, is_objects, text_of
 
 NOT_SINGLE_TURN = "not_single_turn"
 NOT_ALTERNATING = "turns_do_not_alternate"
@@ -21,19 +22,33 @@ _SPEAKERS = {
 }  # fmt: skip
 _KNOWN = (USER, ASSISTANT, SYSTEM)
 _ROLE, _CONTENT = ("role", "from", "speaker"), ("content", "value", "text", "parts")
+_UNREAD, _WEIGHT = ("reasoning_content", "reasoning", "thinking", "tool_calls", "function_call"), "weight"
+# Messages as the text that CSV has of them, as JSON or as Python writes them: who speaks, and what.
+_AS_TEXT = re.compile(
+    r"\s*\[\s*\{(?=.*?['\"](?:role|from|speaker)['\"]\s*:)(?=.*?['\"](?:content|value|text|parts)['\"]\s*:)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message: who speaks (user, assistant, system, or the source's own word, such as tool) and the text."""
+    """One message: who speaks (user, assistant, system, or the source's own word, such as tool) and the text.
+
+    `unread` are names of what else the message has that would matter.
+    """
 
     role: str
     text: str
+    unread: tuple[str, ...] = ()
 
 
 def has_turns(value: Any) -> bool:
     """Whether a value is a list of messages: objects that say who speaks."""
     return is_objects(value) and all(any(name in message for name in _ROLE) for message in value)
+
+
+def are_messages(value: Any) -> bool:
+    """Whether a value is a list of messages, or the text of one, as it stands in a cell of a CSV file."""
+    return _AS_TEXT.match(value) is not None if isinstance(value, str) else has_turns(value)
 
 
 def read_turns(value: Any, name: str, place: str) -> list[Turn]:
@@ -79,7 +94,30 @@ def _from_text(text: str, name: str, place: str) -> Any:
 def _turn(message: Mapping[str, Any], name: str, place: str) -> Turn:
     role = str(next(message[key] for key in _ROLE if key in message)).strip().lower()
     content = next((key for key in _CONTENT if key in message), _CONTENT[0])
-    return Turn(_SPEAKERS.get(role, role), text_of(message.get(content), content, place))
+    unread = tuple(each for each in _UNREAD if message.get(each))
+    if _SPEAKERS.get(role, role) == ASSISTANT and message.get(_WEIGHT) == 0:  # OpenAI's: no loss on this answer
+        unread += (f"{_WEIGHT} 0",)
+    return Turn(_SPEAKERS.get(role, role), text_of(message.get(content), content, place), unread)
+
+
+def read_history(value: Any, name: str, place: str) -> list[Turn]:
+    """The messages of a `history`, as LLaMA-Factory has it: pairs of question and answer, or their JSON text."""
+    if is_blank(value):
+        return []
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _from_text(value, name, place)
+    if value == [] or has_turns(value):
+        return read_turns(value, name, place)
+    if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        raise UserError(
+            f'{place}: the field "{name}" is not a list of questions and answers.',
+            'Write it as [["question", "answer"], ...], or leave it out.',
+        )
+    return [
+        Turn(role, text_of(text, name, place))
+        for pair in value
+        for role, text in zip((USER, ASSISTANT), pair, strict=True)
+    ]
 
 
 def single_turn(turns: Sequence[Turn]) -> tuple[str, str, str]:

@@ -38,6 +38,10 @@ _MARKER = "ROWPICK-INSTRUCTION"
 _SYSTEM, _THOUGHT = "ROWPICK-SYSTEM", "ROWPICK-THOUGHT"
 _THINKING = f"<think>\n{_THOUGHT}\n</think>\n\n"
 _ROUNDS = 3  # rounds that are tried
+_SYSTEM_NOTE = (
+    "The chat template writes a system message in the last question; one that is kept stands before the first, where "
+    "it begins every prompt of the conversation."
+)
 _BLANK_NOTE = "The chat template puts white space before answers; it is left out: no prompt for a generation has it."
 
 
@@ -131,8 +135,11 @@ def _of_turns(chat: _Chat, turns: str) -> tuple[str, tuple[str, ...]]:
     two = chat.try_render(_rounds(2, 1))
     before, answer, join, prompt = _between(two, [_question(0), _answer(0), _question(1)])
     opening = ""
+    elsewhere = False
     with_system = chat.try_render(_rounds(2, 1, _SYSTEM))
     if with_system is not None and with_system.count(_SYSTEM) == 1:
+        elsewhere = with_system.index(_SYSTEM) > with_system.index(_question(0))
+    if with_system is not None and with_system.count(_SYSTEM) == 1 and not elsewhere:
         first, second, *_ = _between(with_system, [_SYSTEM, _question(0), _answer(0), _question(1)])
         opening = f"{WITH_SYSTEM}{first}{SYSTEM_SLOT}{second}{WITHOUT_SYSTEM}"
     thought = chat.try_render(_rounds(2, 1, thinking=_THINKING)) or ""
@@ -144,10 +151,13 @@ def _of_turns(chat: _Chat, turns: str) -> tuple[str, tuple[str, ...]]:
         middle = "".join(f"{_question(i)}{answer}{_answer(i)}{join}" for i in range(n - 1))
         if chat.try_render(_rounds(n, n - 1)) != f"{before}{middle}{_question(n - 1)}{prompt}":
             raise _no_fixed_text()
-    notes = ("The chat template drops the thinking of earlier answers; so do these rows.",) if drops else ()
+    notes: tuple[str, ...] = (
+        ("The chat template drops the thinking of earlier answers; so do these rows.",) if drops else ()
+    )
+    notes += (_SYSTEM_NOTE,) if elsewhere else ()
     if turns == ALL:
         _refuse_other_beginnings(chat, drops or answer.rstrip() != prompt.rstrip())
-        notes = (_BLANK_NOTE,) if answer != prompt else ()
+        notes += (_BLANK_NOTE,) if answer != prompt else ()
         answer = prompt
     return f"{opening}{before}{SLOT}{answer}{slot}{join}{SLOT}{prompt}", notes
 

@@ -20,6 +20,11 @@ CONTEXT_ANSWER = "{earlier answer}"  # the same, without loss
 DROPPED_THINKING = "{earlier answer without thinking}"
 ANSWER_SLOTS = (ANSWER, CONTEXT_ANSWER, DROPPED_THINKING)
 WITH_SYSTEM, SYSTEM_SLOT, WITHOUT_SYSTEM = "{with system}", "{system}", "{without system}"
+# What templates of other tools fill in; here it would be text.
+_NEVER_FILLED = (
+    ANSWER, SYSTEM_SLOT, "{input}", "{output}", "{response}", "{completion}", "{context}", "{question}", "{prompt}",
+    "{history}",
+)  # fmt: skip
 EVERY_SLOT = (SLOT, *ANSWER_SLOTS, WITH_SYSTEM, SYSTEM_SLOT, WITHOUT_SYSTEM, NO_NEWLINE)
 
 
@@ -82,7 +87,9 @@ class PromptTemplate:
                 raise UserError(
                     f"The prompt template {self.name} has {self.turns.answer!r} before {ANSWER} and {self.around[1]!r} "
                     "at its end: with --turns all every answer follows the same text.",
-                    "Make the two the same.",
+                    "Make the two the same."
+                    if "\n" in self.turns.answer
+                    else f'End the file with "{self.turns.answer}{NO_NEWLINE}".',
                 )
             return replace(self, text=self.text.replace(ANSWER, slot))
         before, after = self.around
@@ -124,7 +131,14 @@ def load_prompt_template(path: str | Path | None) -> PromptTemplate:
     if text.count(SLOT) != 1 and not (two_rounds and text.index(SLOT) < text.index(ANSWER) < text.rindex(SLOT)):
         raise UserError(
             f"The prompt template {source} has {SLOT} {text.count(SLOT)} times; it must stand there once.",
-            f"Example: ### Task: {SLOT}; of two rounds: Q: {SLOT} A: {ANSWER} Q: {SLOT} A:",
+            f"Example: ### Task: {SLOT}; of two rounds: Q: {SLOT} A:{ANSWER} Q: {SLOT} A:{NO_NEWLINE}",
+        )
+    filled = ((ANSWER,) if two_rounds else ()) + ((SYSTEM_SLOT,) if WITH_SYSTEM in text else ())
+    unfilled = next((name for name in _NEVER_FILLED if name in text and name not in filled), None)
+    if unfilled is not None:
+        raise UserError(
+            f"The prompt template {source} has {unfilled}, which nothing is put in: it would stand in every prompt.",
+            f"Leave it out: {SLOT} is the question with its input or context, and the answer follows the template.",
         )
     return PromptTemplate(source.name, text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,22 +38,40 @@ class GivenVectors:
 
     def of(self, rows: Iterable[Row]) -> NDArray[np.float32]:
         """Return the unit vectors of some rows, in their order."""
-        if self.ids is None:
-            return unit_rows(
-                self.vectors[[row.row_index for row in rows]], f"{self.path} has", "Correct those vectors."
+        chosen = list(rows)
+        places = [row.row_index for row in chosen] if self.ids is None else self._places(chosen, self.ids)
+        vectors = self.vectors[places]
+        lengths = np.linalg.norm(vectors, axis=1)
+        bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        if bad.size:
+            raise UserError(
+                f"{self.path} has {bad.size} vectors that are zero, infinite or not numbers "
+                f"(the first: vector {min(places[i] for i in bad)}, counted from 0).",
+                "Correct those vectors.",
             )
-        place = {name: i for i, name in enumerate(self.ids)}
-        places = []
+        return unit_rows(vectors)
+
+    def _places(self, rows: Sequence[Row], ids: Sequence[str]) -> list[int]:
+        """Where the vectors of some rows stand, by the rows' own id, else by their row_id."""
+        place = {name: i for i, name in enumerate(ids)}
+        taken: dict[str, str] = {}
+        places: list[int] = []
         missing: list[str] = []
         for row in rows:
-            found = place.get(row.extra.get("id", row.row_id), place.get(row.row_id))
-            if found is None:
+            name = row.extra.get("id", row.row_id)
+            name = name if name in place else row.row_id
+            if name not in place:
                 missing.append(row.extra.get("id", row.row_id))
+            elif taken.setdefault(name, row.row_id) != row.row_id:
+                raise UserError(
+                    f'Several rows have the id "{name}", and {self.path} has one vector for it.',
+                    "Name the rows by their row_id, or give one vector for every row in a .npy file.",
+                )
             else:
-                places.append(found)
+                places.append(place[name])
         if missing:
             raise UserError(f"{self.path} has no vector for {len(missing)} rows (the first: {missing[0]}).", _HOW)
-        return unit_rows(self.vectors[places], f"{self.path} has", "Correct those vectors.")
+        return places
 
 
 def load_given(path: str | Path, n_rows: int) -> GivenVectors:
@@ -71,8 +89,11 @@ def load_given(path: str | Path, n_rows: int) -> GivenVectors:
             names = ", ".join(archive.files) or "nothing"
             try:
                 ids, vectors = tuple(map(str, archive["ids"].tolist())), archive["vectors"]
-            except (KeyError, ValueError):
+            except KeyError:
                 raise UserError(f"{source} holds {names}, not ids and vectors.", _HOW) from None
+            except ValueError:  # such as the ids that pandas has
+                step = "Write them as text and numbers: numpy.savez(FILE, ids=numpy.array(ids, dtype=str), ...)"
+                raise UserError(f"{source} holds Python objects, which are not loaded.", step) from None
     else:
         vectors = loaded
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or 0 in vectors.shape:

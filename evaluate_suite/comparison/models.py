@@ -72,7 +72,7 @@ class ComparedModels(RecordPart):
 
 
 def compare(models: Sequence[str], baseline: str | None = None, by: str | None = None) -> ComparedModels:
-    """The comparison of runs (names or folders), or of result files (paths that end in .jsonl); never of both.
+    """The comparison of runs (names or folders), or of result files (JSON lines); never of both.
 
     `NAME=A.jsonl,B.jsonl` names files that are draws of the strategy NAME, each a selection and training of its own.
     With a `baseline`, a strategy or a model by its name, nothing but its pairs is compared and corrected for. With `by`
@@ -80,7 +80,7 @@ def compare(models: Sequence[str], baseline: str | None = None, by: str | None =
     """
     if len(models) < 2:
         raise UsageError(f"There is nothing to compare with {models[0] if models else 'nothing'}.", "Name two or more.")
-    files = [name for name in models if name.endswith(".jsonl")]
+    files = [name for name in models if _are_files(name)]
     if files and len(files) < len(models):
         raise UsageError("Runs and result files cannot be compared with each other.", "Name runs, or files, alone.")
     if files and by is not None:
@@ -105,6 +105,12 @@ def _baselines(
         return baseline, None
     names = list(dict.fromkeys([*(strategy_of.values() if several_draws else ()), *strategy_of]))
     raise UsageError(f'--baseline "{baseline}" is none of what is compared.', did_you_mean(baseline, names))
+
+
+def _are_files(word: str) -> bool:
+    """Whether a word names files of results: by their ending, or because they are there; a run is a folder."""
+    paths = [Path(path) for path in _named_files(word)[1]]
+    return any(path.name.endswith((".jsonl", ".jsonl.gz")) or (path.suffix and path.is_file()) for path in paths)
 
 
 def _named_files(word: str) -> tuple[str, list[str]]:

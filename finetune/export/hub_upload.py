@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
-from curate.selection.hub_upload import Upload
+from curate.selection.hub_upload import Upload, require_repository
 from finetune.export.hub_card import card_with_results, find_results, result_files
 from finetune.run.record import README, Run
 
@@ -20,6 +20,7 @@ def plan_upload(run: Run, repository: str, private: bool = True, report: str | N
 
     Refused for a base model that others could not load by its name: a local folder or the embedded one.
     """
+    require_repository(repository)
     run.require_whole()
     base = run.config.model
     if base == SMOLLM2 or Path(base).exists():

@@ -183,7 +183,7 @@ def test_a_token_budget_without_candidates_is_told_as_such(pool: Path, capsys: p
     assert run(pool, "--token-budget", "400", "--max-tokens", "2") == 1
     error = capsys.readouterr().err
     assert error.startswith("error: --token-budget 400 cannot be spent on the 0 candidates left of 483 rows (48")
-    assert error.endswith("Widen the bounds, raise --near-duplicate, or name a larger --dataset.\n")
+    assert error.endswith("Name a larger --dataset; a larger --max-tokens takes longer rows.\n")
 
 
 def test_a_damaged_cache_is_computed_again_and_said(

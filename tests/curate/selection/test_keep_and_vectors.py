@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from curate.cli import main
+from curate.errors import UserError
+from curate.pool.rows import build_row
 from curate.selection.record import Selection, read_decisions, read_selection
+from curate.vectors.given import load_given
 
 WORDS = ("sort", "open", "parse", "draw", "merge", "count")
 ROWS = [
@@ -151,3 +154,79 @@ def test_a_row_without_a_vector_and_a_target_are_refused(tmp_path: Path, capsys:
     options = ["--strategy", "rds", "--target", str(tmp_path / "rows.jsonl"), "--encoder", "static"]
     assert select(tmp_path, "x", "--k", "20", "--vectors", str(tmp_path / "v.npz"), *options) == 2
     assert "Strategy rds cannot use --vectors" in capsys.readouterr().err
+
+
+def test_a_bad_vector_is_named_by_its_place_in_the_file_and_ids_as_objects_get_the_way_out(
+    tmp_path: Path, capsys: Any
+) -> None:
+    vectors = np.random.default_rng(0).normal(size=(120, 4))
+    vectors[[7, 90]] = 0
+    np.save(tmp_path / "v.npy", vectors)
+    assert select(tmp_path, "x", "--k", "20", "--vectors", str(tmp_path / "v.npy")) == 1
+    assert "has 2 vectors that are zero, infinite or not numbers (the first: vector 7, counted from 0)." in (
+        capsys.readouterr().err
+    )
+    np.savez(tmp_path / "v.npz", ids=np.array([row["id"] for row in ROWS], dtype=object), vectors=vectors)
+    assert select(tmp_path, "x", "--k", "20", "--vectors", str(tmp_path / "v.npz")) == 1
+    assert "v.npz holds Python objects, which are not loaded. Write them as text and numbers: numpy.savez(" in (
+        capsys.readouterr().err
+    )
+
+
+def test_one_vector_is_not_taken_for_several_rows_with_the_same_id(tmp_path: Path) -> None:
+    path = tmp_path / "v.npz"
+    np.savez(path, ids=np.array(["q0", "q1"]), vectors=np.eye(2, dtype=np.float32))
+    given = load_given(path, 3)
+    rows = [build_row(i, f"ask {i}", "x", "s", {"id": f"q{i % 2}"}) for i in range(3)]
+    assert given.of(rows[1::-1]).tolist() == [[0, 1], [1, 0]]
+    assert given.of([rows[0], rows[0]]).tolist() == [[1, 0], [1, 0]]  # the same text twice is the same row
+    with pytest.raises(UserError, match='Several rows have the id "q0", and .*v.npz has one vector for it. Name the'):
+        given.of(rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--k", "20"], "(excluded: not_single_turn 30). --turns last or --turns all takes longer conversations.\n"),
+        (
+            ["--k", "20", "--turns", "last", "--system", "require"],
+            "(excluded: no_system_message 30). --system keep takes rows without a system message.\n",
+        ),
+        (
+            ["--k", "40", "--turns", "last", "--max-tokens", "1000"],
+            "(3 held out; excluded: none). Take --k 27 or less.\n",
+        ),
+    ],
+)
+def test_a_file_of_long_conversations_is_told_the_option_that_takes_them(
+    options: list[str], said: str, tmp_path: Path, capsys: Any
+) -> None:
+    talks = [
+        {
+            "conversations": [
+                message
+                for n in range(2)
+                for message in (
+                    {"from": "human", "value": f"Ask {number} {n} {WORDS[number % 6]}"},
+                    {"from": "gpt", "value": f"Tell {number} {n}"},
+                )
+            ]
+        }
+        for number in range(30)
+    ]
+    (tmp_path / "talks.json").write_text(json.dumps(talks))
+    command = ["select", "--dataset", str(tmp_path / "talks.json"), "--model", "smollm2-135m", "--encoder", "tfidf"]
+    assert main([*command, "--near-duplicate", "1", "--clean", "none", *options]) == 1
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_keys_in_the_holdout_are_said(tmp_path: Path, capsys: Any) -> None:
+    key = "".join(("AKIA", "Q3EGRNX7PWBM2KTZ"))
+    rows = [row | {"output": f"{row['output']}\nkey = '{key}'"} for row in ROWS]
+    (tmp_path / "keys.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:60] + ROWS[60:]))
+    command = ["select", "--dataset", str(tmp_path / "keys.jsonl"), "--model", "smollm2-135m", "--encoder", "tfidf"]
+    options = ["--near-duplicate", "1", "--k", "10", "--clean", "secrets", "--out", str(tmp_path / "s")]
+    assert main([*command, *options]) == 0
+    held = sum(key in row.output for row in read_selection(tmp_path / "s").holdout)
+    assert held > 0
+    assert f"{held} held-out rows hold a key or token as well; they stay in holdout.jsonl." in capsys.readouterr().err

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
+import pandas
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
@@ -16,6 +18,7 @@ from curate.cli import main
 from curate.config import SelectConfig
 from curate.errors import UserError
 from curate.pool.fates import Fates
+from curate.pool.read_options import ReadOptions
 from curate.pool.rows import build_row
 from curate.pool.table import PoolTable
 from curate.selection.hub_upload import push_selection
@@ -23,6 +26,7 @@ from curate.selection.mix import license_doubt
 from curate.selection.record import read_selection
 from curate.selection.steps import Pool, Prepared, Split, Vectors
 from curate.selection.write import decision_columns
+from curate.sources import load_rows
 from curate.sources.types import LoadedPool
 from curate.tokens.prompt import RAW
 
@@ -110,3 +114,50 @@ def test_a_public_push_stops_where_the_licences_are_unknown_or_mixed(tmp_path: P
     assert select(tmp_path, "s") == 0
     with pytest.raises(UserError, match="rows do not say their licence. Where all of them .*--any-license"):
         push_selection(read_selection(tmp_path / "s"), "me/rows", private=False)
+
+
+def kept(path: Path, *conditions: str) -> list[int]:
+    pool = load_rows(str(path), None, ReadOptions(keep_where=conditions))
+    return [row.row_index for row in pool.rows if row.row_index not in pool.excluded]
+
+
+def test_conditions_know_typed_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    frame = pandas.DataFrame({"instruction": list("abcd"), "output": list("wxyz"), "stars": [1, None, 3, 1]})
+    frame["id"] = [7, None, 8, 9]
+    frame["sizes"] = [[1, 2], [3], None, []]
+    frame["raw"] = [b"mit", None, b"gpl", None]
+    frame["day"] = pandas.to_datetime(["2024-01-02", None, None, "2024-01-03"]).date
+    frame["fine"] = [True, False, None, True]
+    frame["meta"] = [{"license": "mit"}, None, {"license": "gpl"}, None]
+    frame.to_parquet(path)
+    for condition, rows in {
+        "stars=1": [0, 3], "stars=1.0": [0, 3], "sizes=3": [1], "sizes=1,2": [0], "raw=gpl": [2], "day=2024-01-03": [3],
+        "fine=true": [0, 3], "meta.license=mit": [0], "Stars=3": [2],
+    }.items():  # fmt: skip
+        assert kept(path, condition) == rows, condition
+    assert [row.extra.get("id") for row in load_rows(str(path)).rows] == ["7", None, "8", "9"]
+    for condition, says in (
+        ("meta=mit", f'the column "meta" of {path} holds structures. Name a field in it, such as --keep-where meta.FI'),
+        ("star=1", f'{path} has no column "star" for --keep-where. Did you mean "stars"? Allowed: day, fine, id, '),
+        ("stars=5", f"--keep-where stars keeps no row of {path}. Its values: 1 2, not said 1, 3 1"),
+    ):
+        with pytest.raises(UserError) as caught:
+            kept(path, condition)
+        assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("rows", "Write OWNER/NAME."),
+        ("me/rows/x", "Write OWNER/NAME."),
+        ("me/my rows", "Write OWNER/NAME."),
+        ("https://huggingface.co/datasets/me/rows", "Write me/rows."),
+    ],
+)
+def test_a_dry_run_refuses_a_name_that_the_hub_would_refuse(name: str, step: str, tmp_path: Path, capsys: Any) -> None:
+    assert select(tmp_path, "s") == 0
+    capsys.readouterr()
+    assert main(["push", name, "--selection", str(tmp_path / "s"), "--dry-run"]) == 1
+    assert capsys.readouterr().err == f'error: "{name}" is no name of a repository. {step}\n'

@@ -172,3 +172,24 @@ def test_smollm2s_template_writes_conversations_as_transformers_does() -> None:
         written = tokenizer.apply_chat_template(messages(3, system), tokenize=False)
         (example,) = encode_examples(tokenizer, chat_template(tokenizer, ALL), [Dialogue(ROUNDS[:3], system)])
         assert read(tokenizer, example.input_ids) == written.removesuffix("\n")
+
+
+# Mistral's of version 0.3: a system message stands in the last question.
+SYSTEM_LAST = (
+    "{%- if messages[0]['role'] == 'system' %}{%- set said = messages[0]['content'] %}"
+    "{%- set messages = messages[1:] %}{%- endif %}{%- for m in messages %}{%- if m['role'] == 'user' %}{{ '[INST] ' }}"
+    "{%- if loop.last and said is defined %}{{ said + '\n\n' }}{%- endif %}{{ m['content'] + '[/INST]' }}"
+    "{%- else %}{{ ' ' + m['content'] + eos_token }}{%- endif %}{%- endfor %}"
+)
+
+
+@pytest.mark.parametrize("turns", [LAST, ALL])
+def test_a_template_with_its_system_message_in_the_last_question_is_taken_and_said(turns: str) -> None:
+    tokenizer = chat(SYSTEM_LAST)
+    template = chat_template(tokenizer, turns)
+    assert template.notes[0].startswith("The chat template writes a system message in the last question; one that is k")
+    assert read(tokenizer, encode_prompt(tokenizer, template, Dialogue((("a", "b"),), "Be brief."))) == (
+        "[INST] Be brief.\na[/INST]"
+    )
+    prompt = read(tokenizer, encode_prompt(tokenizer, template, Dialogue((("a", "b"), ("c", "d")))))
+    assert prompt == {LAST: "[INST] a[/INST] b</s>[INST] c[/INST]", ALL: "[INST] a[/INST]b</s>[INST] c[/INST]"}[turns]

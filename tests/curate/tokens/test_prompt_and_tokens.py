@@ -89,3 +89,27 @@ def test_counts_of_a_pool_are_kept_by_content_and_follow_the_rows_in_any_order(
 def test_a_missing_local_tokenizer_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no tokenizer"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["{input}", "{output}", "{response}", "{answer}", "{system}"])
+def test_a_name_that_nothing_is_put_in_is_refused_and_not_trained_on(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "template.txt"
+    path.write_text(f"### Task:\n{{instruction}}\n\n### More:\n{name}")
+    with pytest.raises(UserError) as caught:
+        load_prompt_template(path)
+    assert f"template.txt has {name}, which nothing is put in" in str(caught.value)
+
+
+def test_the_example_of_two_rounds_in_the_error_works_for_every_choice_of_turns(tmp_path: Path) -> None:
+    path = tmp_path / "template.txt"
+    path.write_text("{instruction} {instruction}")
+    with pytest.raises(UserError) as caught:
+        load_prompt_template(path)
+    path.write_text(str(caught.value).split("of two rounds: ")[1])
+    for turns in ("single", "last", "all"):
+        assert load_prompt_template(path).for_turns(turns).render("x") == "Q: x A:"
+    path.write_text("Q: {instruction} A: {answer} Q: {instruction} A:\n")
+    with pytest.raises(UserError, match=r'End the file with " A: \{no newline\}"\.$'):
+        load_prompt_template(path).for_turns("all")
+    path.write_text("Q: {instruction} A: {answer} Q: {instruction} A: {no newline}")
+    assert load_prompt_template(path).for_turns("all").render("x") == "Q: x A: "

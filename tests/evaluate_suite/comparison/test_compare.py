@@ -158,6 +158,7 @@ def test_files_named_as_draws_are_taken_together_so_that_one_lucky_draw_wins_not
          "The files have no task_id in common"),
         ({"a.jsonl": '{"task_id": "x", "pas', "b.jsonl": ""}, 1, "a.jsonl:1: not a line of JSON"),
         ({"a.jsonl": '{"task_id": "x", "passed": true}\n', "run": ""}, 2, "Runs and result files cannot be compared"),
+        ({"a.jsonl": '{"task_id": "x", "passed": true}\n', "b.json": '[{"task_id": "x"}]'}, 1, "b.json:1: a JSON list"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_clear_line(

@@ -22,14 +22,14 @@ from curate.defaults import LOCAL
 from curate.engines import open_engine
 from curate.engines.types import Engine
 from curate.errors import UserError
-from curate.pool.fates import EXCLUDED, HELD_OUT, NOT_PICKED, SELECTED, Fates
+from curate.pool.fates import HELD_OUT, NOT_PICKED, SELECTED, Fates
 from curate.pool.holdout import reserve_holdout
 from curate.pool.rows import Finding, Row
 from curate.pool.table import as_row_ids
 from curate.scores.content import CONTENT, content_scores
 from curate.scores.kept_scores import load_scores, score_command
 from curate.scores.made_for import MadeFor
-from curate.selection.by_column import caps_of, rows_where
+from curate.selection.by_column import caps_of, leave_others
 from curate.selection.choosing import choose
 from curate.selection.keeping import KEPT, load_kept
 from curate.selection.record import KIND, Selection, read_selection
@@ -52,8 +52,6 @@ from curate.vectors.encoders import resolve_encoder
 from curate.vectors.gathering import gathered
 from curate.vectors.given import load_given
 from curate.vectors.neighbours import ROUNDING, nearest_everywhere
-
-NOT_TO_BE_PICKED = "not_to_be_picked"  # the reason code of what --pick-where leaves out
 
 
 def select(
@@ -156,7 +154,7 @@ def hold_out(pool: Pool) -> Split:
             fates = fates.exclude(findings)
     distinct = pool.places_of(np.flatnonzero((fates.codes == 0) & ~barred))
     row_ids, note = reserve_holdout(as_row_ids(pool.rows.ids[distinct]), pool.config.holdout)
-    held_out = tuple(pool.rows.row_index[_places_of_ids(pool, distinct, sorted(row_ids))].tolist())
+    held_out = tuple(pool.rows.row_index[pool.rows.places_of_ids(distinct, sorted(row_ids))].tolist())
     fates = fates.decide((i, HELD_OUT, "holdout", None) for i in held_out)
     if not set(BEFORE_HOLDOUT) <= set(pool.config.clean):
         left = pool.places_of(fates.open_rows())
@@ -165,12 +163,6 @@ def hold_out(pool: Pool) -> Split:
         same = pool.rows.row_index[left[np.array(repeats, dtype=bool)]].tolist()
         fates = fates.exclude((i, "duplicate", "of a held-out row") for i in same)
     return Split(held_out, fates, (*pool.notes, *((note,) if note else ())))
-
-
-def _places_of_ids(pool: Pool, places: NDArray[np.int64], row_ids: Sequence[str]) -> NDArray[np.int64]:
-    """Return, for each row_id, the last of the places that has it."""
-    ids = np.array([int(row_id, 16) for row_id in row_ids], dtype=np.uint64)
-    return places[np.searchsorted(pool.rows.ids[places], ids, side="right") - 1]
 
 
 def check_rows(
@@ -189,10 +181,7 @@ def bound(pool: Pool, split: Split) -> Split:
         n = int(pool.token_counts[i])
         why, limit = ("too_long", high) if n > high else ("too_short", low)
         findings.append((i, why, f"{n} tokens, bound {limit}"))
-    fates = split.fates.exclude(findings)
-    if pool.config.pick_where:
-        others = np.flatnonzero((fates.codes == 0) & ~rows_where(pool.rows, pool.config.pick_where))
-        fates = fates.decide_all(others, EXCLUDED, NOT_TO_BE_PICKED)
+    fates = leave_others(split.fates.exclude(findings), pool.rows, pool.config.pick_where)
     return replace(split, fates=fates)
 
 

@@ -96,6 +96,11 @@ class PoolTable(Sequence[Row]):
             names = pyarrow.ipc.open_file(source).schema.names
         return tuple(sorted(name.removeprefix(EXTRA) for name in names if name.startswith(EXTRA)))
 
+    def places_of_ids(self, among: NDArray[np.int64], row_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return, for each row_id, the last place `among` those, which ascend, that has it."""
+        ids = np.array([int(row_id, 16) for row_id in row_ids], dtype=np.uint64)
+        return among[np.searchsorted(self.ids[among], ids, side="right") - 1]
+
     def row_id(self, place: int) -> str:
         """Return the row_id at a place."""
         return as_row_id(self.ids[place])

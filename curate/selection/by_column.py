@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from curate.errors import UserError, did_you_mean
 from curate.pool.dialogue import MESSAGES
+from curate.pool.fates import EXCLUDED, Fates
 from curate.pool.read_options import allows, parse_caps, parse_conditions
 from curate.pool.table import PoolTable
 from curate.selection.mix import NOT_SAID
 from curate.strategies.caps import Cap
 
+NOT_TO_BE_PICKED = "not_to_be_picked"  # the reason code of what --pick-where leaves out
 _SHOWN = 8
 
 
@@ -31,6 +33,14 @@ def rows_where(rows: PoolTable, conditions: Sequence[str]) -> NDArray[np.bool_]:
             raise UserError(f"--pick-where {name} leaves no row of the pool.", f"Its values: {told}.")
         met &= allowed[codes]
     return met
+
+
+def leave_others(fates: Fates, rows: PoolTable, conditions: Sequence[str]) -> Fates:
+    """Return the fates with the rows excluded that `--pick-where` leaves out."""
+    if not conditions:
+        return fates
+    others = np.flatnonzero((fates.codes == 0) & ~rows_where(rows, conditions))
+    return fates.decide_all(others, EXCLUDED, NOT_TO_BE_PICKED)
 
 
 def caps_of(rows: PoolTable, among: NDArray[np.int64], caps: Sequence[str], size: int) -> tuple[Cap, ...]:

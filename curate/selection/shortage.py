@@ -5,12 +5,14 @@ from __future__ import annotations
 from curate.config import SelectConfig
 from curate.errors import UserError
 from curate.pool.fates import EXCLUDED, Fates
+from curate.selection.by_column import NOT_TO_BE_PICKED
 
 # What a user may say so that rows with these reasons are not excluded.
 _OPTIONS = {
     "not_single_turn": "--turns last or --turns all takes longer conversations",
     "no_system_message": "--system keep takes rows without a system message",
     "not_kept": "--keep-where with more values keeps more",
+    NOT_TO_BE_PICKED: "--pick-where with more values picks among more",
     "too_long": "a larger --max-tokens takes longer rows",
     "too_short": "a smaller --min-tokens takes shorter rows",
     "near_duplicate": "a larger --near-duplicate keeps more like each other",

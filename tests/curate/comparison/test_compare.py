@@ -242,7 +242,7 @@ def test_without_the_scoring_model_only_the_strategies_that_need_it_pick_nothing
     def absent(model: str) -> str:
         raise UserError(f"The embedded model {model} is not installed.", "Install it.")
 
-    monkeypatch.setattr("curate.scores.scoring.model_identity", absent)
+    monkeypatch.setattr("curate.scores.kept_scores.model_identity", absent)
     assert compare(pool, "--k", "30", "--strategies", "ifd,random", "--out", "c") == 0
     first, other = read_comparison(Path("c")).results
     assert (first.reason, other.rows) == ("The embedded model smollm2-135m is not installed. Install it.", 30)
@@ -269,7 +269,7 @@ def test_scores_made_since_are_used_when_the_same_is_compared_again(
 
     assert failed() == {"ifd": True, "random": False}
     scored = {row.row_id: RowScore(row.row_id, 9, 1.0, 2.0) for row in load_rows(str(pool)).rows}
-    monkeypatch.setattr("curate.scores.scoring.read_scores", lambda model: scored)
+    monkeypatch.setattr("curate.scores.kept_scores.read_scores", lambda model: scored)
     assert failed() == {"ifd": False, "random": False}
 
 

@@ -252,14 +252,9 @@ def drop_near_holdout(pool: Pool, split: Split, vectors: Vectors) -> Split:
     return replace(split, fates=split.fates.exclude(findings))
 
 
-def candidate_mask(split: Split, vectors: Vectors) -> NDArray[np.bool_]:
-    """Return which of the embedded rows are still open (n,)."""
-    return np.asarray(split.fates.codes[vectors.rows] == 0)
-
-
 def cluster(pool: Pool, split: Split, vectors: Vectors) -> Prepared:
     """Cluster the candidates; every other embedded row is given the cluster of its nearest centre, for the map."""
-    among = candidate_mask(split, vectors)
+    among = vectors.undecided(split.fates)
     n_clusters = pool.config.clusters or default_n_clusters(int(among.sum()), pool.config.k)
     rng = np.random.default_rng([pool.config.seed, 1])
     labels, centres = build_clusters(vectors.matrix, n_clusters, rng, pool.engine, among)
@@ -345,7 +340,7 @@ def pick(prepared: Prepared) -> Picked:
         for place, (repeated, cosine) in picks.near_duplicates.items()
     )
     fates = fates.decide_all(np.flatnonzero(fates.codes == 0), NOT_PICKED, "not_picked")
-    matrix, among = prepared.vectors.matrix, candidate_mask(prepared.split, prepared.vectors)
+    matrix, among = prepared.vectors.matrix, prepared.vectors.undecided(prepared.split.fates)
     cosine = nearest_everywhere(pool.engine, matrix, candidates.embeddings[picks.indices])[1][among]
     coverage = measure_coverage(cosine, picks.indices, candidates.labels)
     return Picked(tuple(picked), fates, coverage, (*prepared.split.notes, *picks.notes))

@@ -97,6 +97,10 @@ class Vectors:
         """Return where in the matrix the vectors of some of the rows stand."""
         return self._place[np.asarray(rows, dtype=np.int64)]
 
+    def undecided(self, fates: Fates) -> NDArray[np.bool_]:
+        """Return which of the rows no fate is decided of yet (n,): the candidates."""
+        return np.asarray(fates.codes[self.rows] == 0)
+
     @cached_property
     def _place(self) -> NDArray[np.int64]:
         place = np.full(int(self.rows.max(initial=-1)) + 1, -1, dtype=np.int64)

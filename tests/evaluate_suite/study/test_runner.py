@@ -77,8 +77,8 @@ def brief_cell(number: int, folder: str) -> int:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    """Return as soon as it is so; fail after two minutes, rather than hold up the suite."""
-    deadline = time.monotonic() + 120
+    """Return as soon as it is so; fail after four minutes, rather than hold up the suite."""
+    deadline = time.monotonic() + 240
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -102,7 +102,7 @@ def test_a_lost_node_costs_the_cell_it_was_at_alone_and_that_is_made_on_another(
     cluster.wait_for_nodes()
 
     def lose_the_node() -> None:
-        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)  # a core each: both nodes are at a cell
+        wait_until(lambda: len(list(tmp_path.iterdir())) >= 2)  # a core each: both nodes are at a cell
         workers = [path.name.partition("-")[2] for path in tmp_path.iterdir()]
         cluster.remove_node(node, allow_graceful=False)
         wait_until(lambda: any(map(gone, workers)))  # a worker outlives its node by a moment

@@ -18,8 +18,7 @@ from curate.defaults import (
     SelectDefaults,
 )
 from curate.errors import UsageError, UserError, did_you_mean, missing_file
-from curate.pool.read_options import ReadOptions, columns_named, parse_caps, parse_conditions
-from curate.sources.remote import is_remote
+from curate.pool.read_options import ReadOptions, columns_named, is_remote, parse_caps, parse_conditions
 from curate.strategies.table import STRATEGIES
 
 # What strategies need that another command makes before: what that is, and the command. Their options have these names.

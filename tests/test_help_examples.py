@@ -49,6 +49,14 @@ def test_help_loads_no_heavy_library(module: str) -> None:
     assert result.stdout == "0 []\n"
 
 
+@pytest.mark.parametrize("module", ["curate.config", "evaluate_suite.config", "finetune.config"])
+def test_settings_load_no_library_of_data(module: str) -> None:
+    heavy = {"torch", "transformers", "numpy", "pyarrow", "pandas", "datasets", "fsspec"}
+    program = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy!r}))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("module", MODULES.values())
 def test_every_command_shows_its_version(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert importlib.import_module(module).main(["--version"]) == 0

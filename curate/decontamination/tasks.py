@@ -12,7 +12,8 @@ from curate.artifact import digest_file
 from curate.artifact.manifest_schema import FileRecord
 from curate.code.languages import python_tree
 from curate.errors import UserError
-from curate.sources.remote import is_remote, local_copy
+from curate.pool.read_options import is_remote
+from curate.sources.remote import local_copy
 from curate.sources.task_files import read_task_records, task_file
 
 _FORMATS = "HumanEval (task_id, prompt, canonical_solution, test) or MBPP (task_id, text or prompt, code, test_list)"

@@ -10,7 +10,7 @@ from typing import Any
 from curate.defaults import SelectDefaults
 from curate.errors import UsageError, did_you_mean
 
-_WHOLE = re.compile(r"(-?\d+)\.0+")  # a whole number that pandas wrote with a point: it is the number without
+WHOLE = re.compile(r"(-?\d+)\.0+")  # a whole number that pandas wrote with a point: it is the number without
 SYSTEM_CHOICES = ("drop", "keep", "require")
 SINGLE, LAST, ALL = TURN_CHOICES = ("single", "last", "all")
 
@@ -59,11 +59,16 @@ def parse_conditions(conditions: Sequence[str], option: str = "--keep-where") ->
     for condition in conditions:
         name, equals, values = (piece.strip() for piece in condition.partition("="))
         wanted = frozenset(value.strip().casefold() for value in values.split(",") if value.strip())
-        wanted |= {whole[1] for value in wanted if (whole := _WHOLE.fullmatch(value))}
+        wanted |= {whole[1] for value in wanted if (whole := WHOLE.fullmatch(value))}
         if not name or not equals or not wanted or name in allowed:
             raise UsageError(f'{option} has "{condition}".', "Write NAME=VALUE[,VALUE...], once for each column.")
         allowed[name] = wanted
     return allowed
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is the address of something on another file system, such as s3://BUCKET/FOLDER."""
+    return "://" in path
 
 
 def allows(allowed: frozenset[str], value: str) -> bool:

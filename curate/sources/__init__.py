@@ -10,10 +10,9 @@ from curate.defaults import STDLIB
 from curate.engines.types import Engine
 from curate.errors import UsageError, UserError
 from curate.extensions import Table
-from curate.pool.read_options import ReadOptions
+from curate.pool.read_options import ReadOptions, is_remote
 from curate.sources.files import load_files, load_remote, looks_local
 from curate.sources.hub import load_hub
-from curate.sources.remote import is_remote
 from curate.sources.shapes import parse_columns
 from curate.sources.stdlib import load_stdlib
 from curate.sources.types import LoadedPool

@@ -14,11 +14,12 @@ import pyarrow.parquet
 from curate.artifact import digest_file
 from curate.artifact.manifest_schema import FileRecord
 from curate.errors import UserError
+from curate.pool.read_options import is_remote
 from curate.pool.writer import PoolWriter
 from curate.sources.csv_rows import csv_records
 from curate.sources.json_rows import Fits, json_document, json_lines
 from curate.sources.reader import RowReader
-from curate.sources.remote import is_remote, local_copy
+from curate.sources.remote import local_copy
 
 PIECE_BYTES = 16 << 20  # of files; what a piece has at least, where there is so much
 Records = Iterator[tuple[str, Mapping[str, Any]]]

@@ -18,6 +18,7 @@ from fsspec.registry import known_implementations
 from curate.artifact.files import write_errors
 from curate.errors import UserError
 from curate.errors.hub import hub_failure
+from curate.pool.read_options import is_remote
 
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 _CREDENTIALS = {
@@ -33,11 +34,6 @@ _REFUSED = {
 }  # fmt: skip
 _UNREACHED = (ConnectionError, TimeoutError, socket.gaierror)  # to fsspec's HTTP, what does not answer is not found
 _REFUSED_WORDS = ("credentials", "forbidden", "unauthorized", "access denied", "accessdenied", "401", "403")
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is the address of something on another file system, such as s3://BUCKET/FOLDER."""
-    return "://" in path
 
 
 def list_remote(url: str) -> list[tuple[str, str, int]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from curate.errors import UserError, did_you_mean
 from curate.pool.dialogue import MESSAGES
-from curate.pool.read_options import allows, parse_conditions
+from curate.pool.read_options import WHOLE, allows, parse_conditions
 from curate.sources.fields import Path, Record, field_at, is_missing
 from curate.sources.shapes import resolve
 
@@ -21,7 +20,6 @@ TRAVELLING = {
     "language": ("language", "lang", "programming_language"),
     "id": ("id", "task_id", "question_id", "problem_id", "uuid"),
 }
-_WHOLE = re.compile(r"(-?\d+)\.0+")  # a whole number as pandas writes it where the column has gaps
 
 
 def travelling(names: tuple[str, ...], wanted: Iterable[str]) -> dict[str, Path]:
@@ -52,7 +50,7 @@ def _label(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip()
     text = str(value).strip()
-    whole = _WHOLE.fullmatch(text) if isinstance(value, float) else None
+    whole = WHOLE.fullmatch(text) if isinstance(value, float) else None
     return whole[1] if whole else text
 
 

@@ -100,7 +100,7 @@ def pick_rows(select: Select, candidates: Candidates, k: int, rng: np.random.Gen
             if n_open == 0:
                 found = len(standing.indices)
                 if not standing.barred.all():
-                    caps = " ".join(f"--cap {cap.name}={cap.share:g}" for cap in candidates.caps)
+                    caps = _told(candidates)
                     raise UserError(
                         f"--k {k} is more than the {found} of {len(candidates)} candidates that {caps} allows.",
                         "Raise the share, or take a smaller --k.",
@@ -135,6 +135,9 @@ def pick_tokens(
         left = _take_in_order(standing, select, tokens, budget - kept_tokens, rng)
         left = _fill(standing, tokens, left)
         if not standing.indices:
+            if (tokens <= budget).any():
+                caps = _told(candidates)
+                raise UserError(f"--token-budget {budget}: {caps} leaves no candidate.", "Raise the share.")
             raise UserError(
                 f"--token-budget {budget} is below the shortest candidate, {int(tokens.min())} tokens.",
                 "Raise the budget.",
@@ -145,6 +148,11 @@ def pick_tokens(
     if left > BUDGET_TOLERANCE * budget:
         picks.notes.append(f"The token budget of {budget} was missed by {left} tokens ({100 * left / budget:.2f}%).")
     return picks
+
+
+def _told(candidates: Candidates) -> str:
+    """The caps as they are typed."""
+    return " ".join(f"--cap {cap.name}={cap.share:g}" for cap in candidates.caps)
 
 
 def _take_in_order(

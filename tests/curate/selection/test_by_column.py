@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curate.cli import main
 from curate.selection.record import Selection, read_decisions, read_selection
+from tests.curate.selection.small_selections import run_select
 
 WORDS = ("sort", "open", "parse", "draw", "merge", "count")
 ROWS = [
@@ -21,11 +20,7 @@ ROWS = [
 
 
 def select(folder: Path, name: str, *more: str) -> int:
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return main(
-        ["select", "--dataset", str(folder / "rows.jsonl"), "--model", "smollm2-135m", "--encoder", "tfidf",
-         "--near-duplicate", "1", "--clean", "none", "--holdout", "12", "--out", str(folder / name), *more]
-    )  # fmt: skip
+    return run_select(folder, ROWS, name, "--near-duplicate", "1", "--holdout", "12", *more)
 
 
 def made(folder: Path, name: str, *more: str) -> Selection:
@@ -93,6 +88,10 @@ def test_with_a_token_budget_a_cap_is_of_tokens_and_counts_what_stands(tmp_path:
         (["--cap", "source=half"], '--cap has "source=half".'),
         (["--cap", "source=0.01"], "--cap source=0.01 of 20 is less than one."),
         (["--cap", "source=0.2"], "--k 20 is more than the 12 of 148 candidates that --cap source=0.2 allows."),
+        (
+            ["--token-budget", "400", "--cap", "source=0.01"],
+            "--token-budget 400: --cap source=0.01 leaves no candidate.",
+        ),
         (["--cap", "source=0.2", "--cap", "source=0.3"], '--cap has "source=0.3".'),
     ],
 )

@@ -14,6 +14,7 @@ from curate.errors import UserError
 from curate.pool.rows import build_row
 from curate.selection.record import Selection, read_decisions, read_selection
 from curate.vectors.given import load_given
+from tests.curate.selection.small_selections import run_select
 
 WORDS = ("sort", "open", "parse", "draw", "merge", "count")
 ROWS = [
@@ -27,11 +28,7 @@ ROWS = [
 
 
 def select(folder: Path, name: str, *more: str) -> int:
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return main(
-        ["select", "--dataset", str(folder / "rows.jsonl"), "--model", "smollm2-135m", "--encoder", "tfidf",
-         "--near-duplicate", "0.999", "--clean", "none", "--holdout", "8", "--out", str(folder / name), *more]
-    )  # fmt: skip
+    return run_select(folder, ROWS, name, "--near-duplicate", "0.999", "--holdout", "8", *more)
 
 
 def made(folder: Path, name: str, *more: str) -> Selection:

@@ -29,6 +29,7 @@ from curate.selection.write import decision_columns
 from curate.sources import load_rows
 from curate.sources.types import LoadedPool
 from curate.tokens.prompt import RAW
+from tests.curate.selection.small_selections import run_select
 
 ROWS = [
     {"instruction": f"print the word number {i} {'x' * (i % 5)}", "output": f"print({i}, 'word')", "id": i,
@@ -38,12 +39,9 @@ ROWS = [
 
 
 def select(folder: Path, name: str, *more: str) -> int:
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return main(
-        ["select", "--dataset", str(folder / "rows.jsonl"), "--model", "smollm2-135m", "--encoder", "tfidf",
-         "--near-duplicate", "1", "--strategy", "first", "--k", "15", "--holdout", "4", "--clean", "none",
-         "--out", str(folder / name), *more]
-    )  # fmt: skip
+    return run_select(
+        folder, ROWS, name, "--near-duplicate", "1", "--strategy", "first", "--k", "15", "--holdout", "4", *more
+    )
 
 
 def test_columns_are_in_selected_and_decisions_and_the_mix_on_the_card(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class PlannedSelection:
     def label(self) -> str:
         return label_of(self.config)
 
-    @property
+    @cached_property
     def group(self) -> str:
         """See `group_of`."""
         return group_of(self.config)
@@ -75,10 +76,9 @@ def plan_study(request: StudyRequest) -> StudyPlan:
         variants.append(of_strategy(request.base, RANDOM, {}, None))
         notes.append("random is added: it is the bar for all others.")
     known = _finished_selections()
-    planned = [
-        PlannedSelection(config, known.get(_identity(config)))
-        for config in [*_draws(variants, request.draws), *_random_configs(request)]
-    ]
+    asked = [*_draws(variants, request.draws), *_random_configs(request)]  # a cell may be random at a further size
+    by_identity = {_identity(config): config for config in asked}
+    planned = [PlannedSelection(config, known.get(identity)) for identity, config in by_identity.items()]
     for config in (s.config for s in planned):
         config.check()
     plan = StudyPlan(planned, len(planned) * request.seeds, 0, seconds_a_run(request.recipe.model), notes)

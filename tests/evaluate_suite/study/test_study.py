@@ -190,7 +190,7 @@ def plan_of(home: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[
     """Exit code of a study file's plan, its selections in order, and what was said."""
     file = home / "asked.yaml"
     selection = f"selection: {{dataset: {home / 'rows.jsonl'}, model: smollm2-135m, encoder: tfidf, k: 20}}\n"
-    file.write_text(f"{text}\ndraws: 2\nrandom_budgets: []\n{selection}")
+    file.write_text(f"{text}\ndraws: 2\n{selection}")
     code = evalsuite(["study", "--file", str(file), "--dry-run", "--json"])
     told = capsys.readouterr()
     return code, json.loads(told.out)["selections"] if code == 0 else [], told.err
@@ -202,6 +202,7 @@ def test_targets_are_taken_in_turn_and_cells_have_settings_of_their_own(
     text = """
 strategies: [random, target-words, short-rows]
 targets: [one/wanted.jsonl, two/wanted.jsonl]
+random_budgets: []
 cells:
   - {strategy: short-rows, strategy_options: {power: 1.0}}
   - {strategy: random, pick_where: [source=a]}
@@ -214,6 +215,11 @@ cells:
         "short-rows k20 power=1.0", "random k20 source=a", "target-words k10 target=wanted.jsonl cap source=0.5",
     ]  # fmt: skip
     assert said.count("2 draws x 1 seeds, 0 drawn") == 7  # two targets of one name are two cells
+
+
+def test_random_at_a_size_that_is_asked_for_twice_is_drawn_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, planned, _ = plan_of(home, "cells: [{k: 20}, {k: 10}]\nrandom_budgets: [10, 5]", capsys)
+    assert (code, [each["strategy"] for each in planned]) == (0, [f"random k{k}" for k in (20, 10, 5) for _ in "12"])
 
 
 @pytest.mark.parametrize(

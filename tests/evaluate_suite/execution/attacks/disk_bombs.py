@@ -2,7 +2,7 @@
 
 from .attack import Attack
 
-SMALL = {"cpu_seconds": 2.0}
+SMALL = {"cpu_seconds": 10.0}
 # Four times what the limits leave for one folder.
 CONTROL = Attack(
     "writes 200 MiB",

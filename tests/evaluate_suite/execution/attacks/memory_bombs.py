@@ -3,8 +3,8 @@
 from .attack import Attack
 
 MIB = 1 << 20
-SMALL = {"cpu_seconds": 2.0, "memory_bytes": 192 * MIB, "processes": 8}
-CONTROL = Attack("fills 700 MiB", "", "x = bytearray(700 << 20)\nimport time\ntime.sleep(0.6)")
+SMALL = {"cpu_seconds": 10.0, "memory_bytes": 192 * MIB, "processes": 8}
+CONTROL = Attack("fills 700 MiB", "", "x = bytearray(700 << 20)\nimport time\ntime.sleep(3)")
 
 
 def _bomb(name: str, program: str, guard: str = "memory limit") -> Attack:

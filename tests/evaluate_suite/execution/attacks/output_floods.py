@@ -3,7 +3,7 @@
 from .attack import Attack
 
 CONTROL = Attack("prints 200 kB", "", "print('x' * 200_000)", limits={"output_bytes": 1 << 20})
-SMALL = {"cpu_seconds": 2.0, "output_bytes": 100_000}
+SMALL = {"cpu_seconds": 10.0, "output_bytes": 100_000}
 
 
 def _flood(name: str, program: str, guard: str = "output limit") -> Attack:

@@ -10,9 +10,9 @@ CONTROL = Attack(
 import os, time
 for _ in range(40):
     if not os.fork():
-        time.sleep(0.7)
+        time.sleep(3)
         os._exit(0)
-time.sleep(0.5)
+time.sleep(3)
 """,
     limits=SMALL,
 )

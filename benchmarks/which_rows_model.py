@@ -93,10 +93,10 @@ def as_safetensors(source: Path, scratch: Path) -> Path:
 
 
 def load_model(source: Path, device: str, dtype: torch.dtype) -> Any:
-    """Return the base model, its norms computed in one kernel each."""
+    """Return the base model, Llama's norms computed in one kernel each."""
     model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, attn_implementation="sdpa")
     for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
+        if type(module).__name__ == "LlamaRMSNorm":
             module.forward = functools.partial(one_kernel_norm, module)
     return model.to(device).eval()
 
@@ -130,13 +130,13 @@ def reset(layers: Sequence[Lora], seed: int) -> None:
 
 
 def batches(
-    examples: Sequence[EncodedExample], loss_on_prompt: bool = False
+    examples: Sequence[EncodedExample], loss_on_prompt: bool = False, bins: int = BINS_A_PASS
 ) -> list[tuple[list[int], dict[str, torch.Tensor]]]:
-    """Return the examples packed, BINS_A_PASS bins a batch: (which examples, in the order of their samples; batch)."""
+    """Return the examples packed, some bins a batch: (which examples, in the order of their samples; batch)."""
     packed = pack_examples([len(example.input_ids) for example in examples], BIN)
     made = []
-    for start in range(0, len(packed), BINS_A_PASS):
-        part = packed[start : start + BINS_A_PASS]
+    for start in range(0, len(packed), bins):
+        part = packed[start : start + bins]
         batch = build_packed_batch([[examples[i] for i in rows] for rows in part], 0, not loss_on_prompt)
         made.append(([i for rows in part for i in rows], batch))
     return made
@@ -153,10 +153,12 @@ def token_losses(model: Any, batch: dict[str, torch.Tensor], device: Any) -> tup
 
 
 @torch.no_grad()
-def row_losses(model: Any, examples: Sequence[EncodedExample], device: Any) -> list[list[float]]:
+def row_losses(
+    model: Any, examples: Sequence[EncodedExample], device: Any, bins: int = BINS_A_PASS
+) -> list[list[float]]:
     """Return the summed loss and the number of labelled tokens of every example."""
     losses = [[0.0, 0.0] for _ in examples]
-    for places, batch in batches(examples):
+    for places, batch in batches(examples, bins=bins):
         nll, samples = token_losses(model, batch, device)
         sums = torch.zeros(len(places), device=device).index_add_(0, samples, nll)
         counts = torch.bincount(samples, minlength=len(places))
@@ -166,7 +168,7 @@ def row_losses(model: Any, examples: Sequence[EncodedExample], device: Any) -> l
 
 
 def steps_of(
-    examples: Sequence[EncodedExample], seed: int, loss_on_prompt: bool
+    examples: Sequence[EncodedExample], seed: int, loss_on_prompt: bool, bins_a_pass: int = BINS_A_PASS
 ) -> list[list[dict[str, torch.Tensor]]]:
     """Return every step's batches: all epochs, rows and bins shuffled anew in each, as the project's plan does."""
     steps = []
@@ -177,7 +179,7 @@ def steps_of(
         bins = [[examples[order[place]] for place in packed[i]] for i in rng.permutation(len(packed)).tolist()]
         for start in range(0, len(bins), BINS_A_STEP):
             step = bins[start : start + BINS_A_STEP]
-            parts = [step[i : i + BINS_A_PASS] for i in range(0, len(step), BINS_A_PASS)]
+            parts = [step[i : i + bins_a_pass] for i in range(0, len(step), bins_a_pass)]
             steps.append([build_packed_batch(part, 0, not loss_on_prompt) for part in parts])
     return steps
 
@@ -190,15 +192,19 @@ def train(
     loss_on_prompt: bool = False,
     max_steps: int | None = None,
     at_step: Callable[[int, int, torch.optim.AdamW, float], None] | None = None,
+    bins_a_pass: int = BINS_A_PASS,
 ) -> None:
-    """Train fresh adapters; `at_step` is called after every step with (step, of how many, optimizer, rate)."""
+    """Train fresh adapters; `at_step` is called after every step with (step, of how many, optimizer, rate).
+
+    `bins_a_pass` changes what is held in memory at once, and nothing else.
+    """
     reset(layers, seed)
     device = layers[0].a.device
     parameters = [p for layer in layers for p in (layer.a, layer.b)]
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0, fused=device.type == "cuda")
-    steps = steps_of(examples, seed, loss_on_prompt)[:max_steps]
+    steps = steps_of(examples, seed, loss_on_prompt, bins_a_pass)[:max_steps]
     for number, step in enumerate(steps):
         rate = RATE * rate_share(number, len(steps))
         for group in optimizer.param_groups:

@@ -1,6 +1,9 @@
 """The page of the study "which rows?": from its JSON lines to reports/which-1000-rows.
 
     python benchmarks/which_rows_page.py PLAN RESULTS.jsonl ... [--answers ANSWERS.jsonl ...] [--out DIR] [--card NAME]
+    python benchmarks/which_rows_page.py PLAN RESULTS.jsonl --add-model NAME [--out DIR]
+
+The second adds to the page in DIR what `which_rows_other_model.py` measured on another base model.
 
 Writes `index.html`, `numbers.json` (every figure of the page), the charts as PNG, `generations.jsonl` with answers to
 the packaged prompts. No row of the pool is in any of them. Sentences are computed: what was not measured is not said.
@@ -32,8 +35,9 @@ from benchmarks.which_rows_results import (
     answered_effects,
     key,
 )
+from benchmarks.which_rows_tables import COLUMNS, effect_rows, form_rows, law_sentences, other_model_rows
 from curate.artifact import write_bytes, write_json, write_jsonl, write_text
-from curate.page import chart_png, format_p, render_document
+from curate.page import chart_png, render_document
 from curate.tokens.prompt import RAW
 from curate.tokens.tokenizers import decode_completion, encode_prompt, load_tokenizer
 from evaluate_suite.generation.raw_prompts import load_raw_prompts
@@ -53,8 +57,13 @@ def main() -> None:
     parser.add_argument("--programs", type=Path, help="what which_rows_programs.py wrote")
     parser.add_argument("--law", type=Path, help="laws.json, the fitted mixing law")
     parser.add_argument("--card", default="not said")
+    parser.add_argument("--add-model", metavar="NAME", help="the base model of these results, beside the page's own")
     args = parser.parse_args()
     results = Results(args.plan, args.results)
+    earlier = json.loads(file.read_text("utf-8")) if (file := args.out / "numbers.json").is_file() else {}
+    if args.add_model:
+        write_page(args.out, with_model(earlier, args.add_model, results))
+        return
     prompts = load_raw_prompts()
     tokenizer = load_tokenizer(MODEL)
 
@@ -64,11 +73,17 @@ def main() -> None:
     scores = answer_scores(args.answers, prompts, decode)
     programs = json.loads(args.programs.read_text(encoding="utf-8")) if args.programs else {}
     law = json.loads(args.law.read_text(encoding="utf-8")) if args.law else {}
-    numbers = measure(results, scores, args.card, programs, law)
+    numbers = measure(results, scores, args.card, programs, law) | {"other_models": earlier.get("other_models", {})}
     args.out.mkdir(parents=True, exist_ok=True)
     write_page(args.out, numbers)
     write_jsonl(args.out / "generations.jsonl", generations(args.answers, decode))
     print(json.dumps({"page": str(args.out / "index.html"), "answer": numbers["answers"]}, indent=1))
+
+
+def with_model(numbers: Mapping[str, Any], name: str, results: Results) -> dict[str, Any]:
+    """Return a page's numbers with those of another base model."""
+    own = {name: {"budget": results.budget, "targets": results.by_target()}}
+    return {**numbers, "other_models": numbers.get("other_models", {}) | own}
 
 
 def generations(files: Sequence[Path], decode: Any) -> list[dict[str, Any]]:
@@ -289,63 +304,10 @@ def write_page(out: Path, numbers: Mapping[str, Any]) -> None:
         "laws": law_sentences(numbers),
         "chosen": [f"{name}: what was chosen there is {chosen}." for name, chosen in numbers["chosen"].items()],
         "goals": [["met" if g["met"] else "missed", g["measure"], g["figure"], g["goal"]] for g in numbers["goals"]],
+        "others": other_model_rows(numbers),
         "executed": {name: form_rows(entries, "passed") for name, entries in numbers["executed"].items() if entries},
     }
     write_text(out / "index.html", render_document("which_rows.html", context, folders=[HERE], charts=charts))
-
-
-def law_sentences(numbers: Mapping[str, Any]) -> list[str]:
-    """Return what the mixing law promised, how far it could be trusted, and what came of it."""
-    measured = {e["selector"]: e for e in numbers["in_distribution"]}
-    said = []
-    for goal, selector in (("V", "mixture"), ("mean over sources", "mixture for the mean over sources")):
-        own, e = numbers["law"].get(goal), measured.get(selector)
-        if own and e and e["percent"] is not None:
-            said.append(
-                f"{selector}: fitted on {numbers['proxies']} short runs, the law promised "
-                f"{own['predicted_percent']:+.2f}%; the rank correlation on runs left out was "
-                f"{own['rank_correlation']:.2f} (below 0.5 it is not to be believed), and its picks gave "
-                f"{e['percent']:+.2f}%."
-            )
-    return said
-
-
-COLUMNS = [
-    "selector", "draws", "loss to random", "95% interval", "Holm's p", "x random's tokens", "share of the ceiling",
-    "elsewhere",
-]  # fmt: skip
-
-
-def effect_rows(effects: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return a table of effects, the best first."""
-    rows = []
-    for e in sorted(effects, key=lambda e: e["percent"] or 0.0):
-        worth = times(e["worth"]) + (f" ({times(e['worth_low'])} to {times(e['worth_high'])})" if e["worth"] else "")
-        share = "" if e["share"] is None else f"{e['share']:.0%} ({e['share_low']:.0%} to {e['share_high']:.0%})"
-        interval = "" if e["low"] is None else f"{e['low']:+.2f} to {e['high']:+.2f}"
-        p = "" if e["p_holm"] is None else format_p(e["p_holm"])
-        others = ", ".join(f"{source} {percent:+.1f}%" for source, percent in e["others"].items())
-        percent = "" if e["percent"] is None else f"{e['percent']:+.2f}%"
-        rows.append(
-            [e["selector"], str(e["draws"]), percent, interval, p, worth or str(e["worth_reason"]), share, others]
-        )
-    return rows
-
-
-def form_rows(entries: Mapping[str, Any], what: str = "well-formed") -> list[list[str]]:
-    """Return a table of the share of answers that are well-formed, or passed, the largest first."""
-    rows = []
-    for name, entry in sorted(entries.items(), key=lambda item: -(item[1]["share"]["value"] or 0.0)):
-        share, pair = entry["share"], entry["to_random"]
-        to_random = "" if pair is None or pair["low"] is None else (
-            f"{100 * pair['effect']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})"
-        )  # fmt: skip
-        p = "" if pair is None or pair["p_holm"] is None else format_p(pair["p_holm"])
-        least = (
-            "" if pair is None or pair["smallest_detectable"] is None else f"{100 * pair['smallest_detectable']:.1f}"
-        )
-        rows.append([name, str(entry["draws"]), f"{share['value']:.1%}", to_random, p, least])
-    return rows
 
 
 if __name__ == "__main__":

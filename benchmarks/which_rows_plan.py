@@ -1,11 +1,12 @@
 """Everything of the study "which rows?" that comes before picking: pool, held-out rows, targets, scores, the cells.
 
-    python benchmarks/which_rows_plan.py PLAN --data DIR [--draws 10] [--budget 150000]
+    python benchmarks/which_rows_plan.py PLAN --data DIR [--draws 10] [--budget 150000] [--model DIR]
 
 DIR holds codegen-4.5k.jsonl and codealpaca-2k.jsonl; the third source is the embedded stdlib. PLAN becomes a folder
 with `rows.npz` (the rows as token ids, their static vectors, roles and scores) and `cells.json` (one cell a run, in the
 order in which they are to be made: draw by draw, so that a study that is cut off is balanced). `which_rows.py` picks
-the rows of each cell and trains.
+the rows of each cell and trains. With --model, a folder of another base model, token counts are that model's, and the
+cells are those that ask whether a target is worth as much there; `which_rows_other_model.py` trains them.
 
 H, the held-out rows, is reserved by content, and nothing reads it but what keeps its near-duplicates out of the pool.
 V are pool rows kept apart for steering: targets are drawn from them, and influence is taken on them.
@@ -242,6 +243,13 @@ def all_cells(draws: int, budget: int, shares: NDArray[np.float64]) -> Iterator[
                     yield cell
 
 
+def other_model_cells(draws: int, budget: int) -> Iterator[dict[str, Any]]:
+    """Yield the cells of another base model: by draw, random and what a target gives, beside the most it could give."""
+    for draw in range(draws):
+        yield {"cell": "random", "draw": draw, "budget": budget, "strategy": "random"}
+        yield from for_target(draw, budget, ("target-words", "only that source"))
+
+
 def odds_by_draw(study: Study, draws: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return log odds (draws x sources x pool) of every target by words: of whole rows, and of instructions alone."""
     features = word_features(study.rows)
@@ -262,9 +270,10 @@ def write_rows(file: Path, study: Study, draws: int) -> None:
         study.vectors[pool], default_n_clusters(len(pool), 1000), np.random.default_rng([0, 1])
     )
     whole, prompts = odds_by_draw(study, draws)
+    ids = np.concatenate([example.input_ids for example in study.examples])
     np.savez_compressed(
         file,
-        ids=np.concatenate([example.input_ids for example in study.examples]).astype(np.uint16),
+        ids=ids.astype(np.min_scalar_type(ids.max())),
         lengths=np.array([len(example.input_ids) for example in study.examples], dtype=np.int32),
         prompt_lengths=np.array([example.prompt_length for example in study.examples], dtype=np.int32),
         prompt_chars=np.array([len(row.instruction) for row in study.rows], dtype=np.int32),
@@ -289,11 +298,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--budget", type=int, default=150_000)
+    parser.add_argument("--model", help="a folder with another base model's tokenizer")
     args = parser.parse_args()
     args.plan.mkdir(parents=True, exist_ok=True)
-    tokenizer = load_tokenizer(MODEL)
+    tokenizer = load_tokenizer(args.model or MODEL)
     study = load_study(args.data, tokenizer)
-    write_rows(args.plan / "rows.npz", study, max(args.draws, FRESH.stop))
+    write_rows(args.plan / "rows.npz", study, args.draws if args.model else max(args.draws, FRESH.stop))
     record = {
         "sources": SOURCES,
         "near_duplicate": NEAR_DUPLICATE,
@@ -307,7 +317,11 @@ def main() -> None:
     (args.plan / "cells.json").write_text(json.dumps(record), encoding="utf-8")
     rows = Rows(args.plan)
     tokens = np.bincount(rows.strata(), rows.data["lengths"][rows.pool])
-    record["cells"] = list(all_cells(args.draws, args.budget, tokens / tokens.sum()))
+    record["cells"] = list(
+        other_model_cells(args.draws, args.budget)
+        if args.model
+        else all_cells(args.draws, args.budget, tokens / tokens.sum())
+    )
     (args.plan / "cells.json").write_text(json.dumps(record), encoding="utf-8")
     print(json.dumps({"rows": count_roles(study), "cells": len(record["cells"])}))
 

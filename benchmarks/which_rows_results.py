@@ -27,7 +27,7 @@ from evaluate_suite.statistics.levels import MeasuredRun, compare_strategies
 from evaluate_suite.statistics.pairs import correct, ratio_with_interval
 from evaluate_suite.statistics.types import PairedDifference
 
-RANDOM, ONLY = "random", "only that source"
+RANDOM, ONLY, WORDS = "random", "only that source", "target-words"
 FRESH_FROM = 10  # draws that were made after the selectors had been chosen
 FEW = 3  # draws below which nothing is said about a selector
 BANK_FROM = 100  # draws from here on are the bank of best-of-draws
@@ -263,6 +263,21 @@ class Results:
                 }
             )  # fmt: skip
         return lines
+
+    def by_target(self) -> dict[str, dict[str, Any]]:
+        """Return what a target gives, by source: percent of random's loss for `target-words` and for only that source,
+        over the draws that have all three."""
+        found = {}
+        for source in self.rows.plan["sources"]:
+            of = [
+                {cell["draw"]: self.loss(cell, source) for cell in self.of(name, target)}
+                for name, target in ((RANDOM, None), (WORDS, source), (ONLY, source))
+            ]
+            draws = sorted(set.intersection(*map(set, of)))
+            if draws:
+                words, only = ([100 * (own[d] / of[0][d] - 1) for d in draws] for own in of[1:])
+                found[source] = {"draws": len(draws), WORDS: words, ONLY: only}
+        return found
 
 
 def key(cell: Mapping[str, Any]) -> str:

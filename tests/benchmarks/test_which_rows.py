@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -16,9 +17,10 @@ from benchmarks.which_rows import run
 from benchmarks.which_rows_answers import answers_of
 from benchmarks.which_rows_law import law, predicted
 from benchmarks.which_rows_model import ALPHA, R, adapt, gradient, influences, load_model, reset, row_losses, train
-from benchmarks.which_rows_page import measure, write_page
+from benchmarks.which_rows_other_model import run as train_other_model
+from benchmarks.which_rows_page import measure, with_model, write_page
 from benchmarks.which_rows_picks import Rows
-from benchmarks.which_rows_plan import all_cells
+from benchmarks.which_rows_plan import all_cells, other_model_cells
 from benchmarks.which_rows_results import Results
 from benchmarks.which_rows_steps import training_steps
 from benchmarks.which_rows_together import Together, train_together
@@ -270,6 +272,15 @@ def test_the_page_says_what_was_measured_and_nothing_else(plan: Path, tmp_path: 
     assert [s[: len(head)] for s, head in zip(numbers["answers"], heads, strict=True)] == heads
     assert "target-words lowers the loss on codegen" in page and "Not measured." in page
     assert (tmp_path / "worth.png").is_file() and not (tmp_path / "loss-and-form.png").exists()
+    assert "Another base model" not in page
+    write_page(tmp_path, with_model(numbers, "gemma", results))
+    page = (tmp_path / "index.html").read_text()
+    line = re.search(r"<tr>(?:(?!</tr>).)*gemma.*?</tr>", page, re.DOTALL)
+    assert line
+    cells = re.sub(r"<[^>]+>|\s+", " ", line.group()).split()
+    assert cells[:4] == ["gemma", "codegen", "300", "6"]
+    words, only = (float(cell.rstrip("%")) for cell in cells[4:6])
+    assert (words, only) == (pytest.approx(-4, abs=0.1), pytest.approx(-8, abs=0.1)) and cells[6] == "50%"
     empty = measure(Results(plan, []), {}, "none")
     assert empty["answers"] == [] and empty["in_distribution"] == []
     write_page(tmp_path, empty)
@@ -283,3 +294,32 @@ def test_the_study_file_beside_the_page_asks_for_a_study_that_can_be_planned() -
     studied = [(v.strategy, v.target, v.pick_where) for v in request.variants()]
     assert len(studied) == 33
     assert ("target-words", "wanted-stdlib.jsonl", ()) in studied and ("random", None, ("source=stdlib",)) in studied
+
+
+def test_another_model_is_trained_by_the_same_recipe_cell_by_cell_and_goes_on_after_a_stop(
+    plan: Path,
+    tiny_model: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    own = Path(shutil.copytree(plan, tmp_path / "plan"))
+    record = json.loads((own / "cells.json").read_text())
+    cells = list(other_model_cells(1, 300))
+
+    def go(n_cells: int) -> list[dict[str, Any]]:
+        (own / "cells.json").write_text(json.dumps(record | {"cells": cells[:n_cells]}))
+        asked = {"plan": own, "model": tiny_model, "out": tmp_path, "seconds": 300, "dtype": "float32"}
+        train_other_model(Namespace(**asked, max_steps=None))
+        return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+
+    first = go(1)
+    lines = go(len(cells))
+    assert lines[:1] == first
+    assert [(c["cell"], c.get("target")) for c in lines] == [
+        ("random", None), *((name, source) for source in SOURCES for name in ("target-words", "only that source"))
+    ]  # fmt: skip
+    assert len({tuple(line["H"]) for line in lines}) == 7
+    rows = Rows(own)
+    alone = load_model(tiny_model, "cpu", torch.float32)
+    train(alone, adapt(alone), [rows.examples[i] for i in lines[1]["rows"]], 0)
+    expected = [total for total, _ in row_losses(alone, [rows.examples[i] for i in rows.held_out], "cpu")]
+    assert lines[1]["H"] == pytest.approx(expected, abs=2e-3)

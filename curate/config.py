@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from curate.cleaning.table import CHECKS, DEFAULT_CHECKS
+from curate.cleaning.table import CHECKS, DEFAULT_CHECKS, parse_checks
 from curate.command_line import CommandConfig, Joined, Named
 from curate.defaults import (
     BENCHMARK_PACKAGES,
@@ -29,6 +29,13 @@ MADE_BEFORE = {
 }
 
 
+# A text, from a file of settings, is what the option takes: one value, or for --clean names with commas, all or none.
+_Repeated = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+_Checks = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: parse_checks(value) if isinstance(value, str) else value), Joined()
+]
+
+
 class SelectConfig(CommandConfig):
     """One selection, fully described. Equal configs on equal inputs give equal bytes."""
 
@@ -45,12 +52,12 @@ class SelectConfig(CommandConfig):
     first: int | None = None
     system: str = SelectDefaults.system
     turns: str = SelectDefaults.turns
-    keep_where: tuple[str, ...] = ()
+    keep_where: _Repeated = ()
     strategy: str = SelectDefaults.strategy
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     keep: str | None = None
-    pick_where: tuple[str, ...] = ()
-    cap: tuple[str, ...] = ()
+    pick_where: _Repeated = ()
+    cap: _Repeated = ()
     target: str | None = None
     influence: str | None = None
     mixture: str | None = None
@@ -66,8 +73,8 @@ class SelectConfig(CommandConfig):
     max_tokens: int = SelectDefaults.max_tokens
     holdout: int = SelectDefaults.holdout
     near_duplicate: float = SelectDefaults.near_duplicate
-    clean: Annotated[tuple[str, ...], Joined()] = DEFAULT_CHECKS
-    decontaminate: tuple[str, ...] = ()
+    clean: _Checks = DEFAULT_CHECKS
+    decontaminate: _Repeated = ()
     clusters: int | None = None
     coordinated: bool = SelectDefaults.coordinated
     seed: int = SelectDefaults.seed

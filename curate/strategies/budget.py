@@ -48,6 +48,7 @@ class _Standing:
             picked=np.array(self.indices, dtype=np.int64),
             barred=barred,
             near_duplicate=self.bound,
+            kept=self.kept,
         )
         drawn = select(state, k, rng)
         self.notes = drawn.notes  # a strategy speaks of the whole pick, so the last word stands

@@ -116,11 +116,7 @@ class SelectConfig(CommandConfig):
         """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
         entry = STRATEGIES[self.strategy]
         needs = entry.needs
-        if entry.takes_target and self.target is None:
-            raise UsageError(
-                f"Strategy {self.strategy} picks near a target set, and there is none.",
-                "Name a file of rows: --target FILE",
-            )
+        self.check_given()
         if "target" in needs and self.encoder == TFIDF:
             raise UsageError(
                 f"Strategy {self.strategy} cannot use --encoder tfidf: it is fitted on the pool alone.",
@@ -135,15 +131,19 @@ class SelectConfig(CommandConfig):
             raise UsageError(
                 f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-words."
             )
-        self.check_made_before()
         for name in set(MADE_BEFORE) - needs:
             if getattr(self, name) is not None:
                 raise UsageError(f"Strategy {self.strategy} takes no --{name}.", "Leave it out.")
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 
-    def check_made_before(self) -> None:
-        """Raise a `UsageError` where what another command makes for the strategy is not named."""
+    def check_given(self) -> None:
+        """Raise a `UsageError` where the target, or what another command makes for the strategy, is not named."""
+        if STRATEGIES[self.strategy].takes_target and self.target is None:
+            raise UsageError(
+                f"Strategy {self.strategy} picks near a target set, and there is none.",
+                "Name a file of rows: --target FILE",
+            )
         for name, (what, command) in MADE_BEFORE.items():
             if name in STRATEGIES[self.strategy].needs and getattr(self, name) is None:
                 raise UsageError(

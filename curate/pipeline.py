@@ -181,7 +181,7 @@ def bound(pool: Pool, split: Split) -> Split:
         n = int(pool.token_counts[i])
         why, limit = ("too_long", high) if n > high else ("too_short", low)
         findings.append((i, why, f"{n} tokens, bound {limit}"))
-    fates = leave_others(split.fates.exclude(findings), pool.rows, pool.config.pick_where)
+    fates = leave_others(split.fates.exclude(findings), pool.rows, pool.config.pick_where, pool.kept)
     return replace(split, fates=fates)
 
 
@@ -294,7 +294,7 @@ def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -
     """Return the candidates with the scores and the target that the strategy of `config` needs."""
     pool = prepared.pool
     needs = STRATEGIES[config.strategy].needs
-    config.check_made_before()
+    config.check_given()
     target = target_not_held_out(prepared)
     if pool.target_rows and not target:
         raise UserError("Every row of --target is held out for evaluation.", "Name rows that are not in the holdout.")

@@ -104,7 +104,7 @@ def pick_rows(select: Select, candidates: Candidates, k: int, rng: np.random.Gen
                     caps = _told(candidates)
                     raise UserError(
                         f"--k {k} is more than the {found} of {len(candidates)} candidates that {caps} allows.",
-                        "Raise the share, or take a smaller --k.",
+                        standing.room.way_out(),
                     )
                 raise UserError(
                     f"--k {k} is more than the {found} candidates found that are no near-duplicates of each other "
@@ -153,7 +153,7 @@ def pick_tokens(
 
 def _told(candidates: Candidates) -> str:
     """The caps as they are typed."""
-    return " ".join(f"--cap {cap.name}={cap.share:g}" for cap in candidates.caps)
+    return " ".join(map(str, candidates.caps))
 
 
 def _take_in_order(

@@ -242,6 +242,15 @@ def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the
     assert max(map(len, table.splitlines())) < 140
 
 
+def test_all_strategies_are_compared_without_a_target_and_those_that_need_one_say_so(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(pool, "--k", "9") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    for name in ("rds", "target-words", "target-importance", "target-classifier"):
+        assert f"{name} picked nothing: Strategy {name} picks near a target set, and there is none." in said
+
+
 def test_a_comparison_by_token_budget_is_listed_with_its_budget_and_no_k(pool: Path) -> None:
     assert compare(pool, "--token-budget", "2000", "--strategies", "random,longest", "--out", "reports/c") == 0
     some, other = read_comparison(Path("reports/c")).results

@@ -38,6 +38,7 @@ from finetune.config import RunConfig
 from finetune.influence.gradients import adapter_layers, row_influences
 from finetune.influence.reference import train_reference
 from finetune.model import attach_adapter, load_base_model
+from finetune.run.base_model import base_model_digest
 from finetune.run.job import pad_token
 from finetune.run.tokenizer import load_training_tokenizer
 
@@ -57,7 +58,14 @@ class Task:
     def digest(self, config: RunConfig, selection: Selection, checkpoints: int) -> str:
         """Return the digest of all that decides the scores."""
         ids = [[row.row_id for row in rows] for rows in (self.rows, self.target, self.reference)]
-        return digest_json([config.model_dump(), ids, selection.manifest.config["tokenizer_digest"], checkpoints])
+        made = selection.manifest.config
+        rendered = [made["tokenizer_digest"], made["prompt_template_text"], _longest(config, selection)]
+        return digest_json([config.model_dump(), ids, rendered, base_model_digest(config.model), checkpoints])
+
+
+def _longest(config: RunConfig, selection: Selection) -> int:
+    """Most tokens of a row that is scored."""
+    return min(config.max_length, int(selection.manifest.config["max_tokens"]))
 
 
 def influence(
@@ -151,7 +159,7 @@ def score_task(
     tokenizer = load_training_tokenizer(config.model, selection)
     model = attach_adapter(load_base_model(config), config)
     scorer = Scorer(model, adapter_layers(model), pad_token(tokenizer, config))
-    longest = min(config.max_length, int(selection.manifest.config["max_tokens"]))
+    longest = _longest(config, selection)
     if read_folder_seal(cache / REFERENCE, FINISHED) is None:
         target = [e for e in encode_rows(tokenizer, selection, task.target) if len(e.input_ids) <= longest]
         if not target:

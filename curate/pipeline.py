@@ -110,7 +110,7 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         template = chat_template(tokenizer, turns) if name == "chat" else load_prompt_template(name).for_turns(turns)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options(), engine)
-        target = None if config.target is None else load_target(config.target)
+        target = None if config.target is None else load_target(config.target, config.read_options())
         kept = None if config.keep is None else load_kept(config.keep, None if config.token_budget else config.k)
         vectors = None if config.vectors is None else load_given(config.vectors, len(loaded.rows))
     with watch.timed("count_tokens"):

@@ -123,7 +123,8 @@ def plan_task(selection: Selection, target: str | None) -> Task:
         if not chosen:
             raise UserError("Every row of the pool is picked or held out.", "Name rows to learn for: --target FILE.")
     else:
-        chosen = [row for row in load_target(target).rows if row.row_id not in held_out]
+        made_by = ReadOptions.of(selection.manifest.config)
+        chosen = [row for row in load_target(target, made_by).rows if row.row_id not in held_out]
         if not any(row.output.strip() for row in chosen):
             raise UserError(
                 f"No row of {target} has an output, and influence is on the loss of outputs.",

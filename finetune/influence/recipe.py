@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from curate.artifact import cache_dir, digest_json, is_made, one_writer, record_file, write_manifest
+from curate.artifact import cache_dir, digest_json, file_lock, is_made, one_writer, record_file, write_manifest
 from curate.artifact.sealed import append_sealed, read_folder_seal, read_sealed, seal_folder
 from curate.console import progress, say
 from curate.errors import UserError
@@ -156,7 +156,15 @@ def score_task(
 ) -> list[RowInfluence]:
     """Return the scores; what an earlier, killed call left in the cache is taken up."""
     cache = cache_dir("influence") / digest[:32]
-    cache.mkdir(exist_ok=True)
+    with file_lock(cache.with_suffix(".lock")):  # the same scores may be on their way into another --out
+        cache.mkdir(exist_ok=True)
+        return _score_in(cache, config, selection, task, checkpoints, digest)
+
+
+def _score_in(
+    cache: Path, config: RunConfig, selection: Selection, task: Task, checkpoints: int, digest: str
+) -> list[RowInfluence]:
+    """Return the scores, through files in `cache`."""
     tokenizer = load_training_tokenizer(config.model, selection)
     model = attach_adapter(load_base_model(config), config)
     scorer = Scorer(model, adapter_layers(model), pad_token(tokenizer, config))

@@ -22,8 +22,8 @@ from curate.comparison.record import (
     StrategyPicks,
     read_comparison,
 )
-from curate.config import CompareConfig, SelectConfig, inputs_exist
-from curate.defaults import LOCAL
+from curate.config import MADE_BEFORE, CompareConfig, SelectConfig, inputs_exist
+from curate.defaults import DEFAULT_SCORE_MODEL, LOCAL
 from curate.engines import open_engine
 from curate.engines.types import Engine
 from curate.errors import UsageError, UserError, did_you_mean
@@ -69,9 +69,22 @@ def compare(
     ]
     for each in configs:
         each.check()
+    refuse_unused(config)
     inputs_exist(config.pool)
     with open_engine(engine, ray_address) as workers:
         return _compare(config, configs, strategies, out, command, workers)
+
+
+def refuse_unused(config: CompareConfig) -> None:
+    """Raise a `UsageError` where something is given that none of the strategies has a use for."""
+    entries, pool = [STRATEGIES[name] for name in config.strategies], config.pool
+    uses = {"target": any(entry.takes_target for entry in entries)}
+    uses |= {name: any(name in entry.needs for entry in entries) for name in MADE_BEFORE}
+    uses["score_model"] = pool.score_model == DEFAULT_SCORE_MODEL or any("scores" in entry.needs for entry in entries)
+    for name, used in uses.items():
+        if getattr(pool, name) is not None and not used:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"None of {', '.join(config.strategies)} takes {option}.", "Leave it out.")
 
 
 def _compare(

@@ -242,6 +242,14 @@ def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the
     assert max(map(len, table.splitlines())) < 140
 
 
+@pytest.mark.parametrize("option", ["--target", "--influence", "--mixture", "--draws", "--score-model"])
+def test_what_no_compared_strategy_takes_is_refused(
+    pool: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(pool, "--k", "9", "--strategies", "random,kmeans", option, str(pool)) == 2
+    assert f"None of random, kmeans takes {option}. Leave it out." in capsys.readouterr().err
+
+
 def test_all_strategies_are_compared_without_a_target_and_those_that_need_one_say_so(
     pool: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -290,6 +290,9 @@ def padding_study(
         selection=selection, preset=preset, config=config, rows=rows, out=out, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
     settings, studied = _load(asked)
+    if (most := len(studied.selected)) < rows:
+        say(f"The selection has {most} rows, fewer than --rows {rows}: the study is of these.")
+        rows = most
     arms = study(settings, studied, rows, typed_command("finetune"))
     folder = write_report(arms, settings, studied, rows, out, typed_command("finetune"))
     record = read_padding_study(folder)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from curate.cleaning.table import CHECKS, DEFAULT_CHECKS
+from curate.cleaning.table import CHECKS, DEFAULT_CHECKS, parse_checks
 from curate.command_line import CommandConfig, Joined, Named
 from curate.defaults import (
     BENCHMARK_PACKAGES,
@@ -29,6 +29,13 @@ MADE_BEFORE = {
 }
 
 
+# A text, from a file of settings, is what the option takes: one value, or for --clean names with commas, all or none.
+_Repeated = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+_Checks = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: parse_checks(value) if isinstance(value, str) else value), Joined()
+]
+
+
 class SelectConfig(CommandConfig):
     """One selection, fully described. Equal configs on equal inputs give equal bytes."""
 
@@ -45,12 +52,12 @@ class SelectConfig(CommandConfig):
     first: int | None = None
     system: str = SelectDefaults.system
     turns: str = SelectDefaults.turns
-    keep_where: tuple[str, ...] = ()
+    keep_where: _Repeated = ()
     strategy: str = SelectDefaults.strategy
     strategy_options: Annotated[dict[str, Any], Named("--strategy-option")] = Field(default_factory=dict)
     keep: str | None = None
-    pick_where: tuple[str, ...] = ()
-    cap: tuple[str, ...] = ()
+    pick_where: _Repeated = ()
+    cap: _Repeated = ()
     target: str | None = None
     influence: str | None = None
     mixture: str | None = None
@@ -66,8 +73,8 @@ class SelectConfig(CommandConfig):
     max_tokens: int = SelectDefaults.max_tokens
     holdout: int = SelectDefaults.holdout
     near_duplicate: float = SelectDefaults.near_duplicate
-    clean: Annotated[tuple[str, ...], Joined()] = DEFAULT_CHECKS
-    decontaminate: tuple[str, ...] = ()
+    clean: _Checks = DEFAULT_CHECKS
+    decontaminate: _Repeated = ()
     clusters: int | None = None
     coordinated: bool = SelectDefaults.coordinated
     seed: int = SelectDefaults.seed
@@ -109,11 +116,7 @@ class SelectConfig(CommandConfig):
         """Raise a `UsageError` where the strategy needs what is not given, or has no use for what is."""
         entry = STRATEGIES[self.strategy]
         needs = entry.needs
-        if entry.takes_target and self.target is None:
-            raise UsageError(
-                f"Strategy {self.strategy} picks near a target set, and there is none.",
-                "Name a file of rows: --target FILE",
-            )
+        self.check_given()
         if "target" in needs and self.encoder == TFIDF:
             raise UsageError(
                 f"Strategy {self.strategy} cannot use --encoder tfidf: it is fitted on the pool alone.",
@@ -128,15 +131,19 @@ class SelectConfig(CommandConfig):
             raise UsageError(
                 f"Strategy {self.strategy} takes no --target.", "Leave it out, or use --strategy target-words."
             )
-        self.check_made_before()
         for name in set(MADE_BEFORE) - needs:
             if getattr(self, name) is not None:
                 raise UsageError(f"Strategy {self.strategy} takes no --{name}.", "Leave it out.")
         if "scores" not in needs and self.score_model != DEFAULT_SCORE_MODEL:
             raise UsageError(f"Strategy {self.strategy} takes no --score-model: it needs no scores.", "Leave it out.")
 
-    def check_made_before(self) -> None:
-        """Raise a `UsageError` where what another command makes for the strategy is not named."""
+    def check_given(self) -> None:
+        """Raise a `UsageError` where the target, or what another command makes for the strategy, is not named."""
+        if STRATEGIES[self.strategy].takes_target and self.target is None:
+            raise UsageError(
+                f"Strategy {self.strategy} picks near a target set, and there is none.",
+                "Name a file of rows: --target FILE",
+            )
         for name, (what, command) in MADE_BEFORE.items():
             if name in STRATEGIES[self.strategy].needs and getattr(self, name) is None:
                 raise UsageError(

@@ -37,6 +37,8 @@ def loading(source: str, kind: Kind) -> Iterator[None]:
 
     A `source` that needs code of its own (`auto_map`) is one of the things that go wrong.
     """
+    if not source.strip():  # as a path it would be the folder one stands in
+        raise UserError(f"The name of the {kind} is empty.", "Name a hub id, a folder, or smollm2-135m.")
     local = Path(source).exists()
     if not local:
         require_on_hub(source, kind)

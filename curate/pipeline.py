@@ -110,7 +110,7 @@ def load(config: SelectConfig, watch: Stopwatch, engine: Engine) -> Pool:
         template = chat_template(tokenizer, turns) if name == "chat" else load_prompt_template(name).for_turns(turns)
         benchmarks, benchmark_files = load_benchmarks(config.decontaminate)
         loaded = load_rows(config.dataset, config.columns, config.read_options(), engine)
-        target = None if config.target is None else load_target(config.target)
+        target = None if config.target is None else load_target(config.target, config.read_options())
         kept = None if config.keep is None else load_kept(config.keep, None if config.token_budget else config.k)
         vectors = None if config.vectors is None else load_given(config.vectors, len(loaded.rows))
     with watch.timed("count_tokens"):
@@ -181,7 +181,7 @@ def bound(pool: Pool, split: Split) -> Split:
         n = int(pool.token_counts[i])
         why, limit = ("too_long", high) if n > high else ("too_short", low)
         findings.append((i, why, f"{n} tokens, bound {limit}"))
-    fates = leave_others(split.fates.exclude(findings), pool.rows, pool.config.pick_where)
+    fates = leave_others(split.fates.exclude(findings), pool.rows, pool.config.pick_where, pool.kept)
     return replace(split, fates=fates)
 
 
@@ -294,7 +294,7 @@ def complete(prepared: Prepared, config: SelectConfig, candidates: Candidates) -
     """Return the candidates with the scores and the target that the strategy of `config` needs."""
     pool = prepared.pool
     needs = STRATEGIES[config.strategy].needs
-    config.check_made_before()
+    config.check_given()
     target = target_not_held_out(prepared)
     if pool.target_rows and not target:
         raise UserError("Every row of --target is held out for evaluation.", "Name rows that are not in the holdout.")

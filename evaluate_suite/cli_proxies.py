@@ -77,6 +77,7 @@ def mixture(
     as_json: JsonOption = False,
 ) -> None:
     """Train proxy runs with varied shares of strata, fit the loss to the shares, and say what shares are best. Resumable."""
+    from curate.selection.again import picking_again
     from evaluate_suite.config import MixtureConfig
     from evaluate_suite.mixture.recipe import mixture as make_mixture
     from evaluate_suite.mixture.recipe import mixture_rows, plan_mixture
@@ -96,7 +97,7 @@ def mixture(
     summary_table(made.path.name, mixture_rows(made))
     print_result(made.record.as_dict() if as_json else made.path)
     made.require_believed()
-    say(f"Pick by it: curate select --strategy mixture --mixture {made.path.name}")
+    say(f"Pick by it: {picking_again(request.base, 'mixture', made.path.name if out is None else str(out))}")
 
 
 @app.command(name="best-of-draws", epilog=BEST_OF_DRAWS_EXAMPLES)
@@ -127,6 +128,7 @@ def best_of_draws(
     as_json: JsonOption = False,
 ) -> None:
     """Train many draws of one strategy and keep the one with the least loss on rows kept apart. Resumable."""
+    from curate.selection.again import picking_again
     from evaluate_suite.config import BestOfDrawsConfig
     from evaluate_suite.mixture.best_of_draws import best_of_draws as make_draws
     from evaluate_suite.mixture.best_of_draws import draws_rows, plan_draws
@@ -144,7 +146,7 @@ def best_of_draws(
         return
     made = make_draws(asked, request, plan, typed_command("evalsuite"), _runner(asked, request))
     summary_table(made.path.name, draws_rows(made))
-    say(f"Pick it: curate select --strategy best-of-draws --draws {made.path.name} {made.record.size}")
+    say(f"Pick it: {picking_again(request.base, 'best-of-draws', made.path.name if out is None else str(out))}")
     print_result(made.record.as_dict() if as_json else made.path)
 
 

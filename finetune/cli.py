@@ -261,7 +261,10 @@ def forecast(
 
 
 def _shown(value: object) -> str:
-    return "not known" if value is None else f"{value:,.2f}" if isinstance(value, float) else str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "not known", True: "yes", False: "no"}[value]
+    whole = isinstance(value, int) or (isinstance(value, float) and abs(value) >= 1000)
+    return f"{value:,.0f}" if whole else f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
 @app.command(
@@ -287,6 +290,9 @@ def padding_study(
         selection=selection, preset=preset, config=config, rows=rows, out=out, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
     settings, studied = _load(asked)
+    if (most := len(studied.selected)) < rows:
+        say(f"The selection has {most} rows, fewer than --rows {rows}: the study is of these.")
+        rows = most
     arms = study(settings, studied, rows, typed_command("finetune"))
     folder = write_report(arms, settings, studied, rows, out, typed_command("finetune"))
     record = read_padding_study(folder)
@@ -307,6 +313,7 @@ def influence(
     as_json: options.JsonOption = False,
 ) -> None:  # fmt: skip
     """Score every row of a selection's pool by what a small run learns from it about a target. Resumable."""
+    from curate.selection.again import picking_again, settings_of
     from finetune.commands import InfluenceCommand
     from finetune.influence.recipe import influence as score_influence
 
@@ -314,9 +321,11 @@ def influence(
         selection=selection, target=target, checkpoints=checkpoints, preset=preset, config=config, out=out,
         as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
-    scored = score_influence(*_load(asked), target, checkpoints, out, typed_command("finetune"))
+    settings, made = _load(asked)
+    scored = score_influence(settings, made, target, checkpoints, out, typed_command("finetune"))
     summary_table(scored.path.name, [(name.replace("_", " "), str(n)) for name, n in scored.manifest.counts.items()])
-    say(f"Pick by them: curate select --strategy influence --influence {scored.path.name}")
+    named = scored.path.name if out is None else str(out)
+    say(f"Pick by them: {picking_again(settings_of(made.manifest), 'influence', named)}")
     print_result(scored.manifest.model_dump(by_alias=True) if as_json else scored.path)
 
 

@@ -14,6 +14,7 @@ from peft import LoraConfig, LoraModel, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from curate.console import say
 from curate.defaults import SMOLLM2
 from curate.errors import UserError
 from curate.loading import load_pretrained, quiet
@@ -161,7 +162,7 @@ def _keep_4bit_trainable_on_cpu(model: PreTrainedModel) -> None:
 def attach_adapter(model: PreTrainedModel, config: RunConfig) -> AdaptedModel:
     """The model with a fresh float32 LoRA adapter (Hu et al., 2021; on 4-bit weights Dettmers et al., 2023).
 
-    Deterministic in `config.seed`. Target modules that match nothing are an error.
+    Deterministic in `config.seed`. Target modules that all match nothing are an error; some that do are said.
     """
     torch.manual_seed(config.seed)
     for parameter in model.parameters():
@@ -182,6 +183,11 @@ def attach_adapter(model: PreTrainedModel, config: RunConfig) -> AdaptedModel:
     except ValueError as error:
         what = f"target_modules {config.target_modules} do not fit {config.model} ({error})."
         raise UserError(what, "Use all-linear.") from None
+    asked = config.target_modules if isinstance(config.target_modules, list) else []
+    targeted = [f".{name}" for name in with_adapter.targeted_module_names]
+    unknown = [name for name in asked if not any(target.endswith(f".{name}") for target in targeted)]
+    if unknown and this_process().first:
+        say(f"No layer of {config.model} is called {', '.join(unknown)}: the other target_modules get the adapter.")
     if isinstance(with_adapter.get_base_model().get_output_embeddings(), BaseTunerLayer):
         what = f"target_modules {config.target_modules} put an adapter on the output layer, which TRL does not train."
         raise UserError(what, "Leave the output layer out, or use all-linear.")

@@ -154,6 +154,15 @@ def _mix(title: str, done: Sequence[StrategyPicks], field: str) -> tuple[str, li
     return title, names[:SHOWN_KINDS], max(0, len(names) - SHOWN_KINDS), field
 
 
+def nearest_of(done: Sequence[StrategyPicks]) -> list[StrategyPicks]:
+    """Return those of the strategies that picked whose picks lie nearest to the pool, by name.
+
+    They are several where the mean distance reads the same: a difference that nobody is shown makes no best.
+    """
+    least = format_number(min(r.mean_distance or 0.0 for r in done))
+    return sorted((r for r in done if format_number(r.mean_distance) == least), key=lambda r: r.strategy)
+
+
 def _distance_chart(done: Sequence[StrategyPicks]) -> Chart:
     """Mean distance of the pool to the nearest pick against the Vendi score: one named point a strategy."""
     ordered = sorted(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
@@ -178,11 +187,13 @@ def _distance_chart(done: Sequence[StrategyPicks]) -> Chart:
             for above, shift in (("true", -13), ("false", 15))
         ),
     )
-    nearest = min(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
+    nearest = nearest_of(done)
+    named = nearest[0].strategy if len(nearest) == 1 else f"{len(nearest)} of {len(done)}"
     return Chart(
         "spread",
         "Coverage and variety",
-        f"{nearest.strategy} comes nearest to the pool, {format_number(nearest.mean_distance)} on average.",
+        f"{named} come{'s' if len(nearest) == 1 else ''} nearest to the pool, "
+        f"{format_number(nearest[0].mean_distance)} on average.",
         build_spec(chart, 320),
         ChartTable(
             ["Strategy", "Mean distance", "Vendi score"],

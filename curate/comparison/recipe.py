@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from curate.artifact import digest_json, is_made, one_writer, record_file, write_manifest, write_text
-from curate.comparison.page import build_page_data, render_comparison_page
+from curate.comparison.page import build_page_data, nearest_of, render_comparison_page
 from curate.comparison.record import (
     CLOSE_COSINE,
     KIND,
@@ -22,8 +22,8 @@ from curate.comparison.record import (
     StrategyPicks,
     read_comparison,
 )
-from curate.config import CompareConfig, SelectConfig, inputs_exist
-from curate.defaults import LOCAL
+from curate.config import MADE_BEFORE, CompareConfig, SelectConfig, inputs_exist
+from curate.defaults import DEFAULT_SCORE_MODEL, LOCAL
 from curate.engines import open_engine
 from curate.engines.types import Engine
 from curate.errors import UsageError, UserError, did_you_mean
@@ -69,9 +69,22 @@ def compare(
     ]
     for each in configs:
         each.check()
+    refuse_unused(config)
     inputs_exist(config.pool)
     with open_engine(engine, ray_address) as workers:
         return _compare(config, configs, strategies, out, command, workers)
+
+
+def refuse_unused(config: CompareConfig) -> None:
+    """Raise a `UsageError` where something is given that none of the strategies has a use for."""
+    entries, pool = [STRATEGIES[name] for name in config.strategies], config.pool
+    uses = {"target": any(entry.takes_target for entry in entries)}
+    uses |= {name: any(name in entry.needs for entry in entries) for name in MADE_BEFORE}
+    uses["score_model"] = pool.score_model == DEFAULT_SCORE_MODEL or any("scores" in entry.needs for entry in entries)
+    for name, used in uses.items():
+        if getattr(pool, name) is not None and not used:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"None of {', '.join(config.strategies)} takes {option}.", "Leave it out.")
 
 
 def _compare(
@@ -167,19 +180,29 @@ def measure(
 def headline(results: Sequence[StrategyPicks], n_candidates: int) -> tuple[str, str]:
     """Which strategy's picks lie nearest to the pool, and what that does not say."""
     done = [r for r in results if r.mean_distance is not None]
-    best = min(done, key=lambda r: (r.mean_distance or 0.0, r.strategy))
-    answer = (
-        f"{best.strategy} covers the {n_candidates:,} candidates best: {best.mean_distance:.3f} to the nearest pick"
-    )
-    bar = next((r for r in done if r.strategy == "random"), None)
-    if bar is not None and bar is not best:
-        answer += f" on average, against {bar.mean_distance:.3f} for random."
+    nearest = nearest_of(done)
+    best, others = nearest[0], [r.strategy for r in nearest[1:]]
+    distance = f"{best.mean_distance:.3f} to the nearest pick on average"
+    if len(done) > 1 and len(nearest) == len(done):
+        answer = f"All {len(done)} strategies cover the {n_candidates:,} candidates alike: {distance}."
+    elif others:
+        named = f"{', '.join([best.strategy, *others[:-1]])} and {others[-1]}"
+        answer = f"{named} cover the {n_candidates:,} candidates best, and alike: {distance}"
     else:
-        answer += " on average."
+        answer = f"{best.strategy} covers the {n_candidates:,} candidates best: {distance}"
+    if not answer.endswith("."):
+        bar = next((r for r in done if r.strategy == "random" and r not in nearest), None)
+        answer += "." if bar is None else f", against {bar.mean_distance:.3f} for random."
     varied = max(done, key=lambda r: (r.vendi_score or 0.0, r.strategy))
+    same = [r for r in done if r.vendi_score == varied.vendi_score]
+    variety = (
+        f"{varied.strategy} is the most varied (Vendi score {varied.vendi_score:.1f})."
+        if len(same) == 1
+        else f"{len(same)} of the {len(done)} are the most varied (Vendi score {varied.vendi_score:.1f})."
+    )
     second = (
-        f"{varied.strategy} is the most varied (Vendi score {varied.vendi_score:.1f}). Coverage is not quality: which "
-        "selection is worth more, only training on each and comparing the runs can show."
+        f"{variety} Coverage is not quality: which selection is worth more, only training on each and comparing the "
+        "runs can show."
     )
     return answer, second
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.artifact import find_artifact, read_manifest
+from curate.artifact import find_artifact, read_manifest, require_whole
 from curate.config import SelectConfig
 from curate.pool.rows import Row
 from curate.scores.draws_record import COMMAND as DRAWS_COMMAND
 from curate.scores.draws_record import KIND as DRAWS
 from curate.scores.draws_record import draws_dir, read_draws
 from curate.scores.form import well_formed
+from curate.scores.influence_record import AGAIN as INFLUENCE_AGAIN
 from curate.scores.influence_record import KIND as INFLUENCE
 from curate.scores.influence_record import influences_dir, read_influence
 from curate.scores.made_for import MadeFor
@@ -58,11 +59,19 @@ def content_scores(
 def made_before_digests(config: SelectConfig) -> list[str]:
     """Return the digests of what other commands made and `config` names, as their manifests have them.
 
-    A manifest signs the digests of its files, and each of these is held against it when it is read for its scores.
+    A manifest signs the digests of its files. Each is held against it here, too: a finished selection is reused by
+    these digests alone, and a damaged file stops that as it stops the making of one.
     """
-    named = ((config.influence, influences_dir(), INFLUENCE), (config.mixture, mixtures_dir(), MIXTURE),
-             (config.draws, draws_dir(), DRAWS))  # fmt: skip
-    manifests = [
-        read_manifest(find_artifact(name, parent, kind), kind) for name, parent, kind in named if name is not None
-    ]
-    return [str(manifest.manifest_digest) for manifest in manifests]
+    named = (
+        (config.influence, influences_dir(), INFLUENCE, INFLUENCE_AGAIN),
+        (config.mixture, mixtures_dir(), MIXTURE, f"Make it again: {MIXTURE_COMMAND}"),
+        (config.draws, draws_dir(), DRAWS, f"Make it again: {DRAWS_COMMAND}"),
+    )
+    digests = []
+    for name, parent, kind, again in named:
+        if name is not None:
+            folder = find_artifact(name, parent, kind)
+            manifest = read_manifest(folder, kind)
+            require_whole(folder, manifest, again)
+            digests.append(str(manifest.manifest_digest))
+    return digests

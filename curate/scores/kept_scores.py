@@ -50,6 +50,8 @@ def model_identity(model: str) -> str:
     if model == SMOLLM2:
         folder, gguf = smollm2_folder()
         return digest_file(folder / gguf)
+    if not model.strip():
+        raise UserError("--score-model is empty.", f"Name a hub id, a folder, or {SMOLLM2}.")
     return digest_folder(model) if Path(model).is_dir() else model
 
 

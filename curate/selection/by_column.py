@@ -13,7 +13,8 @@ from curate.errors import UserError, did_you_mean
 from curate.pool.dialogue import MESSAGES
 from curate.pool.fates import EXCLUDED, Fates
 from curate.pool.read_options import allows, parse_caps, parse_conditions
-from curate.pool.table import PoolTable
+from curate.pool.table import PoolTable, as_row_ids
+from curate.selection.keeping import Kept
 from curate.selection.mix import NOT_SAID
 from curate.strategies.caps import Cap
 
@@ -35,11 +36,14 @@ def rows_where(rows: PoolTable, conditions: Sequence[str]) -> NDArray[np.bool_]:
     return met
 
 
-def leave_others(fates: Fates, rows: PoolTable, conditions: Sequence[str]) -> Fates:
-    """Return the fates with the rows excluded that `--pick-where` leaves out."""
+def leave_others(fates: Fates, rows: PoolTable, conditions: Sequence[str], kept: Kept | None) -> Fates:
+    """Return the fates with the rows excluded that `--pick-where` leaves out; those that are kept stand unpicked."""
     if not conditions:
         return fates
     others = np.flatnonzero((fates.codes == 0) & ~rows_where(rows, conditions))
+    if kept is not None:
+        standing = set(kept.row_ids)
+        others = others[[row_id not in standing for row_id in as_row_ids(rows.ids[rows.place[others]])]]
     return fates.decide_all(others, EXCLUDED, NOT_TO_BE_PICKED)
 
 

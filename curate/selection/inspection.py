@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.defaults import TFIDF
 from curate.errors import UserError
@@ -17,6 +18,7 @@ from curate.selection.record import Selection, read_decisions
 from curate.sources import load_rows
 from curate.vectors.embedding import cached_vectors, text_to_embed, unit_rows
 from curate.vectors.encoders import load_encoder
+from curate.vectors.given import load_given
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
     """Why the rows with this id (or this start of an id, or this row index) were kept or dropped.
 
-    The nearest pick is found among the vectors the selection was made with, from the cache. A row that has none there
-    is embedded now, by the same encoder, from the pool, where that is still the same.
+    The nearest pick is found among the vectors the selection was made with, from the cache, or from the file of
+    `--vectors`. A row that the cache has none of is embedded now, by the same encoder, from the pool, where that is
+    still the same.
     """
     decisions = _decisions(selection)
     by_index = [d for d in decisions if str(d["row_index"]) == row_id]
@@ -85,7 +88,7 @@ def tell_row(selection: Selection, row_id: str) -> list[RowStory]:
             f"Ids look like {decisions[0]['row_id']}; indices go to {len(decisions) - 1}.",
         )
     if len({d["row_id"] for d in found}) > 1:
-        raise UserError(f"{len(found)} rows have an id that starts with {row_id}.", "Give more of the id.")
+        raise UserError(f'{len(found)} rows have an id that starts with "{row_id}".', "Give more of the id.")
     asked = {row.row_id: row.instruction for row in [*selection.selected, *selection.holdout]}
     row = _pool_row(selection, found[0]) if found[0]["row_id"] not in asked else None
     instruction = row.instruction if row is not None else asked.get(found[0]["row_id"])
@@ -116,6 +119,8 @@ def _nearest_pick(
         raise UserError("There is no other pick.", "")
     config = selection.manifest.config
     embedded = sorted((d["row_id"], d["row_index"]) for d in decisions if d["x"] is not None)
+    if config.get("vectors") is not None:
+        return _nearest_given(config, decisions, embedded, picks, decision)
     vectors = cached_vectors(config["encoder_digest"], config["embed"], [row_id for row_id, _ in embedded])
     if vectors is None:
         raise UserError(
@@ -123,9 +128,32 @@ def _nearest_pick(
         )
     place = {row_id: position for position, (row_id, _) in enumerate(embedded)}
     mine = vectors[place[decision["row_id"]]] if decision["row_id"] in place else _embed_alone(config, decision, row)
-    cosine = vectors[[place[row_id] for row_id in picks]] @ mine
+    return _most_like(picks, vectors[[place[row_id] for row_id in picks]], mine)
+
+
+def _most_like(picks: list[str], vectors: NDArray[np.float32], mine: NDArray[np.float32]) -> tuple[str, float]:
+    cosine = vectors @ mine
     best = int(np.argmax(cosine))
     return picks[best], round(float(cosine[best]), 4)
+
+
+def _nearest_given(
+    config: dict[str, Any],
+    decisions: list[dict[str, Any]],
+    embedded: list[tuple[str, int]],
+    picks: list[str],
+    decision: dict[str, Any],
+) -> tuple[str, float]:
+    """The same among the vectors of `--vectors`, which nothing keeps: the file and the pool are read again."""
+    index = dict(embedded)
+    wanted = [*((row_id, index[row_id]) for row_id in picks), (decision["row_id"], decision["row_index"])]
+    pool = load_rows(config["dataset"], config["columns"], ReadOptions.of(config)).rows
+    given = load_given(config["vectors"], len(decisions))
+    rows = [pool[place] for _, place in wanted] if len(pool) == len(decisions) else []
+    if given.sha256 != config["encoder_digest"] or [row.row_id for row in rows] != [row_id for row_id, _ in wanted]:
+        raise UserError(f"The pool, or the vectors in {config['vectors']}, are no longer what they were.", "")
+    *others, mine = given.of(rows)
+    return _most_like(picks, np.array(others), mine)
 
 
 def _embed_alone(config: dict[str, Any], decision: dict[str, Any], row: Row | None) -> Any:

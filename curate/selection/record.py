@@ -26,7 +26,7 @@ from curate.artifact import (
 from curate.artifact.manifest_schema import Manifest
 from curate.errors import UserError
 from curate.pool.dialogue import MESSAGES, messages_text
-from curate.pool.read_options import SINGLE
+from curate.selection.again import selecting_edited
 from curate.tokens.prompt import PromptTemplate
 
 KIND = "curate.selection"
@@ -126,25 +126,18 @@ def read_selection(given: str | Path | None = None) -> Selection:
     """
     folder = find_artifact(given, selections_dir(), KIND)
     manifest = read_manifest(folder, KIND)
-    selected, holdout = (
-        read_rows(read_output(folder, manifest, name, as_own_selection(folder, manifest)), folder / name)
-        for name in (SELECTED, HOLDOUT)
-    )
+    try:
+        data = [read_output(folder, manifest, name, "") for name in (SELECTED, HOLDOUT)]
+    except UserError as error:
+        raise UserError(error.what, as_own_selection(folder, manifest)) from None
+    selected, holdout = (read_rows(each, folder / name) for each, name in zip(data, (SELECTED, HOLDOUT), strict=True))
     return Selection(folder, manifest, selected, holdout)
 
 
 def as_own_selection(folder: Path, manifest: Manifest) -> str:
     """What to do with rows that were edited by hand: the command that makes them a selection of their own."""
-    config = manifest.config
-    words = ["curate", "select", "--dataset", str(folder / SELECTED), "--model", config["model"]]
-    words += [] if config["tokenizer"] is None else ["--tokenizer", config["tokenizer"]]
-    words += ["--turns", config["turns"]] if config.get("turns", SINGLE) != SINGLE else []
-    words += ["--strategy", "first", "--k", str(manifest.counts.get("selected", 0)), "--holdout", "0"]
-    words += ["--clean", "none", "--near-duplicate", "1", "--encoder", "tfidf", "--out", f"{folder}-edited"]
-    return (
-        f"Remove the folder and make it again; if you edited {SELECTED}, make it a selection of its own: "
-        f"{shlex.join(words)}"
-    )
+    edited = selecting_edited(folder / SELECTED, manifest, f"{folder}-edited")
+    return f"Remove the folder and make it again; if you edited {SELECTED}, make it a selection of its own: {edited}"
 
 
 def require_whole_selection(selection: Selection) -> None:

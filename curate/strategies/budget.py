@@ -48,6 +48,7 @@ class _Standing:
             picked=np.array(self.indices, dtype=np.int64),
             barred=barred,
             near_duplicate=self.bound,
+            kept=self.kept,
         )
         drawn = select(state, k, rng)
         self.notes = drawn.notes  # a strategy speaks of the whole pick, so the last word stands
@@ -103,7 +104,7 @@ def pick_rows(select: Select, candidates: Candidates, k: int, rng: np.random.Gen
                     caps = _told(candidates)
                     raise UserError(
                         f"--k {k} is more than the {found} of {len(candidates)} candidates that {caps} allows.",
-                        "Raise the share, or take a smaller --k.",
+                        standing.room.way_out(),
                     )
                 raise UserError(
                     f"--k {k} is more than the {found} candidates found that are no near-duplicates of each other "
@@ -152,7 +153,7 @@ def pick_tokens(
 
 def _told(candidates: Candidates) -> str:
     """The caps as they are typed."""
-    return " ".join(f"--cap {cap.name}={cap.share:g}" for cap in candidates.caps)
+    return " ".join(map(str, candidates.caps))
 
 
 def _take_in_order(

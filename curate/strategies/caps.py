@@ -22,6 +22,9 @@ class Cap:
     codes: NDArray[np.int64]
     values: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"--cap {self.name}={self.share:g}"
+
     def take(self, places: NDArray[np.int64]) -> Cap:
         """The cap of the candidates at `places`."""
         return replace(self, codes=self.codes[places])
@@ -62,11 +65,27 @@ class Room:
         return taken
 
     def notes(self, smallest: int) -> list[str]:
-        """Return which values have all they may have: less than the `smallest` weight is left to them."""
+        """Return which values have all they may have, less than the `smallest` weight being left to them, and which
+        have more: only what stood before the first pick can have that."""
         notes = []
         for cap, left in zip(self.caps, self._left, strict=True):
-            full = [value for value, room in zip(cap.values, left.tolist(), strict=True) if room < smallest]
-            if full:
-                told = ", ".join(sorted(full)[:5]) + (f" and {len(full) - 5} others" if len(full) > 5 else "")
-                notes.append(f"--cap {cap.name}={cap.share:g}: as much as it allows of {told}.")
+            room = dict(zip(cap.values, left.tolist(), strict=True))
+            if full := [value for value in cap.values if 0 <= room[value] < smallest]:
+                notes.append(f"{cap}: as much as it allows of {_named(full)}.")
+            if over := [value for value in cap.values if room[value] < 0]:
+                notes.append(f"{cap}: the rows of --keep alone have more than it allows of {_named(over)}.")
         return notes
+
+    def way_out(self) -> str:
+        """Return what to change where the caps leave too few rows."""
+        for cap in self.caps:
+            n_values = len(np.unique(cap.codes))
+            if cap.share * n_values < 1 - 1e-9:
+                values = f"{n_values} values" if n_values > 1 else "one value"
+                share = np.ceil(100 / n_values) / 100
+                return f"The candidates have {values} of {cap.name}: a share of {share:g} or more can be filled."
+        return "Raise the share, or take a smaller --k."
+
+
+def _named(values: Sequence[str]) -> str:
+    return ", ".join(sorted(values)[:5]) + (f" and {len(values) - 5} others" if len(values) > 5 else "")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.strategies.types import Candidates
-from curate.vectors.neighbours import ROUNDING, each_block, nearest
+from curate.vectors.neighbours import ROUNDING, NearPick, each_block, nearest
 
 _CELLS = 1 << 19  # similarities computed at a time by one thread, about
 _MOST_ENTRIES = 1 << 25  # similarities expected to be kept: 256 MiB
@@ -123,7 +123,7 @@ class Coverage:
         initial = self.entries.gains(covered)
         heap = [(-initial[j], j) for j in np.flatnonzero((initial > 0) & ~self.closed).tolist()]
         heapq.heapify(heap)
-        near = _NearPick(self.vectors, self.picked, wanted, self.candidates.near_duplicate)
+        near = NearPick(self.vectors, self.picked, wanted, self.candidates.near_duplicate)
         while heap and len(self.picked) < wanted:
             _, j = heap[0]
             mine = slice(starts[j], starts[j + 1])
@@ -222,19 +222,3 @@ def _keep_apart(
     free = np.concatenate([np.zeros(0, dtype=bool), *each_block(len(changed), 512, is_free)])
     kept[changed[free]] = moved[changed[free]]
     return kept
-
-
-class _NearPick:
-    """Whether a row is near one of the picks, which are kept side by side."""
-
-    def __init__(self, vectors: NDArray[np.float32], picked: list[int], wanted: int, bound: float) -> None:
-        self.vectors, self.bound, self.n = vectors, bound - ROUNDING, len(picked)
-        self.picks = np.empty((wanted, vectors.shape[1]), dtype=np.float32)
-        self.picks[: self.n] = vectors[picked]
-
-    def is_near(self, row: int) -> bool:
-        return bool(self.n) and bool((self.picks[: self.n] @ self.vectors[row]).max() >= self.bound)
-
-    def add(self, row: int) -> None:
-        self.picks[self.n] = self.vectors[row]
-        self.n += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from curate.strategies.influence import describe_influence
 from curate.strategies.types import Candidates, Picks
 from curate.strategies.weighted import ranks
 
@@ -18,5 +19,6 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
     places = candidates.open()
     best = places[np.argsort(-both[places], kind="stable")[:k]]
     return Picks(
-        best, [f"influence a token {influence[i]:.3g}, log odds {odds[i]:.3f} of the target set" for i in best.tolist()]
+        best,
+        [f"{describe_influence(influence[i])}, log odds {odds[i]:.3f} of the target set" for i in best.tolist()],
     )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.strategies.types import Candidates, Picks
-from curate.vectors.neighbours import each_block
+from curate.vectors.neighbours import NearPick, each_block
 
 _BLOCK = 32
 
@@ -16,29 +16,37 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator) -> Picks:
 
     Ivison et al., 2025 (arXiv 2503.01807) represent rows by a model's position-weighted hidden states (RDS+); here they
     are the vectors of `--encoder`, the same ones everything else uses. In their code a target row whose next best is
-    taken misses its turn; here it takes the one after. Target rows go in row_id order.
+    taken, or near one that is, misses its turn; here it takes the one after. Target rows go in row_id order; rows of
+    `--keep` are no turns.
     """
     assert candidates.target is not None, "the recipe gives a target to strategies that need one"
-    target, places = candidates.target, candidates.open()
+    target, places, vectors = candidates.target, candidates.open(), candidates.embeddings
     k = min(k, len(places))
     n_lists = len(target)
     length = min(len(places), 4 * (k // n_lists) + 32)
-    taken = np.zeros(len(candidates), dtype=bool)
+    passed = np.zeros(len(candidates), dtype=bool)  # taken, or near a row that is
+    near = NearPick(vectors, [], k, candidates.near_duplicate)
     order: list[int] = []
     reasons: list[str] = []
-    ranked, cosines = _nearest_lists(target, candidates.embeddings, places, length)
+    ranked, cosines = _nearest_lists(target, vectors, places, length)
     at = np.zeros(n_lists, dtype=np.int64)
-    turn = len(candidates.picked)
+    turn = len(candidates.picked) - candidates.kept
     while len(order) < k:
         mine = turn % n_lists
-        while at[mine] < length and taken[ranked[mine, at[mine]]]:
+        while at[mine] < length and passed[ranked[mine, at[mine]]]:
             at[mine] += 1
-        if at[mine] == length:  # every row of its list is taken: make the lists longer
+        if at[mine] == length:  # every row of its list is passed: make the lists longer
+            if length == len(places):
+                rest = places[~np.isin(places, order)][: k - len(order)]  # near-duplicates alone: the caller says so
+                return Picks(np.array([*order, *rest], dtype=np.int64), [*reasons, *["near a pick"] * len(rest)])
             length = min(len(places), 4 * length)
-            ranked, cosines = _nearest_lists(target, candidates.embeddings, places, length)
+            ranked, cosines = _nearest_lists(target, vectors, places, length)
             continue
         best = int(ranked[mine, at[mine]])
-        taken[best] = True
+        passed[best] = True
+        if near.is_near(best):  # it would be dropped later, and with it this turn
+            continue
+        near.add(best)
         order.append(best)
         reasons.append(f"cosine {cosines[mine, at[mine]]:.4f} to target row {mine + 1}")
         turn += 1

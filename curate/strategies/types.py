@@ -22,7 +22,8 @@ class Candidates:
     embeddings (n x d float32, unit rows), labels (n,) and centres (c x d) of the clusters, token_counts (n,),
     prompt_chars and output_chars (n,) lengths in characters, row_index (n,) place in the pool, scores by name (n,),
     target (t x d) the rows that picks should be near; in a coordinated draw, luck (n,): the rows' own random numbers.
-    `picked` are positions that stand already, in pick order;
+    `picked` are positions that stand already, in pick order, of which the first `kept` stood before the strategy was
+    asked at all (rows of `--keep`);
     `barred` (n,) are rows that may not be picked: those that stand, and near-duplicates of them. A strategy picks
     among the open rows and goes on from the ones that stand. Two picks with a cosine of `near_duplicate` or more do not
     stand together: the later one is dropped and the strategy asked again, so it may ignore this or save the round. The
@@ -43,6 +44,7 @@ class Candidates:
     barred: NDArray[np.bool_] | None = None
     near_duplicate: float = 1.0
     caps: tuple[Cap, ...] = ()
+    kept: int = 0
 
     def __len__(self) -> int:
         return len(self.row_index)

@@ -111,3 +111,19 @@ def distinct(vectors: NDArray[np.float32], bound: float, enough: int | None = No
             standing[i] &= not (near[i] & standing).any()
         kept = np.concatenate([kept, start + np.flatnonzero(standing)])
     return kept
+
+
+class NearPick:
+    """Whether a row is near one of the picks, which are kept side by side."""
+
+    def __init__(self, vectors: NDArray[np.float32], picked: list[int], wanted: int, bound: float) -> None:
+        self.vectors, self.bound, self.n = vectors, bound - ROUNDING, len(picked)
+        self.picks = np.empty((wanted, vectors.shape[1]), dtype=np.float32)
+        self.picks[: self.n] = vectors[picked]
+
+    def is_near(self, row: int) -> bool:
+        return bool(self.n) and bool((self.picks[: self.n] @ self.vectors[row]).max() >= self.bound)
+
+    def add(self, row: int) -> None:
+        self.picks[self.n] = self.vectors[row]
+        self.n += 1

@@ -10,7 +10,11 @@ FEWEST_EVAL_ROWS = 8
 
 def no_holdout(facts: Facts) -> str | None:
     """Nothing says whether the run helped."""
-    return None if facts.selection.holdout else "The selection has no held-out rows. Select again with --holdout 200."
+    if facts.selection.holdout:
+        return None
+    if facts.selection.manifest.counts.get("pool", 10) < 10:
+        return "The selection has no held-out rows. They are a tenth of the pool at most: select from 10 rows or more."
+    return "The selection has no held-out rows. Select again with --holdout 200."
 
 
 def few_eval_rows(facts: Facts) -> str | None:
@@ -18,7 +22,13 @@ def few_eval_rows(facts: Facts) -> str | None:
     rows = len(facts.selection.holdout[: facts.config.eval_rows])
     if rows == 0 or rows >= FEWEST_EVAL_ROWS:
         return None
-    return f"The eval loss comes from {rows} rows. Use eval_rows={FEWEST_EVAL_ROWS} or more."
+    if len(facts.selection.holdout) >= FEWEST_EVAL_ROWS:
+        return f"The eval loss comes from {rows} rows. Use eval_rows={FEWEST_EVAL_ROWS} or more."
+    least = FEWEST_EVAL_ROWS
+    return (
+        f"The eval loss comes from {rows} rows of {len(facts.selection.holdout)} held out. Select again with --holdout "
+        f"{least} or more, from {10 * least} rows or more: a holdout is a tenth of the pool at most."
+    )
 
 
 def rows_are_cut(facts: Facts) -> str | None:

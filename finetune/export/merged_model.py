@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from curate.artifact.files import write_errors
 from curate.console import progress
 from curate.errors import UserError
+from curate.loading import quiet
 from curate.pool.dialogue import prompt_of
 from curate.tokens.tokenizers import decode_completion, encode_prompt
 from finetune.model import load_base_model, load_merged, load_run, merge_adapter
@@ -60,8 +61,9 @@ def merge(run: Run, out: Path | None = None, dtype: str = "bfloat16", allow_diff
     del tuned
     merged = merge_adapter(load_base_model(run.config), run.adapter_dir).to(getattr(torch, dtype))
     with whole_folder(target) as folder:
-        merged.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with quiet():
+            merged.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
         del merged
         after = greedy_texts(load_merged(folder, run.config), tokenizer, prompts)
         same = sum(a == b for a, b in zip(before, after, strict=True))

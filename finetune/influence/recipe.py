@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from curate.artifact import cache_dir, digest_json, is_made, one_writer, record_file, write_manifest
+from curate.artifact import cache_dir, digest_json, file_lock, is_made, one_writer, record_file, write_manifest
 from curate.artifact.sealed import append_sealed, read_folder_seal, read_sealed, seal_folder
 from curate.console import progress, say
 from curate.errors import UserError
@@ -38,6 +38,7 @@ from finetune.config import RunConfig
 from finetune.influence.gradients import adapter_layers, row_influences
 from finetune.influence.reference import train_reference
 from finetune.model import attach_adapter, load_base_model
+from finetune.run.base_model import base_model_digest
 from finetune.run.job import pad_token
 from finetune.run.tokenizer import load_training_tokenizer
 
@@ -57,7 +58,14 @@ class Task:
     def digest(self, config: RunConfig, selection: Selection, checkpoints: int) -> str:
         """Return the digest of all that decides the scores."""
         ids = [[row.row_id for row in rows] for rows in (self.rows, self.target, self.reference)]
-        return digest_json([config.model_dump(), ids, selection.manifest.config["tokenizer_digest"], checkpoints])
+        made = selection.manifest.config
+        rendered = [made["tokenizer_digest"], made["prompt_template_text"], _longest(config, selection)]
+        return digest_json([config.model_dump(), ids, rendered, base_model_digest(config.model), checkpoints])
+
+
+def _longest(config: RunConfig, selection: Selection) -> int:
+    """Most tokens of a row that is scored."""
+    return min(config.max_length, int(selection.manifest.config["max_tokens"]))
 
 
 def influence(
@@ -115,7 +123,8 @@ def plan_task(selection: Selection, target: str | None) -> Task:
         if not chosen:
             raise UserError("Every row of the pool is picked or held out.", "Name rows to learn for: --target FILE.")
     else:
-        chosen = [row for row in load_target(target).rows if row.row_id not in held_out]
+        made_by = ReadOptions.of(selection.manifest.config)
+        chosen = [row for row in load_target(target, made_by).rows if row.row_id not in held_out]
         if not any(row.output.strip() for row in chosen):
             raise UserError(
                 f"No row of {target} has an output, and influence is on the loss of outputs.",
@@ -147,11 +156,19 @@ def score_task(
 ) -> list[RowInfluence]:
     """Return the scores; what an earlier, killed call left in the cache is taken up."""
     cache = cache_dir("influence") / digest[:32]
-    cache.mkdir(exist_ok=True)
+    with file_lock(cache.with_suffix(".lock")):  # the same scores may be on their way into another --out
+        cache.mkdir(exist_ok=True)
+        return _score_in(cache, config, selection, task, checkpoints, digest)
+
+
+def _score_in(
+    cache: Path, config: RunConfig, selection: Selection, task: Task, checkpoints: int, digest: str
+) -> list[RowInfluence]:
+    """Return the scores, through files in `cache`."""
     tokenizer = load_training_tokenizer(config.model, selection)
     model = attach_adapter(load_base_model(config), config)
     scorer = Scorer(model, adapter_layers(model), pad_token(tokenizer, config))
-    longest = min(config.max_length, int(selection.manifest.config["max_tokens"]))
+    longest = _longest(config, selection)
     if read_folder_seal(cache / REFERENCE, FINISHED) is None:
         target = [e for e in encode_rows(tokenizer, selection, task.target) if len(e.input_ids) <= longest]
         if not target:

@@ -97,6 +97,16 @@ def test_bad_input_is_one_line_with_the_next_step(
     assert sentence in capsys.readouterr().err
 
 
+def test_a_target_module_that_no_layer_is_called_is_said(
+    selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for modules, n in (("[q_proj, v_porj, layers.1.self_attn.o_proj]", 1), ("[q_proj, v_proj]", 0), ("all-linear", 0)):
+        assert run(selection, tmp_path / modules, f"target_modules={modules}", "max_steps=2") == 0
+        said = capsys.readouterr().err
+        assert said.count(" is called v_porj: the other target_modules get the adapter.") == n
+        assert said.count(" is called ") == n
+
+
 def test_a_broken_config_file_is_one_line_with_its_place(
     selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

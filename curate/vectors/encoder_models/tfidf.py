@@ -26,7 +26,7 @@ def encode_tfidf(texts: Sequence[str], advance: Callable[[int], None]) -> NDArra
     dimensions = min(TFIDF_DIMENSIONS, min(counts.shape) - 1)
     if dimensions < 1:
         raise too_little
-    with threadpool_limits(1):
+    with threadpool_limits(1), np.errstate(divide="ignore", invalid="ignore"):  # equal texts have no variance
         vectors = TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
     advance(len(texts))
     vectors[np.linalg.norm(vectors, axis=1) == 0, 0] = 1.0

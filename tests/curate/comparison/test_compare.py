@@ -81,6 +81,24 @@ def test_the_headline_names_the_nearest_and_the_bar() -> None:
     assert second.startswith("kcenter is the most varied (Vendi score 8.0).")
 
 
+def test_the_headline_names_no_best_among_figures_that_read_the_same() -> None:
+    def told(**distances: float) -> tuple[str, str]:
+        done = [StrategyPicks(strategy=s, rows=9, mean_distance=d, vendi_score=7.0) for s, d in distances.items()]
+        return headline(done, 100)
+
+    both, second = told(random=0.3, dpp=0.3)
+    assert both == "All 2 strategies cover the 100 candidates alike: 0.300 to the nearest pick on average."
+    assert second.startswith("2 of the 2 are the most varied (Vendi score 7.0).")
+    assert told(random=0.3, mmr=0.2004, kmeans=0.2001, dpp=0.1999)[0] == (
+        "dpp, kmeans and mmr cover the 100 candidates best, and alike: 0.200 to the nearest pick on average, against "
+        "0.300 for random."
+    )
+    assert told(random=0.3, dpp=0.4, mmr=0.3)[0] == (
+        "mmr and random cover the 100 candidates best, and alike: 0.300 to the nearest pick on average."
+    )
+    assert told(dpp=0.3)[0] == "dpp covers the 100 candidates best: 0.300 to the nearest pick on average."
+
+
 def test_a_rows_language_is_its_longest_codes_and_prose_is_no_code() -> None:
     def row(instruction: str, output: str) -> Row:
         return Row(0, "id", instruction, output, "here")
@@ -222,6 +240,23 @@ def test_a_strategy_without_its_scores_names_the_command_below_the_table_and_the
     table, told = capsys.readouterr().err.rsplit("\nifd picked nothing: ", 1)
     assert told.strip() == first.reason
     assert max(map(len, table.splitlines())) < 140
+
+
+@pytest.mark.parametrize("option", ["--target", "--influence", "--mixture", "--draws", "--score-model"])
+def test_what_no_compared_strategy_takes_is_refused(
+    pool: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(pool, "--k", "9", "--strategies", "random,kmeans", option, str(pool)) == 2
+    assert f"None of random, kmeans takes {option}. Leave it out." in capsys.readouterr().err
+
+
+def test_all_strategies_are_compared_without_a_target_and_those_that_need_one_say_so(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(pool, "--k", "9") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    for name in ("rds", "target-words", "target-importance", "target-classifier"):
+        assert f"{name} picked nothing: Strategy {name} picks near a target set, and there is none." in said
 
 
 def test_a_comparison_by_token_budget_is_listed_with_its_budget_and_no_k(pool: Path) -> None:

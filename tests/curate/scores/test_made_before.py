@@ -135,7 +135,7 @@ def test_what_was_made_for_something_else_is_refused_with_the_next_step(
     assert "picked.jsonl" in refused(best)
 
 
-def test_a_finished_selection_is_found_by_the_manifests_of_what_it_was_made_by_and_a_new_one_reads_the_files(
+def test_a_damaged_file_of_what_a_selection_was_made_by_stops_its_reuse_as_it_stops_a_new_one(
     first: Selection, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mixture = written_mixture(first, tmp_path / "m")
@@ -145,12 +145,16 @@ def test_a_finished_selection_is_found_by_the_manifests_of_what_it_was_made_by_a
     config = SelectConfig(mixture=str(mixture), draws=str(written_draws(first, tmp_path / "d")))
     digests = made_before_digests(config)
     assert digests == [json.loads((tmp_path / each / "manifest.json").read_text())["manifest_digest"] for each in "md"]
+    whole = (mixture / "strata.jsonl").read_bytes()
     (mixture / "strata.jsonl").write_text("")
-    assert made_before_digests(config) == digests
+    for words in (command, [*command, "--seed", "1"]):
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert f"{mixture / 'strata.jsonl'} is not the file" in said
+        assert "Make it again: evalsuite mixture" in said
+    (mixture / "strata.jsonl").write_bytes(whole)
     assert main(command) == 0
     assert capsys.readouterr().out == made
-    assert main([*command, "--seed", "1"]) == 1
-    assert f"{mixture / 'strata.jsonl'} is not the file" in capsys.readouterr().err
 
 
 def test_a_manifest_of_a_mixture_without_its_digest_was_changed(first: Selection, tmp_path: Path) -> None:

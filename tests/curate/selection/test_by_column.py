@@ -77,6 +77,29 @@ def test_with_a_token_budget_a_cap_is_of_tokens_and_counts_what_stands(tmp_path:
     assert grown.selected[:10] == first.selected
 
 
+def test_kept_rows_stand_beside_what_is_picked_by_a_column(tmp_path: Path) -> None:
+    first = made(tmp_path, "first", "--k", "20")
+    grown = made(tmp_path, "grown", "--k", "30", "--keep", str(tmp_path / "first"), "--pick-where", "source=book")
+    assert grown.selected[:20] == first.selected
+    assert {row.source for row in first.selected} == {"docs", "forum", "book"}
+    assert {row.source for row in grown.selected[20:]} == {"book"}
+
+
+def test_kept_rows_beyond_a_cap_are_said_and_what_can_be_done_works(tmp_path: Path, capsys: Any) -> None:
+    made(tmp_path, "first", "--k", "10", "--pick-where", "source=docs")
+    keep = ["--keep", str(tmp_path / "first"), "--cap", "source=0.4"]
+    same = made(tmp_path, "same", "--k", "10", *keep)
+    assert (
+        "--cap source=0.4: the rows of --keep alone have more than it allows of docs." in same.manifest.config["notes"]
+    )
+    assert not any("as much as it allows of docs" in note for note in same.manifest.config["notes"])
+    capsys.readouterr()
+    assert select(tmp_path, "none", "--k", "28", *keep[:2], "--cap", "source=0.3") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The candidates have 3 values of source: a share of 0.34 or more can be filled." in said
+    assert select(tmp_path, "some", "--k", "28", *keep[:2], "--cap", "source=0.34") == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -12,7 +12,9 @@ import pytest
 from curate.cli import main
 from curate.errors import UserError
 from curate.pool.rows import build_row
+from curate.selection.inspection import tell_row
 from curate.selection.record import Selection, read_decisions, read_selection
+from curate.sources import load_rows
 from curate.vectors.given import load_given
 from tests.curate.selection.small_selections import run_select
 
@@ -112,6 +114,20 @@ def test_given_vectors_decide_the_clusters_by_order_or_by_id(tmp_path: Path) -> 
     assert ids(second) == ids(first)
     assert first.manifest.config["config_digest"] != second.manifest.config["config_digest"]
     assert {record.file for record in first.manifest.inputs} == {"rows.jsonl", "v.npy"}
+
+
+def test_the_nearest_pick_is_told_by_the_given_vectors_while_they_are_there(tmp_path: Path) -> None:
+    for place, path in enumerate(write_vectors(tmp_path)):
+        selection = made(tmp_path, f"s{place}", "--k", "20", "--near-duplicate", "1", "--vectors", str(path))
+        vectors = load_given(path, len(ROWS)).of(load_rows(str(tmp_path / "rows.jsonl")).rows)
+        picks = [d["row_index"] for d in read_decisions(selection).to_pylist() if d["fate"] == "selected"]
+        row = next(i for i in range(120) if i not in picks)
+        (story,) = tell_row(selection, str(row))
+        assert story.nearest_cosine == pytest.approx(float((vectors[picks] @ vectors[row]).max()), abs=1e-4)
+        path.write_bytes(b"others")
+        (story,) = tell_row(selection, str(row))
+        assert story.nearest_pick is None and f"{path}" in str(story.why_unknown)
+        assert "cache" not in str(story.why_unknown)
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,12 @@ def test_what_stands_counts_towards_the_part_it_is_of(standing: str, part: float
     parted = replace(candidates, picked=alone[:40], barred=np.isin(np.arange(600), alone[:40]))
     more = STRATEGIES["short-part"].bind({"part": part})(parted, 120, np.random.default_rng(1)).indices
     assert len(set(more.tolist()) ^ set(alone[40:].tolist())) <= 8  # it goes on where it stopped
+
+
+@pytest.mark.parametrize("strategy", ["influence", "influence-classifier"])
+def test_rows_without_a_score_come_last_and_their_reason_is_no_number(strategy: str) -> None:
+    influence = np.where(np.arange(600) < 3, np.nan, np.arange(600.0))
+    candidates = pool(influence=influence, target_words=np.zeros(600))
+    picks = STRATEGIES[strategy].bind({})(candidates, 600, np.random.default_rng(1))
+    assert picks.indices.tolist()[-3:] == [0, 1, 2]
+    assert [reason.startswith("no influence was scored") for reason in picks.reasons] == [False] * 597 + [True] * 3

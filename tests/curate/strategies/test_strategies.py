@@ -256,6 +256,19 @@ def test_rds_lets_each_target_row_in_turn_take_the_row_most_like_it_that_is_left
     assert run("rds", candidates, 40).indices.tolist() == expected
 
 
+def test_rds_gives_every_target_row_its_share_where_near_duplicates_are_dropped_and_rows_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    twins = np.hstack([np.full((60, 1), 3.0), np.zeros((60, 1)), np.repeat(rng.standard_normal((30, 10)), 2, axis=0)])
+    others = np.hstack([np.zeros((60, 1)), np.full((60, 1), 3.0), rng.standard_normal((60, 10))])
+    rows = unit(np.vstack([twins, others]))
+    candidates = replace(pool(120, 12), embeddings=rows, target=unit(np.eye(12)[:2]))
+    for k, kept in ((10, []), (40, []), (41, [3, 70, 90])):
+        given = replace(candidates, picked=np.array(kept, dtype=np.int64))
+        picks = pick_rows(STRATEGIES["rds"].bind({}), given, k + len(kept), np.random.default_rng(0), 0.999)
+        turns = [int(reason.rsplit(" ", 1)[1]) for reason in picks.reasons[len(kept) :]]
+        assert turns == [1 + turn % 2 for turn in range(k)]
+
+
 def test_learned_centroids_go_down_the_gradient_of_the_loss_in_the_text() -> None:
     candidates = pool(60, 5)
     vectors, points = candidates.embeddings.astype(np.float64), candidates.embeddings[:7].astype(np.float64) * 0.9

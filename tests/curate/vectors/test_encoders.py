@@ -60,6 +60,12 @@ def test_a_sentence_transformers_model_of_word_vectors_is_an_encoder_too(tmp_pat
     assert vectors.tolist() == [[0, 0, 1], [0.5, 0.5, 0], [1, 0, 0]]  # in the order given, not that of the batches
 
 
+def test_tfidf_takes_texts_that_are_all_the_same_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    vectors = load_encoder("tfidf", 2).encode(["sort a list"] * 4, lambda n: None)
+    assert np.abs(vectors - vectors[0]).max() < 1e-6
+    assert [each for each in recwarn if each.category is RuntimeWarning] == []
+
+
 class TwoWords:
     """Stands in for the static model: counts two words, so most texts have no known token."""
 

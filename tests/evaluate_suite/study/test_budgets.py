@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from curate.config import SelectConfig
-from curate.errors import UserError
+from curate.errors import UsageError, UserError
 from evaluate_suite.study.budgets import budgets_about, with_random_budgets
 from evaluate_suite.study.plan_file import read_study_file
 from evaluate_suite.study.request import StudyRequest
+from evaluate_suite.study.variants import selection_of
 from finetune.config import RunConfig
 from tests.finetune.conftest import made_selection, tiny_model  # noqa: F401
 
@@ -40,6 +41,31 @@ def test_a_study_file_takes_what_the_option_takes(
 ) -> None:
     (tmp_path / "study.yaml").write_text(f"strategies: [random, kmeans]\nrandom_budgets: {written}\n")
     assert read_study_file(tmp_path / "study.yaml").random_budgets == budgets
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "taken"),
+    [
+        ("clean", "none", ()),
+        ("clean", "parse,empty", ("empty", "parse")),
+        ("clean", "[parse]", ("parse",)),
+        ("decontaminate", "humaneval", ("humaneval",)),
+        ("cap", "source=0.5", ("source=0.5",)),
+        ("pick_where", "source=a,b", ("source=a,b",)),
+        ("keep_where", "[license=mit, source=a]", ("license=mit", "source=a")),
+    ],
+)
+def test_a_selections_settings_in_a_study_file_are_what_the_options_take(
+    setting: str, value: str, taken: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"strategies: [random]\nselection:\n  {setting}: {value}\n")
+    assert getattr(selection_of(read_study_file(path).selection, "selection"), setting) == taken
+
+
+def test_a_check_that_is_none_is_named_in_a_study_file_too() -> None:
+    with pytest.raises(UsageError, match='selection: Unknown check "pars" in --clean'):
+        selection_of({"clean": "empty,pars"}, "selection")
 
 
 def test_sizes_that_are_none_are_told_with_the_file_and_the_field(tmp_path: Path) -> None:

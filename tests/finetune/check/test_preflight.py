@@ -259,6 +259,18 @@ def test_all_problems_come_at_once_with_exit_1(
     assert "error: 4 problem(s): " in told.err
 
 
+def test_a_holdout_that_is_itself_small_is_told_how_to_grow(good: Facts) -> None:
+    few = replace(good, selection=replace(good.selection, holdout=good.selection.holdout[:3]))
+    said = find_problems(few).problems["few_eval_rows"]
+    assert said == (
+        "The eval loss comes from 3 rows of 3 held out. Select again with --holdout 8 or more, from 80 rows or more: "
+        "a holdout is a tenth of the pool at most."
+    )
+    manifest = good.selection.manifest.model_copy(update={"counts": {"pool": 9}})
+    none = replace(good, selection=replace(good.selection, holdout=[], manifest=manifest))
+    assert find_problems(none).problems["no_holdout"].endswith("select from 10 rows or more.")
+
+
 def test_what_could_not_be_looked_at_is_named(selection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["check", "--selection", str(selection), "--json", "device=cpu", "model=nobody/nothing"]
     assert main(arguments) in (0, 1)

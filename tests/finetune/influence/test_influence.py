@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from curate.tokens.tokenizers import EncodedExample
 from finetune.cli import main as finetune
 from finetune.config import RunConfig
 from finetune.influence.gradients import adapter_layers, mean_gradient, row_influences
+from finetune.influence.recipe import Task
 from finetune.model import attach_adapter, load_base_model
 from tests.finetune.conftest import QUICK, made_selection, selection, tiny_model  # noqa: F401
 
@@ -50,6 +54,7 @@ def test_rows_are_scored_by_content_and_picked_by_it_and_no_held_out_row_is_read
     selection: Path,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / "home"))
     made = read_selection(selection)
@@ -67,6 +72,11 @@ def test_rows_are_scored_by_content_and_picked_by_it_and_no_held_out_row_is_read
 
     monkeypatch.setattr("finetune.influence.recipe.encode_rows", watched)
     result = scored(selection, tmp_path / "scores", "--target", str(wanted))
+    told = shlex.split(capsys.readouterr().err.partition("Pick by them: curate ")[2])
+    assert curate(told) == 0
+    own_picks = read_selection(capsys.readouterr().out.strip())
+    assert own_picks.manifest.config["strategy"] == "influence" and len(own_picks.selected) == 40
+    assert own_picks.holdout_digest == made.holdout_digest
     held_out = {row.row_id for row in made.holdout}
     assert len(held_out) == 10 and not held_out & seen and not held_out & set(result.scores)
     assert result.manifest.counts == {"rows": 90, "target_rows": 1, "reference_rows": 40}
@@ -123,6 +133,29 @@ def test_what_a_killed_call_scored_is_taken_up_and_a_finished_one_reused(
     assert finetune(["verify", str(tmp_path / "a")]) == 0
     (tmp_path / "a" / "scores.jsonl").write_text("")
     assert finetune(["verify", str(tmp_path / "a")]) == 1
+
+
+def test_scores_of_another_template_bound_or_base_model_are_other_scores(
+    selection: Path,  # noqa: F811
+    tiny_model: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = RunConfig(model=str(model), device="cpu", load_in_4bit=False)
+    made = read_selection(selection)
+    task = Task([], [], made.selected)
+
+    def digest(settings: RunConfig = config, **recorded: Any) -> str:
+        manifest = made.manifest.model_copy(update={"config": made.manifest.config | recorded})
+        return task.digest(settings, replace(made, manifest=manifest), 3)
+
+    first = digest()
+    assert digest() == first == digest(max_tokens=made.manifest.config["max_tokens"])
+    others = {digest(prompt_template_text="Q: {instruction}"), digest(max_tokens=64), digest(tokenizer_digest="t")}
+    settings = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(settings | {"rms_norm_eps": 0.5}))
+    assert len({first, *others, digest()}) == 5
 
 
 def test_a_target_of_instructions_alone_cannot_be_learned_for(

@@ -93,6 +93,22 @@ def test_a_study_whose_arms_take_few_steps_or_learn_nothing_is_refused(
         require_learning(idle)
 
 
+def test_a_study_of_fewer_rows_than_were_asked_for_is_of_those(
+    made_selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studied: list[int] = []
+
+    def study(config: object, selection: object, rows: int, command: object) -> list[Arm]:
+        studied.append(rows)
+        raise UserError("Enough.")
+
+    monkeypatch.setattr("finetune.padding_study.recipe.study", study)
+    command = ["padding-study", "--selection", str(made_selection), "--out", str(tmp_path / "s"), *QUICK]
+    assert main(command) == main([*command, "--rows", "40"]) == main([*command, "--rows", "24"]) == 1
+    assert studied == [40, 40, 24]
+    assert capsys.readouterr().err.count("The selection has 40 rows, fewer than --rows 64: the study is of these.") == 1
+
+
 def test_the_copied_command_keeps_every_override(made_selection: Path) -> None:
     selection = read_selection(made_selection)
     model = selection.manifest.config["model"]

@@ -60,8 +60,14 @@ def config_digest(pool: Pool) -> str:
         pool.template.text,
         encoder_identity(config.encoder),
         *([TEXT_RULE] if pool.spelled_controls else []),  # the ids of such rows are not those of earlier rules
+        *([target_digest(pool)] if pool.target_rows else []),  # of a file that is read otherwise now, the rows
     ]
     return digest_json([settings, contents])
+
+
+def target_digest(pool: Pool) -> str:
+    """Return the digest of the target's rows, whichever file they were read from."""
+    return digest_json([row.row_id for row in pool.target_rows])
 
 
 def selection_folder(pool: Pool, out: Path | None) -> Path:
@@ -126,7 +132,7 @@ def recorded_config(prepared: Prepared, picked: Picked) -> dict[str, Any]:
         "tokenizer_digest": pool.tokenizer_digest,
         "encoder_digest": prepared.vectors.digest,
         "pool_digest": pool.loaded.digest,
-        "target_digest": digest_json([row.row_id for row in pool.target_rows]) if pool.target_rows else None,
+        "target_digest": target_digest(pool) if pool.target_rows else None,
         "source": pool.loaded.source,
         "revision": pool.loaded.revision,
         "n_clusters": len(prepared.centres),

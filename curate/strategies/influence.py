@@ -28,4 +28,4 @@ def select(candidates: Candidates, k: int, rng: np.random.Generator, sharpness: 
 
 def describe_influence(influence: float) -> str:
     """The reason of a row picked for its influence; a row of the target, or one too long, has none."""
-    return "no influence was scored" if influence != influence else f"influence a token {influence:.3g}"
+    return "no influence was scored" if np.isnan(influence) else f"influence a token {influence:.3g}"

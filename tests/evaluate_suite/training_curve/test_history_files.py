@@ -125,6 +125,13 @@ def test_a_wrong_file_is_named_with_its_line_and_exits_1(
     assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
+@pytest.mark.parametrize("data", [b"PAR1\xff\xfe", b"PK\x03\x04\xff", b"\x1f\x8b\x08"], ids=["parquet", "xlsx", "gzip"])
+def test_a_file_that_is_no_text_is_to_be_exported(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "h").write_bytes(data)
+    with pytest.raises(UserError, match="is no text file. Export the history as CSV or JSON"):
+        read_history(tmp_path / "h")
+
+
 def test_a_column_of_long_texts_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "h.csv").write_text(f"step,eval_loss,note\n1,2,{'x' * 200_000}\n")
     (tmp_path / "h.jsonl").write_text('{"step": 1, "eval_loss": 2, "note": "a\u2028b"}\r\n')

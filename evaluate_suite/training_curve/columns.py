@@ -61,6 +61,9 @@ def parse_columns(text: str) -> dict[str, str]:
         if ours.strip() not in NAMES or not equals or not theirs.strip():
             hint = did_you_mean(ours.strip(), list(NAMES))
             raise UsageError(f'--columns does not know "{part.strip()}".', f"Write step=NAME,eval_loss=NAME. {hint}")
+        if ours.strip() in wanted or theirs.strip() in wanted.values():
+            twice = ours.strip() if ours.strip() in wanted else theirs.strip()
+            raise UsageError(f'--columns names "{twice}" twice.', "Give each of ours a column of its own.")
         wanted[ours.strip()] = theirs.strip()
     return wanted
 

@@ -240,3 +240,9 @@ def test_a_key_with_two_values_loses_none_of_them_in_silence(name: str, tmp_path
     (tmp_path / name).write_text(f"[{line}]" if name.endswith("json") else line + "\n" + line)
     with pytest.raises(UserError, match='the key "loss" stands twice in one object'):
         read_history(tmp_path / name)
+
+
+@pytest.mark.parametrize("columns", ["step=a,step=b", "train_loss=b,eval_loss=b"])
+def test_columns_that_stand_for_two_things_or_are_named_twice_are_refused(columns: str) -> None:
+    with pytest.raises(UserError, match=r'--columns names "(step|b)" twice.'):
+        parse_columns(columns)

@@ -246,3 +246,16 @@ def test_a_key_with_two_values_loses_none_of_them_in_silence(name: str, tmp_path
 def test_columns_that_stand_for_two_things_or_are_named_twice_are_refused(columns: str) -> None:
     with pytest.raises(UserError, match=r'--columns names "(step|b)" twice.'):
         parse_columns(columns)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# step,eval_loss\n1,3.0e+00\n2,2.5\n",
+        "# made by savetxt\n# step eval_loss\n1 3.0e+00\n2 2.5\n",
+        "# my run\nstep,eval_loss\n1,3\n2,2.5\n",
+    ],
+)
+def test_comments_above_a_table_are_no_row_and_numpy_keeps_the_names_in_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "h.txt").write_text(text)
+    assert read_history(tmp_path / "h.txt").points == [HistoryPoint(1, None, 3.0), HistoryPoint(2, None, 2.5)]

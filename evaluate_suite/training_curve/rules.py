@@ -215,10 +215,12 @@ def _best(m: Measured) -> tuple[float, float]:
 
 def _underfit(m: Measured, t: Thresholds) -> Finding:
     first, last = m.evals[0][1], m.evals[-1][1]
-    if m.predicted_fall > max(t.still_falling * m.end, t.nats, t.fall_errors * m.fall_error):
+    # Where no loss is below 0, none falls below it.
+    fall = m.predicted_fall if min(loss for _, loss in m.evals) < 0 else min(m.predicted_fall, m.end)
+    if fall > max(t.still_falling * m.end, t.nats, t.fall_errors * m.fall_error):
         return "underfit", (
             f"The eval loss was still falling: a third more steps would lower it by "
-            f"{100 * ratio(m.predicted_fall, abs(m.end)):.1f}%, from {last:.4f}."
+            f"{100 * ratio(fall, abs(m.end)):.1f}%, from {last:.4f}."
         )
     train_moved = m.levels is not None and (
         m.levels.last < (1 - t.barely_moved - (m.train_scatter or 0.0)) * m.levels.first

@@ -176,6 +176,12 @@ def test_how_far_a_loss_is_above_its_lowest_is_right_for_every_lowest(evals: tup
     assert sentence in judge(points(tuple(3.0 - i / 4 for i in range(len(evals))), evals)).rule
 
 
+def test_a_loss_of_nought_has_nowhere_left_to_fall() -> None:
+    for evals in ((3.0, 1.0, 1.0, 0.0, 0.0), (3.0, 2.0, 1.5, 1.0, 0.0, 0.0), (1.0, 1.0, 1.0, 0.0, 0.0)):
+        verdict = judge(points(tuple(2.0 - i / 9 for i in range(len(evals))), evals))
+        assert (verdict.verdict, "inf%" in verdict.rule) == ("good", False), verdict.rule  # underfit, "by inf%"
+
+
 def test_a_loss_whose_square_is_no_number_is_a_divergence() -> None:
     verdict = judge(points((3.0, 2.0, 1.0, 0.9, 0.8), (1e308, 1e307, 1e300, 1e301, 1e300)))
     assert (verdict.verdict, verdict.rule) == ("diverged", "The eval loss at step 10 is not a finite number.")

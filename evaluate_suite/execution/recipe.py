@@ -99,6 +99,9 @@ def execute(config: ExecuteConfig, limits: Limits | None = None) -> ExecutionSum
         return _summary(tasks, samples, {}, "", judge)
     if config.out is None:
         raise UsageError("--out is missing.", "Name the file for the results, for example: --out results.jsonl")
+    for name, source in (("tasks", config.tasks), ("generations", config.generations)):
+        if source is not None and config.out.resolve() == source.resolve():
+            raise UsageError(f"--out {config.out} is the file of the {name}.", "Name another file for the results.")
     refuse_visible(config.tasks)
     backend = choose_backend(config.backend, unsafe_local=config.unsafe_local)
     target = config.out

@@ -35,7 +35,9 @@ def read_generations(
     The style is the one asked for; else raw for what is a whole program by the file's format or begins with its prompt
     there, and completion for the rest, cut where that is asked for.
     """
-    by_prompt = {task.prompt: task for task in tasks.values()}
+    by_prompt: dict[str, list[Task]] = {}
+    for each in tasks.values():
+        by_prompt.setdefault(each.prompt, []).append(each)
     in_order = list(tasks.values())
     counts: dict[str, int] = {}
     samples: list[tuple[Task, int, str, Style]] = []
@@ -50,7 +52,7 @@ def read_generations(
         if row.place is not None:
             task = in_order[row.place] if row.place < len(in_order) else None
         else:
-            task = by_prompt.get(str(row.fields.get("prompt"))) if name is None else tasks.get(str(name))
+            task = tasks.get(str(name)) if name is not None else _only(by_prompt, row.fields.get("prompt"), row.where)
         if task is None:
             known = f"list {row.place}" if row.place is not None else "its prompt" if name is None else name
             raise UserError(
@@ -64,6 +66,15 @@ def read_generations(
         kind: Style = style or ("raw" if whole else "completion")
         samples.append((task, index, row.text, "cut" if kind == "completion" and cut_at_function else kind))
     return samples
+
+
+def _only(by_prompt: Mapping[str, Sequence[Task]], prompt: Any, where: str) -> Task | None:
+    """Return the task of a prompt; a prompt of several tasks does not say whose tests an answer is to meet."""
+    tasks = by_prompt.get(str(prompt), [])
+    if len(tasks) > 1:
+        names = ", ".join(task.task_id for task in tasks[:3])
+        raise UserError(f"{where}: its prompt is that of {len(tasks)} tasks ({names}).", "Add task_id to the line.")
+    return tasks[0] if tasks else None
 
 
 def read_references(tasks: dict[str, Task]) -> list[tuple[Task, int, str, Style]]:

@@ -83,6 +83,8 @@ def score(path: str | Path, out: str | Path | None = None, metrics: Sequence[str
     """
     if out is not None and Path(out).resolve() == Path(path).resolve():
         raise UsageError(f"--out {out} is the file of the generations.", "Name another file for the scores.")
+    if out is not None and Path(out).is_dir():
+        raise UsageError(f"--out {out} is a folder.", "Name a file.")
     rows = read_answers(path)
     generations = _generations(rows)
     models = several_models(rows)

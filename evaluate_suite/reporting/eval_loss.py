@@ -11,6 +11,7 @@ from typing import Any
 from curate.artifact import cache_dir, digest_json, file_lock
 from curate.artifact.sealed import read_sealed, write_sealed
 from curate.console import say
+from curate.errors import UserError
 from curate.pool.dialogue import texts_of
 from curate.selection.record import SelectedRow
 from curate.tokens.tokenizers import encode_examples
@@ -71,6 +72,17 @@ def score_rows(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     losses = row_losses(model, examples, pad, advance)
     return [RowEval(row.row_id, loss.nll, loss.tokens) for row, loss in zip(rows, losses, strict=True)]
+
+
+def require_numbers(losses: Sequence[RowEval], name: str) -> list[RowEval]:
+    """Return the losses; a `UserError` where one is no finite number, as after a training that diverged."""
+    broken = sum(not math.isfinite(loss.nll) for loss in losses)
+    if broken:
+        raise UserError(
+            f"The eval loss of {name} is not a finite number on {broken} of {len(losses)} held-out rows.",
+            "Name the other runs alone; `evalsuite verdict RUN` and a wider dtype help to find out why.",
+        )
+    return list(losses)
 
 
 def cached_rows(identity: Any, rows: Sequence[SelectedRow], score: Callable[[], list[RowEval]]) -> list[RowEval]:

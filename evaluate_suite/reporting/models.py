@@ -22,7 +22,7 @@ from evaluate_suite.generation.engines import VLLM, build_tasks, generate, gener
 from evaluate_suite.generation.raw_prompts import RawPrompt
 from evaluate_suite.generation.record import DecodingSettings, Generation
 from evaluate_suite.generation.vllm_engine import VllmEngine
-from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, score_rows
+from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, require_numbers, score_rows
 from finetune.check.row_tokens import RowView
 from finetune.check.row_view import ReadRow
 from finetune.model import BASE_SETTINGS, adapter_off, load_adapter, load_base_model
@@ -46,9 +46,9 @@ class ReportModels:
 
         def score() -> list[RowEval]:
             tokenizer = self.tokenizer(selection)
-            label = f"eval loss of {run.path.name if tuned else run.config.model}"
-            with self._ready(run, tuned) as model, progress(label, len(rows)) as advance:
-                return score_rows(model, tokenizer, selection.template, rows, advance)
+            name = run.path.name if tuned else run.config.model
+            with self._ready(run, tuned) as model, progress(f"eval loss of {name}", len(rows)) as advance:
+                return require_numbers(score_rows(model, tokenizer, selection.template, rows, advance), name)
 
         return cached_rows(model_identity(run, selection, tuned), rows, score)
 

@@ -49,9 +49,14 @@ def bounded_mean_interval(
 def within_bounds(pair: PairedDifference, bounds: tuple[float, float]) -> PairedDifference:
     """Return the pair with the interval of its effect ending where a difference of two values within `bounds` must.
 
-    Where the interval covers all that is possible there is none, and the reason says so.
+    Where the interval covers all that is possible there is none, and the reason says so; nor is there a smallest effect
+    that would have been shown where that is more than is possible.
     """
     widest = bounds[1] - bounds[0]
+    if pair.unpaired is not None:
+        pair = replace(pair, unpaired=within_bounds(pair.unpaired, bounds))
+    if pair.smallest_detectable is not None and pair.smallest_detectable > widest:
+        pair = replace(pair, smallest_detectable=None)
     if pair.low is None or pair.high is None or not np.isfinite(widest):
         return pair
     if pair.low <= -widest and pair.high >= widest:

@@ -88,23 +88,34 @@ def plan_study(request: StudyRequest) -> StudyPlan:
     jobs = planned_jobs(replace(plan, selections=whole), known_jobs, request.seeds)
     finished = sum(is_finished_run(request, selection, seed) for selection, seed in jobs)
     if request.draws < 2:
-        notes.append("One draw: the report is about these runs, not about the strategies. Take --draws 3 or more.")
-    groups = [each.group for each in planned]
-    draws = [groups.count(group) * request.seeds for group in dict.fromkeys(groups)]
+        about = "runs" if request.seeds < 2 else "selections"
+        notes.append(f"One draw: the report is about these {about}, not about the strategies. Take --draws 3 or more.")
+    # A draw's seeds are averaged: they are units of their own only where nothing was drawn twice.
+    units = request.draws if request.draws > 1 else request.seeds
     return replace(
-        plan, finished_runs=finished, smallest_shown=smallest_shown(draws), draw_spread=_known_spread(request, jobs)
+        plan,
+        finished_runs=finished,
+        smallest_shown=smallest_shown([units] * len({each.group for each in planned})),
+        draw_spread=_known_spread(request, jobs),
     )
 
 
 def _known_spread(request: StudyRequest, jobs: Sequence[tuple[Selection, int]]) -> float | None:
-    """The pooled standard deviation of eval loss between finished runs of one cell; None where no cell has two."""
-    losses: dict[str, list[float]] = {}
+    """The pooled standard deviation of eval loss between the finished draws of one cell, each the mean of its seeds, or
+    between the seeds of a cell with one selection; None where no cell has two."""
+    losses: dict[str, dict[Path, list[float]]] = {}
     for selection, seed in jobs:
         folder = run_folder(request.recipe.model_copy(update={"seed": seed}), selection, None)
         loss = read_manifest(folder, RUN_KIND).config.get("best_eval_loss") if (folder / MANIFEST).is_file() else None
         if loss is not None:
-            losses.setdefault(group_of(_config_of(selection.manifest.config)), []).append(float(loss))
-    variances = [(len(group) - 1, statistics.variance(group)) for group in losses.values() if len(group) > 1]
+            losses.setdefault(group_of(_config_of(selection.manifest.config)), {}).setdefault(
+                selection.path, []
+            ).append(float(loss))
+    cells = [
+        [statistics.fmean(seeds) for seeds in draws.values()] if len(draws) > 1 else next(iter(draws.values()))
+        for draws in losses.values()
+    ]
+    variances = [(len(units) - 1, statistics.variance(units)) for units in cells if len(units) > 1]
     df = sum(n for n, _ in variances)
     return (sum(n * variance for n, variance in variances) / df) ** 0.5 if df else None
 
@@ -183,7 +194,9 @@ def plan_lines(plan: StudyPlan) -> list[str]:
 def _power_lines(plan: StudyPlan) -> list[str]:
     if plan.smallest_shown is None:
         return ["Nothing can be shown about strategies: that takes two of them with two draws or seeds each."]
-    text = f"It can show a difference of {plan.smallest_shown:.1f} times the spread between draws, 4 times in 5"
+    drawn_again = len(plan.selections) > len({selection.group for selection in plan.selections})
+    units = "draws" if drawn_again else "training seeds"
+    text = f"It can show a difference of {plan.smallest_shown:.1f} times the spread between {units}, 4 times in 5"
     if plan.draw_spread is not None:
         size = plan.smallest_shown * plan.draw_spread
         text += f": {size:.4f} nats a token, as far as finished runs of these cells tell"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from curate.artifact import digest_json, home, write_text
 from curate.artifact.yaml_text import parse_yaml
 from curate.config import SelectConfig
-from curate.errors import UsageError, UserError
+from curate.errors import UsageError, UserError, did_you_mean
 from evaluate_suite.defaults import DRAWS, SEEDS
 from evaluate_suite.options import parse_budgets
 from finetune.config import RunConfig
@@ -59,6 +59,10 @@ def read_study_file(path: Path) -> StudyFile:
     """Return the study in a file; a `UserError` that names what is wrong where it is none."""
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise UserError(
+                f"{path} is not a study: it has no fields.", f"Fields: {', '.join(StudyFile.model_fields)}."
+            )
         return StudyFile.model_validate(content)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from None
@@ -67,8 +71,19 @@ def read_study_file(path: Path) -> StudyFile:
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}).", "See docs/statistics.md.") from None
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(map(_problem, error.errors()))
         raise UserError(f"{path} is not a study ({wrong}).", f"Fields: {', '.join(StudyFile.model_fields)}.") from None
+
+
+def _problem(error: Any) -> str:
+    """Return what is wrong with one field, in the words of YAML."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        guess = did_you_mean(name, StudyFile.model_fields).partition("Allowed")[0].strip()
+        return f"{name} is not a field. {guess}".strip()
+    if error["type"] == "tuple_type":
+        return f"{name} is {error['input']}; write a list: [{error['input']}]"
+    return f"{name}: {error['msg'].replace('valid dictionary', 'mapping of names to values')}"
 
 
 def write_study_file(study: StudyFile) -> Path:

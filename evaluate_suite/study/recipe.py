@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection, read_selection
+from curate.sources.target import load_target
 from evaluate_suite.config import ReportConfig
 from evaluate_suite.reporting.recipe import Report, report
 from evaluate_suite.study.budgets import with_random_budgets
@@ -50,6 +51,8 @@ def study(request: StudyRequest, command: Sequence[str] = (), runner: Runner | N
     """
     request = with_random_budgets(request)
     plan = plan_study(request)
+    for target in dict.fromkeys(s.config.target for s in plan.selections if s.config.target and s.made is None):
+        load_target(target)  # a name that is mistaken is said now, not when all else is trained
     file = write_study_file(request.as_file())
     say(f"The study as a file: {file}")
     failed: list[str] = []

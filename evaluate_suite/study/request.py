@@ -16,6 +16,15 @@ from evaluate_suite.study.plan_file import StudyFile, read_study_file, settings_
 from evaluate_suite.study.variants import group_of, label_of, of_cell, of_strategy, selection_of
 from finetune.config import RunConfig, load_config, preset_for, validated
 
+# What may stand beside --file; the file says all else.
+_BESIDE_FILE = ("file", "out", "wandb", "dry_run", "as_json", "runner", "workers", "ray_address", "gpu_share")
+# What a study varies, by part of its file and setting: where it is said instead.
+_VARIED_BY = {
+    ("selection", "strategy"): "Name it in strategies.",
+    ("selection", "strategy_options"): "Set them in options, by strategy.",
+    ("selection", "seed"): "draws says how many there are; their seeds are 0, 1, 2.",
+    ("training", "seed"): "seeds says how many there are: 0, 1, 2.",
+}
 # What a study hands on to `curate select`.
 _OF_SELECTION = (
     "dataset", "model", "encoder", "k", "token_budget", "max_tokens", "holdout", "near_duplicate",
@@ -64,6 +73,7 @@ class StudyRequest:
         for variant in self.variants():
             variant.check()
             variant.check_needs()
+            parse_options([variant.strategy], [f"{name}={value}" for name, value in variant.strategy_options.items()])
             if group_of(variant) in seen:
                 raise UsageError(f"{label_of(variant)} is asked for twice.", "Name each cell once.")
             seen.add(group_of(variant))
@@ -112,6 +122,9 @@ class StudyRequest:
 def build_request(config: StudyConfig) -> StudyRequest:
     """Return the study that a command asks for; a `UsageError` for what does not go together."""
     if config.file is not None:
+        rest = config.model_copy(update={name: StudyConfig.model_fields[name].default for name in _BESIDE_FILE})
+        if more := " ".join(rest.as_command()[len(StudyConfig.command) :]):
+            raise UsageError(f"{more} and --file are both given.", f"Leave it out, and set it in {config.file}.")
         return _request_of(read_study_file(config.file), config)
     base, recipe = base_and_recipe(config)
     options = parse_options([name for name in config.strategies if name in STRATEGIES], config.strategy_options)
@@ -133,6 +146,11 @@ def base_and_recipe(config: StudyConfig | ProxyConfig) -> tuple[SelectConfig, Ru
 
 
 def _request_of(study: StudyFile, config: StudyConfig) -> StudyRequest:
+    for (part, name), instead in _VARIED_BY.items():
+        if name in getattr(study, part):
+            raise UsageError(f"{part} sets {name}, which a study varies.", instead)
+    if {"k", "token_budget"} <= set(study.selection):
+        raise UsageError("selection has both k and token_budget.", "Give one of them.")
     base = selection_of({"coordinated": True} | study.selection | {"target": None}, "selection")
     prompts = None if study.prompts is None else Path(study.prompts)
     if study.targets and study.selection.get("target") is not None:

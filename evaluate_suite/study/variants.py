@@ -58,7 +58,8 @@ def selection_of(settings: Mapping[str, Any], where: str) -> SelectConfig:
     try:
         return SelectConfig(**settings)
     except UsageError as error:
-        raise UsageError(f"{where}: {error.what}", "The settings are the options of `curate select`.") from None
+        step = error.next_step or "The settings are the options of `curate select`."
+        raise UsageError(f"{where}: {error.what}", step) from None
 
 
 def is_random(config: SelectConfig) -> bool:

@@ -55,12 +55,15 @@ def fold(name: Any) -> str:
 
 def parse_columns(text: str) -> dict[str, str]:
     """Return what `--columns step=...,train_loss=...,eval_loss=...` says: their names by ours."""
-    wanted = {}
+    wanted: dict[str, str] = {}
     for part in re.split(rf",\s*(?=(?:{STEP}|{TRAIN}|{EVAL})\s*=)", text):
         ours, equals, theirs = part.partition("=")
         if ours.strip() not in NAMES or not equals or not theirs.strip():
             hint = did_you_mean(ours.strip(), list(NAMES))
             raise UsageError(f'--columns does not know "{part.strip()}".', f"Write step=NAME,eval_loss=NAME. {hint}")
+        if ours.strip() in wanted or theirs.strip() in wanted.values():
+            twice = ours.strip() if ours.strip() in wanted else theirs.strip()
+            raise UsageError(f'--columns names "{twice}" twice.', "Give each of ours a column of its own.")
         wanted[ours.strip()] = theirs.strip()
     return wanted
 

@@ -151,6 +151,13 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.inf if part else 0.0
 
 
+def percent_above(loss: float, lowest: float) -> str:
+    """Return how far a loss is above the lowest: in percent of it, or in itself where it is near 0."""
+    if abs(lowest) < NEAR_ZERO:
+        return f"{loss - lowest:.4f} above"
+    return f"{100 * (loss - lowest) / abs(lowest):.1f}% above"
+
+
 def predicted_fall(trained: Array, noise: float) -> float:
     """Return how much lower the eval loss would be after a third more of such steps, as its second half goes on.
 

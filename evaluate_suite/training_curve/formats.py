@@ -238,6 +238,7 @@ def _delimited(text: str, name: str) -> Table:
     """
     csv.field_size_limit(1 << 30)  # other columns may hold whole texts
     text = re.sub(r"\A\s*sep=.\r?\n", "", text, flags=re.IGNORECASE).lstrip("\n\r")
+    text = _without_comments(text)
     head = text.split("\n", 1)[0]
     delimiter = max((",", ";", "\t", "|"), key=head.count)
     if not head.count(delimiter):
@@ -246,6 +247,17 @@ def _delimited(text: str, name: str) -> Table:
     columns = next(reader)
     rows = [(f"{name}:{reader.line_num}", cells) for cells in reader if any(cell.strip() for cell in cells)]
     return _cells(columns, rows)
+
+
+def _without_comments(text: str) -> str:
+    """Return the text without the lines at its head that begin with #; the last is kept where it has the names, as
+    `numpy.savetxt` writes them."""
+    lines = text.split("\n")
+    comments = next((n for n, line in enumerate(lines) if not line.startswith("#")), 0)
+    if not comments:
+        return text
+    named = not re.search(r"[a-df-z]", lines[comments], re.IGNORECASE)  # numbers: 1.0e+00
+    return "\n".join([*([lines[comments - 1].lstrip("# ")] if named else []), *lines[comments:]])
 
 
 def _set_apart_by_blanks(text: str, name: str) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from evaluate_suite.training_curve.types import HistoryPoint
 
+LARGEST = 1e100  # no training goes on from there, and its square is still a number
 Losses = list[tuple[float, float]]
 
 
@@ -87,7 +88,7 @@ def finite(points: Sequence[tuple[float, float | None]]) -> tuple[Losses, float 
     Some tools write NaN for "not logged": a column with NaN in two or more separate stretches, of which the last is no
     longer than another, is taken to be one of theirs.
     """
-    known = [(step, loss) for step, loss in points if loss is not None]
+    known = [(step, loss if abs(loss) < LARGEST else loss * math.inf) for step, loss in points if loss is not None]
     kept = [(step, loss) for step, loss in known if math.isfinite(loss)]
     if kept:  # NaN before the first number: the column was not logged yet
         known = [pair for pair in known if pair[0] >= kept[0][0] or math.isinf(pair[1])]

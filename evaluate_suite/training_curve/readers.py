@@ -19,6 +19,7 @@ STATE = "trainer_state.json"
 HISTORY = "history.jsonl"
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+(e-?\d+)?\s*", re.IGNORECASE)
 LONG_KEYS, LONG_VALUES = ("tag", "key", "metric", "variable", "name"), ("value", "values")
+BINARY = (b"PAR1", b"PK\x03\x04", b"\x1f\x8b", b"\x89PNG", b"\x89HDF", b"ARROW1")  # Parquet, Excel, gzip, ...
 SUMMARY = "train_runtime"  # a trainer's last line sums the training up: its train_loss is a mean, not a point
 
 
@@ -81,6 +82,8 @@ def _file_of(path: Path) -> Path:
 def _read_text(source: Path) -> str:
     try:
         data = source.read_bytes()
+        if data.startswith(BINARY):
+            raise UserError(f"{source} is no text file.", "Export the history as CSV or JSON, and name that file.")
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:

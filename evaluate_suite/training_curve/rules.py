@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evaluate_suite.training_curve.curve import NEAR_ZERO, Measured, measure, ratio
+from evaluate_suite.training_curve.curve import NEAR_ZERO, Measured, measure, percent_above, ratio
 from evaluate_suite.training_curve.points import collapsed, finite, in_order, without_unlogged
 from evaluate_suite.training_curve.remarks import remarks_on
 from evaluate_suite.training_curve.types import SUGGESTIONS, Context, HistoryPoint, Verdict
@@ -203,7 +203,7 @@ def _overfit_finding(m: Measured) -> tuple[str, str]:
         f"rose to {peak:.4f} at step {peak_step}; it ends at {last:.4f}"
     )  # fmt: skip
     return "overfit", (
-        f"The eval loss was lowest at step {step} ({best:.4f}) and {rose}, {100 * (ratio(last, best) - 1):.1f}% above "
+        f"The eval loss was lowest at step {step} ({best:.4f}) and {rose}, {percent_above(last, best)} "
         f"it, over {len(after)} evaluation{'s' * (len(after) > 1)}."
     )
 
@@ -215,10 +215,12 @@ def _best(m: Measured) -> tuple[float, float]:
 
 def _underfit(m: Measured, t: Thresholds) -> Finding:
     first, last = m.evals[0][1], m.evals[-1][1]
-    if m.predicted_fall > max(t.still_falling * m.end, t.nats, t.fall_errors * m.fall_error):
+    # Where no loss is below 0, none falls below it.
+    fall = m.predicted_fall if min(loss for _, loss in m.evals) < 0 else min(m.predicted_fall, m.end)
+    if fall > max(t.still_falling * m.end, t.nats, t.fall_errors * m.fall_error):
         return "underfit", (
             f"The eval loss was still falling: a third more steps would lower it by "
-            f"{100 * ratio(m.predicted_fall, m.end):.1f}%, from {last:.4f}."
+            f"{100 * ratio(fall, abs(m.end)):.1f}%, from {last:.4f}."
         )
     train_moved = m.levels is not None and (
         m.levels.last < (1 - t.barely_moved - (m.train_scatter or 0.0)) * m.levels.first
@@ -230,13 +232,13 @@ def _underfit(m: Measured, t: Thresholds) -> Finding:
 
 def _good(m: Measured, t: Thresholds) -> tuple[str, str]:
     """Return the sentence on a level end; every number in it is one that was measured."""
-    (_, first), (step, last) = m.evals[0], m.trained[-1]
+    first, last = m.evals[0][1], m.trained[-1][1]
     best_step, best = _best(m)
     fell = f"fell from {first:.4f} to {last:.4f}" if last < first else f"ends at {last:.4f}"
     where = ", its lowest,"
-    if best_step != step:
+    if best < last:
         why = "within its noise" if not _shown(m, t) else "little beside what it fell"
-        where = f", {100 * (ratio(last, best) - 1):.1f}% above its lowest ({best:.4f} at step {best_step}), {why},"
-    share = ratio(m.predicted_fall, m.end)
+        where = f", {percent_above(last, best)} its lowest ({best:.4f} at step {best_step}), {why},"
+    share = ratio(m.predicted_fall, abs(m.end))
     more = f"would lower it by {100 * share:.1f}%" if share <= t.still_falling else "would change it no more than noise"
     return "good", f"The eval loss {fell}{where} and is level: a third more steps {more}."

@@ -67,7 +67,7 @@ def test_tasks_that_one_file_lacks_are_left_out_and_said(tmp_path: Path, capsys:
     b = write(tmp_path / "b.jsonl", {"x": [True], "y": [True]})
     found = compare(capsys, a, b)
     assert (found["models"][a]["n"], found["models"][a]["value"]) == (2, 0.5)
-    assert found["notes"] == [f"{a} has 1 tasks that not every file has; they are left out."]
+    assert found["notes"] == [f"{a} has 1 task that not every file has, left out here."]
 
 
 def test_the_table_says_what_is_shown_and_what_could_have_been(
@@ -146,6 +146,28 @@ def test_files_named_as_draws_are_taken_together_so_that_one_lucky_draw_wins_not
     assert "A name is given twice (a, a)." in capsys.readouterr().err
     alone = compare(capsys, named[0], named[2])
     assert (found["winner"], alone["winner"]) == (None, "c")
+
+
+def test_no_difference_of_shares_is_larger_than_shares_can_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passing = {"x0": 6, "x1": 1, "y0": 1, "y1": 6}
+    for name, n in passing.items():
+        write(tmp_path / f"{name}.jsonl", {f"t{i}": [i < n] for i in range(6)})
+    files = [f"{s}={tmp_path}/{s}0.jsonl,{tmp_path}/{s}1.jsonl" for s in "xy"]
+    assert evalsuite(["compare", *files, "--json"]) == 0
+    pair = json.loads(capsys.readouterr().out)["strategies"]["pairs"][0]  # it was -2.99 to 2.99, 3.70 would have been
+    assert (pair["effect"], pair["low"], pair["high"], pair["smallest_detectable"]) == (0.0, None, None, None)
+    assert pair["reason"].startswith("the interval is wider than the measure's range")
+
+
+def test_a_file_is_not_compared_with_itself_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.jsonl", {"x": [True], "y": [False]})
+    assert evalsuite(["compare", "a.jsonl", "./a.jsonl"]) == 2
+    assert "A file is named twice." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,29 @@ def test_a_generation_without_task_id_is_found_by_its_prompt(files: Any) -> None
     assert [r["task_id"] for r in results(files[2])] == ["T/0"]
 
 
+def test_a_prompt_of_several_tasks_does_not_say_which_is_answered(files: Any, capsys: Any) -> None:
+    twin = {**HUMAN_EVAL, "task_id": "T/1"}
+    write(files[0], HUMAN_EVAL, twin)
+    write(files[1], {"prompt": HUMAN_EVAL["prompt"], "completion": "    return a + b\n"})
+    assert run(files) == 1
+    assert "g.jsonl:1: its prompt is that of 2 tasks (T/0, T/1). Add task_id" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "tasks"), (1, "generations")])
+def test_the_results_do_not_go_into_what_is_read(files: Any, place: int, name: str, capsys: Any) -> None:
+    before = files[place].read_bytes()
+    assert run((files[0], files[1], files[place]), "--execute") == 2  # it said to remove the file
+    assert f"is the file of the {name}. Name another file" in capsys.readouterr().err
+    assert files[place].read_bytes() == before
+
+
+def test_a_json_list_of_generations_is_read_as_its_lines_would_be(files: Any, capsys: Any) -> None:
+    rows = [json.loads(line) for line in files[1].read_text().splitlines()]
+    files[1].write_text(json.dumps(rows, indent=1))
+    assert run(files) == 0
+    assert capsys.readouterr().out == "valid: 4 programs for 2 tasks; nothing was run\n"
+
+
 def test_an_unscored_result_is_tried_again(files: Any) -> None:
     broken = {
         **HUMAN_EVAL,

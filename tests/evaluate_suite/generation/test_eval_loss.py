@@ -6,8 +6,16 @@ import math
 
 import pytest
 
+from curate.errors import UserError
 from curate.selection.record import SelectedRow
-from evaluate_suite.reporting.eval_loss import RowEval, cached_rows, choose_rows, perplexity, token_mean
+from evaluate_suite.reporting.eval_loss import (
+    RowEval,
+    cached_rows,
+    choose_rows,
+    perplexity,
+    require_numbers,
+    token_mean,
+)
 
 ROWS = [SelectedRow(row_id, "ask", "answer", "test", n) for row_id, n in (("c", 5), ("a", 600), ("b", 7))]
 
@@ -42,3 +50,10 @@ def test_the_cache_answers_for_the_same_identity_and_rows_only() -> None:
     cached_rows(["tuned"], ROWS[:1], lambda: score("tuned"))
     cached_rows(["base"], ROWS[:2], lambda: score("more rows"))
     assert made == ["first", "tuned", "more rows"]
+
+
+def test_a_model_whose_loss_is_no_number_is_named() -> None:
+    losses = [RowEval("a", 1.0, 2), RowEval("b", float("nan"), 2), RowEval("c", float("inf"), 2)]
+    assert require_numbers(losses[:1], "run-1") == losses[:1]
+    with pytest.raises(UserError, match="The eval loss of run-1 is not a finite number on 2 of 3 held-out rows."):
+        require_numbers(losses, "run-1")

@@ -163,3 +163,9 @@ def test_a_field_of_another_name_is_named_with_its_new_one(tmp_path: Path) -> No
 def test_the_metrics_old_name_still_works(tmp_path: Path) -> None:
     result = score(write(tmp_path / "g.jsonl", LINES), None, ["clean_answer"])
     assert list(result.summaries) == ["well_formed_answer"]
+
+
+def test_a_folder_is_no_place_for_scores(tmp_path: Path) -> None:
+    (tmp_path / "g.jsonl").write_text('{"task_id": 1, "completion": "x"}\n')
+    with pytest.raises(UsageError, match="is a folder. Name a file."):
+        score(tmp_path / "g.jsonl", tmp_path)

@@ -127,3 +127,10 @@ def test_the_page_is_quiet_accessible_and_as_wide_as_its_window(
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert (console_messages(browser), network_requests(browser)) == ([], [])
     assert browser.title != "owned"
+
+
+def test_the_goals_of_the_study_of_which_rows_fit_a_phone(browser: Any) -> None:
+    emulate(browser, width=360)
+    browser.get((Path(__file__).parents[3] / "reports" / "which-1000-rows" / "index.html").as_uri())
+    box = browser.find_element("css selector", "[aria-label='Table: goals of the study']")
+    assert browser.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", box) == 0

@@ -183,7 +183,7 @@ def test_the_study_is_written_as_a_file_that_repeats_it(home: Path, capsys: pyte
     file = home / "other.yaml"
     file.write_text("strategies: [random]\ndraw: 3\n")
     assert evalsuite(["study", "--file", str(file), "--dry-run"]) == 1
-    assert "draw: Extra inputs are not permitted" in capsys.readouterr().err
+    assert 'draw is not a field. Did you mean "draws"?' in capsys.readouterr().err
 
 
 def plan_of(home: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, Any]], str]:
@@ -233,6 +233,9 @@ def test_random_at_a_size_that_is_asked_for_twice_is_drawn_once(home: Path, caps
         ("strategies: [random]\ncells: [{strategy: random}]", "random k20 is asked for twice."),
         ("cells: [{strategy: target-words}]", "Strategy target-words picks near a target set, and there is none."),
         ("strategies: []", "Nothing is studied."),
+        ("strategies: [kmeans]\noptions: {kmeans: {x: 1}}", 'Strategy kmeans takes no option "x=1".'),
+        ("cells: [{strategy: short-rows, strategy_options: {power: 99}}]", "power=99 is out of range."),
+        ("cells: [{strategy: random, pick_where: source=a}]", "--pick-where is source=a: input should be a list"),
     ],
 )
 def test_what_a_study_file_cannot_mean_is_said(

@@ -163,6 +163,30 @@ def test_losses_of_nought_are_numbers_like_others(evals: tuple[float, ...]) -> N
     assert judge(points((0.0,) * 6, (0.0,) * 6)).verdict == "good"
 
 
+@pytest.mark.parametrize(
+    ("evals", "sentence"),
+    [
+        ((0.0,) * 5, "The eval loss ends at 0.0000, its lowest, and is level"),  # it was -100.0% above it
+        ((2.0,) * 5, "The eval loss ends at 2.0000, its lowest, and is level"),
+        ((1.0, 0.5, 0.0, 0.0, 0.3, 0.5, 0.6), "at step 70, 0.6000 above it, over 3 evaluations"),  # inf%
+        ((-2.6, -3.0, -2.8, -2.6, -2.4), "at step 50, 20.0% above it, over 3 evaluations"),  # -20.0%
+    ],
+)
+def test_how_far_a_loss_is_above_its_lowest_is_right_for_every_lowest(evals: tuple[float, ...], sentence: str) -> None:
+    assert sentence in judge(points(tuple(3.0 - i / 4 for i in range(len(evals))), evals)).rule
+
+
+def test_a_loss_of_nought_has_nowhere_left_to_fall() -> None:
+    for evals in ((3.0, 1.0, 1.0, 0.0, 0.0), (3.0, 2.0, 1.5, 1.0, 0.0, 0.0), (1.0, 1.0, 1.0, 0.0, 0.0)):
+        verdict = judge(points(tuple(2.0 - i / 9 for i in range(len(evals))), evals))
+        assert (verdict.verdict, "inf%" in verdict.rule) == ("good", False), verdict.rule  # underfit, "by inf%"
+
+
+def test_a_loss_whose_square_is_no_number_is_a_divergence() -> None:
+    verdict = judge(points((3.0, 2.0, 1.0, 0.9, 0.8), (1e308, 1e307, 1e300, 1e301, 1e300)))
+    assert (verdict.verdict, verdict.rule) == ("diverged", "The eval loss at step 10 is not a finite number.")
+
+
 def test_eval_losses_alone_are_enough_to_see_overfitting_and_divergence() -> None:
     alone = [HistoryPoint(p.step, None, p.eval_loss) for p in points(NOTEBOOK_TRAIN, NOTEBOOK_EVAL)]
     assert judge(alone).verdict == "overfit"

@@ -125,6 +125,13 @@ def test_a_wrong_file_is_named_with_its_line_and_exits_1(
     assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
+@pytest.mark.parametrize("data", [b"PAR1\xff\xfe", b"PK\x03\x04\xff", b"\x1f\x8b\x08"], ids=["parquet", "xlsx", "gzip"])
+def test_a_file_that_is_no_text_is_to_be_exported(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "h").write_bytes(data)
+    with pytest.raises(UserError, match="is no text file. Export the history as CSV or JSON"):
+        read_history(tmp_path / "h")
+
+
 def test_a_column_of_long_texts_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "h.csv").write_text(f"step,eval_loss,note\n1,2,{'x' * 200_000}\n")
     (tmp_path / "h.jsonl").write_text('{"step": 1, "eval_loss": 2, "note": "a\u2028b"}\r\n')
@@ -233,3 +240,22 @@ def test_a_key_with_two_values_loses_none_of_them_in_silence(name: str, tmp_path
     (tmp_path / name).write_text(f"[{line}]" if name.endswith("json") else line + "\n" + line)
     with pytest.raises(UserError, match='the key "loss" stands twice in one object'):
         read_history(tmp_path / name)
+
+
+@pytest.mark.parametrize("columns", ["step=a,step=b", "train_loss=b,eval_loss=b"])
+def test_columns_that_stand_for_two_things_or_are_named_twice_are_refused(columns: str) -> None:
+    with pytest.raises(UserError, match=r'--columns names "(step|b)" twice.'):
+        parse_columns(columns)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# step,eval_loss\n1,3.0e+00\n2,2.5\n",
+        "# made by savetxt\n# step eval_loss\n1 3.0e+00\n2 2.5\n",
+        "# my run\nstep,eval_loss\n1,3\n2,2.5\n",
+    ],
+)
+def test_comments_above_a_table_are_no_row_and_numpy_keeps_the_names_in_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "h.txt").write_text(text)
+    assert read_history(tmp_path / "h.txt").points == [HistoryPoint(1, None, 3.0), HistoryPoint(2, None, 2.5)]

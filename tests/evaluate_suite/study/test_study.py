@@ -235,7 +235,7 @@ def test_random_at_a_size_that_is_asked_for_twice_is_drawn_once(home: Path, caps
         ("strategies: []", "Nothing is studied."),
         ("strategies: [kmeans]\noptions: {kmeans: {x: 1}}", 'Strategy kmeans takes no option "x=1".'),
         ("cells: [{strategy: short-rows, strategy_options: {power: 99}}]", "power=99 is out of range."),
-        ("cells: [{strategy: random, pick_where: source=a}]", "--pick-where is source=a: input should be a list"),
+        ("cells: [{strategy: random, pick_where: 3}]", "--pick-where is 3: input should be a list"),
     ],
 )
 def test_what_a_study_file_cannot_mean_is_said(

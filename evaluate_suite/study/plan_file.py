@@ -40,8 +40,8 @@ class StudyFile(BaseModel):
     options: dict[str, dict[str, float | int]] = Field(default_factory=dict)
     targets: tuple[str, ...] = ()
     cells: tuple[dict[str, Any], ...] = ()
-    draws: int = DRAWS
-    seeds: int = SEEDS
+    draws: int = Field(DRAWS, strict=True)  # YAML's yes is no number
+    seeds: int = Field(SEEDS, strict=True)
     random_budgets: Annotated[tuple[int, ...] | None, BeforeValidator(_budgets)] = None
     selection: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)

@@ -23,6 +23,7 @@ from evaluate_suite.study.request import build_request
         ("strategies: [random]\nselection: {k: 20, token_budget: 500}", "selection has both k and token_budget."),
         ("strategies: [random]\nselection: {kk: 20}", 'selection: kk is not a setting. Did you mean "k"?'),
         ("strategies: random", "strategies is random; write a list: [random]"),
+        ("strategies: [random]\ndraws: yes", "draws: Input should be a valid integer"),
         ("", "is not a study: it has no fields. Fields: strategies,"),
         ("- random", "is not a study: it has no fields."),
     ],

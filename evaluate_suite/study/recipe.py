@@ -51,8 +51,9 @@ def study(request: StudyRequest, command: Sequence[str] = (), runner: Runner | N
     """
     request = with_random_budgets(request)
     plan = plan_study(request)
-    for target in dict.fromkeys(s.config.target for s in plan.selections if s.config.target and s.made is None):
-        load_target(target)  # a name that is mistaken is said now, not when all else is trained
+    asked = {s.config.target: s.config.read_options() for s in plan.selections if s.config.target and s.made is None}
+    for target, options in asked.items():
+        load_target(target, options)  # a name that is mistaken is said now, not when all else is trained
     file = write_study_file(request.as_file())
     say(f"The study as a file: {file}")
     failed: list[str] = []

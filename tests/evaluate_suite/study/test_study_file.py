@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,4 +66,22 @@ def test_a_target_that_is_not_there_is_said_before_anything_is_made(
     file = tmp_path / "study.yaml"
     file.write_text("strategies: [random, target-words]\nrandom_budgets: none\ntargets: [nowhere.jsonl]\n")
     with pytest.raises(UserError, match="nowhere.jsonl"):
+        study(build_request(StudyConfig(file=file)))
+
+
+def test_a_target_of_conversations_is_read_as_the_studys_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate("abcd")]
+    (tmp_path / "talks.jsonl").write_text(json.dumps({"messages": turns}))
+
+    def drawn(*_: object) -> None:
+        raise RuntimeError("rows are drawn")
+
+    monkeypatch.setattr("evaluate_suite.study.recipe.make_selections", drawn)
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "strategies: [target-words]\nrandom_budgets: none\ntargets: [talks.jsonl]\nselection: {turns: last}\n"
+    )
+    with pytest.raises(RuntimeError, match="rows are drawn"):
         study(build_request(StudyConfig(file=file)))

@@ -47,19 +47,17 @@ def read_answers(path: str | Path) -> list[AnswerRow]:
     Another field is a `UserError` that says what to rename.
     """
     data = read_unpacked(Path(path)).removeprefix(codecs.BOM_UTF8)
-    lists = _lists_of_texts(data)
-    if lists is not None:
+    content = _json_list(data)
+    if content and _are_lists_of_texts(content):
         return [
             AnswerRow(f"{path}[{place}][{sample}]", text, {}, True, place)
-            for place, texts in enumerate(lists)
+            for place, texts in enumerate(content)
             for sample, text in enumerate(texts)
         ]
-    objects = _list_of_objects(data)  # pandas writes a table so
-    places = (
-        [(f"{path}:{number}", fields) for number, fields in parse_jsonl(data, path)]
-        if objects is None
-        else [(f"{path}[{number}]", fields) for number, fields in enumerate(objects)]
-    )
+    if content is not None and all(isinstance(item, dict) for item in content):  # pandas writes a table so
+        places = [(f"{path}[{number}]", fields) for number, fields in enumerate(content)]
+    else:
+        places = [(f"{path}:{number}", fields) for number, fields in parse_jsonl(data, path)]
     rows = [row for where, fields in places for row in _rows(fields, where)]
     if not rows:
         raise UserError(f"{path} holds no generations.", 'A line looks like {"prompt": "...", "completion": "..."}.')
@@ -72,28 +70,19 @@ def several_models(rows: Sequence[AnswerRow]) -> list[str]:
     return models if len(models) > 1 else []
 
 
-def _lists_of_texts(data: bytes) -> list[list[str]] | None:
+def _json_list(data: bytes) -> list[Any] | None:
+    """Return the list that a file is as one JSON document; None for JSON lines."""
     if not data.lstrip().startswith(b"["):
         return None
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    texts = isinstance(content, list) and all(
-        isinstance(item, list) and all(isinstance(text, str) for text in item) for item in content
-    )
-    return content if texts and content else None
+    return content if isinstance(content, list) else None
 
 
-def _list_of_objects(data: bytes) -> list[dict[str, Any]] | None:
-    """Return the objects of a JSON list, as pandas writes a table."""
-    if not data.lstrip().startswith(b"["):
-        return None
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, list) and all(isinstance(item, dict) for item in content) else None
+def _are_lists_of_texts(content: list[Any]) -> bool:
+    return all(isinstance(item, list) and all(isinstance(text, str) for text in item) for item in content)
 
 
 def _rows(fields: dict[str, Any], where: str) -> Iterator[AnswerRow]:

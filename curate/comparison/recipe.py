@@ -185,14 +185,15 @@ def headline(results: Sequence[StrategyPicks], n_candidates: int) -> tuple[str, 
     distance = f"{best.mean_distance:.3f} to the nearest pick on average"
     if len(done) > 1 and len(nearest) == len(done):
         answer = f"All {len(done)} strategies cover the {n_candidates:,} candidates alike: {distance}."
-    elif others:
-        named = f"{', '.join([best.strategy, *others[:-1]])} and {others[-1]}"
-        answer = f"{named} cover the {n_candidates:,} candidates best, and alike: {distance}"
     else:
-        answer = f"{best.strategy} covers the {n_candidates:,} candidates best: {distance}"
-    if not answer.endswith("."):
+        named, alike = (
+            (f"{', '.join([best.strategy, *others[:-1]])} and {others[-1]} cover", ", and alike")
+            if others
+            else (f"{best.strategy} covers", "")
+        )
         bar = next((r for r in done if r.strategy == "random" and r not in nearest), None)
-        answer += "." if bar is None else f", against {bar.mean_distance:.3f} for random."
+        against = "" if bar is None else f", against {bar.mean_distance:.3f} for random"
+        answer = f"{named} the {n_candidates:,} candidates best{alike}: {distance}{against}."
     varied = max(done, key=lambda r: (r.vendi_score or 0.0, r.strategy))
     same = [r for r in done if r.vendi_score == varied.vendi_score]
     variety = (

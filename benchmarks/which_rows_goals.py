@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.which_rows_plan import BEST, CLEANEST, FIRST_ROUND
+from benchmarks.which_rows_plan import BEST, CLEANEST
 from benchmarks.which_rows_results import RANDOM, Effect
 
 
@@ -36,8 +36,8 @@ def goals(
                 met = value >= least and low >= (least_low or 0.0)
                 lines.append({"measure": f"{measure}, fresh draws alone", "goal": aim, "figure": figure, "met": met})
     plain = {e.selector: e for e in families[""]}
-    best = plain.get(BEST) or plain.get(BEST + FIRST_ROUND)
-    clean = plain.get(CLEANEST) or plain.get(BEST + FIRST_ROUND)
+    best = plain.get(BEST)
+    clean = plain.get(CLEANEST)
     if best and best.worth and best.worth_low:
         figure = f"{best.worth:.2f} ({best.worth_low:.2f} to {best.worth_high:.2f})"
         lines.append(

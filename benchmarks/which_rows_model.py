@@ -69,11 +69,11 @@ class Probe:
 
         def add_a(g: torch.Tensor) -> None:
             moved = (x @ of_a.reshape(k * R, -1).T).view(-1, k, R)
-            self.sums.index_add_(0, self.rows, torch.einsum("tkr,tr->tk", moved, g).float())
+            self.sums.index_add_(0, self.rows, (moved * g[:, None]).sum(-1, dtype=torch.float32))
 
         def add_b(g: torch.Tensor) -> None:
             moved = (g @ of_b.permute(1, 0, 2).reshape(g.shape[-1], k * R)).view(-1, k, R)
-            self.sums.index_add_(0, self.rows, torch.einsum("tkr,tr->tk", moved, kept).float() * (ALPHA / R))
+            self.sums.index_add_(0, self.rows, (moved * kept[:, None]).sum(-1, dtype=torch.float32) * (ALPHA / R))
 
         h.register_hook(add_a)  # type: ignore[no-untyped-call]
         y.register_hook(add_b)  # type: ignore[no-untyped-call]

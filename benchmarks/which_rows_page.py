@@ -24,9 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_charts import times, two_measures_chart, worth_chart
 from benchmarks.which_rows_goals import frontier, goals
-from benchmarks.which_rows_plan import BEST
+from benchmarks.which_rows_plan import BEST, FRESH
 from benchmarks.which_rows_results import (
-    FRESH_FROM,
     ONLY,
     RANDOM,
     Effect,
@@ -137,8 +136,7 @@ def measure(
             if isinstance(own, dict)
         },
         "chosen": results.chosen(),
-        "trainers": results.trainers(),
-        "proxies": sum(bool(cell.get("proxy")) for cell in results.proxies),
+        "proxies": sum(cell["cell"] == "proxy" for cell in results.proxies),
         "doubling_percent": None if results.doubling() is None else 100 * (results.doubling() or 0.0),
         "best_of_draws": [
             {"selector": name, **line} for name in (RANDOM, BEST) for line in results.best_of(name, (4, 8, 16, 32))
@@ -149,7 +147,7 @@ def measure(
         "not_run": results.not_run(),
     }
     numbers["fresh_shares"] = {
-        f"{e.selector}, target {source}": results.share(e.selector, source, FRESH_FROM)
+        f"{e.selector}, target {source}": results.share(e.selector, source, FRESH.start)
         for source in sources
         for e in families[source]
         if e.selector != ONLY

@@ -22,6 +22,7 @@ from curate.strategies.weighted import normal_scores, weighted_order
 from curate.tokens.tokenizers import EncodedExample
 
 NOTEBOOK_ROWS = 1000
+AXES = 4  # sides of a source's vectors that weights are fitted on
 
 
 class Rows:
@@ -52,7 +53,7 @@ class Rows:
         target = None
         if "target" in cell:
             place = self.plan["sources"].index(cell["target"])
-            odds = data[("prompt_" if cell.get("words") == "prompts" else "") + "odds" + cell.get("fitted", "")]
+            odds = data[("prompt_" if cell.get("words") == "prompts" else "") + "odds"]
             target = vectors[data["targets"][draw, place]]
             scores["target_words"] = odds[draw, place].astype(np.float64)
         return Candidates(
@@ -65,7 +66,7 @@ class Rows:
             row_index=pool,
             scores=scores,
             target=target,
-            luck=row_luck(data["row_ids"][pool].tolist(), draw),
+            luck=row_luck(data["row_ids"][pool].tolist(), cell.get("luck", draw)),
         )
 
     def strata(self, role: str = "pool") -> NDArray[np.int64]:
@@ -123,9 +124,9 @@ class Rows:
         tokens = data["lengths"][pool].astype(np.float64)
         output = tokens - data["prompt_lengths"][pool]
         total = np.zeros(len(pool))
-        for direction in ("V", "stop", "own"):
+        for direction in ("V", "stop", "own", "as H"):
             if sharpness := terms.get(direction):
-                on = self.on_own_source(influence) if direction == "own" else influence[direction]
+                on = self.influence_on(direction, influence)
                 score = normal_scores(on)
                 if terms.get("in_strata"):
                     for stratum in np.unique(strata):
@@ -139,6 +140,9 @@ class Rows:
         total -= terms.get("tokens", 0.0) * np.log(tokens)
         if "repeats" in terms:
             total -= terms["repeats"] * np.array([repeated_share(self.examples[i].input_ids) for i in pool])
+        if fitted := terms.get("features"):
+            of_row = self.features(influence)
+            total += sum(by * of_row[name] for name, by in fitted.items())
         if "brief" in terms:  # short answers to short prompts, as many tokens of these as before
             short = data["prompt_chars"][pool] <= np.quantile(data["prompt_chars"][pool], terms.get("below", 0.5))
             shorter = -terms["brief"] * np.log(np.maximum(1.0, output))
@@ -146,14 +150,65 @@ class Rows:
             total += np.where(short, shorter + np.log(before / after), 0.0)
         return total
 
-    def on_own_source(self, influence: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return every pool row's influence on rows of V of its own source: the mean over the draws of targets."""
+    def influence_on(self, direction: str, influence: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return every pool row's influence a token in a direction: one that was scored, or a mean of such.
+
+        "own" is on V's rows of the row's own source, "as H" on each source's rows of V, weighted as H has them.
+        """
+        if direction not in ("own", "as H"):
+            return influence[direction]
         source = self.data["source"][self.pool]
-        total = np.zeros(len(self.pool))
+        by_source = {
+            name: np.mean([on for key, on in influence.items() if key.startswith(f"{name} ")], axis=0)
+            for name in self.plan["sources"]
+        }
+        if direction == "own":
+            return np.select([source == name for name in by_source], list(by_source.values()))
+        return np.asarray(sum(w * on for w, on in zip(self.source_weights(), by_source.values(), strict=True)))
+
+    def source_weights(self) -> NDArray[np.float64]:
+        """Return each source's part (sources,) of the learned tokens of a held-out set with as many rows of each.
+
+        H is such a set. Its rows are not read for this: what a source's rows weigh is taken from V.
+        """
+        data, v = self.data, self.steering
+        labelled = data["lengths"][v] - np.maximum(1, data["prompt_lengths"][v])
+        a_row = np.array([labelled[data["source"][v] == name].mean() for name in self.plan["sources"]])
+        return np.asarray(a_row / a_row.sum())
+
+    def feature_names(self) -> list[str]:
+        """Return the names of the features, in their order."""
+        nowhere = np.zeros(len(self.pool))
+        directions = ["stop", *(f"{name} 0" for name in self.plan["sources"])]
+        return list(self.features(dict.fromkeys(directions, nowhere)))
+
+    def features(self, influence: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """Return what the weights that are fitted on short runs are made of: every feature of every pool row.
+
+        Which source, its length, prompt, form, repeats and influence (normal scores within the source), and the sides
+        of the source's vectors.
+        """
+        data, pool, source = self.data, self.pool, self.data["source"][self.pool]
+        lengths, vectors = data["lengths"][pool].astype(np.float64), data["vectors"][pool].astype(np.float64)
+        repeats = np.array([repeated_share(self.examples[i].input_ids) for i in pool])
+        made: dict[str, NDArray[np.float64]] = {}
+
+        def add(name: str, values: NDArray[np.float64], among: NDArray[np.bool_]) -> None:
+            made.setdefault(name, np.zeros(len(pool)))[among] = normal_scores(values[among])
+
         for name in self.plan["sources"]:
-            own = [influence[f"{name} {draw}"] for draw in range(len(self.data["targets"]))]
-            total[source == name] = np.mean(own, axis=0)[source == name]
-        return total
+            own = source == name
+            made[name] = own - own.mean()
+            add(f"length in {name}", lengths, own)
+            add(f"influence in {name}", self.influence_on("as H", influence), own)
+            add(f"stopping in {name}", influence["stop"], own)
+            add("prompt", data["prompt_chars"][pool].astype(np.float64), own)
+            add("form", data["form"], own)
+            add("repeats", repeats, own)
+            centred = vectors - vectors[own].mean(axis=0)
+            for number, axis in enumerate(np.linalg.svd(centred[own], full_matrices=False)[2][:AXES]):
+                add(f"side {number} in {name}", centred @ axis * np.sign(axis[np.argmax(np.abs(axis))]), own)
+        return made
 
 
 def drawn(weights: NDArray[np.float64], pool: Candidates, k: int, rng: np.random.Generator) -> Picks:

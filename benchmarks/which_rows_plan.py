@@ -48,8 +48,7 @@ SOURCES = ("codegen", "codealpaca", "stdlib")
 HELD_OUT, STEERING, TARGET_ROWS = 150, 800, 60  # H is that many a source, V that many in all
 MAX_TOKENS, NEAR_DUPLICATE = 512, 0.95
 RANDOM_BUDGETS = (37_500, 75_000, 150_000, 300_000, 600_000, 1_100_000)
-GENERATING_DRAWS = 4  # of every selector without a target, for the share of well-formed answers
-BANK = 22  # further uniform draws, from which best-of-draws takes the best by its loss on V
+BANK, BANK_FROM = 22, 100  # further uniform draws, from which best-of-draws takes the best by its loss on V
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def near(vectors: NDArray[np.float32], marked: NDArray[np.bool_]) -> NDArray[np.
         return np.asarray(nearest(vectors, vectors[marked])[1] >= NEAR_DUPLICATE)
 
 
-# Tried without a target, in four draws; the best on V is then drawn afresh. V and stop: influence there, by rank.
+# Tried without a target; the best on V is then drawn afresh. V and stop: influence there, by rank.
 TRIED: dict[str, dict[str, Any]] = {
     "influence 0.5": {"weights": {"V": 0.5}},
     "influence 1": {"weights": {"V": 1.0}},
@@ -121,6 +120,9 @@ TRIED: dict[str, dict[str, Any]] = {
     "mixture": {"weights": {}, "law": "V"},
     "mixture for the mean over sources": {"weights": {}, "law": "mean over sources"},
     "mixture and influence 1": {"weights": {"V": 1.0, "in_strata": True}, "law": "V"},
+    "influence as H 0.5": {"weights": {"as H": 0.5}},
+    "influence as H 1": {"weights": {"as H": 1.0}},
+    "influence as H 1 in strata": {"weights": {"as H": 1.0, "in_strata": True}},
     "influence against": {"weights": {"V": -0.5}},
     "stopping 1": {"weights": {"stop": 1.0}},
     "influence 1, stopping 0.5": {"weights": {"V": 1.0, "stop": 0.5}},
@@ -132,6 +134,10 @@ TRIED: dict[str, dict[str, Any]] = {
     "no repeats": {"weights": {"repeats": 5.0}},
     "influence 1, stopping 1, short prompts 1": {"weights": {"V": 1.0, "stop": 1.0, "prompt": 1.0, "form": 4.0}},
 }
+GIVEN_UP, FEW_DRAWS = (  # worse than random by more than their draws' luck in four draws of an earlier study
+    "influence 1.5", "influence 1, brief 1", "influence 1.5, short prompts 2", "influence 1, short rows",
+    "mixture and influence 1", "influence against",
+), 4  # fmt: skip
 OLD: dict[str, dict[str, Any]] = {
     "well-formed 0.5": {"strategy": "well-formed", "options": {"sharpness": 8.0, "power": 0.5}},
     "well-formed 1": {"strategy": "well-formed", "options": {"sharpness": 8.0, "power": 1.0}},
@@ -152,10 +158,17 @@ SECOND: dict[str, dict[str, Any]] = {
     "short-part 0.2": {"strategy": "short-part", "options": {"part": 0.2}},
     "short-part 0.4": {"strategy": "short-part", "options": {"part": 0.4}},
 }
+# Weights fitted on short runs whose weights were drawn at random, by how far from random they may go and what for:
+# the least loss, and the most answers that end at no more loss than random's. See which_rows_weights.py.
+FITTED: dict[str, dict[str, Any]] = {
+    f"fitted for {goal}, {reach}": {"weights": {}, "fitted_for": f"{goal}, {reach}"}
+    for goal in ("loss", "form", "both")
+    for reach in ("near", "far")
+}
 BEST, CLEANEST = "best on V", "cleanest"
-FIRST_ROUND = ", first round"
 FRESH = range(10, 20)  # draws that nothing was chosen on
 PROXIES, PROXY_BUDGET = 96, 50_000
+WEIGHTED_PROXIES, LUCKS, SPREAD = 216, 8, 0.3
 MBPP, LONGEST_TASK = "mbpp-601-974.jsonl", 320
 
 
@@ -168,7 +181,6 @@ def for_target(draw: int, budget: int, names: Sequence[str]) -> Iterator[dict[st
             "target-words": {"strategy": "target-words", "words": "both"},
             "influence-classifier": {"strategy": "influence-classifier", "words": "both", **towards},
             "target-words, prompts alone": {"strategy": "target-words", "words": "prompts"},
-            "target-words, fitted twice": {"strategy": "target-words", "words": "both", "fitted": "_twice"},
             "rds": {"strategy": "rds"},
             "target-classifier": {"strategy": "target-classifier"},
             "target-importance": {"strategy": "target-importance", "options": {"sharpness": 1.0}, "words": "both"},
@@ -180,9 +192,12 @@ def for_target(draw: int, budget: int, names: Sequence[str]) -> Iterator[dict[st
 
 TARGET_SELECTORS = (
     "only that source", "target-words", "influence-classifier", "target-words, prompts alone",
-    "target-words, fitted twice", "rds", "target-classifier", "target-importance", "influence on the target",
+    "rds", "target-classifier", "target-importance", "influence on the target",
 )  # fmt: skip
-CONFIRMED = TARGET_SELECTORS[:5]
+CONFIRMED = TARGET_SELECTORS[:4]
+AT_OTHER_SIZES = {50_000: ("kmeans", "shortest", "short-rows", "well-formed 1", "no repeats"), 450_000: ("kmeans",)}
+LARGE, LARGE_DRAWS = 400_000, 4  # budgets above it are expensive
+ANSWERING, TASK_DRAWS = ("kmeans", "shortest"), 5
 
 
 def proxies(n_strata: int, shares: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
@@ -195,52 +210,72 @@ def proxies(n_strata: int, shares: NDArray[np.float64]) -> Iterator[dict[str, An
         yield {"cell": "proxy", "draw": 1000 + draw, "budget": PROXY_BUDGET, "weights": weights, "proxy": True}
 
 
-def all_cells(draws: int, budget: int, shares: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+def weighted_proxies(features: Sequence[str], budget: int) -> Iterator[dict[str, Any]]:
+    """Yield runs whose rows are drawn by random weights of features: the weights of FITTED are fitted on these.
+
+    Few draws of luck are shared by all of them, so that what two runs differ in is mostly their weights.
+    """
+    rng = np.random.default_rng(27)
+    for number in range(WEIGHTED_PROXIES):
+        drawn = (SPREAD * rng.standard_normal(len(features))).round(4).tolist()
+        by = dict(zip(features, drawn, strict=True))
+        yield {
+            "cell": "weighted proxy", "draw": 2000 + number, "luck": 2000 + number % LUCKS, "budget": budget,
+            "weights": {"features": by}, "proxy": True, "generate": ["prompts"],
+        }  # fmt: skip
+
+
+def all_cells(
+    draws: int, budget: int, shares: NDArray[np.float64], features: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """Yield every cell in the order in which they are to be made: wherever it is cut, what is there is balanced."""
 
     def plain(name: str, draw: int, how: dict[str, Any], size: int = budget, generate: Any = None) -> dict[str, Any]:
-        kinds = generate or (["prompts"] if draw < GENERATING_DRAWS and size == budget else [])
+        kinds = generate or (["prompts"] if size == budget and draw < BANK_FROM else [])
         return {"cell": name, "draw": draw, "budget": size, "generate": kinds, **how}
 
     random = {"strategy": "random"}
-    tried = {"by": "V", "among": list(TRIED), "draws": list(range(GENERATING_DRAWS))}
-    everything = tried | {"among": [*TRIED, *SECOND]}
+    everything = [name for name in (*TRIED, *SECOND, *FITTED, *OLD) if name not in GIVEN_UP]
+    chosen = {"by": "steered", "among": everything, "draws": list(range(draws))}
+    best, cleanest = {"choose": chosen}, {"choose": chosen | {"by": "ended"}}
     tasks = ["prompts", "humaneval", "mbpp"]
     for draw in range(draws):
         yield plain("random", draw, random)
     yield from proxies(len(shares), shares)
-    for draw in range(GENERATING_DRAWS):
-        yield from (plain(name, draw, how) for name, how in TRIED.items())
-        yield from for_target(draw, budget, ("influence-classifier", "influence on the target"))
-    for draw in FRESH[:3]:
-        yield plain(BEST + FIRST_ROUND, draw, {"choose": tried}, generate=tasks)
-    for draw in range(GENERATING_DRAWS):
-        yield from (plain(name, draw, how) for name, how in SECOND.items())
+    yield from weighted_proxies(features, budget)
+    for draw in range(draws):
+        for name, how in (TRIED | SECOND | OLD | FITTED).items():
+            if draw < FEW_DRAWS or name not in GIVEN_UP:
+                yield plain(name, draw, how)
     for draw in FRESH:
-        kinds = tasks if draw < FRESH.start + 4 else ["prompts"]
-        yield plain("random", draw, random, generate=kinds)
-        yield plain(BEST, draw, {"choose": everything}, generate=kinds)
-        yield plain(CLEANEST, draw, {"choose": everything | {"by": "ended"}}, generate=kinds)
+        yield plain("random", draw, random, generate=tasks)
+        yield plain(BEST, draw, best, generate=tasks)
+        yield plain(CLEANEST, draw, cleanest, generate=tasks)
+        if draw < FRESH.start + TASK_DRAWS:
+            yield from (plain(name, draw, OLD[name], generate=tasks) for name in ANSWERING)
     for draw in FRESH:
-        yield from for_target(draw, budget, CONFIRMED if draw < FRESH.start + 6 else CONFIRMED[:4])
-    for draw in range(100, 100 + BANK):
-        yield plain("random", draw, random)
+        yield from for_target(draw, budget, CONFIRMED)
     for draw in range(draws):
         yield from for_target(draw, budget, TARGET_SELECTORS)
-        yield from (plain(name, draw, how) for name, how in OLD.items())
-    for draw in range(4):
+    for draw in range(BANK_FROM, BANK_FROM + BANK):
+        yield plain("random", draw, random)
+    for draw in range(draws):
         notebook = {"draw": draw, "budget": None, "strategy": "shortest", "generate": ["prompts"]}
         yield {"cell": "notebook", "loss_on_prompt": True, "cut": 100, **notebook}
         yield {"cell": "notebook, its rows whole", "loss_on_prompt": True, **notebook}
         yield {"cell": "notebook, its rows whole, loss on the outputs", **notebook}
-    for draw in range(5):
-        yield from (plain("random", draw, random, size) for size in RANDOM_BUDGETS if size <= 300_000 or draw < 3)
-        for size in (50_000, 450_000) if draw < 2 else (50_000,):
+    for draw in range(draws):
+        for size in RANDOM_BUDGETS:
+            if size != budget and (size < LARGE or draw < LARGE_DRAWS):
+                yield plain("random", draw, random, size)
+    for draw in range(draws):
+        for size, names in AT_OTHER_SIZES.items():
+            if size > LARGE and draw >= LARGE_DRAWS:
+                continue
             yield plain("random", draw, random, size)
-            yield plain(BEST + FIRST_ROUND, draw, {"choose": tried}, size)
-            for cell in for_target(draw, size, ("only that source", "target-words", "influence-classifier")):
-                if draw < 3 and (size < 100_000 or cell["target"] != "codealpaca"):
-                    yield cell
+            yield plain(BEST, draw, best, size)
+            yield from (plain(name, draw, (TRIED | OLD)[name], size) for name in names)
+            yield from for_target(draw, size, ("only that source", "target-words", "influence-classifier"))
 
 
 def other_model_cells(draws: int, budget: int) -> Iterator[dict[str, Any]]:
@@ -320,7 +355,7 @@ def main() -> None:
     record["cells"] = list(
         other_model_cells(args.draws, args.budget)
         if args.model
-        else all_cells(args.draws, args.budget, tokens / tokens.sum())
+        else all_cells(args.draws, args.budget, tokens / tokens.sum(), rows.feature_names())
     )
     (args.plan / "cells.json").write_text(json.dumps(record), encoding="utf-8")
     print(json.dumps({"rows": count_roles(study), "cells": len(record["cells"])}))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_steps import training_steps
 from curate.tokens.tokenizers import EncodedExample
 
-INFLUENCE, LAWS = "influence.npz", "laws.json"
+INFLUENCE, LAWS, WEIGHTS = "influence.npz", "laws.json", "weights.json"
+
+NO_WORSE = 0.001  # of random's loss
 
 
 class Picker:
@@ -39,6 +42,9 @@ class Picker:
         if name := cell.get("law"):
             shares = json.loads((self.out / LAWS).read_text(encoding="utf-8"))[name]["shares"]
             cell = cell | {"weights": cell["weights"] | {"shares": shares}}
+        if name := cell.get("fitted_for"):
+            fitted = json.loads((self.out / WEIGHTS).read_text(encoding="utf-8"))[name]["features"]
+            cell = cell | {"weights": cell["weights"] | {"features": fitted}}
         chosen = self.rows.pick(cell, self.influence)
         picked = time.perf_counter() - started
         examples = [self.rows.examples[i] for i in chosen]
@@ -46,7 +52,7 @@ class Picker:
         if cut := cell.get("cut"):  # the notebook's packing
             stream = [token for example in examples for token in example.input_ids]
             examples = [EncodedExample(stream[i : i + cut], 0) for i in range(0, len(stream) - cut + 1, cut)]
-        steps = training_steps(examples, cell["draw"], bool(cell.get("loss_on_prompt")))
+        steps = training_steps(examples, seed_of(cell), bool(cell.get("loss_on_prompt")))
         return {"rows": chosen, "tokens": tokens, "pick_seconds": round(picked, 2), "steps": steps}
 
 
@@ -66,7 +72,13 @@ PICKERS: list[Picker] = []
 
 def needs_influence(cell: Mapping[str, Any]) -> bool:
     """Return whether a cell's rows are picked by influence."""
-    return "direction" in cell or bool({"V", "stop", "own"} & set(cell.get("weights", {})))
+    terms = {"V", "stop", "own", "as H", "features"}
+    return "direction" in cell or "fitted_for" in cell or bool(terms & set(cell.get("weights", {})))
+
+
+def seed_of(cell: Mapping[str, Any]) -> int:
+    """Return the seed of a cell's training: its draw, or the luck that it shares with others."""
+    return int(cell.get("luck", cell["draw"]))
 
 
 def is_plain(cell: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
@@ -86,18 +98,77 @@ def key(cell: Mapping[str, Any]) -> str:
     return json.dumps([cell["cell"], cell["draw"], cell["budget"], cell.get("target")])
 
 
+class Lines:
+    """The JSON lines of files that others may still be writing, each read once."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.read: dict[Path, int] = {}
+
+    def of(self, files: Iterable[Path]) -> list[dict[str, Any]]:
+        """Return every whole line of these files so far."""
+        for file in files:
+            if file.is_file():
+                with file.open("rb") as lines:
+                    lines.seek(self.read.get(file, 0))
+                    for line in lines:
+                        if line.endswith(b"\n"):
+                            self.lines.append(json.loads(line))
+                            self.read[file] = self.read.get(file, 0) + len(line)
+        return self.lines
+
+
+class Claims:
+    """Which cells are being made, by whichever process: a file a cell, empty until the cell is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _file(self, name: str) -> Path:
+        return self.folder / sha256(name.encode()).hexdigest()
+
+    def take(self, name: str) -> bool:
+        """Return whether it is now this process's to make."""
+        try:
+            self._file(name).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def taken(self, name: str) -> bool:
+        """Return whether somebody makes it, or has."""
+        return self._file(name).exists()
+
+    def finish(self, name: str) -> None:
+        """Say that it is made, or cannot be."""
+        self._file(name).write_text("there", encoding="utf-8")
+
+    def release(self, name: str) -> None:
+        """Leave it to whoever takes it next."""
+        self._file(name).unlink()
+
+    def over(self, name: str) -> bool:
+        """Return whether it is made, or cannot be."""
+        file = self._file(name)
+        return file.exists() and file.stat().st_size > 0
+
+    def in_work(self) -> bool:
+        """Return whether anything is still being made."""
+        return any(file.stat().st_size == 0 for file in self.folder.iterdir())
+
+
 def choose(
-    cells: list[dict[str, Any]], plan: Mapping[str, Any], files: Sequence[Path], without_influence: bool
+    cells: list[dict[str, Any]], plan: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], without_influence: bool
 ) -> None:
     """Give the cells of a selector that is to be chosen on V the selector that was best there, once that is known.
 
-    What is chosen by "ended" is the selector whose answers end themselves most often, among those not worse than
-    random by a tenth of a percent on V. H has no part in it.
+    What counts is the loss on V, its sources weighted as H has them ("steered"). What is chosen by "ended" is the
+    selector whose answers end themselves most often, among those not worse than random by a tenth of a percent. H has
+    no part in it.
     """
     if not any("choose" in cell for cell in cells):
         return
-    lines = [json.loads(line) for file in files if file.is_file() for line in file.open()]
-    done = {(line["cell"], line["draw"]): line for line in lines if "V" in line and is_plain(line, plan)}
+    done = {(line["cell"], line["draw"]): line for line in lines if "steered" in line and is_plain(line, plan)}
     planned = {(cell["cell"], cell["draw"]): cell for cell in plan["cells"]}
     for place, cell in enumerate(cells):
         if "choose" not in cell:
@@ -114,14 +185,14 @@ def choose(
             continue
         score = {}
         for name in among:
-            own = [done.get((name, draw)) for draw in draws]
-            if None in own:
+            own = [line for draw in draws if (line := done.get((name, draw))) is not None]
+            if len(own) < len(draws):
                 continue
-            worse = np.mean([line["V"] / done["random", d]["V"] - 1 for d, line in zip(draws, own, strict=True)])  # type: ignore[index]
-            if cell["choose"]["by"] == "V":
+            worse = np.mean([line["steered"] / done["random", line["draw"]]["steered"] - 1 for line in own])
+            if cell["choose"]["by"] == "steered":
                 score[name] = -worse
-            elif worse <= 0.001 and all("prompts_ended" in line for line in own):  # type: ignore[operator]
-                score[name] = np.mean([line["prompts_ended"] for line in own])  # type: ignore[index]
+            elif worse <= NO_WORSE and all("prompts_ended" in line for line in own):
+                score[name] = np.mean([line["prompts_ended"] for line in own])
         if score:
             best = max(score, key=lambda name: score[name])
             own_terms = {k: v for k, v in planned[best, draws[0]].items() if k not in ("draw", "cell", "generate")}

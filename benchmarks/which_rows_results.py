@@ -19,6 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_picks import Rows
+from benchmarks.which_rows_plan import BANK_FROM
 from evaluate_suite.generation.raw_prompts import RawPrompt
 from evaluate_suite.generation.record import END_TOKEN, MAX_NEW_TOKENS, Generation
 from evaluate_suite.metrics.well_formed_answer import score as well_formed_score
@@ -28,9 +29,7 @@ from evaluate_suite.statistics.pairs import correct, ratio_with_interval
 from evaluate_suite.statistics.types import PairedDifference
 
 RANDOM, ONLY, WORDS = "random", "only that source", "target-words"
-FRESH_FROM = 10  # draws that were made after the selectors had been chosen
 FEW = 3  # draws below which nothing is said about a selector
-BANK_FROM = 100  # draws from here on are the bank of best-of-draws
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,9 @@ class Results:
     def not_run(self) -> list[str]:
         """Return the planned selectors, with their targets, that too few draws were finished of."""
         planned = dict.fromkeys(
-            (cell["cell"], cell.get("target")) for cell in self.rows.plan["cells"] if cell["budget"] == self.budget
+            (cell["cell"], cell.get("target"))
+            for cell in self.rows.plan["cells"]
+            if cell["budget"] == self.budget and not cell.get("proxy")
         )
         few = [(name, target) for name, target in planned if len(self.of(name, target)) < FEW]
         return [name if target is None else f"{name} ({target})" for name, target in few]
@@ -222,7 +223,7 @@ class Results:
         bank = [c for c in self.cells if c["cell"] == selector and c["budget"] == self.budget and "target" not in c]
         if len(bank) < 2 * FEW:
             return []
-        v, h = np.array([cell["V"] for cell in bank]), np.array([self.loss(cell) for cell in bank])
+        v, h = np.array([cell["steered"] for cell in bank]), np.array([self.loss(cell) for cell in bank])
         rng = np.random.default_rng(0)
         gains = []
         for n in [size for size in sizes if size <= len(bank)]:
@@ -230,13 +231,6 @@ class Results:
             best = float(np.mean([h[some[np.argmin(v[some])]] for some in taken]))
             gains.append({"best_of": n, "percent": 100 * (best / float(h.mean()) - 1), "bank": len(bank)})
         return gains
-
-    def trainers(self) -> dict[str, dict[str, float]]:
-        """Return random's loss on V by trainer: the first 138 cells were trained one a process, the rest together."""
-        by_trainer: dict[str, list[float]] = {}
-        for cell in self.of(RANDOM):
-            by_trainer.setdefault("one a process" if cell.get("first_trainer") else "together", []).append(cell["V"])
-        return {name: {"draws": len(v), "V": statistics.fmean(v)} for name, v in by_trainer.items()}
 
     def chosen(self) -> dict[str, str]:
         """Return which selector was chosen, on V, for each that was to be chosen."""

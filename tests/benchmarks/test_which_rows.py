@@ -21,9 +21,11 @@ from benchmarks.which_rows_other_model import run as train_other_model
 from benchmarks.which_rows_page import measure, with_model, write_page
 from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_plan import all_cells, other_model_cells
+from benchmarks.which_rows_queue import key
 from benchmarks.which_rows_results import Results
 from benchmarks.which_rows_steps import training_steps
 from benchmarks.which_rows_together import Together, train_together
+from benchmarks.which_rows_weights import recommend
 from curate.tokens.tokenizers import EncodedExample
 from evaluate_suite.config import StudyConfig
 from evaluate_suite.study.request import build_request
@@ -57,20 +59,21 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row_ids=np.array([f"r{i:03}" for i in range(n)]), vectors=vectors.astype(np.float16),
         labels=rng.integers(4, size=90).astype(np.int32), centres=vectors[:4].astype(np.float32),
         form=rng.choice([0.5, 1.0], size=90), odds=rng.standard_normal((20, 3, 90)).astype(np.float32),
-        odds_twice=rng.standard_normal((20, 3, 90)).astype(np.float32),
         prompt_odds=rng.standard_normal((20, 3, 90)).astype(np.float32),
         targets=np.array([[v[source[v] == s][:4] for s in SOURCES]] * 20),
     )  # fmt: skip
     record = {
         "sources": SOURCES, "near_duplicate": 0.95, "budget": 300, "end_token": 2,
         "prompts": {"p1": [5, 6, 7], "p2": [8, 9]}, "humaneval": {"h1": [5, 6]}, "mbpp": {"m1": [7]},
-        "cells": [
-            cell | ({"budget": 150} if cell.get("proxy") else {})
-            for cell in all_cells(4, 300, np.full(18, 1 / 18))
-            if (cell["budget"] or 0) <= 600 or cell.get("proxy")
-        ],
+        "cells": [],
     }  # fmt: skip
     (folder / "cells.json").write_text(json.dumps(record))
+    cells = [
+        cell | ({"budget": 150} if cell["cell"] == "proxy" else {})
+        for cell in all_cells(4, 300, np.full(18, 1 / 18), Rows(folder).feature_names())
+        if (cell["budget"] or 0) <= 600 or cell.get("proxy")
+    ]
+    (folder / "cells.json").write_text(json.dumps(record | {"cells": cells}))
     return folder
 
 
@@ -153,7 +156,7 @@ def test_the_law_finds_the_strata_whose_loss_falls_fastest() -> None:
 def test_no_selector_reads_a_row_of_h(plan: Path) -> None:
     rows = Rows(plan)
     pool, held_out = set(rows.pool.tolist()), rows.held_out
-    for name in ("vectors", "odds", "odds_twice", "prompt_odds", "form"):  # what H has here would poison every pick
+    for name in ("vectors", "odds", "prompt_odds", "form"):  # what H has here would poison every pick
         if len(rows.data[name]) == len(rows.data["role"]):
             rows.data[name][held_out] = np.nan
     rows.data["lengths"][held_out] = -(10**6)
@@ -179,41 +182,80 @@ def test_a_study_writes_a_line_a_cell_and_goes_on_after_a_stop(
 ) -> None:
     own = Path(shutil.copytree(plan, tmp_path / "plan"))
 
-    def go(cells: int | None, seconds: float = 300) -> list[dict[str, Any]]:
+    def go(cards: int) -> list[dict[str, Any]]:
         run(
             Namespace(
-                plan=own, model=tiny_model, out=tmp_path, seconds=seconds, together=3, pickers=0, done=[], cells=cells,
-                without_influence=False, target_draws=None, max_steps=1, prompts=1,
+                plan=own, model=tiny_model, out=tmp_path, seconds=300, together=3, pickers=0, done=[], cells=None,
+                without_influence=False, target_draws=None, max_steps=1, prompts=1, cards=cards,
             )
         )  # fmt: skip
-        return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+        return lines_of("results")
 
-    def plan_of(names: set[str]) -> None:
-        record = json.loads((own / "cells.json").read_text())
-        proxies = [cell for cell in record["cells"] if cell["cell"] == "proxy"][:6]
-        others = [cell for cell in record["cells"] if cell["cell"] in names and cell["draw"] in (*range(4), 10)]
-        (own / "cells.json").write_text(json.dumps(record | {"cells": [*proxies, *others]}))
+    def lines_of(kind: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for file in tmp_path.glob(f"{kind}*.jsonl") for line in file.open()]
 
-    names = {"random", "influence 1", "mixture", "brief 1", "best on V", "cleanest"}
-    plan_of(names)
-    first = go(None)
+    record = json.loads((own / "cells.json").read_text())
+    names = {"random", "influence as H 1", "mixture", "brief 1", "fitted for loss, near", "best on V", "cleanest"}
+    some = [
+        *[cell for cell in record["cells"] if cell["cell"] == "proxy"][:6],
+        *[cell for cell in record["cells"] if cell["cell"] == "weighted proxy"][:9],
+        *[cell for cell in record["cells"] if cell["cell"] in names and cell["draw"] in (*range(4), 10)],
+    ]
+    (own / "cells.json").write_text(json.dumps(record | {"cells": some}))
+    first = go(1)
     assert [line["failed"] for line in first if "failed" in line] == []
-    cells = {(line["cell"], line["draw"]): line for line in first if "cell" in line and "target" not in line}
-    assert {name for name, _ in cells} == {
-        "proxy",
-        "random",
-        "influence 1",
-        "mixture",
-        "brief 1",
-        "best on V",
-        "cleanest",
-    }
-    assert cells["best on V", 10]["chosen"] in {"influence 1", "mixture", "brief 1"}
-    assert all(len(line["H"]) == 9 and line["tokens"] <= 300 for line in cells.values() if line["cell"] != "proxy")
-    answers = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
-    assert len(answers) == 4 * 4 + 3 and all(list(a["answers"]) == ["p1"] for a in answers)
-    assert len((tmp_path / "mbpp.jsonl").read_text().splitlines()) == 3
-    assert len(go(None)) == len(first)
+    fitted = json.loads((tmp_path / "weights.json").read_text())
+    assert set(fitted["loss, near"]["features"]) == set(Rows(own).feature_names())
+    for file in ("results.jsonl", "prompts.jsonl", "mbpp.jsonl"):
+        (tmp_path / file).rename(tmp_path / file.replace(".jsonl", "-old.jsonl"))
+    kept = [line for line in first if line.get("cell") != "best on V" and line.get("draw") != 3]
+    (tmp_path / "results-old.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    second = go(2)
+    assert [line["failed"] for line in second if "failed" in line] == []
+    keys = [(line["cell"], line["draw"]) for line in second if "cell" in line and "target" not in line]
+    assert len(set(keys)) == len(keys) == 6 + 9 + 5 * 4 + 3
+    cells = {(line["cell"], line["draw"]): line for line in second if "cell" in line and "target" not in line}
+    assert cells["best on V", 10]["chosen"] in names
+    measured = [line for name, line in cells.items() if "proxy" not in name[0]]
+    assert all(len(line["H"]) == 9 and line["tokens"] <= 300 for line in measured)
+    assert all(line["steered"] > 0 and len(line["V_sources"]) == 3 for line in cells.values())
+    answers = lines_of("prompts")
+    assert {a["key"] for a in answers} == {key(line) for line in second if key(line) and line["cell"] != "proxy"}
+    assert all(list(a["answers"]) == ["p1"] for a in answers)
+    assert len({a["key"] for a in lines_of("mbpp")}) == 3
+    assert len(go(1)) == len(second)
+
+
+def test_fitted_weights_find_what_lowers_the_loss_and_keep_to_their_reach() -> None:
+    rng = np.random.default_rng(4)
+    weights, luck = 0.3 * rng.standard_normal((200, 10)), np.arange(200) % 4
+    slopes = np.array([0.02, -0.01, *[0.0] * 8])
+    loss = np.exp(weights @ slopes + 0.004 * (weights**2).sum(1) + 0.01 * luck + 0.001 * rng.standard_normal(200))
+    form = 0.5 + 0.1 * weights[:, 0] + 0.05 * weights[:, 2] + 0.005 * rng.standard_normal(200)
+    names = [f"f{i}" for i in range(10)]
+    found = recommend(
+        [
+            {
+                "weights": {"features": dict(zip(names, own, strict=True))},
+                "luck": mine,
+                "steered": x,
+                "prompts_ended": y,
+            }
+            for own, mine, x, y in zip(weights, luck, loss, form, strict=True)
+        ]
+    )
+    assert found["fit"]["loss"]["rank_correlation"] > 0.9 and found["fit"]["form"]["rank_correlation"] > 0.9
+    near = np.array(list(found["loss, near"]["features"].values()))
+    length = 0.3 * np.sqrt(10)
+    assert np.linalg.norm(near) <= 0.6 * length + 1e-3
+    cosine = -near @ slopes / np.linalg.norm(near) / np.linalg.norm(slopes)
+    assert cosine > 0.98
+    expected = 100 * np.expm1(slopes @ near + 0.004 * near @ near)
+    assert found["loss, near"]["predicted_percent"] == pytest.approx(expected, abs=0.05)
+    cleaner = np.array(list(found["form, far"]["features"].values()))  # the first feature costs loss, the third none
+    assert found["form, far"]["predicted_percent"] <= 0.01 and found["form, far"]["predicted_points"] > 2
+    assert cleaner[2] > cleaner[0]
+    assert found["both, far"]["predicted_percent"] <= 0.5 * found["loss, far"]["predicted_percent"] + 0.01
 
 
 def made_lines(plan: Path, folder: Path) -> Path:
@@ -234,8 +276,8 @@ def made_lines(plan: Path, folder: Path) -> Path:
             own = 0.0003 * rng.standard_normal() if name != "random" else 0.0
             levels = np.where((source == target) | (target is None), level, 1.03) + luck + own
             lines.append(
-                {"cell": name, "target": target, "draw": draw, "budget": budget, "tokens": budget, "V": 1.0 + luck,
-                 "H": (levels * tokens).tolist()}
+                {"cell": name, "target": target, "draw": draw, "budget": budget, "tokens": budget,
+                 "steered": 1.0 + luck, "H": (levels * tokens).tolist()}
             )  # fmt: skip
             if target is None:
                 del lines[-1]["target"]

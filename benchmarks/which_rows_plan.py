@@ -279,9 +279,12 @@ def all_cells(
 
 
 def other_model_cells(draws: int, budget: int) -> Iterator[dict[str, Any]]:
-    """Yield the cells of another base model: by draw, random and what a target gives, beside the most it could give."""
+    """Yield the cells of another base model: by draw, random, selectors of embeddings and lengths, and what a target
+    gives, beside the most it could give."""
     for draw in range(draws):
         yield {"cell": "random", "draw": draw, "budget": budget, "strategy": "random"}
+        for name in ("shortest", "kmeans", "well-formed 1"):
+            yield {"cell": name, "draw": draw, "budget": budget, **OLD[name]}
         yield from for_target(draw, budget, ("target-words", "only that source"))
 
 

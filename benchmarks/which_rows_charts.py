@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,29 @@ def worth_chart(numbers: Mapping[str, Any]) -> Chart | None:
     )  # fmt: skip
 
 
+CORNERS = (("left", 7, -7), ("right", -7, -7), ("left", 7, 12), ("right", -7, 12))  # of a dot: where its name may stand
+LETTER, LINE = 0.022, 1.3  # a letter's width in percent of loss, a line's height in points of answers
+
+
+def corners(values: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return for every dot the corner at which its name covers the fewest names and dots placed before."""
+    taken = [(value["loss"] - 0.01, value["loss"] + 0.01, value["form"] - 0.4, value["form"] + 0.4) for value in values]
+    found = []
+    for value in values:
+        boxes = []
+        for align, _, dy in CORNERS:
+            wide, at = LETTER * len(value["selector"]), value["form"] + (0.8 if dy < 0 else -1.0)
+            start = value["loss"] + 0.03 if align == "left" else value["loss"] - 0.03 - wide
+            boxes.append((start, start + wide, at - LINE / 2, at + LINE / 2))
+        covers = [
+            sum(a < right and b > left and c < top and d > low for left, right, low, top in taken)
+            for a, b, c, d in boxes
+        ]
+        found.append(covers.index(min(covers)))
+        taken.append(boxes[found[-1]])
+    return found
+
+
 def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
     """Return loss against well-formed answers, both as differences to random, with intervals."""
     values = []
@@ -74,16 +97,25 @@ def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
             )  # fmt: skip
     if not values:
         return None
-    base = alt.Chart(alt.Data(values=values))
+    named = [value for value in values if value["named"]]
+    for value, corner in zip(named, corners(named), strict=True):
+        value["corner"] = corner
+    others = alt.Chart(alt.Data(values=[value for value in values if not value["named"]]))
+    base = alt.Chart(alt.Data(values=named))
     x = alt.X("loss:Q", title="loss to random, % (left is better)", scale=alt.Scale(zero=False))
     y = alt.Y("form:Q", title="well-formed answers to random, points", scale=alt.Scale(zero=False))
-    across = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=alt.X("loss_low:Q"), x2="loss_high:Q", y=y)
-    up = base.mark_rule(color=light("muted"), strokeWidth=1.5).encode(x=x, y=alt.Y("form_low:Q"), y2="form_high:Q")
+    beaten = others.mark_circle(size=50, opacity=1, color=light("muted")).encode(x=x, y=y)  # intervals: in the table
+    across = base.mark_rule(color=light("s0"), opacity=0.4).encode(x=alt.X("loss_low:Q"), x2="loss_high:Q", y=y)
+    up = base.mark_rule(color=light("s0"), opacity=0.4).encode(x=x, y=alt.Y("form_low:Q"), y2="form_high:Q")
     dots = base.mark_circle(size=80, opacity=1, color=light("s0")).encode(x=x, y=y)
-    named = base.transform_filter("datum.named")  # the others stand in the table
-    names = named.mark_text(align="left", dx=7, dy=-7, color=light("ink")).encode(x=x, y=y, text="selector:N")
+    names = [
+        base.transform_filter(alt.datum.corner == place)
+        .mark_text(align=align, dx=dx, dy=dy, color=light("ink"))
+        .encode(x=x, y=y, text="selector:N")
+        for place, (align, dx, dy) in enumerate(CORNERS)
+    ]
     with unchecked():
-        spec = build_spec(alt.layer(across, up, dots, names), 380)
+        spec = build_spec(alt.layer(beaten, across, up, dots, *names), 380)
     rows = [
         [
             v["selector"], f"{v['loss']:+.2f}% ({v['loss_low']:+.2f} to {v['loss_high']:+.2f})",
@@ -94,6 +126,7 @@ def two_measures_chart(numbers: Mapping[str, Any]) -> Chart | None:
     best = max(values, key=lambda v: v["form"])
     return Chart(
         "loss-and-form", "Loss against well-formed answers",
-        f"Most well-formed answers: {best['selector']}, {best['form']:+.0f} points at {best['loss']:+.2f}% loss.", spec,
+        f"Named are those that no other one beats on both. Most well-formed answers: {best['selector']}, "
+        f"{best['form']:+.0f} points at {best['loss']:+.2f}% loss.", spec,
         ChartTable(["selector", "loss to random", "well-formed answers to random, points"], rows),
     )  # fmt: skip

@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.which_rows_plan import BEST, CLEANEST
 from benchmarks.which_rows_results import RANDOM, Effect
 
+NO_LOSS = 0.1  # percent above random's loss that still count as none
+
 
 def goals(
     families: Mapping[str, Sequence[Effect]], numbers: Mapping[str, Any], sources: Sequence[str]
@@ -35,27 +37,7 @@ def goals(
                 figure = f"{value:.0%} ({low:.0%} to {high:.0%})"
                 met = value >= least and low >= (least_low or 0.0)
                 lines.append({"measure": f"{measure}, fresh draws alone", "goal": aim, "figure": figure, "met": met})
-    plain = {e.selector: e for e in families[""]}
-    best = plain.get(BEST)
-    clean = plain.get(CLEANEST)
-    if best and best.worth and best.worth_low:
-        figure = f"{best.worth:.2f} ({best.worth_low:.2f} to {best.worth_high:.2f})"
-        lines.append(
-            {
-                "measure": "in distribution: worth in random's tokens", "goal": "at least 1.10, lower end above 1.03",
-                "figure": figure, "met": best.worth >= 1.10 and best.worth_low > 1.03,
-            }
-        )  # fmt: skip
-    form = numbers["well_formed"].get(clean.selector, {}).get("to_random") if clean else None
-    if clean and clean.percent is not None and form:
-        points = f"{100 * form['effect']:+.1f} points ({100 * form['low']:+.1f} to {100 * form['high']:+.1f})"
-        loss = f"{clean.percent:+.2f}% loss ({clean.low:+.2f} to {clean.high:+.2f})"
-        lines.append(
-            {
-                "measure": "well-formed answers at no loss", "goal": "13 points at a loss at most 0.1% above random's",
-                "figure": f"{points} at {loss}", "met": form["effect"] >= 0.13 and clean.percent <= 0.1,
-            }
-        )  # fmt: skip
+    lines += plain_goals([e for e in families[""] if e.percent is not None], numbers)
     front = numbers["frontier"]
     if front:
         lines.append(
@@ -64,6 +46,46 @@ def goals(
                 "goal": "shown on a chart", "figure": ", ".join(front), "met": True,
             }
         )  # fmt: skip
+    return lines
+
+
+def plain_goals(plain: Sequence[Effect], numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the goals without a target: for what was chosen on V and drawn afresh, and for the best of all tried."""
+    lines: list[dict[str, Any]] = []
+    worth = [e for e in plain if e.worth and e.worth_low and e.worth_high]
+    for e, how in (
+        (next((e for e in worth if e.selector == BEST), None), "chosen on V, fresh draws"),
+        (max(worth, key=lambda e: e.worth or 0.0, default=None), "the best of all tried"),
+    ):
+        if e is not None and e.worth and e.worth_low:
+            lines.append(
+                {
+                    "measure": f"in distribution: worth in random's tokens, {how}: {e.selector}",
+                    "goal": "at least 1.10, lower end above 1.03",
+                    "figure": f"{e.worth:.2f} ({e.worth_low:.2f} to {e.worth_high:.2f})",
+                    "met": e.worth >= 1.10 and e.worth_low > 1.03,
+                }
+            )  # fmt: skip
+    forms = {e.selector: pair for e in plain if (pair := numbers["well_formed"].get(e.selector, {}).get("to_random"))}
+    cheap = [e for e in plain if e.selector in forms and (e.percent or 0.0) <= NO_LOSS]
+    for e, how in (
+        (next((e for e in plain if e.selector == CLEANEST and e.selector in forms), None), "chosen on V, fresh draws"),
+        (
+            max(cheap, key=lambda e: float(forms[e.selector]["effect"]), default=None),
+            "the best of all tried at that loss",
+        ),
+    ):
+        if e is not None:
+            form = forms[e.selector]
+            points = f"{100 * form['effect']:+.1f} points ({100 * form['low']:+.1f} to {100 * form['high']:+.1f})"
+            lines.append(
+                {
+                    "measure": f"well-formed answers at no loss, {how}: {e.selector}",
+                    "goal": "13 points at a loss at most 0.1% above random's",
+                    "figure": f"{points} at {e.percent:+.2f}% loss ({e.low:+.2f} to {e.high:+.2f})",
+                    "met": form["effect"] >= 0.13 and (e.percent or 0.0) <= NO_LOSS,
+                }
+            )  # fmt: skip
     return lines
 
 

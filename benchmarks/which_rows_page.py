@@ -6,7 +6,8 @@
 The second adds to the page in DIR what `which_rows_other_model.py` measured on another base model.
 
 Writes `index.html`, `numbers.json` (every figure of the page), the charts as PNG, `generations.jsonl` with answers to
-the packaged prompts. No row of the pool is in any of them. Sentences are computed: what was not measured is not said.
+the packaged prompts, `cells.jsonl.gz` (every run: its losses on the held-out rows; RESULTS may be such a file). No row
+of the pool is in any of them. Sentences are computed: what was not measured is not said.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_charts import times, two_measures_chart, worth_chart
-from benchmarks.which_rows_goals import frontier, goals
+from benchmarks.which_rows_goals import NO_LOSS, frontier, goals
 from benchmarks.which_rows_plan import BEST, FRESH
 from benchmarks.which_rows_results import (
     ONLY,
@@ -32,7 +33,9 @@ from benchmarks.which_rows_results import (
     Results,
     answer_scores,
     answered_effects,
+    kept_lines,
     key,
+    same,
 )
 from benchmarks.which_rows_tables import COLUMNS, effect_rows, form_rows, law_sentences, other_model_rows
 from curate.artifact import write_bytes, write_json, write_jsonl, write_text
@@ -55,11 +58,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/which-1000-rows"))
     parser.add_argument("--programs", type=Path, help="what which_rows_programs.py wrote")
     parser.add_argument("--law", type=Path, help="laws.json, the fitted mixing law")
+    parser.add_argument("--weights", type=Path, help="weights.json, the fitted weights of features")
+    parser.add_argument("--earlier", action="store_true", help="take what these results lack from the page in --out")
     parser.add_argument("--card", default="not said")
     parser.add_argument("--add-model", metavar="NAME", help="the base model of these results, beside the page's own")
     args = parser.parse_args()
-    results = Results(args.plan, args.results)
     earlier = json.loads(file.read_text("utf-8")) if (file := args.out / "numbers.json").is_file() else {}
+    results = Results(args.plan, args.results, earlier if args.earlier else None)
     if args.add_model:
         write_page(args.out, with_model(earlier, args.add_model, results))
         return
@@ -71,10 +76,12 @@ def main() -> None:
 
     scores = answer_scores(args.answers, prompts, decode)
     programs = json.loads(args.programs.read_text(encoding="utf-8")) if args.programs else {}
-    law = json.loads(args.law.read_text(encoding="utf-8")) if args.law else {}
-    numbers = measure(results, scores, args.card, programs, law) | {"other_models": earlier.get("other_models", {})}
+    fitted = [json.loads(file.read_text(encoding="utf-8")) if file else {} for file in (args.law, args.weights)]
+    numbers = measure(results, scores, args.card, programs, *fitted)
+    numbers |= {"other_models": earlier.get("other_models", {})}
     args.out.mkdir(parents=True, exist_ok=True)
     write_page(args.out, numbers)
+    write_bytes(args.out / "cells.jsonl.gz", kept_lines(results))
     write_jsonl(args.out / "generations.jsonl", generations(args.answers, decode))
     print(json.dumps({"page": str(args.out / "index.html"), "answer": numbers["answers"]}, indent=1))
 
@@ -109,8 +116,9 @@ def measure(
     card: str,
     programs: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
     law: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return every number of the page."""
+    """Return every number of the page; what the results lack is of the earlier run that they know, and said to be."""
     sources = list(results.rows.plan["sources"])
     families = {"": results.effects(None), **{source: results.effects(source) for source in sources}}
     well_formed = answered_effects(results, scores, "well-formed answer")
@@ -135,6 +143,7 @@ def measure(
             for name, own in (law or {}).items()
             if isinstance(own, dict)
         },
+        "weights": dict(weights or {}),
         "chosen": results.chosen(),
         "proxies": sum(cell["cell"] == "proxy" for cell in results.proxies),
         "doubling_percent": None if results.doubling() is None else 100 * (results.doubling() or 0.0),
@@ -146,6 +155,14 @@ def measure(
         "random_curve": curve,
         "not_run": results.not_run(),
     }
+    taken = {name: results.earlier[name] for name in ("sizes", "notebook") if results.earlier.get(name)}
+    numbers |= {name: lines for name, lines in taken.items() if not numbers[name]}
+    own_budgets = {cell["budget"] for cell in results.of(RANDOM)}
+    numbers["earlier"] = {
+        "cells": (results.earlier.get("earlier") or results.earlier).get("cells", 0),
+        "random_at": [n for n in curve["all"] if not any(same(float(n), budget) for budget in own_budgets)],
+        "parts": [name for name, lines in taken.items() if numbers[name] is lines],
+    } if results.earlier else None  # fmt: skip
     numbers["fresh_shares"] = {
         f"{e.selector}, target {source}": results.share(e.selector, source, FRESH.start)
         for source in sources
@@ -208,7 +225,12 @@ def answers(families: Mapping[str, Sequence[Effect]], numbers: Mapping[str, Any]
             + (f", {best.worth:.2f} times its tokens." if best.worth else ".")
         )
     elif plain:
-        said.append(f"Want no rows in particular? Take random: none of {len(plain)} selectors was shown to beat it.")
+        best = min(plain, key=lambda e: e.percent or 0.0)
+        near = f" ({best.low:+.2f} to {best.high:+.2f})" if best.low is not None and best.high is not None else ""
+        said.append(
+            f"Want no rows in particular? Take random: none of {len(plain)} selectors was shown to beat it. The best "
+            f"estimate is {best.percent:+.2f}% of the loss{near}, by {best.selector}."
+        )
     said += well_formed_answers(numbers, plain)
     return said
 
@@ -251,13 +273,18 @@ def well_formed_answers(numbers: Mapping[str, Any], plain: Sequence[Effect]) -> 
         return []
     if not shown:
         return ["Well-formed answers: no selector was shown to give more of them than random."]
-    name, pair = max(shown, key=lambda item: item[1]["effect"])
-    cost = losses[name].percent or 0.0
-    return [
-        f"Want answers of good form? {name} gives {100 * pair['effect']:.0f} points more well-formed answers than "
-        f"random "
-        f"({100 * pair['low']:.0f} to {100 * pair['high']:.0f}) at {cost:+.2f}% loss."
-    ]
+
+    def gives(item: tuple[str, Mapping[str, Any]]) -> str:
+        name, pair = item
+        return (
+            f"{name} gives {100 * pair['effect']:.0f} points more well-formed answers than random "
+            f"({100 * pair['low']:.0f} to {100 * pair['high']:.0f}) at {losses[name].percent or 0.0:+.2f}% loss"
+        )
+
+    most = max(shown, key=lambda item: item[1]["effect"])
+    cheap = [item for item in shown if (losses[item[0]].percent or 0.0) <= NO_LOSS]
+    less = max(cheap, key=lambda item: item[1]["effect"], default=most)
+    return [f"Want answers of good form? {gives(most)}" + ("." if less is most else f"; {gives(less)}.")]
 
 
 def write_page(out: Path, numbers: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_picks import Rows
+from benchmarks.which_rows_results import read_lines
 from benchmarks.which_rows_steps import training_steps
 from curate.tokens.tokenizers import EncodedExample
 
@@ -99,7 +100,7 @@ def key(cell: Mapping[str, Any]) -> str:
 
 
 class Lines:
-    """The JSON lines of files that others may still be writing, each read once."""
+    """The JSON lines of files that others may still be writing, each read once; one that is gzipped is finished."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -108,7 +109,10 @@ class Lines:
     def of(self, files: Iterable[Path]) -> list[dict[str, Any]]:
         """Return every whole line of these files so far."""
         for file in files:
-            if file.is_file():
+            if file.suffix == ".gz" and file not in self.read:
+                self.lines += read_lines(file)
+                self.read[file] = 0
+            elif file.is_file() and file.suffix != ".gz":
                 with file.open("rb") as lines:
                     lines.seek(self.read.get(file, 0))
                     for line in lines:

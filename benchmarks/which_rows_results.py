@@ -6,6 +6,7 @@ share of what only the target's own rows give, well-formed answers. Nothing here
 
 from __future__ import annotations
 
+import gzip
 import json
 import statistics
 import sys
@@ -55,13 +56,14 @@ class Effect:
 
 
 class Results:
-    """The finished cells of a study."""
+    """The finished cells of a study; `earlier` are the numbers of an earlier run of the same rows and recipe, of which
+    random's losses at budgets that this run lacks are taken."""
 
-    def __init__(self, plan: Path, files: Iterable[Path]) -> None:
-        self.rows = Rows(plan)
-        cells = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    def __init__(self, plan: Path, files: Iterable[Path], earlier: Mapping[str, Any] | None = None) -> None:
+        self.rows, self.earlier = Rows(plan), earlier or {}
+        cells = [line for file in files for line in read_lines(file)]
         self.failed = [cell for cell in cells if "failed" in cell]
-        by_key = {key(cell): cell for cell in cells if "H" in cell}
+        by_key = {key(cell): cell for cell in cells if cell.get("H")}
         self.cells = list(by_key.values())
         self.proxies = [cell for cell in cells if cell.get("proxy") and "V" in cell]
         self.budget = int(self.rows.plan["budget"])
@@ -114,11 +116,14 @@ class Results:
     def curve(self, source: str | None) -> dict[float, list[float]]:
         """Return random's losses by the tokens it trained on, the study's paired draws and all other budgets."""
         budgets = {cell["budget"] for cell in self.cells if cell["cell"] == RANDOM}
-        return {
+        own = {
             float(np.mean([cell["tokens"] for cell in mine])): [self.loss(cell, source) for cell in mine]
             for budget in sorted(budgets)
             if (mine := self.of(RANDOM, None, budget))
         }
+        before = self.earlier.get("random_curve", {}).get(source or "all", {})
+        lacking = {float(n): losses for n, losses in before.items() if not any(same(float(n), mine) for mine in own)}
+        return dict(sorted((own | lacking).items()))
 
     def effects(self, target: str | None) -> list[Effect]:
         """Return every selector of a family against random: in distribution, or with one source as the target."""
@@ -190,7 +195,11 @@ class Results:
 
     def doubling(self) -> float | None:
         """Return the share of the loss that twice the tokens take away around the study's budget."""
-        sides = [[self.loss(c) for c in self.of(RANDOM, None, size)] for size in (self.budget // 2, 2 * self.budget)]
+        curve = self.curve(None)
+        sides = [
+            next((losses for n, losses in curve.items() if same(n, size)), [])
+            for size in (self.budget / 2, 2 * self.budget)
+        ]
         if not all(sides):
             return None
         half, twice = map(statistics.fmean, sides)
@@ -272,6 +281,29 @@ class Results:
                 words, only = ([100 * (own[d] / of[0][d] - 1) for d in draws] for own in of[1:])
                 found[source] = {"draws": len(draws), WORDS: words, ONLY: only}
         return found
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the JSON lines of a file, which may be gzipped."""
+    text = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def kept_lines(results: Results) -> bytes:
+    """Return the finished cells and proxy runs as gzipped JSON lines, the same bytes for the same cells: all that the
+    statistics need, without the rows that were picked."""
+    lines = [
+        {name: value for name, value in cell.items() if name not in ("rows", "V_rows", "seconds", "train_seconds")}
+        for cell in sorted([*results.cells, *results.proxies], key=key)
+    ]
+    for cell in lines:
+        cell["H"] = [round(loss, 2) for loss in cell["H"]] if "H" in cell else []
+    return gzip.compress("".join(json.dumps(cell) + "\n" for cell in lines).encode(), mtime=0)
+
+
+def same(tokens: float, budget: float) -> bool:
+    """Return whether a selection of so many tokens is one of that budget: rows are whole, so a few may be missing."""
+    return abs(tokens / budget - 1) < 0.01
 
 
 def key(cell: Mapping[str, Any]) -> str:

@@ -28,6 +28,21 @@ def law_sentences(numbers: Mapping[str, Any]) -> list[str]:
                 f"{own['rank_correlation']:.2f} (below 0.5 it is not to be believed), and its picks gave "
                 f"{e['percent']:+.2f}%."
             )
+    for name, own in numbers["weights"].items():
+        if name != "fit" and (e := measured.get(f"fitted for {name}")) and e["percent"] is not None:
+            form = numbers["well_formed"].get(e["selector"], {}).get("to_random")
+            said.append(
+                f"{e['selector']}: the weights were to give {own['predicted_percent']:+.2f}% loss on rows kept apart "
+                f"and {own['predicted_points']:+.0f} points of answers that end; they gave {e['percent']:+.2f}% on the "
+                "held-out rows"
+                + ("." if form is None else f" and {100 * form['effect']:+.0f} points of well-formed ones.")
+            )
+    if fit := numbers["weights"].get("fit"):
+        said.append(
+            f"The weights were fitted on {fit['loss']['runs']} runs whose weights had been drawn at random; rank "
+            f"correlation on runs left out: {fit['loss']['rank_correlation']:.2f} for the loss, "
+            f"{fit['form']['rank_correlation']:.2f} for answers that end."
+        )
     return said
 
 

@@ -65,7 +65,7 @@ def target_notes(target: LoadedPool | None) -> list[str]:
         return target.notes
     return [
         *target.notes,
-        "The target has instructions alone, no outputs. In the study of docs/strategies.md that gave 94%, 66% and 91% "
-        "of what only the target's own source gives, where whole rows gave 91%, 73% and 87% (target-words, three "
+        "The target has instructions alone, no outputs. In the study of docs/strategies.md that gave 89%, 66% and 89% "
+        "of what only the target's own source gives, where whole rows gave 85%, 75% and 87% (target-words, three "
         "sources).",
     ]

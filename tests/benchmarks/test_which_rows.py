@@ -22,7 +22,7 @@ from benchmarks.which_rows_page import measure, with_model, write_page
 from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_plan import all_cells, other_model_cells
 from benchmarks.which_rows_queue import key
-from benchmarks.which_rows_results import Results
+from benchmarks.which_rows_results import Results, kept_lines
 from benchmarks.which_rows_steps import training_steps
 from benchmarks.which_rows_together import Together, train_together
 from benchmarks.which_rows_weights import recommend
@@ -305,6 +305,27 @@ def test_effects_are_paired_by_draw_and_the_share_of_the_ceiling_is_a_ratio_over
     assert len(results.failed) == 1
 
 
+def test_what_a_run_lacks_is_taken_from_the_earlier_page_and_the_cells_that_are_kept_give_the_same_numbers(
+    plan: Path, tmp_path: Path
+) -> None:
+    file = made_lines(plan, tmp_path)
+    whole = measure(Results(plan, [file]), {}, "a test's card")
+    own = [line for line in file.read_text().splitlines() if json.loads(line)["budget"] == 300]
+    file.write_text("\n".join(own) + "\n")
+    assert measure(Results(plan, [file]), {}, "a test's card")["doubling_percent"] is None
+    later = Results(plan, [file], whole)
+    numbers = measure(later, {}, "a test's card")
+    for name in ("doubling_percent", "in_distribution", "targets", "random_curve"):
+        assert numbers[name] == whole[name]
+    assert numbers["earlier"] == {"cells": whole["cells"], "random_at": ["150", "600"], "parts": []}
+    kept = tmp_path / "cells.jsonl.gz"
+    kept.write_bytes(kept_lines(later))
+    assert kept.read_bytes() == kept_lines(Results(plan, [kept]))
+    again = measure(Results(plan, [kept], whole), {}, "a test's card")
+    for one, other in zip(again["targets"]["codegen"], numbers["targets"]["codegen"], strict=True):
+        assert one["percent"] == pytest.approx(other["percent"], abs=0.05)
+
+
 def test_the_page_says_what_was_measured_and_nothing_else(plan: Path, tmp_path: Path) -> None:
     results = Results(plan, [made_lines(plan, tmp_path)])
     numbers = measure(results, {}, "a test's card")
@@ -357,9 +378,10 @@ def test_another_model_is_trained_by_the_same_recipe_cell_by_cell_and_goes_on_af
     lines = go(len(cells))
     assert lines[:1] == first
     assert [(c["cell"], c.get("target")) for c in lines] == [
-        ("random", None), *((name, source) for source in SOURCES for name in ("target-words", "only that source"))
-    ]  # fmt: skip
-    assert len({tuple(line["H"]) for line in lines}) == 7
+        *((name, None) for name in ("random", "shortest", "kmeans", "well-formed 1")),
+        *((name, source) for source in SOURCES for name in ("target-words", "only that source")),
+    ]
+    assert len({tuple(line["H"]) for line in lines}) == 10
     rows = Rows(own)
     alone = load_model(tiny_model, "cpu", torch.float32)
     train(alone, adapt(alone), [rows.examples[i] for i in lines[1]["rows"]], 0)

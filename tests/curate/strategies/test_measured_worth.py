@@ -17,7 +17,7 @@ TEXT = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8").partition("
 ROWS = re.findall(r"^\| `([a-z-]+)` \|.*\|([^|]*)\|$", TEXT.partition("\n\n")[0], re.MULTILINE)
 TABLE = {name: worth.strip() for name, worth in ROWS}
 # Where the study's name for the defaults of a strategy is another.
-AS_STUDIED = {"well-formed": "well-formed 0.5", "influence": "influence 0.5"}
+AS_STUDIED = {"well-formed": "well-formed 0.5", "influence": "influence 0.5", "short-part": "short-part 0.2"}
 
 
 def studied(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -34,7 +34,9 @@ def test_the_worth_for_three_targets_is_the_studys(name: str) -> None:
     assert TABLE[name] == ", ".join(f"{worth:.2f}" for worth in found)
 
 
-@pytest.mark.parametrize("name", ["kmeans", "short-rows", "well-formed", "shortest", "influence", "mixture"])
+@pytest.mark.parametrize(
+    "name", ["kmeans", "short-rows", "short-part", "well-formed", "shortest", "influence", "mixture"]
+)
 def test_the_worth_without_a_target_is_the_studys_with_its_interval(name: str) -> None:
     row = studied(STUDY["in_distribution"], name)
     assert TABLE[name] == f"{row['worth']:.2f} ({row['worth_low']:.2f} to {row['worth_high']:.2f})"
@@ -43,4 +45,4 @@ def test_the_worth_without_a_target_is_the_studys_with_its_interval(name: str) -
 def test_what_was_not_trained_has_no_worth() -> None:
     trained = {AS_STUDIED.get(name, name) for name, worth in TABLE.items() if worth} - {"random"}
     known = {row["selector"] for rows in [STUDY["in_distribution"], *STUDY["targets"].values()] for row in rows}
-    assert len(trained) == 11 and trained <= known
+    assert len(trained) == 12 and trained <= known

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import os
 import shutil
 import sys
@@ -29,6 +28,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_answers import answers_of
-from benchmarks.which_rows_law import law
-from benchmarks.which_rows_model import RATE, adapt, as_safetensors, gradient, influences, load_model, train
+from benchmarks.which_rows_influence import pool_influence
+from benchmarks.which_rows_law import law_of
+from benchmarks.which_rows_lines import Lines, key, made
+from benchmarks.which_rows_model import as_safetensors, load_model
 from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_queue import (
     INFLUENCE,
     LAWS,
     WEIGHTS,
     Claims,
-    Lines,
     choose,
-    key,
     needs_influence,
     prepare,
     seed_of,
@@ -61,10 +61,7 @@ from benchmarks.which_rows_weights import recommend
 from curate.tokens.tokenizers import EncodedExample
 
 NEW_TOKENS = 256
-REFERENCE_DRAW = 5000
-CHECKPOINTS = (0.3, 1.0)  # of the reference run's steps
 WAIT = 0.5  # seconds between two looks at what others have made
-SLICE = 512  # pool rows scored between two looks at the clock
 AHEAD = 24  # cells whose rows are picked before they are needed
 
 
@@ -79,7 +76,7 @@ class Study:
         self.name = "" if args.card is None else f"-{args.card}"  # of this process's files
         self.results = args.out / f"results{self.name}.jsonl"
         self.lines, self.claims = Lines(), Claims(args.claims)
-        done = {key(line) for line in self.finished()}
+        done = {key(line) for line in self.finished() if made(line)}
         planned: list[dict[str, Any]] = self.rows.plan["cells"]
         self.cells = list({key(cell): cell for cell in planned if key(cell) not in done}.values())[: args.cells]
         for name in (INFLUENCE, LAWS, WEIGHTS):  # an earlier call's
@@ -99,59 +96,17 @@ class Study:
     def score_pool(self) -> None:
         """Score every pool row by its influence on V, on stopping and on every target; write the scores."""
         started = time.perf_counter()
-        layers = adapt(self.model)
-        wanted = {"V": self._examples(self.rows.steering), "stop": self._stopping()}
-        for draw, of_draw in enumerate(self.rows.data["targets"][: self.args.target_draws]):
-            for source, rows in zip(self.rows.plan["sources"], of_draw, strict=True):
-                wanted[f"{source} {draw}"] = self._examples(rows)
-        parameters = [p for layer in layers for p in (layer.a, layer.b)]
-        pool, kept = self._examples(self.rows.pool), 0
-        scores = np.zeros((len(pool), len(wanted)))
-
-        def keep(step: int, of: int, optimizer: torch.optim.AdamW, rate: float) -> None:
-            nonlocal kept, scores
-            if step not in {max(1, math.ceil(share * of)) for share in CHECKPOINTS}:
-                return
-            rate = max(rate, 0.1 * RATE)
-            second = [optimizer.state[p]["exp_avg_sq"] / (1 - 0.999**step) for p in parameters]
-            directions = []
-            for examples in wanted.values():
-                own = gradient(self.model, layers, examples)
-                directions.append(
-                    [(rate * g / (v.sqrt() + 1e-8)).to(self.dtype) for g, v in zip(own, second, strict=True)]
-                )
-            stacked = [torch.stack(parts) for parts in zip(*directions, strict=True)]
-            say(task="directions", number=len(directions), seconds=round(time.perf_counter() - started, 1))
-            for p in parameters:
-                p.requires_grad_(False)
-            for start in range(0, len(pool), SLICE):
-                scores[start : start + SLICE] += influences(self.model, layers, stacked, pool[start : start + SLICE])
-            for p in parameters:
-                p.requires_grad_(True)
-            kept += 1
-            say(task="influence", checkpoint=kept, seconds=round(time.perf_counter() - started, 1))
-
-        luck = np.random.default_rng(REFERENCE_DRAW).permutation(len(self.rows.pool))
-        enough = np.cumsum(self.rows.data["lengths"][self.rows.pool[luck]]) <= self.rows.plan["budget"]
-        reference = self._examples(self.rows.pool[luck][enough])
-        train(self.model, layers, reference, REFERENCE_DRAW, max_steps=self.args.max_steps, at_step=keep)
+        names, scores = pool_influence(self.model, self.rows, self.dtype, self.args.target_draws, self.args.max_steps)
         if self.device == "cuda":
             torch.cuda.empty_cache()
         half = self.args.out / f"half-{INFLUENCE}"
-        np.savez_compressed(half, influence=scores.astype(np.float32), names=np.array(list(wanted)))
+        np.savez_compressed(half, influence=scores.astype(np.float32), names=np.array(names))
         half.replace(self.args.out / INFLUENCE)
-        seconds = round(time.perf_counter() - started, 1)
         peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else 0
-        self._write({"task": "influence", "checkpoints": kept, "seconds": seconds, "peak_bytes": peak})
+        self._write({"task": "influence", "seconds": round(time.perf_counter() - started, 1), "peak_bytes": peak})
 
     def _examples(self, rows: Any) -> list[EncodedExample]:
         return [self.rows.examples[i] for i in rows]
-
-    def _stopping(self) -> list[EncodedExample]:
-        """Return V's rows with short prompts, nothing but their end to learn: the direction in which answers stop."""
-        chars = self.rows.data["prompt_chars"][self.rows.steering]
-        short = self.rows.steering[chars <= np.median(chars)]
-        return [EncodedExample(e.input_ids, len(e.input_ids) - 1) for e in self._examples(short)]
 
     def fit_once(self, file: str, proxies: str, fit: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
         """Write what is fitted on proxy runs once all of these are there, in whichever process sees it first."""
@@ -169,29 +124,6 @@ class Study:
             say(failed=traceback.format_exc()[-600:])
         self.claims.finish(file)
 
-    def fit_law(self, proxies: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the mixing law."""
-        data, strata, n = self.rows.data, self.rows.strata(), 6 * len(self.rows.plan["sources"])
-        of_v, place = self.rows.strata("V"), {int(row): i for i, row in enumerate(self.rows.pool)}
-        lengths = data["lengths"][self.rows.pool].astype(np.float64)
-        v_tokens = np.bincount(of_v, self._labelled(self.rows.steering), n)
-        tokens, losses = np.zeros((len(proxies), n)), np.zeros((len(proxies), n))
-        for number, cell in enumerate(proxies):
-            picked = np.array([place[row] for row in cell["rows"]])
-            tokens[number] = np.bincount(strata[picked], lengths[picked], n)
-            losses[number] = np.where(v_tokens > 0, np.bincount(of_v, cell["V_rows"], n) / np.maximum(1, v_tokens), 1.0)
-        return law(
-            tokens,
-            losses,
-            np.bincount(strata, lengths, n).astype(np.float64),
-            v_tokens.astype(np.float64),
-            self.rows.plan["budget"],
-        )
-
-    def _labelled(self, rows: Any) -> Any:
-        data = self.rows.data
-        return (data["lengths"][rows] - np.maximum(1, data["prompt_lengths"][rows])).astype(np.float64)
-
     def ready(self, cell: Mapping[str, Any]) -> bool:
         """Return whether what the cell's rows are picked by is there."""
         if "choose" in cell:
@@ -203,7 +135,7 @@ class Study:
         """Return the next cells of one size, now this process's, and have the rows of the following ones picked."""
         over = {key(cell) for cell in self.cells if self.claims.over(key(cell))}  # first: their lines are there then
         lines = self.finished()
-        over |= {key(line) for line in lines}
+        over |= {key(line) for line in lines if made(line)}
         self.cells = [cell for cell in self.cells if key(cell) not in over]
         self.picked = {name: rows for name, rows in self.picked.items() if name not in over}
         choose(self.cells, self.rows.plan, lines, self.args.without_influence)
@@ -246,7 +178,7 @@ class Study:
         proxy = all(cell.get("proxy") for cell in group)
         on_h = None if proxy else self.together.row_losses(adapters, self._examples(self.rows.held_out))
         on_v = self.together.row_losses(adapters, self._examples(self.rows.steering))
-        n_v, v_source = self._labelled(self.rows.steering), self.rows.data["source"][self.rows.steering]
+        n_v, v_source = self.rows.learned(self.rows.steering), self.rows.data["source"][self.rows.steering]
         generated = self.generate(group, adapters)
         seconds = round((time.perf_counter() - started) / len(group), 2)
         for place, (cell, given) in enumerate(prepared):
@@ -315,7 +247,7 @@ class Study:
                 self.args.without_influence = True
             self.claims.finish(INFLUENCE)
         while True:
-            self.fit_once(LAWS, "proxy", self.fit_law)
+            self.fit_once(LAWS, "proxy", partial(law_of, self.rows))
             self.fit_once(WEIGHTS, "weighted proxy", recommend)
             others = self.claims.in_work()  # before looking: what they have just made counts
             group = self.next_group(pool)

@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.which_rows_plan import BEST, CLEANEST
+from benchmarks.which_rows_cells import BEST, CLEANEST
 from benchmarks.which_rows_results import RANDOM, Effect
 
 NO_LOSS = 0.1  # percent above random's loss that still count as none

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, minimize
 from scipy.stats import spearmanr
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.which_rows_picks import Rows
 
 KEPT = 0.3  # of the pool's own shares in what is recommended
 FOLDS = 5
@@ -89,3 +96,18 @@ def law(
             "rank_correlation": float(spearmanr(left_out @ goal, losses @ goal).statistic),
         }
     return result
+
+
+def law_of(rows: Rows, proxies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the law of a study's proxy runs: results with the `rows` they picked and V's losses (`V_rows`)."""
+    data, strata, n = rows.data, rows.strata(), 6 * len(rows.plan["sources"])
+    of_v, place = rows.strata("V"), {int(row): i for i, row in enumerate(rows.pool)}
+    lengths = data["lengths"][rows.pool].astype(np.float64)
+    v_tokens = np.bincount(of_v, rows.learned(rows.steering), n)
+    tokens, losses = np.zeros((len(proxies), n)), np.zeros((len(proxies), n))
+    for number, run in enumerate(proxies):
+        picked = np.array([place[row] for row in run["rows"]])
+        tokens[number] = np.bincount(strata[picked], lengths[picked], n)
+        losses[number] = np.where(v_tokens > 0, np.bincount(of_v, run["V_rows"], n) / np.maximum(1, v_tokens), 1.0)
+    pool = np.bincount(strata, lengths, n).astype(np.float64)
+    return law(tokens, losses, pool, v_tokens.astype(np.float64), rows.plan["budget"])

@@ -22,9 +22,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.which_rows_lines import key
 from benchmarks.which_rows_model import adapt, as_safetensors, load_model, row_losses, train
 from benchmarks.which_rows_picks import Rows
-from benchmarks.which_rows_queue import key
 
 BINS_A_PASS = 1  # a large vocabulary's logits take 1 GB a thousand tokens
 

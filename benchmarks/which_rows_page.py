@@ -23,18 +23,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.which_rows_answered import answer_scores, answered_effects
+from benchmarks.which_rows_cells import BEST, FRESH
 from benchmarks.which_rows_charts import times, two_measures_chart, worth_chart
 from benchmarks.which_rows_goals import NO_LOSS, frontier, goals
-from benchmarks.which_rows_plan import BEST, FRESH
+from benchmarks.which_rows_lines import key
 from benchmarks.which_rows_results import (
     ONLY,
     RANDOM,
     Effect,
     Results,
-    answer_scores,
-    answered_effects,
     kept_lines,
-    key,
     same,
 )
 from benchmarks.which_rows_tables import COLUMNS, effect_rows, form_rows, law_sentences, other_model_rows

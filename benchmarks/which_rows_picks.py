@@ -166,14 +166,18 @@ class Rows:
             return np.select([source == name for name in by_source], list(by_source.values()))
         return np.asarray(sum(w * on for w, on in zip(self.source_weights(), by_source.values(), strict=True)))
 
+    def learned(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how many tokens of each of these rows have a loss."""
+        prompts = np.maximum(1, self.data["prompt_lengths"][rows])
+        return np.asarray(self.data["lengths"][rows] - prompts, dtype=np.float64)
+
     def source_weights(self) -> NDArray[np.float64]:
         """Return each source's part (sources,) of the learned tokens of a held-out set with as many rows of each.
 
         H is such a set. Its rows are not read for this: what a source's rows weigh is taken from V.
         """
-        data, v = self.data, self.steering
-        labelled = data["lengths"][v] - np.maximum(1, data["prompt_lengths"][v])
-        a_row = np.array([labelled[data["source"][v] == name].mean() for name in self.plan["sources"]])
+        source, learned = self.data["source"][self.steering], self.learned(self.steering)
+        a_row = np.array([learned[source == name].mean() for name in self.plan["sources"]])
         return np.asarray(a_row / a_row.sum())
 
     def feature_names(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.which_rows_picks import Rows
-from benchmarks.which_rows_results import read_lines
 from benchmarks.which_rows_steps import training_steps
 from curate.tokens.tokenizers import EncodedExample
 
@@ -90,36 +89,6 @@ def is_plain(cell: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
 def size_of(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what cells must have in common to be trained together."""
     return cell["budget"], str(cell.get("generate") or ""), bool(cell.get("proxy"))
-
-
-def key(cell: Mapping[str, Any]) -> str:
-    """What names a cell. A failed one is tried again."""
-    if "failed" in cell or "task" in cell:
-        return ""
-    return json.dumps([cell["cell"], cell["draw"], cell["budget"], cell.get("target")])
-
-
-class Lines:
-    """The JSON lines of files that others may still be writing, each read once; one that is gzipped is finished."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.read: dict[Path, int] = {}
-
-    def of(self, files: Iterable[Path]) -> list[dict[str, Any]]:
-        """Return every whole line of these files so far."""
-        for file in files:
-            if file.suffix == ".gz" and file not in self.read:
-                self.lines += read_lines(file)
-                self.read[file] = 0
-            elif file.is_file() and file.suffix != ".gz":
-                with file.open("rb") as lines:
-                    lines.seek(self.read.get(file, 0))
-                    for line in lines:
-                        if line.endswith(b"\n"):
-                            self.lines.append(json.loads(line))
-                            self.read[file] = self.read.get(file, 0) + len(line)
-        return self.lines
 
 
 class Claims:

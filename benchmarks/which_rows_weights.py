@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import NonlinearConstraint, minimize
 from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.which_rows_plan import SPREAD
+from benchmarks.which_rows_cells import SPREAD
 
 FOLDS = 8
 STRENGTHS = np.geomspace(0.1, 1000, 17)
@@ -70,15 +70,16 @@ def fit(weights: NDArray[np.float64], measured: NDArray[np.float64], luck: NDArr
     strength = min(STRENGTHS, key=lambda own: float(((left_out(own) - y) ** 2).mean()))
     found = solved(np.full(len(y), True), strength) / scale
     level = float((measured - design @ found).mean())
-    rank = float(spearmanr(left_out(strength), y).statistic)
+    predicted = left_out(strength)
+    rank = float(spearmanr(predicted, y).statistic) if np.ptp(predicted) and np.ptp(y) else 0.0
     return Surface(level, found[:-1], float(found[-1]), rank, float(strength))
 
 
 def best_weights(aim: Surface, reach: float, no_more: Surface | None = None, least: float = 0.0) -> NDArray[np.float64]:
     """Return the weights within `reach` with the least of `aim`, where `no_more` is at most `least`."""
-    bounds: list[dict[str, Any]] = [{"type": "ineq", "fun": lambda w: reach**2 - w @ w}]
+    bounds = [NonlinearConstraint(lambda w: np.array([w @ w]), -np.inf, reach**2)]
     if no_more is not None:
-        bounds.append({"type": "ineq", "fun": lambda w: least - no_more.at(w)})
+        bounds.append(NonlinearConstraint(lambda w: np.array([no_more.at(w)]), -np.inf, least))
     start = -0.1 * reach * aim.slopes / max(1e-12, float(np.linalg.norm(aim.slopes)))
     return np.asarray(minimize(aim.at, start, method="SLSQP", constraints=bounds, options={"maxiter": 500}).x)
 

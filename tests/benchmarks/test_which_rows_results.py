@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.which_rows_lines import Lines
 from benchmarks.which_rows_page import measure, with_model, write_page
 from benchmarks.which_rows_picks import Rows
 from benchmarks.which_rows_results import Results, kept_lines
@@ -79,6 +80,8 @@ def test_what_a_run_lacks_is_taken_from_the_earlier_page_and_the_cells_that_are_
     kept = tmp_path / "cells.jsonl.gz"
     kept.write_bytes(kept_lines(later))
     assert kept.read_bytes() == kept_lines(Results(plan, [kept]))
+    lines = Lines()
+    assert len(lines.of([kept])) == len(lines.of([kept])) == len(later.cells)
     again = measure(Results(plan, [kept], whole), {}, "a test's card")
     for one, other in zip(again["targets"]["codegen"], numbers["targets"]["codegen"], strict=True):
         assert one["percent"] == pytest.approx(other["percent"], abs=0.05)

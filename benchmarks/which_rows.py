@@ -84,7 +84,7 @@ class Study:
             if earlier and not (args.out / name).is_file():
                 shutil.copy(earlier[0], args.out / name)
         self.picked: dict[str, Future[dict[str, Any]]] = {}
-        self.pace = 0.0  # seconds a budgeted token
+        self.seconds: dict[tuple[Any, ...], float] = {}  # a group of a size took last
         self.model = load_model(args.model, self.device, self.dtype)
         self.together = Together(self.model)
         self.size = args.together
@@ -153,6 +153,14 @@ class Study:
             if key(cell) not in self.picked:
                 self.picked[key(cell)] = pool.submit(prepare, cell)
         return group
+
+    def expected(self, group: list[dict[str, Any]]) -> float:
+        """Return how many seconds a group will take, by the last of its size, or by the slowest token so far."""
+        if (known := self.seconds.get(size_of(group[0]))) is not None:
+            return known
+        whole = float(self.rows.plan["budget"])
+        slowest = max((seconds / (size[0] or whole) for size, seconds in self.seconds.items()), default=0.0)
+        return slowest * (group[0]["budget"] or whole)
 
     def run_group(self, group: list[dict[str, Any]]) -> None:
         """Train and measure the cells of a group; one whose rows cannot be picked is recorded with its error."""
@@ -254,19 +262,23 @@ class Study:
             if not group and others and time.time() < self.deadline:
                 time.sleep(WAIT)  # for what other processes are making
                 continue
-            budgeted = sum(cell["budget"] or self.rows.plan["budget"] for cell in group)
-            if not group or time.time() + self.pace * budgeted > self.deadline:
+            if not group:
+                break
+            if time.time() + self.expected(group) > self.deadline:
+                for cell in group:
+                    self.claims.release(key(cell))
                 break
             started = time.perf_counter()
             try:
                 self.run_group(group)
-                self.pace = max((time.perf_counter() - started) / budgeted, 0.8 * self.pace)
+                self.seconds[size_of(group[0])] = time.perf_counter() - started
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 self.size = max(1, self.size // 2)
                 say(out_of_memory=True, together=self.size)
                 for cell in group:
                     self.claims.release(key(cell))
+                self.cells = [*group, *self.cells]
             except Exception:
                 for cell in group:
                     self._fail(cell, traceback.format_exc()[-1500:])
@@ -308,10 +320,9 @@ def run(args: Namespace) -> None:
         processes = []
         for card in range(args.cards):
             os.environ["CUDA_VISIBLE_DEVICES"] = str(card)
-            processes.append(
-                get_context("spawn").Process(target=run_card, args=(Namespace(**vars(own) | {"card": card}),))
-            )
-            processes[-1].start()
+            process = get_context("spawn").Process(target=run_card, args=(Namespace(**vars(own) | {"card": card}),))
+            process.start()
+            processes.append(process)
         for process in processes:
             process.join()
 

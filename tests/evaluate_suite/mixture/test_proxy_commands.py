@@ -101,7 +101,7 @@ def test_the_best_of_draws_is_kept_and_no_run_sees_a_held_out_row(
 def test_a_mixture_is_resumed_names_a_run_that_fails_and_is_not_believed_below_its_bound(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["mixture", *options, "--proxies", "10", "--clusters", "1", *TINY]
+    command = ["mixture", *options, "--by", "strata", "--proxies", "10", "--clusters", "1", *TINY]
     _, marks = held_out(options, tmp_path / "first")
     faults: dict[int, BaseException] = {3: RuntimeError("out of memory"), 6: KeyboardInterrupt()}
     calls: list[str] = []
@@ -150,8 +150,8 @@ def test_a_mixture_is_resumed_names_a_run_that_fails_and_is_not_believed_below_i
     )
 
     picks = picked_ids(options, tmp_path / "s", "--strategy", "mixture", "--mixture", believed.path.name)
-    assert set(picks) <= set(believed.stratum_of)
-    by_stratum = [sum(believed.stratum_of[row_id] == s for row_id in picks) for s in range(len(record["strata"]))]
+    assert set(picks) <= set(believed.value_of)
+    by_stratum = [sum(believed.value_of[row_id] == s for row_id in picks) for s in range(len(record["strata"]))]
     assert all(n > 0 for n, s in zip(by_stratum, record["strata"], strict=True) if s["share"] > 0.15)
 
 
@@ -206,7 +206,10 @@ def test_a_job_is_another_where_the_weights_of_its_base_model_were_replaced(tmp_
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["mixture", "--proxies", "9"], "--proxies is 9; it must be at least 10."),
+        (["mixture", "--by", "strata", "--proxies", "9"], "--proxies is 9; it must be at least 10."),
+        (["mixture", "--proxies", "15"], "--proxies is 15; it must be at least 16."),
+        (["mixture", "--by", "feature"], '--by is "feature". Did you mean "features"?'),
+        (["mixture", "--clusters", "2"], "--clusters is of strata, and this mixture is by features."),
         (["mixture", "--aim", "row"], '--aim is "row". Did you mean "rows"?'),
         (["mixture", "--spread", "0"], "--spread is 0; allowed: above 0, up to 3."),
         (["mixture", "--min-correlation", "2"], "--min-correlation is 2; allowed: -1 to 1."),

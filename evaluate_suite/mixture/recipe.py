@@ -151,10 +151,7 @@ def mixture_rows(mixture: Mixture) -> list[tuple[str, str]]:
     """What a mixture found, as rows of a table for people."""
     record, law = mixture.record, mixture.record.law
     rows = [
-        (
-            feature.name,
-            f"weight {feature.weight:+.2f}: one step more is drawn {np.exp(feature.weight):.2f} times as readily",
-        )
+        (feature.name, f"{feature.weight:+.2f}: a step up is drawn {np.exp(feature.weight):.2f} times as readily")
         for feature in sorted(record.features, key=lambda feature: -abs(feature.weight))[:MOST_SHOWN]
     ]
     rows += [
@@ -165,7 +162,7 @@ def mixture_rows(mixture: Mixture) -> list[tuple[str, str]]:
         change = law.predicted_loss / law.predicted_pool_loss - 1
         rows += [
             ("rank correlation", f"{law.rank_correlation:.2f}, cross-validated over {len(record.proxies)} proxy runs"),
-            ("predicted", f"{law.predicted_loss:.4f} nats a token, {change:+.2%} against random draws of the pool"),
+            ("predicted", f"{law.predicted_loss:.4f} nats a token, {change:+.2%} against random"),
             ("judged by", record.judged_by),
         ]
     return rows

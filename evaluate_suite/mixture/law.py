@@ -15,7 +15,7 @@ from curate.scores.mixture_record import MixingLaw, WeightsLaw
 
 FLOOR = 0.005  # added to shares, so that a stratum without rows has a logarithm
 ALPHAS = np.logspace(-3, 3, 13)
-STRENGTHS = np.logspace(-1, 3, 17)  # of the law of weights
+STRENGTHS = [10 ** (step / 4) for step in range(-4, 13)]  # of the law of weights
 FOLDS, REPEATS = 5, 10
 TRIED, BEST = 20_000, 200  # mixtures whose loss is predicted, and those whose mean is taken
 
@@ -127,7 +127,7 @@ def _strength(x: NDArray[np.float64], y: NDArray[np.float64], luck: NDArray[np.i
             for seen, unseen in LeaveOneGroupOut().split(x, y, luck)
         )
 
-    return min(STRENGTHS.tolist(), key=error)
+    return min(STRENGTHS, key=error)
 
 
 def _slopes(x: NDArray[np.float64], y: NDArray[np.float64], strength: float) -> NDArray[np.float64]:

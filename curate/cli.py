@@ -57,7 +57,7 @@ def select(
     cap: Annotated[list[str] | None, typer.Option(help="NAME=SHARE: no value of the column may have more of the picks, such as source=0.3; can be repeated.")] = None,
     target: Annotated[str | None, typer.Option(help="Rows to pick rows like (file, folder or hub id; instructions alone will do), for strategies that need them.")] = None,
     influence: Annotated[str | None, typer.Option(help="Scores made by `finetune influence`, for strategies that need them: a name or folder.")] = None,
-    mixture: Annotated[str | None, typer.Option(help="Shares fitted by `evalsuite mixture`, for --strategy mixture: a name or folder.")] = None,
+    mixture: Annotated[str | None, typer.Option(help="Weights or shares fitted by `evalsuite mixture`, for --strategy mixture: a name or folder.")] = None,
     draws: Annotated[str | None, typer.Option(help="Draws trained by `evalsuite best-of-draws`, for that strategy: a name or folder.")] = None,
     score_model: Annotated[str, typer.Option(help="Model whose scores are used, for strategies that need them; see `curate score`.")] = BASE.score_model,
     encoder: Annotated[str, typer.Option(help="minilm, static, tfidf, a sentence-transformers model (hub id or path), or auto: minilm for small pools, else static.")] = BASE.encoder,

@@ -24,7 +24,7 @@ from curate.strategies.table import STRATEGIES
 # What strategies need that another command makes before: what that is, and the command. Their options have these names.
 MADE_BEFORE = {
     "influence": ("influence, and there are no scores", "finetune influence"),
-    "mixture": ("shares of strata, and there are none", "evalsuite mixture"),
+    "mixture": ("weights or shares from proxy runs, and there are none", "evalsuite mixture"),
     "draws": ("draws that were trained, and there are none", "evalsuite best-of-draws"),
 }
 

@@ -9,7 +9,7 @@ import typer
 
 from curate.console import print_result, say, summary_table, typed_command
 from evaluate_suite import options as study_options
-from evaluate_suite.defaults import APART, MIN_CORRELATION, PROXIES, PROXY_DRAWS
+from evaluate_suite.defaults import APART, MIN_CORRELATION, PROXY_DRAWS
 from evaluate_suite.examples import BEST_OF_DRAWS_EXAMPLES, MIXTURE_EXAMPLES
 
 if TYPE_CHECKING:
@@ -44,11 +44,22 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", 
 @app.command(epilog=MIXTURE_EXAMPLES)
 def mixture(
     overrides: Overrides = None,
-    proxies: Annotated[int, typer.Option(help="Trainings that the law is fitted on.")] = PROXIES,
-    clusters: Annotated[int, typer.Option(help="Strata are source x third by length x this many clusters.")] = 2,
+    by: Annotated[
+        str, typer.Option(help="features: find a weight for each feature of rows; strata: a share for each stratum.")
+    ] = "features",
+    proxies: Annotated[
+        int | None,
+        typer.Option(help="Trainings that the law is fitted on. Default: 8 a feature, at least 96; by strata 64."),
+    ] = None,
+    clusters: Annotated[
+        int | None, typer.Option(help="Strata are source x third by length x this many clusters. Default: 2.")
+    ] = None,
     spread: Annotated[
-        float, typer.Option(help="How far the shares of proxy runs vary: times exp(this x a normal number).")
-    ] = 0.7,
+        float | None,
+        typer.Option(
+            help="How far proxy runs vary: a feature's weight is this x a normal number (default: 0.3), a stratum's share times exp of that (0.7)."
+        ),
+    ] = None,
     aim: Annotated[
         str, typer.Option(help="rows: the loss over all rows; sources: the mean of the sources' losses.")
     ] = "rows",
@@ -76,7 +87,7 @@ def mixture(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train proxy runs with varied shares of strata, fit the loss to the shares, and say what shares are best. Resumable."""
+    """Train proxy runs on draws by random weights of features (or shares of strata), fit the loss to these, and say which are best. Resumable."""
     from curate.selection.again import picking_again
     from evaluate_suite.config import MixtureConfig
     from evaluate_suite.mixture.recipe import mixture as make_mixture
@@ -84,14 +95,14 @@ def mixture(
     from evaluate_suite.mixture.request import mixture_request
 
     asked = MixtureConfig(
-        proxies=proxies, clusters=clusters, spread=spread, aim=aim, min_correlation=min_correlation, dataset=dataset, model=model,
+        by=by, proxies=proxies, clusters=clusters, spread=spread, aim=aim, min_correlation=min_correlation, dataset=dataset, model=model,
         encoder=encoder, k=k, token_budget=token_budget, max_tokens=max_tokens, holdout=holdout, near_duplicate=near_duplicate,
         target=target, apart=apart, seed=seed, preset=preset, config=config, runner=runner, workers=workers, ray_address=ray_address,
         gpu_share=gpu_share, out=out, dry_run=dry_run, as_json=as_json, overrides=tuple(overrides or ()),
     )  # fmt: skip
     request = mixture_request(asked)
     plan = plan_mixture(asked, request)
-    if not _goes_on(asked, request, plan.jobs):
+    if not _goes_on(asked, request, plan.jobs, plan.way.notes()):
         return
     made = make_mixture(asked, request, plan, typed_command("evalsuite"), _runner(asked, request))
     summary_table(made.path.name, mixture_rows(made))
@@ -150,12 +161,12 @@ def best_of_draws(
     print_result(made.record.as_dict() if as_json else made.path)
 
 
-def _goes_on(asked: ProxyConfig, request: ProxyRequest, jobs: Sequence[Job]) -> bool:
+def _goes_on(asked: ProxyConfig, request: ProxyRequest, jobs: Sequence[Job], notes: Sequence[str] = ()) -> bool:
     """Say what there is to train and what it costs; False for a dry run, which ends here."""
     from evaluate_suite.mixture.proxies import cost_lines
     from evaluate_suite.study.plan import seconds_a_run
 
-    lines = cost_lines(jobs, seconds_a_run(request.recipe.model))
+    lines = [*cost_lines(jobs, seconds_a_run(request.recipe.model)), *notes]
     for line in lines:
         say(line)
     if asked.dry_run:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from curate.command_line import CommandConfig, Joined, Named, Words
-from evaluate_suite.defaults import APART, DRAWS, MIN_CORRELATION, PROXIES, PROXY_DRAWS, SEEDS
+from evaluate_suite.defaults import APART, DRAWS, MIN_CORRELATION, PROXY_DRAWS, SEEDS
 
 
 class ReportConfig(CommandConfig):
@@ -99,13 +99,17 @@ class ProxyConfig(CellsConfig):
 
 
 class MixtureConfig(ProxyConfig):
-    """`evalsuite mixture`: how many proxy runs, over which strata, and what their law is fitted to."""
+    """`evalsuite mixture`: by what rows are drawn, how many proxy runs, how varied, and what their law is fitted to.
+
+    None stands for what `by` has, `clusters` is of strata alone.
+    """
 
     command = ("evalsuite", "mixture")
 
-    proxies: int = PROXIES
-    clusters: int = 2
-    spread: float = 0.7
+    by: str = "features"
+    proxies: int | None = None
+    clusters: int | None = None
+    spread: float | None = None
     aim: str = "rows"
     min_correlation: float = MIN_CORRELATION
 

@@ -80,8 +80,8 @@ def make(work: Path) -> None:
         finetune(["influence", "--selection", str(selection), "--out", str(work / "influence" / "golden"), *QUICK]),
         evalsuite(["best-of-draws", *proxy_arguments(work), "--draws", "2", "--out", str(work / "draws" / "golden"),
                    *QUICK]),
-        evalsuite(["mixture", *proxy_arguments(work), "--proxies", "10", "--clusters", "1", "--min-correlation", "-1",
-                   "--out", str(work / "mixtures" / "golden"), *QUICK]),
+        evalsuite(["mixture", *proxy_arguments(work), "--by", "strata", "--proxies", "10", "--clusters", "1",
+                   "--min-correlation", "-1", "--out", str(work / "mixtures" / "golden"), *QUICK]),
     ]  # fmt: skip
     if any(codes):
         sys.exit(f"a command failed: {codes}")

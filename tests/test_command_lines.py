@@ -60,7 +60,7 @@ EVERY_SETTING = [
     StudyConfig(),
     StudyConfig(random_budgets=()),
     MixtureConfig(),
-    MixtureConfig(proxies=12, clusters=3, spread=0.5, aim="sources", min_correlation=0.25, **OF_PROXIES),
+    MixtureConfig(by="strata", proxies=12, clusters=3, spread=0.5, aim="sources", min_correlation=0.25, **OF_PROXIES),
     BestOfDrawsConfig(),
     BestOfDrawsConfig(draws=8, strategy="mmr", strategy_options=("relevance=0.25",), **OF_PROXIES),
     StudyConfig(file=Path("study.yaml"), out=Path("o"), wandb="offline", dry_run=True, as_json=True),

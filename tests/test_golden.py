@@ -140,7 +140,8 @@ def test_a_mixture_and_draws_of_schema_1_are_read() -> None:
         read_draws(GOLDEN / "evaluate_suite.draws-1"),
     )
     assert mixture.record.law is not None and len(mixture.record.proxies) == 10
-    assert set(mixture.stratum_of.values()) == set(range(len(mixture.record.strata)))
+    assert mixture.record.by == "strata" and mixture.record.features == []
+    assert set(mixture.value_of.values()) == set(range(len(mixture.record.strata)))
     assert [draw.number for draw in draws.record.draws] == [0, 1]
     assert (draws.record.size, sorted(draws.place_of.values())) == ("--k 12", list(range(12)))
 

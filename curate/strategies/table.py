@@ -236,8 +236,8 @@ _OWN: dict[str, Strategy] = {
     ),
     "mixture": Strategy(
         _from("mixture"),
-        "at random, every stratum its share of the tokens, as `evalsuite mixture` fitted it",
-        "RegMix: arXiv 2407.01492",
+        "at random, by weights of rows or shares of strata that `evalsuite mixture` fitted",
+        "RegMix, datamodels: arXiv 2407.01492, 2202.00622",
         frozenset({"mixture"}),
     ),
     "best-of-draws": Strategy(

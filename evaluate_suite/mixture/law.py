@@ -1,4 +1,6 @@
-"""The mixing law: the loss after training as a function of the strata's shares of the tokens, fitted on proxy runs."""
+"""Mixing laws: the loss after training as a function of the strata's shares of the tokens, or of the weights that
+features of rows had in the draw, fitted on proxy runs (RegMix: Liu et al., 2024, arXiv 2407.01492; regression on what
+was trained on: datamodels, Ilyas et al., 2022, arXiv 2202.00622)."""
 
 from __future__ import annotations
 
@@ -6,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, LeaveOneGroupOut
 from threadpoolctl import threadpool_limits
 
-from curate.scores.mixture_record import MixingLaw
+from curate.scores.mixture_record import MixingLaw, WeightsLaw
 
 FLOOR = 0.005  # added to shares, so that a stratum without rows has a logarithm
 ALPHAS = np.logspace(-3, 3, 13)
+STRENGTHS = [10 ** (step / 4) for step in range(-4, 13)]  # of the law of weights
 FOLDS, REPEATS = 5, 10
 TRIED, BEST = 20_000, 200  # mixtures whose loss is predicted, and those whose mean is taken
 
@@ -63,6 +66,78 @@ def best_shares(law: MixingLaw, tried: NDArray[np.float64], pool: NDArray[np.flo
 def predict(law: MixingLaw, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the loss (n,) that the law expects of share vectors (n x s)."""
     return np.asarray(np.exp(law.intercept + np.log(shares + law.floor) @ np.array(law.coefficients)))
+
+
+def fit_weights(
+    weights: NDArray[np.float64], losses: NDArray[np.float64], luck: NDArray[np.int64], min_correlation: float
+) -> WeightsLaw:
+    """Return the law fitted to the weights that runs drew by (m x F) and their losses (m,); `luck` (m,) says which runs
+    share a draw, whose mean is taken away.
+
+    Ridge regression; the curvature is not penalised and never negative. The strength is chosen on draws that are left
+    out whole, since a mean knows of all its runs, and the rank correlation is Spearman's between losses and what laws,
+    each with a strength of its own, predict that had not seen the run's draw.
+    """
+    x, y = np.column_stack([weights, (weights**2).sum(axis=1)]), np.log(losses)
+    scale = x.std(axis=0)
+    within, below = x / scale, y.copy()
+    for each in np.unique(luck):
+        within[luck == each] -= within[luck == each].mean(axis=0)
+        below[luck == each] -= below[luck == each].mean()
+    with threadpool_limits(1):
+        predicted = np.empty(len(y))
+        for seen, unseen in LeaveOneGroupOut().split(within, below, luck):
+            strength = _strength(within[seen], below[seen], luck[seen])
+            predicted[unseen] = within[unseen] @ _slopes(within[seen], below[seen], strength)
+        strength = _strength(within, below, luck)
+        slopes = _slopes(within, below, strength) / scale
+    level = float((y - x @ slopes).mean())
+    return WeightsLaw(
+        rank_correlation=_rank_correlation(predicted, below),
+        min_correlation=min_correlation,
+        predicted_loss=float(np.exp(level)),
+        predicted_pool_loss=float(np.exp(level)),
+        level=level,
+        slopes=slopes[:-1].tolist(),
+        curvature=float(slopes[-1]),
+        alpha=strength,
+    )
+
+
+def best_weights(law: WeightsLaw, reach: float) -> tuple[WeightsLaw, NDArray[np.float64]]:
+    """Return the law with what it predicts of the weights of the least loss no longer than `reach`, and these (F,).
+
+    They lie against the slopes, as far as the curvature lets the loss fall.
+    """
+    slopes = np.array(law.slopes)
+    steepness = float(np.linalg.norm(slopes))
+    if steepness == 0:
+        return law, np.zeros(len(slopes))
+    far = reach if law.curvature == 0 else min(reach, steepness / (2 * law.curvature))
+    predicted = float(np.exp(law.level - far * steepness + far**2 * law.curvature))
+    return law.model_copy(update={"predicted_loss": predicted}), -far / steepness * slopes
+
+
+def _strength(x: NDArray[np.float64], y: NDArray[np.float64], luck: NDArray[np.int64]) -> float:
+    """The strength with the least error on draws left out."""
+
+    def error(strength: float) -> float:
+        return sum(
+            float(((x[unseen] @ _slopes(x[seen], y[seen], strength) - y[unseen]) ** 2).sum())
+            for seen, unseen in LeaveOneGroupOut().split(x, y, luck)
+        )
+
+    return min(STRENGTHS, key=error)
+
+
+def _slopes(x: NDArray[np.float64], y: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """The slopes (F,) and the curvature, the last of them, which is 0 where the runs would have it negative."""
+    penalty = strength * np.eye(x.shape[1])
+    penalty[-1, -1] = 0.0  # that more weight costs something is no surprise
+    found = np.linalg.solve(x.T @ x + penalty, x.T @ y)
+    if found[-1] >= 0:
+        return np.asarray(found)
+    return np.append(np.linalg.solve((x.T @ x + penalty)[:-1, :-1], (x.T @ y)[:-1]), 0.0)
 
 
 def _ridge(x: NDArray[np.float64], y: NDArray[np.float64]) -> RidgeCV:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from curate.config import SelectConfig
 from curate.errors import UsageError, did_you_mean
+from curate.scores.mixture_record import BY_STRATA
 from curate.strategies.table import STRATEGIES, parse_options
 from evaluate_suite.config import BestOfDrawsConfig, MixtureConfig, ProxyConfig
+from evaluate_suite.defaults import MIXTURES
 from evaluate_suite.mixture.proxies import AIMS
 from evaluate_suite.study.request import base_and_recipe
 from finetune.config import RunConfig
 
-LEAST_PROXIES = 10  # five folds of two
+LEAST_PROXIES = {"strata": 10, "features": 16}  # five folds of two; eight draws, the mean of each taken away
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,19 @@ def mixture_request(config: MixtureConfig) -> ProxyRequest:
     """Return what `evalsuite mixture` is asked for; a `UsageError` for what is wrong in itself."""
     if config.aim not in AIMS:
         raise UsageError(f'--aim is "{config.aim}".', did_you_mean(config.aim, AIMS))
-    _at_least("proxies", config.proxies, LEAST_PROXIES)
-    _at_least("clusters", config.clusters, 1)
-    if not 0 < config.spread <= 3:
-        raise UsageError(f"--spread is {config.spread:g}; allowed: above 0, up to 3.", "0.7 halves or doubles a share.")
+    if config.by not in MIXTURES:
+        raise UsageError(f'--by is "{config.by}".', did_you_mean(config.by, MIXTURES))
+    if config.by != BY_STRATA and config.clusters is not None:
+        raise UsageError("--clusters is of strata, and this mixture is by features.", "Leave it out, or --by strata.")
+    if config.proxies is not None:
+        _at_least("proxies", config.proxies, LEAST_PROXIES[config.by])
+    if config.clusters is not None:
+        _at_least("clusters", config.clusters, 1)
+    if config.spread is not None and not 0 < config.spread <= 3:
+        raise UsageError(
+            f"--spread is {config.spread:g}; allowed: above 0, up to 3.",
+            f"{MIXTURES[config.by][1]:g} is the default of {config.by}.",
+        )
     if not -1 <= config.min_correlation <= 1:
         raise UsageError(f"--min-correlation is {config.min_correlation:g}; allowed: -1 to 1.", "0.5 is the default.")
     return _request(config)

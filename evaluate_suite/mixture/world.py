@@ -41,7 +41,7 @@ class World:
     """The pool without what is held out. `config` selects from it; `made_for` is the pool as the user named it, and
     `own` this one.
 
-    Of its candidates, in row_id order: `row_ids`, `sources`, `tokens` (n,) and `vectors` (n x d). `judges` are the rows
+    Of its candidates, in row_id order: `rows`, `tokens` (n,) and `vectors` (n x d). `judges` are the rows
     whose loss is measured: those of the target, or those kept apart.
     """
 
@@ -51,12 +51,16 @@ class World:
     made_for: MadeFor
     own: MadeFor
     inputs: list[FileRecord]
-    row_ids: list[str]
-    sources: list[str]
+    rows: list[Row]
     tokens: NDArray[np.int64]
     vectors: NDArray[np.float32]
     judges: list[SelectedRow]
     judged_by: str
+
+    @property
+    def row_ids(self) -> list[str]:
+        """The candidates' ids."""
+        return [row.row_id for row in self.rows]
 
 
 def build_world(base: SelectConfig, apart: int) -> World:
@@ -173,7 +177,7 @@ def _world_of(
         tokenizer_digest=settings["tokenizer_digest"],
     )
     return World(
-        folder, digest, config, made_for(pool, prepared.split), own, list(pool.inputs), [row.row_id for row in rows],
-        [row.source for row in rows], pool.token_counts[at].astype(np.int64),
+        folder, digest, config, made_for(pool, prepared.split), own, list(pool.inputs), rows,
+        pool.token_counts[at].astype(np.int64),
         np.asarray(prepared.vectors.matrix[prepared.vectors.places(at)]), judges, judged_by,
     )  # fmt: skip

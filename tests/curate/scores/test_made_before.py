@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from curate.artifact import record_file, write_jsonl, write_manifest
@@ -16,8 +17,17 @@ from curate.scores import draws_record, mixture_record
 from curate.scores.content import made_before_digests
 from curate.scores.draws_record import Draw, DrawsRecord
 from curate.scores.made_for import MadeFor
-from curate.scores.mixture_record import MixingLaw, MixtureRecord, Stratum
+from curate.scores.mixture_record import (
+    Feature,
+    MixingLaw,
+    MixtureRecord,
+    ProxyRun,
+    Stratum,
+    WeightsLaw,
+    read_mixture,
+)
 from curate.selection.record import Selection, read_selection
+from curate.sources import load_rows
 from tests.curate.test_pipeline import rows
 
 SELECT = ["--tokenizer", "smollm2-135m", "--encoder", "tfidf", "--near-duplicate", "0.999", "--k", "60"]
@@ -70,9 +80,25 @@ def written_mixture(first: Selection, folder: Path, correlation: float = 0.6) ->
     return finish(folder, mixture_record.KIND, "mixture", ["mixture.json", "strata.jsonl"])
 
 
-def read_lines(first: Selection) -> list[tuple[str, str]]:
-    from curate.sources import load_rows
+def written_weights(first: Selection, folder: Path, correlation: float = 0.6) -> Path:
+    """A mixture by features in which rows about Rust weigh a thousand times as much as others; one row has none."""
+    law = WeightsLaw(
+        level=0.0, slopes=[-0.1], curvature=0.0, alpha=1.0, rank_correlation=correlation, min_correlation=0.5,
+        predicted_loss=1.0, predicted_pool_loss=1.1,
+    )  # fmt: skip
+    folder.mkdir()
+    MixtureRecord(
+        made_for=made_for(first), by="features", features=[Feature(name="source Rust", weight=6.9)], judged_by="made",
+        law=law, proxies=[ProxyRun(number=0, weights=[0.3], loss=1.0)],
+    ).write(folder)  # fmt: skip
+    lines = read_lines(first)[1:]
+    write_jsonl(
+        folder / "weights.jsonl", ({"row_id": row, "log_weight": 6.9 * ("Rust" in text)} for row, text in lines)
+    )
+    return finish(folder, mixture_record.KIND, "mixture", ["mixture.json", "weights.jsonl"])
 
+
+def read_lines(first: Selection) -> list[tuple[str, str]]:
     held = {row.row_id for row in first.holdout}
     return [
         (row.row_id, row.instruction)
@@ -102,6 +128,28 @@ def test_a_mixture_and_a_draw_are_picked_from_the_same_pool_in_any_order(
     assert all("Rust" in row.instruction for row in read_selection(tmp_path / "a").selected)
     assert main([*command, "--strategy", "best-of-draws", "--draws", str(draws), "--out", str(tmp_path / "b")]) == 0
     assert read_selection(tmp_path / "b").selected == first.selected
+
+
+def test_a_mixture_by_features_is_read_and_picked_by(
+    first: Selection, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = written_weights(first, tmp_path / "w")
+    mixture = read_mixture(weights)
+    assert (mixture.record.by, mixture.record.strata) == ("features", [])
+    assert isinstance(mixture.record.law, WeightsLaw) and mixture.record.proxies[0].shares == []
+    unweighted = read_lines(first)[0][0]
+    scores = mixture.of_rows([row for row in load_rows(dataset).rows if row.row_id in {unweighted, *mixture.value_of}])
+    assert list(scores) == ["log_weight"] and np.isnan(scores["log_weight"]).sum() == 1
+
+    command = ["select", "--dataset", dataset, *SELECT, "--strategy", "mixture", "--mixture"]
+    assert main([*command, str(weights), "--out", str(tmp_path / "a")]) == 0
+    picked = read_selection(tmp_path / "a").selected
+    rust = sum("Rust" in text for _, text in read_lines(first))
+    assert sum("Rust" in row.instruction for row in picked) >= min(60, rust) - 3
+    assert unweighted not in {row.row_id for row in picked}
+    capsys.readouterr()
+    assert main([*command, str(written_weights(first, tmp_path / "n", 0.36))]) == 1
+    assert "More --proxies or a larger --spread can raise it; or take random." in capsys.readouterr().err
 
 
 def test_what_was_made_for_something_else_is_refused_with_the_next_step(

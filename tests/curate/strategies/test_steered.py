@@ -1,4 +1,4 @@
-"""Strategies that follow what was learnt before: shares of strata, a draw that was trained, a part for short rows."""
+"""Strategies that follow what was learnt before: weights or shares of strata, a draw that was trained, short rows."""
 
 from __future__ import annotations
 
@@ -54,6 +54,21 @@ def test_a_stratum_that_runs_out_leaves_its_part_to_the_others_and_rows_kept_apa
     assert set(range(5)) <= set(rows.tolist()) and rows.max() < 300
     everything = picked("mixture", candidates, 600 * 60)
     assert len(everything) == 600 and set(everything[:300]) == set(range(300))
+
+
+def test_a_mixture_by_features_draws_more_of_what_has_weight_and_what_has_none_comes_last() -> None:
+    log_weight = np.where(np.arange(600) % 3 == 0, np.log(4), np.where(np.arange(600) % 3 == 1, 0.0, np.nan))
+    candidates = pool(log_weight=log_weight)
+    order = STRATEGIES["mixture"].bind({})(candidates, 600, np.random.default_rng(1))
+    kind = order.indices % 3
+    assert (kind[:50] == 0).mean() == pytest.approx(0.8, abs=0.06)  # four times as many
+    assert set(kind[:400].tolist()) == {0, 1} and set(kind[400:].tolist()) == {2}
+    last = candidates.luck[order.indices[400:]]  # type: ignore[index]
+    assert last.tolist() == sorted(last.tolist())  # in random's order
+    reasons = {0: "drawn with weight 4.00 by its source, ", 1: "drawn with weight 1.00 by its ", 2: "has no weight: "}
+    assert all(reason.startswith(reasons[each]) for each, reason in zip(kind.tolist(), order.reasons, strict=True))
+    same = picked("mixture", pool(log_weight=np.zeros(600)), 8_000)
+    assert same == picked("random", candidates, 8_000)
 
 
 def test_the_best_draw_is_picked_whole_in_its_order() -> None:

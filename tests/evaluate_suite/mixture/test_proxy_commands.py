@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from curate.artifact import cache_dir
 from curate.cli import main as curate
 from curate.scores.draws_record import draws_dir, read_draws
-from curate.scores.mixture_record import mixtures_dir, read_mixture
-from curate.selection.record import read_selection
+from curate.scores.mixture_record import Mixture, mixtures_dir, read_mixture
+from curate.selection.record import read_decisions, read_selection
 from evaluate_suite.cli import main as evalsuite
 from evaluate_suite.mixture import proxies
 from evaluate_suite.mixture.proxies import Job
@@ -98,10 +99,17 @@ def test_the_best_of_draws_is_kept_and_no_run_sees_a_held_out_row(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(("by", "runs"), [(["--by", "strata", "--clusters", "1"], 10), ([], 16)])
 def test_a_mixture_is_resumed_names_a_run_that_fails_and_is_not_believed_below_its_bound(
-    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    by: list[str],
+    runs: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = ["mixture", *options, "--proxies", "10", "--clusters", "1", *TINY]
+    command = ["mixture", *options, *by, "--proxies", str(runs), *TINY]
+    before = set(mixtures_dir().glob("*"))
     _, marks = held_out(options, tmp_path / "first")
     faults: dict[int, BaseException] = {3: RuntimeError("out of memory"), 6: KeyboardInterrupt()}
     calls: list[str] = []
@@ -115,18 +123,20 @@ def test_a_mixture_is_resumed_names_a_run_that_fails_and_is_not_believed_below_i
     monkeypatch.setattr(proxies, "train", breaks)
     assert evalsuite(command) == 130  # killed at the sixth run
     assert evalsuite([*command, "--dry-run"]) == 0
-    assert "10 proxy runs, 4 finished already, 6 to train." in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"{runs} proxy runs, 4 finished already, {runs - 4} to train." in told
+    assert ("16 proxy runs are few for 14 features: --proxies 112 has 8 for each." in told) == (by == [])
     calls.clear()
     faults = {1: RuntimeError("out of memory")}
     assert evalsuite(command) == 1
     told = capsys.readouterr().err
-    assert "1 of 10 proxy runs failed: proxy run 2: RuntimeError: out of memory" in told
-    assert not mixtures_dir().exists() or not list(mixtures_dir().glob("*/manifest.json"))
+    assert f"1 of {runs} proxy runs failed: proxy run 2: RuntimeError: out of memory" in told
+    assert set(mixtures_dir().glob("*/manifest.json")) == {folder / "manifest.json" for folder in before}
 
     monkeypatch.setattr(proxies, "train", train)
     assert evalsuite([*command, "--min-correlation", "1"]) == 1
     told = capsys.readouterr()
-    assert "10 proxy runs, 9 finished already, 1 to train." in told.err
+    assert f"{runs} proxy runs, {runs - 1} finished already, 1 to train." in told.err
     assert "is not to be believed: its cross-validated rank correlation is" in told.err
     refused = read_mixture(told.out.strip())
     assert curate(["select", *options, "--strategy", "mixture", "--mixture", refused.path.name]) == 1
@@ -136,12 +146,12 @@ def test_a_mixture_is_resumed_names_a_run_that_fails_and_is_not_believed_below_i
     assert evalsuite([*command, "--min-correlation", "-1", "--json"]) == 0
     told = capsys.readouterr()
     record = json.loads(told.out)
-    assert len(record["proxies"]) == 10 and len(record["strata"]) >= 4
-    assert sum(stratum["share"] for stratum in record["strata"]) == pytest.approx(1)
-    assert sum(stratum["rows"] for stratum in record["strata"]) == 200 - 20 - 18
-    for run in record["proxies"]:
-        assert sum(run["shares"]) == pytest.approx(1)
-    believed = next(m for m in map(read_mixture, mixtures_dir().iterdir()) if m.path != refused.path)
+    assert len(record["proxies"]) == runs
+    believed = next(read_mixture(m) for m in mixtures_dir().iterdir() if m not in {*before, refused.path})
+    assert len(believed.value_of) == 200 - 20 - 18
+    other = ["--by", "features" if by else "strata", "--proxies", "16", "--out", str(believed.path), *TINY]
+    assert evalsuite(["mixture", *options, *other]) == 1
+    assert "holds another mixture" in capsys.readouterr().err
     assert not any(
         mark.encode() in path.read_bytes()
         for path in cache_dir("proxies").rglob("*")
@@ -150,9 +160,35 @@ def test_a_mixture_is_resumed_names_a_run_that_fails_and_is_not_believed_below_i
     )
 
     picks = picked_ids(options, tmp_path / "s", "--strategy", "mixture", "--mixture", believed.path.name)
-    assert set(picks) <= set(believed.stratum_of)
-    by_stratum = [sum(believed.stratum_of[row_id] == s for row_id in picks) for s in range(len(record["strata"]))]
+    assert set(picks) <= set(believed.value_of)
+    if by:
+        assert_shares(record, believed, picks)
+    else:
+        assert_weights(record, believed, tmp_path / "s")
+
+
+def assert_shares(record: dict[str, Any], believed: Mixture, picks: list[str]) -> None:
+    """A mixture by strata: shares of runs and of the answer add up, and strata with a large one were picked from."""
+    assert (record["by"], record["features"], len(record["strata"]) >= 4) == ("strata", [], True)
+    assert sum(stratum["share"] for stratum in record["strata"]) == pytest.approx(1)
+    assert sum(stratum["rows"] for stratum in record["strata"]) == len(believed.value_of)
+    for run in record["proxies"]:
+        assert sum(run["shares"]) == pytest.approx(1)
+    by_stratum = [sum(believed.value_of[row_id] == s for row_id in picks) for s in range(len(record["strata"]))]
     assert all(n > 0 for n, s in zip(by_stratum, record["strata"], strict=True) if s["share"] > 0.15)
+
+
+def assert_weights(record: dict[str, Any], believed: Mixture, selection: Path) -> None:
+    """A mixture by features: as many weights as features, within reach, and rows picked by what they add up to."""
+    weights = [feature["weight"] for feature in record["features"]]
+    assert (record["by"], record["strata"], len(weights)) == ("features", [], 14)
+    assert all(len(run["weights"]) == 14 for run in record["proxies"])
+    assert 0 < math.hypot(*weights) <= 0.6 * 0.3 * math.sqrt(14) + 1e-9
+    assert record["law"]["predicted_loss"] < record["law"]["predicted_pool_loss"]
+    reasons = {row["row_id"]: row["detail"] for row in read_decisions(read_selection(selection)).to_pylist()}
+    for row in read_selection(selection).selected:
+        weight = math.exp(believed.value_of[row.row_id])
+        assert reasons[row.row_id].startswith(f"drawn with weight {weight:.2f} by its source, length, ")
 
 
 def test_no_proxy_run_can_pick_a_row_of_the_target_that_judges_it(
@@ -206,7 +242,10 @@ def test_a_job_is_another_where_the_weights_of_its_base_model_were_replaced(tmp_
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["mixture", "--proxies", "9"], "--proxies is 9; it must be at least 10."),
+        (["mixture", "--by", "strata", "--proxies", "9"], "--proxies is 9; it must be at least 10."),
+        (["mixture", "--proxies", "15"], "--proxies is 15; it must be at least 16."),
+        (["mixture", "--by", "feature"], '--by is "feature". Did you mean "features"?'),
+        (["mixture", "--clusters", "2"], "--clusters is of strata, and this mixture is by features."),
         (["mixture", "--aim", "row"], '--aim is "row". Did you mean "rows"?'),
         (["mixture", "--spread", "0"], "--spread is 0; allowed: above 0, up to 3."),
         (["mixture", "--min-correlation", "2"], "--min-correlation is 2; allowed: -1 to 1."),

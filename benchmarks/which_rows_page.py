@@ -36,7 +36,14 @@ from benchmarks.which_rows_results import (
     kept_lines,
     same,
 )
-from benchmarks.which_rows_tables import COLUMNS, effect_rows, form_rows, law_sentences, other_model_rows
+from benchmarks.which_rows_tables import (
+    COLUMNS,
+    effect_rows,
+    form_rows,
+    law_sentences,
+    other_model_plain_rows,
+    other_model_rows,
+)
 from curate.artifact import write_bytes, write_json, write_jsonl, write_text
 from curate.page import chart_png, render_document
 from curate.tokens.prompt import RAW
@@ -87,7 +94,7 @@ def main() -> None:
 
 def with_model(numbers: Mapping[str, Any], name: str, results: Results) -> dict[str, Any]:
     """Return a page's numbers with those of another base model."""
-    own = {name: {"budget": results.budget, "targets": results.by_target()}}
+    own = {name: {"budget": results.budget, "targets": results.by_target(), "plain": results.beside_random()}}
     return {**numbers, "other_models": numbers.get("other_models", {}) | own}
 
 
@@ -329,6 +336,7 @@ def write_page(out: Path, numbers: Mapping[str, Any]) -> None:
         "chosen": [f"{name}: what was chosen there is {chosen}." for name, chosen in numbers["chosen"].items()],
         "goals": [["met" if g["met"] else "missed", g["measure"], g["figure"], g["goal"]] for g in numbers["goals"]],
         "others": other_model_rows(numbers),
+        "others_plain": other_model_plain_rows(numbers),
         "executed": {name: form_rows(entries, "passed") for name, entries in numbers["executed"].items() if entries},
     }
     write_text(out / "index.html", render_document("which_rows.html", context, folders=[HERE], charts=charts))

@@ -265,6 +265,16 @@ class Results:
             )  # fmt: skip
         return lines
 
+    def beside_random(self) -> dict[str, list[float]]:
+        """Return what every selector without a target gives, in percent of random's loss, by its draws."""
+        random = {cell["draw"]: self.loss(cell) for cell in self.of(RANDOM)}
+        names = dict.fromkeys(c["cell"] for c in self.cells if "target" not in c and c["cell"] != RANDOM)
+        found = {
+            name: [100 * (self.loss(c) / random[c["draw"]] - 1) for c in self.of(name) if c["draw"] in random]
+            for name in names
+        }
+        return {name: percents for name, percents in found.items() if percents}
+
     def by_target(self) -> dict[str, dict[str, Any]]:
         """Return what a target gives, by source: percent of random's loss for `target-words` and for only that source,
         over the draws that have all three."""

@@ -100,3 +100,16 @@ def other_model_rows(numbers: Mapping[str, Any]) -> list[list[str]]:
                 ]
             )  # fmt: skip
     return rows
+
+
+def other_model_plain_rows(numbers: Mapping[str, Any]) -> list[list[str]]:
+    """Return, by model, what selectors without a target gave beside random, and what they gave on the study's model."""
+    here = {e["selector"]: e["percent"] for e in numbers["in_distribution"]}
+    return [
+        [
+            model, selector, f"{own['budget']:,}", str(len(percents)), f"{statistics.fmean(percents):+.2f}%",
+            "" if here.get(selector) is None else f"{here[selector]:+.2f}%",
+        ]
+        for model, own in numbers.get("other_models", {}).items()
+        for selector, percents in own.get("plain", {}).items()
+    ]  # fmt: skip

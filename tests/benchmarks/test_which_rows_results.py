@@ -105,6 +105,11 @@ def test_the_page_says_what_was_measured_and_nothing_else(plan: Path, tmp_path: 
     assert cells[:4] == ["gemma", "codegen", "300", "6"]
     words, only = (float(cell.rstrip("%")) for cell in cells[4:6])
     assert (words, only) == (pytest.approx(-4, abs=0.1), pytest.approx(-8, abs=0.1)) and cells[6] == "50%"
+    after = page[page.index("without a target on another") :]
+    plain = re.search(r"<tr>(?:(?!</tr>).)*shortest.*?</tr>", after, re.DOTALL)
+    assert plain
+    cells = re.sub(r"<[^>]+>|\s+", " ", plain.group()).split()
+    assert cells[:4] == ["gemma", "shortest", "300", "6"] and float(cells[4].rstrip("%")) == pytest.approx(1, abs=0.1)
     empty = measure(Results(plan, []), {}, "none")
     assert empty["answers"] == [] and empty["in_distribution"] == []
     write_page(tmp_path, empty)
@@ -116,5 +121,5 @@ def test_the_study_file_beside_the_page_asks_for_a_study_that_can_be_planned() -
     request = build_request(StudyConfig(file=file))
     request.check()
     studied = [(v.strategy, v.target, v.pick_where) for v in request.variants()]
-    assert len(studied) == 33
+    assert len(studied) == 32
     assert ("target-words", "wanted-stdlib.jsonl", ()) in studied and ("random", None, ("source=stdlib",)) in studied

@@ -61,7 +61,24 @@ def read_answers(path: str | Path) -> list[AnswerRow]:
     rows = [row for where, fields in places for row in _rows(fields, where)]
     if not rows:
         raise UserError(f"{path} holds no generations.", 'A line looks like {"prompt": "...", "completion": "..."}.')
+    _require_once(rows)
     return rows
+
+
+def _require_once(rows: Sequence[AnswerRow]) -> None:
+    """Raise a `UserError` where two rows say that they are the same sample of the same prompt by the same model."""
+    seen: dict[tuple[str | None, str, int], str] = {}
+    for row in rows:
+        sample = row.fields.get("sample")
+        name = next((n for key in ("prompt_id", "task_id", "prompt") if (n := row.fields.get(key)) is not None), None)
+        if type(sample) is not int or name is None:
+            continue
+        first = seen.setdefault((row.model, str(name), sample), row.where)
+        if first != row.where:
+            raise UserError(
+                f"{row.where}: sample {sample} of {str(name)[:80]} stands at {first} already.",
+                "Remove one of the two, or number them: an answer that is there twice counts twice.",
+            )
 
 
 def several_models(rows: Sequence[AnswerRow]) -> list[str]:

@@ -24,6 +24,11 @@ WRONG = {
     "bytes that are no text": (GOOD + b'{"prompt": "a", "completion": "\xff\xfe"}\n', ":2: byte 32 is not UTF-8"),
     "nested too deeply": (b'{"prompt": "a", "completion": ' + b"[" * 100_000 + b"\n", ":1: not a line of JSON"),
     "a text for a number": (GOOD[:-2] + b', "new_tokens": "five"}\n', ":1: the field new_tokens is not a whole number"),
+    "one sample twice": (
+        b'{"task_id": "a", "sample": 0, "completion": "x"}\n{"task_id": "a", "sample": 1, "completion": "x"}\n'
+        b'{"task_id": "a", "sample": 0, "completion": "x"}\n',
+        ":3: sample 0 of a stands at",
+    ),
     "a number for a text": (b'{"prompt": "a", "completion": 3}\n', "the field completion is a int, not text"),
 }
 

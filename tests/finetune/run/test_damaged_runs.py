@@ -152,6 +152,7 @@ def test_other_weights_under_the_path_of_the_base_model_are_refused_by_all_that_
         weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         commands = [(main, ["verify", str(run)]), (main, again), (main, resume)]
         commands += [(main, ["merge", str(run), "--out", str(tmp_path / "m")])]
+        commands += [(main, ["export", str(run), "--gguf", "--out", str(tmp_path / "g")])]
         commands += [(evalsuite, ["report", str(run), "--out", str(tmp_path / "p")])]
         for program, words in commands:
             assert program(words) == 1
@@ -164,6 +165,16 @@ def test_other_weights_under_the_path_of_the_base_model_are_refused_by_all_that_
         weights.write_bytes(whole)
     assert main(resume) == 0
     assert main(["verify", str(run)]) == 0
+
+
+@pytest.mark.parametrize("words", [["merge"], ["export", "--gguf"], ["try", "--prompt", "x"]])
+def test_an_adapter_of_another_training_is_not_handed_out(
+    run: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = run / "adapter" / "adapter_model.safetensors"
+    adapter.write_bytes((run / "checkpoints" / "checkpoint-4" / adapter.name).read_bytes())
+    assert main([*words, str(run)]) == 1
+    assert f"{adapter} is not the file its manifest describes" in capsys.readouterr().err
 
 
 def test_a_tokenizer_that_was_changed_since_is_refused_by_all_that_would_use_it(

@@ -29,6 +29,7 @@ from finetune.run.record import (
     Run,
     finish_run,
     read_run,
+    resuming,
     run_digest,
     run_folder,
     selected_tokens,
@@ -180,7 +181,8 @@ def run_steps(job: Job, trainer: PackedTrainer, tracker: Tracker, resume: bool =
         if job.interrupt.asked and not is_over(job):
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        say(f"Stopped. Everything up to the last checkpoint is kept; go on with: finetune run --resume {job.folder}")
+        again = "the same command" if job.selection.is_part else resuming(job.folder)
+        say(f"Stopped. Everything up to the last checkpoint is kept; go on with: {again}")
         raise
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from finetune.config import RunConfig
 from finetune.model import adapter_off, load_adapter, load_base_model
 from finetune.padding_study.record import Arm
 from finetune.recipe import train
-from finetune.run.record import Run
+from finetune.run.record import CONFIG, Run
 from finetune.run.tokenizer import load_training_tokenizer, require_selections_tokenizer
 
 RESAMPLES = 2000
@@ -30,11 +29,12 @@ FEWEST_STEPS = 3  # of an arm: the first step also pays for what torch sets up o
 
 def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
     """What the study's results depend on."""
-    return digest_json([config.model_dump(), selection.digest, rows])
+    return digest_json([config.model_dump(), selection.first_rows(rows).digest])
 
 
 def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[str] = ()) -> list[Arm]:
-    """Train every arm on the first `rows` selected rows, one epoch, and compare. Arms already trained are reused.
+    """Train every arm on the first `rows` selected rows, one epoch, and compare. Arms already trained are reused, and
+    one that was stopped goes on.
 
     The runs lie in `$ROWPICK_HOME/padding-study/DIGEST`, apart from those that a report would pick up.
 
@@ -47,7 +47,7 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
         raise UserError("The selection has no held-out rows to compare on.", "Select again with --holdout 200.")
     tokenizer = load_training_tokenizer(config.model, selection)
     require_selections_tokenizer(tokenizer, config.model, selection)
-    part = replace(selection, selected=selection.selected[:rows])
+    part = selection.first_rows(rows)
     examples = encode_rows(tokenizer, part, part.selected)
     base = config.model_copy(
         update={"max_steps": None, "num_train_epochs": 1, "packing": "best-fit", "pad_token": None}
@@ -73,7 +73,8 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
         for pad in pad_tokens(tokenizer, [e.input_ids for e in examples]):
             arm = base.model_copy(update={**change, "pad_token": pad})
             folder = out / f"{way.replace(' ', '-')}-{tokenizer.convert_tokens_to_ids(pad)}"
-            measured.append((way, pad, train(arm, part, folder, False, "off", command)))
+            started = (folder / CONFIG).is_file()  # by a study that was stopped
+            measured.append((way, pad, train(arm, part, folder, started, "off", command)))
     arms = compare_arms(measured, tokenizer, part)
     require_learning(arms)
     return arms

@@ -20,6 +20,7 @@ from curate.console import say
 from curate.errors import UserError
 from finetune.config import read_yaml
 from finetune.run.history import History
+from finetune.run.record import resuming
 
 COMPLETE = "complete"  # says that a checkpoint was written to its end, and which digests its files have
 METER = "meter.json"
@@ -127,7 +128,7 @@ def hand_out_adapter(folder: Path, history: History, target: Path) -> None:
             return
     raise UserError(
         f"The best adapter {source} is not the one that was kept.",
-        f"Train its steps again: finetune run --resume {folder.parent}",
+        f"Train its steps again: {resuming(folder.parent)}",
     )
 
 

@@ -136,6 +136,11 @@ def test_a_run_that_was_started_says_how_to_go_on_and_takes_no_other_settings(
         (started / "config.yaml").write_text(text.replace("learning_rate: 0.01", f"learning_rate: {changed}"))
         assert main(["run", "--resume", str(started), "--track", "none"]) == 1
         assert "was changed after the run was started" in capsys.readouterr().err
+    (started / "config.yaml").write_text(text)
+    part = read_selection(selection).first_rows(20)
+    assert part.first_rows(30) is part and len(part.selected) == 20
+    with pytest.raises(UserError, match=f"{selection} is not the selection that {started} was started with"):
+        start_run(started, chosen, part, resume=True)
 
 
 def test_a_forecast_for_another_model_than_the_newest_selections_needs_no_tokenizer(

@@ -16,9 +16,10 @@ from finetune.cli import main
 from finetune.commands import PaddingStudyCommand
 from finetune.config import load_config
 from finetune.padding_study.page import render_page
-from finetune.padding_study.recipe import answers, require_learning
+from finetune.padding_study.recipe import answers, require_learning, study
 from finetune.padding_study.record import Arm, PaddingStudyRecord, read_padding_study
 from tests.finetune.conftest import QUICK
+from tests.finetune.run.test_resume import interrupt_at
 
 
 @pytest.mark.long
@@ -107,6 +108,32 @@ def test_a_study_of_fewer_rows_than_were_asked_for_is_of_those(
     assert main(command) == main([*command, "--rows", "40"]) == main([*command, "--rows", "24"]) == 1
     assert studied == [40, 40, 24]
     assert capsys.readouterr().err.count("The selection has 40 rows, fewer than --rows 64: the study is of these.") == 1
+
+
+def test_an_arm_that_was_stopped_goes_on_with_the_study_alone_and_on_the_studys_rows(
+    made_selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`finetune run --resume` would read the whole selection: other rows, more steps, and the study would take it."""
+    selection = read_selection(made_selection)
+    settings = load_config(None, None, [s for s in QUICK if "max_steps" not in s], selection.manifest.config["model"])
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path))
+    steps: list[list[int]] = []
+    monkeypatch.setattr("finetune.padding_study.recipe.pad_tokens", lambda *_: ["<|endoftext|>"])
+    monkeypatch.setattr(
+        "finetune.padding_study.recipe.compare_arms",
+        lambda measured, *_: steps.append([run.history[-1]["step"] for _, _, run in measured]) or [],
+    )
+    with monkeypatch.context() as patched:
+        interrupt_at(3, patched)
+        with pytest.raises(KeyboardInterrupt):
+            study(settings, selection, 20)
+    assert "go on with: the same command" in capsys.readouterr().err
+    (arm,) = (tmp_path / "padding-study").glob("*/packed-0")
+    assert main(["run", "--resume", str(arm), "--track", "none"]) == 1
+    assert f"{made_selection.resolve()} is not the selection that {arm} was started with" in capsys.readouterr().err
+    study(settings, selection, 20)
+    assert "Going on from step 3." in capsys.readouterr().err
+    assert steps == [[4, 4, 4]]
 
 
 def test_the_copied_command_keeps_every_override(made_selection: Path) -> None:

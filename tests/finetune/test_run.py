@@ -331,8 +331,11 @@ def test_the_record_says_which_share_of_the_selection_was_trained_on(
     facts = f"{config['trained_tokens']:,} tokens (of {selected:,} selected; {config['epochs']:.2f} epochs) in 2 steps"
     assert facts in told and facts in (made.path / "README.md").read_text()
     assert f"2 steps train on {config['trained_tokens']:,} of the {selected:,} selected tokens" in told
-    assert run(selection, tmp_path / "whole", "max_steps=12", "eval_steps=12") == 0
-    assert "selected tokens (" not in capsys.readouterr().err
+    assert run(selection, tmp_path / "whole", "max_steps=14", "eval_steps=12", "eval_rows=500") == 0
+    told = capsys.readouterr().err
+    assert "selected tokens (" not in told
+    assert "max_steps is 14, and num_train_epochs=1 ends after 7 steps; num_train_epochs=3 is enough for all." in told
+    assert "eval_rows is 500, and the selection holds out 10 rows: the eval loss is of these." in told
     whole = read_run(tmp_path / "whole")
     assert whole.manifest.config["steps"] == 7
     assert (whole.manifest.config["epochs"], share_seen(whole)) == (1.0, 1.0)

@@ -179,8 +179,8 @@ def settings_without_effect(job: Job) -> list[str]:
         bins = (config.max_steps - 1) * one_step + 1
         enough = -(-bins * config.num_train_epochs // len(job.plan.bins))
         sentences.append(
-            f"max_steps is {config.max_steps}, and num_train_epochs={config.num_train_epochs} ends after {steps} steps; "
-            f"num_train_epochs={enough} is enough for all."
+            f"max_steps is {config.max_steps}, and num_train_epochs={config.num_train_epochs} ends after {steps} steps"
+            f"; num_train_epochs={enough} is enough for all."
         )
     if config.eval_rows is not None and config.eval_rows > held_out > 0:
         sentences.append(

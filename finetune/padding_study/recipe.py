@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from curate.artifact import digest_json, home
+from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
 from finetune.batches.dataset import build_plan, encode_rows
@@ -24,12 +25,21 @@ from finetune.run.tokenizer import load_training_tokenizer, require_selections_t
 
 RESAMPLES = 2000
 LEARNT_NATS = 0.001  # a fall of the eval loss, in nats a token, that is more than rounding
+SET_BY_THE_STUDY = {
+    "max_steps": None, "num_train_epochs": 1, "early_stopping_patience": None, "packing": "best-fit",
+    "group_by_length": False, "pad_token": None,
+}  # fmt: skip
 FEWEST_STEPS = 3  # of an arm: the first step also pays for what torch sets up once
 
 
 def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
     """What the study's results depend on."""
-    return digest_json([config.model_dump(), selection.first_rows(rows).digest])
+    return digest_json([as_studied(config).model_dump(), selection.first_rows(rows).digest])
+
+
+def as_studied(config: RunConfig) -> RunConfig:
+    """Return the settings that the arms have in common, whatever `config` says of batching and of how long to train."""
+    return config.model_copy(update=SET_BY_THE_STUDY)
 
 
 def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[str] = ()) -> list[Arm]:
@@ -49,9 +59,12 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
     require_selections_tokenizer(tokenizer, config.model, selection)
     part = selection.first_rows(rows)
     examples = encode_rows(tokenizer, part, part.selected)
-    base = config.model_copy(
-        update={"max_steps": None, "num_train_epochs": 1, "packing": "best-fit", "pad_token": None}
-    )
+    unused = [
+        f"{name}={value}" for name in SET_BY_THE_STUDY if (value := getattr(config, name)) != SET_BY_THE_STUDY[name]
+    ]
+    if unused:
+        say(f"Every arm trains one epoch in its own way; not used: {', '.join(unused)}.")
+    base = as_studied(config)
     per_bin = len(examples) / len(build_plan(examples, base).bins)
     width = max(1, round(config.per_device_train_batch_size * per_bin))
     padded = {"packing": "none", "per_device_train_batch_size": width}
@@ -63,10 +76,12 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
     for way, change in ways.items():
         steps = build_plan(examples, base.model_copy(update=change)).max_steps
         if steps < FEWEST_STEPS:
+            enough = math.ceil(len(examples) * FEWEST_STEPS / steps)
+            more = f"--rows {enough} or more" if enough <= len(selection.selected) else f"a selection of {enough} rows"
             raise UserError(
                 f"{len(examples)} rows make {steps} step(s) in the arm with {way}; a time or an outcome takes at least "
                 f"{FEWEST_STEPS}.",
-                f"Use --rows {math.ceil(len(examples) * FEWEST_STEPS / steps)} or more, or smaller batches.",
+                f"Use {more}, or smaller batches.",
             )
     measured = []
     for way, change in ways.items():
@@ -167,7 +182,7 @@ def answers(arms: Sequence[Arm]) -> list[str]:
         if arm.interval is None or arm.loss_difference is None:
             continue
         low, high = arm.interval
-        shown = f"{arm.loss_difference:+.4f} nats a token [{low:+.4f}, {high:+.4f}]"
+        shown = f"{arm.loss_difference:+z.4f} nats a token [{low:+z.4f}, {high:+z.4f}]"
         if arm.steps != packed.steps:  # an epoch in fewer, fuller batches is fewer updates, which alone moves the loss
             shown += f", after {arm.steps} updates to packed's {packed.steps}"
         sentences.append(

@@ -257,7 +257,7 @@ def test_no_trap_is_sprung_by_good_runs(good: Facts) -> None:
 def test_a_trap_of_a_card_or_a_schedule_that_the_run_does_not_use_is_silent(
     good: Facts, spoilt: dict[str, Any], sentence: str | None
 ) -> None:
-    """A GPU without bfloat16 stands there, and the run is told to compute on the CPU; a constant rate has no warm-up."""
+    """A GPU without bfloat16 stands there, and the run is to compute on the CPU; a constant rate has no warm-up."""
     facts = replace(config(**spoilt)(good), has_gpu=True, gpu_has_bfloat16=False)
     assert list(find_problems(facts).problems.values()) == ([sentence] if sentence else [])
 

@@ -14,7 +14,7 @@ from curate.errors import UserError
 from curate.selection.record import read_selection
 from finetune.cli import main
 from finetune.commands import PaddingStudyCommand
-from finetune.config import load_config
+from finetune.config import RunConfig, load_config
 from finetune.padding_study.page import render_page
 from finetune.padding_study.recipe import answers, require_learning, study
 from finetune.padding_study.record import Arm, PaddingStudyRecord, read_padding_study
@@ -79,6 +79,11 @@ def test_the_answers_say_what_the_figures_say() -> None:
     ]
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_minus_sign() -> None:
+    told = answers([arm("packed", "<unk>", 10, 2.0, None), arm("right padding", "<unk>", 9, 2.0, (-2e-5, 1e-5))])
+    assert "+0.0000 nats a token [+0.0000, +0.0000]" in told[1]
+
+
 def test_a_study_whose_arms_take_few_steps_or_learn_nothing_is_refused(
     made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +93,8 @@ def test_a_study_whose_arms_take_few_steps_or_learn_nothing_is_refused(
     assert "2 rows make 1 step(s) in the arm with packed; a time or an outcome takes at least 3" in (
         capsys.readouterr().err
     )
+    assert main([*arguments, "gradient_accumulation_steps=32"]) == 1
+    assert "Use a selection of 120 rows, or smaller batches." in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
     idle = [arm("packed", "<unk>", 10, 2.9995, None), arm("packed", "x", 10, 2.5, (0, 0))]
     with pytest.raises(UserError, match=r"1 of 2 arms did not learn: their eval losses are 2\.9995 or more, and"):
@@ -134,6 +141,26 @@ def test_an_arm_that_was_stopped_goes_on_with_the_study_alone_and_on_the_studys_
     study(settings, selection, 20)
     assert "Going on from step 3." in capsys.readouterr().err
     assert steps == [[4, 4, 4]]
+
+
+def test_settings_that_the_study_sets_itself_are_said_and_reach_no_arm(
+    made_selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """group_by_length did reach an arm: right padding was length-grouped too."""
+    trained: list[RunConfig] = []
+
+    def train(arm: RunConfig, *_: object) -> None:
+        trained.append(arm)
+        if len(trained) == 6:
+            raise UserError("Enough.")
+
+    monkeypatch.setattr("finetune.padding_study.recipe.train", train)
+    command = ["padding-study", "--selection", str(made_selection), "--out", str(tmp_path / "s"), *QUICK]
+    assert main([*command, "group_by_length=true"]) == 1
+    assert "not used: max_steps=6, group_by_length=True." in capsys.readouterr().err
+    assert [(arm.packing, arm.group_by_length, arm.max_steps) for arm in trained[::2]] == [
+        ("best-fit", False, None), ("none", False, None), ("none", True, None),
+    ]  # fmt: skip
 
 
 def test_the_copied_command_keeps_every_override(made_selection: Path) -> None:

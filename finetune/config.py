@@ -67,7 +67,7 @@ class RunConfig(BaseModel):
     eval_steps: int = Field(20, ge=1)
     eval_rows: int | None = Field(None, ge=1)
     early_stopping_patience: int | None = Field(None, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)  # what numpy takes
     deterministic: bool = False
     # what the report takes from a run
     report_eval_rows: int | None = Field(None, ge=1)

@@ -131,7 +131,7 @@ def run_digest(config: RunConfig, selection: Selection) -> str:
 def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Path:
     """`out`, or `runs/<selection's strategy and size>-<digest>` below the home of artifacts."""
     if out is not None:
-        return out
+        return out.resolve() if out.name in ("", "..") else out  # card, manifest and trackers show the folder's name
     picked = selection.manifest.config
     size = f"k{picked['k']}" if picked.get("token_budget") is None else f"t{picked['token_budget']}"
     return runs_dir() / f"{picked['strategy']}-{size}-{run_digest(config, selection)[:8]}"
@@ -156,6 +156,8 @@ def start_run(
     written = folder / CONFIG
     if written.is_file():
         settled = read_settings(folder)
+        if not resume and _holds_settings_alone(folder):  # of a start that was refused: nothing was trained
+            return _begin(folder, config, selection, layout)
         if resume and settled.get("selection_digest", selection.digest) != selection.digest:
             raise UserError(
                 f"{settled[SELECTION_KEY]} is not the selection that {folder} was started with.",
@@ -178,8 +180,17 @@ def start_run(
         raise UserError(f"{folder} is not empty.", "Name an empty or new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    write_text(written, started_text(config, selection, {BASE_DIGEST: base_model_digest(config.model), **layout}))
+    return _begin(folder, config, selection, layout)
+
+
+def _begin(folder: Path, config: RunConfig, selection: Selection, layout: Mapping[str, Any]) -> bool:
+    recorded = {BASE_DIGEST: base_model_digest(config.model), **layout}
+    write_text(folder / CONFIG, started_text(config, selection, recorded))
     return False
+
+
+def _holds_settings_alone(folder: Path) -> bool:
+    return all(path.name == CONFIG or path.name.endswith(".part") for path in folder.iterdir())
 
 
 def started_text(config: RunConfig, selection: Selection, recorded: Mapping[str, Any]) -> str:

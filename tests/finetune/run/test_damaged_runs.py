@@ -37,6 +37,8 @@ def run(trained: Path, tmp_path: Path) -> Path:
 def test_every_bad_file_of_a_run_is_named_and_a_whole_run_is_called_whole(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copytree(run / "checkpoints" / "checkpoint-6", run / "checkpoints" / "checkpoint-6 (copy)")
+    assert latest_checkpoint(run / "checkpoints") == run / "checkpoints" / "checkpoint-6"
     assert main(["verify", str(run)]) == 0
     assert capsys.readouterr().out.startswith(f"{run} is whole: ")
     (run / "README.md").write_text("mine")

@@ -112,6 +112,13 @@ def test_a_setting_that_is_no_finite_number_is_refused(name: str, value: str) ->
         load_config(None, None, [f"{name}={value}"])
 
 
+@pytest.mark.parametrize("setting", ["early_stopping_patience=true", "max_steps=yes", "lora_dropout=off"])
+def test_yes_and_no_are_no_numbers(setting: str) -> None:
+    """YAML reads them as true and false, which were taken for 1 and 0: a run of one step."""
+    with pytest.raises(UserError, match=f"{setting.partition('=')[0]} is (True|False): .*a number is wanted"):
+        load_config("cpu-demo", overrides=[setting])
+
+
 def test_a_line_that_no_run_wrote_is_named_with_its_number(tmp_path: Path) -> None:
     line = '{"step": 1, "train_loss": 2.0, "eval_loss": null}\n'
     for wrong, sentence in (

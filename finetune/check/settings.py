@@ -75,6 +75,10 @@ def samples_see_each_other(facts: Facts) -> str | None:
 
 def prompt_is_trained_on(facts: Facts) -> str | None:
     """The model spends itself on writing prompts."""
+    if facts.config.packing == "joined":
+        return (
+            "packing is joined: the loss counts the prompt, whatever completion_only_loss says. Set packing=best-fit."
+        )
     if facts.config.completion_only_loss:
         return None
     return "completion_only_loss is false: the loss counts the prompt. Set completion_only_loss=true."

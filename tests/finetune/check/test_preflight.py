@@ -262,6 +262,13 @@ def test_a_trap_of_a_card_or_a_schedule_that_the_run_does_not_use_is_silent(
     assert list(find_problems(facts).problems.values()) == ([sentence] if sentence else [])
 
 
+def test_joined_rows_are_trained_on_their_prompts_whatever_the_setting_says(good: Facts) -> None:
+    facts = regathered(packing="joined")(good)
+    assert facts.config.completion_only_loss
+    assert all((batch["labels"][:, 1:] != -100).all() for batch in facts.batches or ())
+    assert "whatever completion_only_loss says" in find_problems(facts).problems["prompt_is_trained_on"]
+
+
 def test_all_problems_come_at_once_with_exit_1(
     selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from finetune.config import RunConfig, load_config
 from finetune.padding_study.page import render_page
 from finetune.padding_study.recipe import answers, require_learning, study
 from finetune.padding_study.record import Arm, PaddingStudyRecord, read_padding_study
+from finetune.run.record import Run
 from tests.finetune.conftest import QUICK
 from tests.finetune.run.test_resume import interrupt_at
 
@@ -126,10 +127,12 @@ def test_an_arm_that_was_stopped_goes_on_with_the_study_alone_and_on_the_studys_
     monkeypatch.setenv("ROWPICK_HOME", str(tmp_path))
     steps: list[list[int]] = []
     monkeypatch.setattr("finetune.padding_study.recipe.pad_tokens", lambda *_: ["<|endoftext|>"])
-    monkeypatch.setattr(
-        "finetune.padding_study.recipe.compare_arms",
-        lambda measured, *_: steps.append([run.history[-1]["step"] for _, _, run in measured]) or [],
-    )
+
+    def compare_arms(measured: list[tuple[str, str, Run]], *_: object) -> list[Arm]:
+        steps.append([run.history[-1]["step"] for _, _, run in measured])
+        return []
+
+    monkeypatch.setattr("finetune.padding_study.recipe.compare_arms", compare_arms)
     with monkeypatch.context() as patched:
         interrupt_at(3, patched)
         with pytest.raises(KeyboardInterrupt):

@@ -283,7 +283,7 @@ def padding_study(
     """Train on the same rows packed, padded and length-grouped, with two pad tokens; compare time and eval loss."""
     from finetune.commands import PaddingStudyCommand
     from finetune.padding_study.page import write_report
-    from finetune.padding_study.recipe import study
+    from finetune.padding_study.recipe import as_studied, study
     from finetune.padding_study.record import read_padding_study
 
     asked = PaddingStudyCommand(
@@ -294,7 +294,7 @@ def padding_study(
         say(f"The selection has {most} rows, fewer than --rows {rows}: the study is of these.")
         rows = most
     arms = study(settings, studied, rows, typed_command("finetune"))
-    folder = write_report(arms, settings, studied, rows, out, typed_command("finetune"))
+    folder = write_report(arms, as_studied(settings), studied, rows, out, typed_command("finetune"))
     record = read_padding_study(folder)
     for sentence in record.answers:
         say(sentence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +63,7 @@ def export(
 
     exported = export_gguf(read_run(run_name), out, quantize)
     say(f"Greedy text equals the merged model's on {exported.same_text} of {exported.compared} held-out prompts.")
-    say(f"Try it:\n\nollama create NAME -f {exported.path / MODELFILE}\nollama run NAME\n")
+    say(f"Try it:\n\nollama create NAME -f {shlex.quote(str(exported.path / MODELFILE))}\nollama run NAME\n")
     print_result(exported.as_dict() if as_json else exported.path)
 
 

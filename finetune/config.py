@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from curate.artifact.yaml_text import parse_yaml
 from curate.errors import UsageError, UserError, did_you_mean
@@ -67,11 +67,19 @@ class RunConfig(BaseModel):
     eval_steps: int = Field(20, ge=1)
     eval_rows: int | None = Field(None, ge=1)
     early_stopping_patience: int | None = Field(None, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)  # what numpy takes
     deterministic: bool = False
     # what the report takes from a run
     report_eval_rows: int | None = Field(None, ge=1)
     report_max_new_tokens: int = Field(256, ge=1)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_written_as_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation in (int, float, int | None):
+            raise ValueError("A number is wanted; yes, no, on, off, true and false are none")
+        return value
 
     @model_validator(mode="after")
     def _steps_fit(self) -> RunConfig:
@@ -174,6 +182,7 @@ def _problem(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         guess = did_you_mean(name, RunConfig.model_fields).partition("Allowed")[0].strip()
         return f"{name} is not a setting ({guess})" if guess else f"{name} is not a setting"
+    message = str(item["msg"]).removeprefix("Value error, ")
     if not name:
-        return str(item["msg"]).removeprefix("Value error, ")
-    return f"{name} is {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+        return message
+    return f"{name} is {item['input']!r}: {message[0].lower()}{message[1:]}"

@@ -29,6 +29,7 @@ from finetune.run.record import (
     Run,
     finish_run,
     read_run,
+    resuming,
     run_digest,
     run_folder,
     selected_tokens,
@@ -153,6 +154,8 @@ def say_what_is_left_out(job: Job) -> None:
     """Say where the run will see a part of its rows only, never reaches its learning rate, or lacks what a GPU has."""
     if job.config.device == "mps":
         say("On mps there are neither kernels nor the paged optimizer: transformers and torch's AdamW compute.")
+    for sentence in settings_without_effect(job):
+        say(sentence)
     planned, selected = job.plan.tokens, selected_tokens(job.selection)
     if planned < NEARLY_ALL * selected:
         say(
@@ -165,6 +168,29 @@ def say_what_is_left_out(job: Job) -> None:
             f"warmup_steps {job.config.warmup_steps} fills all {job.plan.max_steps} steps: "
             f"the learning rate reaches {reached:.0%} of {job.config.learning_rate:g}."
         )
+
+
+def settings_without_effect(job: Job) -> list[str]:
+    """Return a sentence for each setting that the rows leave without the effect that its value asks for."""
+    config, held_out, steps = job.config, len(job.selection.holdout), job.plan.max_steps
+    sentences = []
+    if config.max_steps is not None and config.max_steps > steps:
+        one_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        bins = (config.max_steps - 1) * one_step + 1
+        enough = -(-bins * config.num_train_epochs // len(job.plan.bins))
+        sentences.append(
+            f"max_steps is {config.max_steps}, and num_train_epochs={config.num_train_epochs} ends after {steps} steps"
+            f"; num_train_epochs={enough} is enough for all."
+        )
+    if config.eval_rows is not None and config.eval_rows > held_out > 0:
+        sentences.append(
+            f"eval_rows is {config.eval_rows}, and the selection holds out {held_out} rows: the eval loss is of these."
+        )
+    if config.early_stopping_patience is not None and not held_out:
+        sentences.append("early_stopping_patience does nothing: the selection has no held-out rows to evaluate on.")
+    if config.group_by_length and config.packing != "none":
+        sentences.append("group_by_length does nothing to packed rows; packing=none would batch rows of like length.")
+    return sentences
 
 
 def run_steps(job: Job, trainer: PackedTrainer, tracker: Tracker, resume: bool = False) -> None:
@@ -180,7 +206,8 @@ def run_steps(job: Job, trainer: PackedTrainer, tracker: Tracker, resume: bool =
         if job.interrupt.asked and not is_over(job):
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        say(f"Stopped. Everything up to the last checkpoint is kept; go on with: finetune run --resume {job.folder}")
+        again = "the same command" if job.selection.is_part else resuming(job.folder)
+        say(f"Stopped. Everything up to the last checkpoint is kept; go on with: {again}")
         raise
 
 

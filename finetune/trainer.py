@@ -39,6 +39,7 @@ from finetune.model import (
 from finetune.parallel.processes import Processes, batch_shape, own_bins
 from finetune.parallel.sharding import leave_to_sharding, place_whole_parts, shard_frozen_weights
 from finetune.run.job import Job
+from finetune.run.record import resuming
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -143,7 +144,7 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc]
             shutil.rmtree(self.job.checkpoints / f"checkpoint-{step}", ignore_errors=True)
             raise UserError(
                 f"Could not write the checkpoint of step {step} ({error}).",
-                f"Nothing was left half-written; free space, then: finetune run --resume {self.job.folder}",
+                f"Nothing was left half-written; free space, then: {resuming(self.job.folder)}",
             ) from error
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:

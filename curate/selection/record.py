@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import pyarrow.parquet
 
 from curate.artifact import (
     digest_json,
+    digest_text,
     find_artifact,
     home,
+    json_line,
     parse_jsonl,
     read_manifest,
     read_output,
@@ -71,12 +73,13 @@ _OWN_COLUMNS = ("row_id", "instruction", "output", "source", "token_count")
 
 @dataclass(frozen=True)
 class Selection:
-    """A finished selection, read back."""
+    """A finished selection, read back; where `is_part`, the first of its rows alone, which no folder holds."""
 
     path: Path
     manifest: Manifest
     selected: list[SelectedRow]
     holdout: list[SelectedRow]
+    is_part: bool = False
 
     @cached_property
     def holdout_digest(self) -> str:
@@ -91,6 +94,17 @@ class Selection:
         return digest_json(
             [files[SELECTED], files[HOLDOUT], config["tokenizer_digest"], config["prompt_template_text"]]
         )
+
+    def first_rows(self, n: int) -> Selection:
+        """Return the selection of the first `n` selected rows, with a digest of its own: a run of it is another run."""
+        if n >= len(self.selected):
+            return self
+        rows = self.selected[:n]
+        sha256 = digest_text("".join(json_line(row.as_line()) for row in rows))
+        own = {"sha256": sha256, "rows": len(rows)}
+        outputs = [r.model_copy(update=own) if r.file == SELECTED else r for r in self.manifest.outputs]
+        manifest = self.manifest.model_copy(update={"outputs": outputs})
+        return replace(self, selected=rows, manifest=manifest, is_part=True)
 
     @property
     def template(self) -> PromptTemplate:

@@ -7,11 +7,15 @@ from finetune.check.facts import Facts
 GIB = 2**30
 
 
+def _computes_on_gpu(facts: Facts) -> bool:
+    return facts.has_gpu and facts.config.device != "cpu"
+
+
 def float16_on_a_cpu(facts: Facts) -> str | None:
     """Slow, and without the gradient scaler that keeps it from underflowing."""
-    if facts.config.dtype != "float16" or facts.config.device == "cuda" or facts.has_gpu:
+    if facts.config.dtype != "float16" or facts.config.device == "cuda" or _computes_on_gpu(facts):
         return None
-    return "dtype is float16 and there is no GPU. Set dtype=float32."
+    return "dtype is float16 and the run is on a CPU. Set dtype=float32."
 
 
 def float16_overflows(facts: Facts) -> str | None:
@@ -23,14 +27,14 @@ def float16_overflows(facts: Facts) -> str | None:
 
 def bfloat16_absent(facts: Facts) -> str | None:
     """T4 and V100 have no bfloat16."""
-    if facts.config.dtype != "bfloat16" or facts.gpu_has_bfloat16 is not False:
+    if facts.config.dtype != "bfloat16" or facts.gpu_has_bfloat16 is not False or not _computes_on_gpu(facts):
         return None
     return "dtype is bfloat16 and this card has none. Use --preset colab-t4, or dtype=float16."
 
 
 def paged_optimizer_without_gpu(facts: Facts) -> str | None:
     """bitsandbytes' paged optimisers need CUDA's unified memory."""
-    if facts.config.optim != "paged_adamw_8bit" or (facts.has_gpu and facts.config.device != "cpu"):
+    if facts.config.optim != "paged_adamw_8bit" or _computes_on_gpu(facts):
         return None
     return "optim is paged_adamw_8bit and there is no GPU to page to. Set optim=auto."
 

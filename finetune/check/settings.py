@@ -19,8 +19,8 @@ def learning_rate_unusual(facts: Facts) -> str | None:
 
 def warmup_fills_the_run(facts: Facts) -> str | None:
     """The full learning rate is never reached."""
-    if facts.steps is None or facts.config.warmup_steps < facts.steps:
-        return None
+    if facts.steps is None or facts.config.warmup_steps < facts.steps or facts.config.lr_scheduler_type == "constant":
+        return None  # a constant rate has no warm-up
     return f"warmup_steps {facts.config.warmup_steps} fills all {facts.steps} steps. Use at most {facts.steps // 2}."
 
 
@@ -33,7 +33,7 @@ def more_steps_than_data(facts: Facts) -> str | None:
     epochs_seen = epochs / facts.bins_per_epoch
     if epochs_seen <= MOST_EPOCHS:
         return None
-    return f"{facts.steps} steps show every row {epochs_seen:.0f} times. Lower max_steps, or select more rows."
+    return f"{facts.steps} steps show every row {epochs_seen:.0f} times. Lower num_train_epochs, or select more rows."
 
 
 def batch_larger_than_data(facts: Facts) -> str | None:
@@ -75,6 +75,10 @@ def samples_see_each_other(facts: Facts) -> str | None:
 
 def prompt_is_trained_on(facts: Facts) -> str | None:
     """The model spends itself on writing prompts."""
+    if facts.config.packing == "joined":
+        return (
+            "packing is joined: the loss counts the prompt, whatever completion_only_loss says. Set packing=best-fit."
+        )
     if facts.config.completion_only_loss:
         return None
     return "completion_only_loss is false: the loss counts the prompt. Set completion_only_loss=true."

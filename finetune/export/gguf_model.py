@@ -57,6 +57,7 @@ def export_gguf(run: Run, out: Path | None = None, quantization: str = "f16") ->
     target = out or run.path / "gguf"
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} already exists.", "Name another --out, or remove it.")
+    run.check_adapter()
     selection = run.read_selection()
     tokenizer = load_selections_tokenizer(selection)
     instructions = prompts_to_compare(selection, tokenizer)

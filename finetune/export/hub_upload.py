@@ -12,6 +12,7 @@ from curate.errors import UserError
 from curate.errors.hub import hub_failure
 from curate.selection.hub_upload import Upload, require_repository
 from finetune.export.hub_card import card_with_results, find_results, result_files
+from finetune.run.base_model import BASE_DIGEST
 from finetune.run.record import README, Run
 
 
@@ -23,7 +24,9 @@ def plan_upload(run: Run, repository: str, private: bool = True, report: str | N
     require_repository(repository)
     run.require_whole()
     base = run.config.model
-    if base == SMOLLM2 or Path(base).exists():
+    if (
+        base == SMOLLM2 or Path(base).exists() or BASE_DIGEST in run.manifest.config
+    ):  # that of a folder, gone or elsewhere
         raise UserError(
             f"The base model is {base}, which nobody could load from the hub.",
             "Push the merged model instead: finetune merge, then hf upload.",

@@ -32,7 +32,7 @@ from curate.selection.record import SelectedRow, Selection
 from curate.sources import load_rows
 from curate.sources.target import load_target
 from curate.strategies.coordinated import row_luck
-from curate.tokens.tokenizers import EncodedExample
+from curate.tokens.tokenizers import EncodedExample, tokenizer_digest
 from finetune.batches.dataset import encode_rows
 from finetune.config import RunConfig
 from finetune.influence.gradients import adapter_layers, row_influences
@@ -60,6 +60,8 @@ class Task:
         ids = [[row.row_id for row in rows] for rows in (self.rows, self.target, self.reference)]
         made = selection.manifest.config
         rendered = [made["tokenizer_digest"], made["prompt_template_text"], _longest(config, selection)]
+        own = tokenizer_digest(load_training_tokenizer(config.model, selection))
+        rendered += [own] if own != made["tokenizer_digest"] else []  # another model's, or changed since
         return digest_json([config.model_dump(), ids, rendered, base_model_digest(config.model), checkpoints])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from curate.console import progress
+from curate.console import progress, say
 from curate.tokens.tokenizers import EncodedExample
 from finetune.batches.dataset import build_plan
 from finetune.batches.packing import build_packed_batch
@@ -45,6 +45,8 @@ def train_reference(
     optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, betas=BETAS, eps=EPSILON, weight_decay=0.0)
     device = weights[0].device
     wanted = {math.ceil(plan.max_steps * (number + 1) / checkpoints) for number in range(checkpoints)}
+    if len(wanted) < checkpoints:
+        say(f"The reference run has {plan.max_steps} steps, and so {len(wanted)} checkpoints, not {checkpoints}.")
     with progress("Reference run", plan.max_steps) as advance:
         for step in range(plan.max_steps):
             rate = config.learning_rate * _share(config, step, plan.max_steps)

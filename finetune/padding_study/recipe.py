@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from curate.artifact import digest_json, home
+from curate.console import say
 from curate.errors import UserError
 from curate.selection.record import Selection
 from finetune.batches.dataset import build_plan, encode_rows
@@ -20,21 +20,31 @@ from finetune.config import RunConfig
 from finetune.model import adapter_off, load_adapter, load_base_model
 from finetune.padding_study.record import Arm
 from finetune.recipe import train
-from finetune.run.record import Run
+from finetune.run.record import CONFIG, Run
 from finetune.run.tokenizer import load_training_tokenizer, require_selections_tokenizer
 
 RESAMPLES = 2000
 LEARNT_NATS = 0.001  # a fall of the eval loss, in nats a token, that is more than rounding
+SET_BY_THE_STUDY = {
+    "max_steps": None, "num_train_epochs": 1, "early_stopping_patience": None, "packing": "best-fit",
+    "group_by_length": False, "pad_token": None,
+}  # fmt: skip
 FEWEST_STEPS = 3  # of an arm: the first step also pays for what torch sets up once
 
 
 def study_digest(config: RunConfig, selection: Selection, rows: int) -> str:
     """What the study's results depend on."""
-    return digest_json([config.model_dump(), selection.digest, rows])
+    return digest_json([as_studied(config).model_dump(), selection.first_rows(rows).digest])
+
+
+def as_studied(config: RunConfig) -> RunConfig:
+    """Return the settings that the arms have in common, whatever `config` says of batching and of how long to train."""
+    return config.model_copy(update=SET_BY_THE_STUDY)
 
 
 def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[str] = ()) -> list[Arm]:
-    """Train every arm on the first `rows` selected rows, one epoch, and compare. Arms already trained are reused.
+    """Train every arm on the first `rows` selected rows, one epoch, and compare. Arms already trained are reused, and
+    one that was stopped goes on.
 
     The runs lie in `$ROWPICK_HOME/padding-study/DIGEST`, apart from those that a report would pick up.
 
@@ -47,11 +57,14 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
         raise UserError("The selection has no held-out rows to compare on.", "Select again with --holdout 200.")
     tokenizer = load_training_tokenizer(config.model, selection)
     require_selections_tokenizer(tokenizer, config.model, selection)
-    part = replace(selection, selected=selection.selected[:rows])
+    part = selection.first_rows(rows)
     examples = encode_rows(tokenizer, part, part.selected)
-    base = config.model_copy(
-        update={"max_steps": None, "num_train_epochs": 1, "packing": "best-fit", "pad_token": None}
-    )
+    unused = [
+        f"{name}={value}" for name in SET_BY_THE_STUDY if (value := getattr(config, name)) != SET_BY_THE_STUDY[name]
+    ]
+    if unused:
+        say(f"Every arm trains one epoch in its own way; not used: {', '.join(unused)}.")
+    base = as_studied(config)
     per_bin = len(examples) / len(build_plan(examples, base).bins)
     width = max(1, round(config.per_device_train_batch_size * per_bin))
     padded = {"packing": "none", "per_device_train_batch_size": width}
@@ -63,17 +76,20 @@ def study(config: RunConfig, selection: Selection, rows: int, command: Sequence[
     for way, change in ways.items():
         steps = build_plan(examples, base.model_copy(update=change)).max_steps
         if steps < FEWEST_STEPS:
+            enough = math.ceil(len(examples) * FEWEST_STEPS / steps)
+            more = f"--rows {enough} or more" if enough <= len(selection.selected) else f"a selection of {enough} rows"
             raise UserError(
                 f"{len(examples)} rows make {steps} step(s) in the arm with {way}; a time or an outcome takes at least "
                 f"{FEWEST_STEPS}.",
-                f"Use --rows {math.ceil(len(examples) * FEWEST_STEPS / steps)} or more, or smaller batches.",
+                f"Use {more}, or smaller batches.",
             )
     measured = []
     for way, change in ways.items():
         for pad in pad_tokens(tokenizer, [e.input_ids for e in examples]):
             arm = base.model_copy(update={**change, "pad_token": pad})
             folder = out / f"{way.replace(' ', '-')}-{tokenizer.convert_tokens_to_ids(pad)}"
-            measured.append((way, pad, train(arm, part, folder, False, "off", command)))
+            started = (folder / CONFIG).is_file()  # by a study that was stopped
+            measured.append((way, pad, train(arm, part, folder, started, "off", command)))
     arms = compare_arms(measured, tokenizer, part)
     require_learning(arms)
     return arms
@@ -166,7 +182,7 @@ def answers(arms: Sequence[Arm]) -> list[str]:
         if arm.interval is None or arm.loss_difference is None:
             continue
         low, high = arm.interval
-        shown = f"{arm.loss_difference:+.4f} nats a token [{low:+.4f}, {high:+.4f}]"
+        shown = f"{arm.loss_difference:+z.4f} nats a token [{low:+z.4f}, {high:+z.4f}]"
         if arm.steps != packed.steps:  # an epoch in fewer, fuller batches is fewer updates, which alone moves the loss
             shown += f", after {arm.steps} updates to packed's {packed.steps}"
         sentences.append(

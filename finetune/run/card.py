@@ -23,7 +23,7 @@ def loading_lines(folder: str, template: PromptTemplate) -> list[str]:
     prompt = json.dumps(template.render(TRIED), ensure_ascii=False)
     return [
         "from finetune.model import load_run",
-        f'model, tokenizer = load_run("{folder}")',
+        f"model, tokenizer = load_run({json.dumps(folder, ensure_ascii=False)})",
         f'print(tokenizer.decode(model.generate(**tokenizer({prompt}, return_tensors="pt").to(model.device), '
         "max_new_tokens=128)[0], skip_special_tokens=True))",
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from curate.console import say
 from curate.errors import UserError
 from finetune.config import read_yaml
 from finetune.run.history import History
+from finetune.run.record import resuming
 
 COMPLETE = "complete"  # says that a checkpoint was written to its end, and which digests its files have
 METER = "meter.json"
@@ -34,6 +36,11 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def numbered(folder: Path, name: str = "checkpoint") -> list[Path]:
+    """The checkpoints in a folder, or its best adapters, by step; a copy that somebody put beside them is none."""
+    return sorted((p for p in folder.glob(f"{name}-*") if re.fullmatch(rf"{name}-\d+", p.name)), key=step_of)
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint in `folder`.
 
@@ -43,7 +50,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     for path in folder.glob(".*.part"):
         shutil.rmtree(path)
     whole = None
-    for path in sorted(folder.glob("checkpoint-*"), key=step_of):
+    for path in numbered(folder):
         if is_whole(path):
             if (read_folder_seal(path, COMPLETE) or {}).get(RUN) != _run_of(folder):
                 raise UserError(
@@ -84,7 +91,7 @@ def complete_checkpoint(folder: Path, step: int, history: History, meter_state: 
     files = {name: digest_file(kept / name) for name in ADAPTER_FILES}
     seal_folder(checkpoint, COMPLETE, **{RUN: _run_of(folder), BEST: {"folder": kept.name, "files": files}})
     named = {_best_named(path) for path in folder.glob("checkpoint-*")}
-    for path in folder.glob(f"{BEST}-*"):
+    for path in numbered(folder, BEST):
         if path.name not in named:
             shutil.rmtree(path)
 
@@ -117,9 +124,9 @@ def best_step(history: History) -> int | None:
 def hand_out_adapter(folder: Path, history: History, target: Path) -> None:
     """Put the best adapter into `target` once training has ended; it must be the one that was kept."""
     best = best_step(history)
-    kept = sorted(folder.glob(f"{BEST}-*"), key=step_of)
+    kept = numbered(folder, BEST)
     source = kept[-1] if best is None else folder / f"{BEST}-{best}"
-    newest = max(folder.glob("checkpoint-*"), key=step_of)
+    newest = numbered(folder)[-1]
     shutil.rmtree(target, ignore_errors=True)
     if is_whole(newest) and _best_named(newest) == source.name:
         shutil.copytree(source, target)
@@ -127,7 +134,7 @@ def hand_out_adapter(folder: Path, history: History, target: Path) -> None:
             return
     raise UserError(
         f"The best adapter {source} is not the one that was kept.",
-        f"Train its steps again: finetune run --resume {folder.parent}",
+        f"Train its steps again: {resuming(folder.parent)}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,11 @@ class Run:
         return selection
 
 
+def resuming(folder: Path) -> str:
+    """Return the command that goes on with the run in a folder, as a shell takes it."""
+    return f"finetune run --resume {shlex.quote(str(folder))}"
+
+
 def runs_dir() -> Path:
     """Where runs live."""
     return home() / "runs"
@@ -125,7 +131,7 @@ def run_digest(config: RunConfig, selection: Selection) -> str:
 def run_folder(config: RunConfig, selection: Selection, out: Path | None) -> Path:
     """`out`, or `runs/<selection's strategy and size>-<digest>` below the home of artifacts."""
     if out is not None:
-        return out
+        return out.resolve() if out.name in ("", "..") else out  # card, manifest and trackers show the folder's name
     picked = selection.manifest.config
     size = f"k{picked['k']}" if picked.get("token_budget") is None else f"t{picked['token_budget']}"
     return runs_dir() / f"{picked['strategy']}-{size}-{run_digest(config, selection)[:8]}"
@@ -150,6 +156,14 @@ def start_run(
     written = folder / CONFIG
     if written.is_file():
         settled = read_settings(folder)
+        if not resume and _holds_settings_alone(folder):  # of a start that was refused: nothing was trained
+            return _begin(folder, config, selection, layout)
+        if resume and settled.get("selection_digest", selection.digest) != selection.digest:
+            raise UserError(
+                f"{settled[SELECTION_KEY]} is not the selection that {folder} was started with.",
+                "Make that one again, or start a run on this one in another --out. (What a padding study trains "
+                "goes on with the study's own command.)",
+            )
         if settled["run_digest"] != digest and resume:
             raise UserError(
                 f"{written} was changed after the run was started.", "Put it back, or start a run with those settings."
@@ -157,9 +171,7 @@ def start_run(
         if settled["run_digest"] != digest:
             raise UserError(f"{folder} holds another, unfinished run.", "Name another --out, or remove that folder.")
         if not resume:
-            raise UserError(
-                f"{folder} holds this run, unfinished.", f"Go on with: finetune run --resume {folder} (or remove it)."
-            )
+            raise UserError(f"{folder} holds this run, unfinished.", f"Go on with: {resuming(folder)} (or remove it).")
         require_same_base(settled, config.model, folder.name)
         if {name: settled.get(name) for name in LAYOUT} != {name: layout.get(name) for name in LAYOUT}:
             write_text(written, started_text(config, selection, {BASE_DIGEST: settled.get(BASE_DIGEST), **layout}))
@@ -168,8 +180,17 @@ def start_run(
         raise UserError(f"{folder} is not empty.", "Name an empty or new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file.", "Name a folder.")
-    write_text(written, started_text(config, selection, {BASE_DIGEST: base_model_digest(config.model), **layout}))
+    return _begin(folder, config, selection, layout)
+
+
+def _begin(folder: Path, config: RunConfig, selection: Selection, layout: Mapping[str, Any]) -> bool:
+    recorded = {BASE_DIGEST: base_model_digest(config.model), **layout}
+    write_text(folder / CONFIG, started_text(config, selection, recorded))
     return False
+
+
+def _holds_settings_alone(folder: Path) -> bool:
+    return all(path.name == CONFIG or path.name.endswith(".part") for path in folder.iterdir())
 
 
 def started_text(config: RunConfig, selection: Selection, recorded: Mapping[str, Any]) -> str:
@@ -279,7 +300,7 @@ def read_run(run: str | Path | None = None) -> Run:
     """The finished run at a path, of a name, or the newest one for None."""
     folder = find_artifact(run, runs_dir(), KIND)
     if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} is an unfinished run.", f"Go on with: finetune run --resume {folder}")
+        raise UserError(f"{folder} is an unfinished run.", f"Go on with: {resuming(folder)}")
     manifest = read_manifest(folder, KIND)
     config = validated({k: v for k, v in manifest.config.items() if k in RunConfig.model_fields})
     recorded = {record.file for record in manifest.outputs}

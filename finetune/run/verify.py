@@ -9,16 +9,16 @@ from curate.artifact.outputs import MISSING
 from curate.artifact.verify import Verified, verify_artifact
 from curate.errors import UserError
 from finetune.run.base_model import require_same_base
-from finetune.run.checkpoints import COMPLETE, damaged_in
+from finetune.run.checkpoints import COMPLETE, damaged_in, numbered
 from finetune.run.history_lines import HISTORY, TIMINGS, read_unfinished
 from finetune.run.record import CHECKPOINTS, CONFIG, KIND, README, read_run, read_settings
 
 
 def verify_run(folder: Path) -> Verified:
     """Return what is wrong with a run, finished or not; artifacts of other kinds are looked at as they are."""
-    checkpoints = sorted((folder / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}"))
-    whole = {path.parent for path in checkpoints}
-    broken_off = sorted(path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if path not in whole)
+    every = numbered(folder / CHECKPOINTS)
+    checkpoints = [path / COMPLETE for path in every if (path / COMPLETE).exists()]
+    broken_off = [path for path in every if not (path / COMPLETE).exists()]
     damaged = [Damage(path / COMPLETE, f"{MISSING}: resuming passes {path.name} over") for path in broken_off]
     damaged += [
         Damage(bad, f"is not as it was when {path.parent.name} was complete")

@@ -136,6 +136,11 @@ def test_a_run_that_was_started_says_how_to_go_on_and_takes_no_other_settings(
         (started / "config.yaml").write_text(text.replace("learning_rate: 0.01", f"learning_rate: {changed}"))
         assert main(["run", "--resume", str(started), "--track", "none"]) == 1
         assert "was changed after the run was started" in capsys.readouterr().err
+    (started / "config.yaml").write_text(text)
+    part = read_selection(selection).first_rows(20)
+    assert part.first_rows(30) is part and len(part.selected) == 20
+    with pytest.raises(UserError, match=f"{selection} is not the selection that {started} was started with"):
+        start_run(started, chosen, part, resume=True)
 
 
 def test_a_forecast_for_another_model_than_the_newest_selections_needs_no_tokenizer(
@@ -326,8 +331,11 @@ def test_the_record_says_which_share_of_the_selection_was_trained_on(
     facts = f"{config['trained_tokens']:,} tokens (of {selected:,} selected; {config['epochs']:.2f} epochs) in 2 steps"
     assert facts in told and facts in (made.path / "README.md").read_text()
     assert f"2 steps train on {config['trained_tokens']:,} of the {selected:,} selected tokens" in told
-    assert run(selection, tmp_path / "whole", "max_steps=12", "eval_steps=12") == 0
-    assert "selected tokens (" not in capsys.readouterr().err
+    assert run(selection, tmp_path / "whole", "max_steps=14", "eval_steps=12", "eval_rows=500") == 0
+    told = capsys.readouterr().err
+    assert "selected tokens (" not in told
+    assert "max_steps is 14, and num_train_epochs=1 ends after 7 steps; num_train_epochs=3 is enough for all." in told
+    assert "eval_rows is 500, and the selection holds out 10 rows: the eval loss is of these." in told
     whole = read_run(tmp_path / "whole")
     assert whole.manifest.config["steps"] == 7
     assert (whole.manifest.config["epochs"], share_seen(whole)) == (1.0, 1.0)

@@ -174,7 +174,9 @@ SEEDED: dict[str, Callable[[Facts], Facts]] = {
     "prompt_is_trained_on": config(completion_only_loss=False),
     "float16_on_a_cpu": config(dtype="float16"),
     "float16_overflows": gemma_in_float16,
-    "bfloat16_absent": lambda facts: replace(config(dtype="bfloat16")(facts), gpu_has_bfloat16=False),
+    "bfloat16_absent": lambda facts: replace(
+        config(dtype="bfloat16", device="auto")(facts), has_gpu=True, gpu_has_bfloat16=False
+    ),
     "paged_optimizer_without_gpu": config(optim="paged_adamw_8bit"),
     "gpu_absent": lambda facts: replace(config(device="cuda")(facts), has_gpu=False),
     "learning_rate_unusual": config(learning_rate=0.1),
@@ -245,6 +247,26 @@ def test_no_trap_is_sprung_by_good_runs(good: Facts) -> None:
         facts = config(**more)(good) if set(more) <= ONLY_READ else regathered(**more)(good)
         alarms[str(more)] = find_problems(facts).problems
     assert {more: found for more, found in alarms.items() if found} == {}
+
+
+@pytest.mark.parametrize(("spoilt", "sentence"), [
+    ({"dtype": "float16", "device": "cpu"}, "dtype is float16 and the run is on a CPU. Set dtype=float32."),
+    ({"dtype": "bfloat16", "device": "cpu"}, None),
+    ({"warmup_steps": 500, "lr_scheduler_type": "constant"}, None),
+])  # fmt: skip
+def test_a_trap_of_a_card_or_a_schedule_that_the_run_does_not_use_is_silent(
+    good: Facts, spoilt: dict[str, Any], sentence: str | None
+) -> None:
+    """A GPU without bfloat16 stands there, and the run is to compute on the CPU; a constant rate has no warm-up."""
+    facts = replace(config(**spoilt)(good), has_gpu=True, gpu_has_bfloat16=False)
+    assert list(find_problems(facts).problems.values()) == ([sentence] if sentence else [])
+
+
+def test_joined_rows_are_trained_on_their_prompts_whatever_the_setting_says(good: Facts) -> None:
+    facts = regathered(packing="joined")(good)
+    assert facts.config.completion_only_loss
+    assert all((batch["labels"][:, 1:] != -100).all() for batch in facts.batches or ())
+    assert "whatever completion_only_loss says" in find_problems(facts).problems["prompt_is_trained_on"]
 
 
 def test_all_problems_come_at_once_with_exit_1(

@@ -33,10 +33,14 @@ def trained(made_selection: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_push_is_refused_where_nobody_could_load_the_base_model(
-    trained: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["push", "me/adapter", "--run", str(trained)]) == 1
     assert "which nobody could load from the hub" in capsys.readouterr().err
+    elsewhere = shutil.copytree(trained, tmp_path / "run")  # the folder named from where the training was started
+    edit_manifest(elsewhere, lambda manifest: manifest["config"].update(model="models/tiny"))
+    assert main(["push", "me/adapter", "--run", str(elsewhere), "--dry-run"]) == 1
+    assert "The base model is models/tiny, which nobody could load from the hub" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -44,6 +48,7 @@ def hub_run(trained: Path, tmp_path: Path) -> Path:
     """The run as it would be had its base model come from the hub."""
     folder = Path(shutil.copytree(trained, tmp_path / "hub-run"))
     edit_manifest(folder, lambda manifest: manifest["config"].update(model="meta-llama/Llama-2-7b-hf"))
+    edit_manifest(folder, lambda manifest: manifest["config"].pop("base_model_digest"))
     return folder
 
 

@@ -156,6 +156,13 @@ def test_scores_of_another_template_bound_or_base_model_are_other_scores(
     settings = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(settings | {"rms_norm_eps": 0.5}))
     assert len({first, *others, digest()}) == 5
+    before = digest()
+    words = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = words["model"]["vocab"]
+    one, other = list(vocabulary)[300:302]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    (model / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    assert digest() != before
 
 
 def test_a_target_of_instructions_alone_cannot_be_learned_for(

@@ -14,11 +14,13 @@ from curate.errors import UserError
 from curate.selection.record import read_selection
 from finetune.cli import main
 from finetune.commands import PaddingStudyCommand
-from finetune.config import load_config
+from finetune.config import RunConfig, load_config
 from finetune.padding_study.page import render_page
-from finetune.padding_study.recipe import answers, require_learning
+from finetune.padding_study.recipe import answers, require_learning, study
 from finetune.padding_study.record import Arm, PaddingStudyRecord, read_padding_study
+from finetune.run.record import Run
 from tests.finetune.conftest import QUICK
+from tests.finetune.run.test_resume import interrupt_at
 
 
 @pytest.mark.long
@@ -78,6 +80,11 @@ def test_the_answers_say_what_the_figures_say() -> None:
     ]
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_minus_sign() -> None:
+    told = answers([arm("packed", "<unk>", 10, 2.0, None), arm("right padding", "<unk>", 9, 2.0, (-2e-5, 1e-5))])
+    assert "+0.0000 nats a token [+0.0000, +0.0000]" in told[1]
+
+
 def test_a_study_whose_arms_take_few_steps_or_learn_nothing_is_refused(
     made_selection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +94,8 @@ def test_a_study_whose_arms_take_few_steps_or_learn_nothing_is_refused(
     assert "2 rows make 1 step(s) in the arm with packed; a time or an outcome takes at least 3" in (
         capsys.readouterr().err
     )
+    assert main([*arguments, "gradient_accumulation_steps=32"]) == 1
+    assert "Use a selection of 120 rows, or smaller batches." in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
     idle = [arm("packed", "<unk>", 10, 2.9995, None), arm("packed", "x", 10, 2.5, (0, 0))]
     with pytest.raises(UserError, match=r"1 of 2 arms did not learn: their eval losses are 2\.9995 or more, and"):
@@ -107,6 +116,54 @@ def test_a_study_of_fewer_rows_than_were_asked_for_is_of_those(
     assert main(command) == main([*command, "--rows", "40"]) == main([*command, "--rows", "24"]) == 1
     assert studied == [40, 40, 24]
     assert capsys.readouterr().err.count("The selection has 40 rows, fewer than --rows 64: the study is of these.") == 1
+
+
+def test_an_arm_that_was_stopped_goes_on_with_the_study_alone_and_on_the_studys_rows(
+    made_selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`finetune run --resume` would read the whole selection: other rows, more steps, and the study would take it."""
+    selection = read_selection(made_selection)
+    settings = load_config(None, None, [s for s in QUICK if "max_steps" not in s], selection.manifest.config["model"])
+    monkeypatch.setenv("ROWPICK_HOME", str(tmp_path))
+    steps: list[list[int]] = []
+    monkeypatch.setattr("finetune.padding_study.recipe.pad_tokens", lambda *_: ["<|endoftext|>"])
+
+    def compare_arms(measured: list[tuple[str, str, Run]], *_: object) -> list[Arm]:
+        steps.append([run.history[-1]["step"] for _, _, run in measured])
+        return []
+
+    monkeypatch.setattr("finetune.padding_study.recipe.compare_arms", compare_arms)
+    with monkeypatch.context() as patched:
+        interrupt_at(3, patched)
+        with pytest.raises(KeyboardInterrupt):
+            study(settings, selection, 20)
+    assert "go on with: the same command" in capsys.readouterr().err
+    (arm,) = (tmp_path / "padding-study").glob("*/packed-0")
+    assert main(["run", "--resume", str(arm), "--track", "none"]) == 1
+    assert f"{made_selection.resolve()} is not the selection that {arm} was started with" in capsys.readouterr().err
+    study(settings, selection, 20)
+    assert "Going on from step 3." in capsys.readouterr().err
+    assert steps == [[4, 4, 4]]
+
+
+def test_settings_that_the_study_sets_itself_are_said_and_reach_no_arm(
+    made_selection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """group_by_length did reach an arm: right padding was length-grouped too."""
+    trained: list[RunConfig] = []
+
+    def train(arm: RunConfig, *_: object) -> None:
+        trained.append(arm)
+        if len(trained) == 6:
+            raise UserError("Enough.")
+
+    monkeypatch.setattr("finetune.padding_study.recipe.train", train)
+    command = ["padding-study", "--selection", str(made_selection), "--out", str(tmp_path / "s"), *QUICK]
+    assert main([*command, "group_by_length=true"]) == 1
+    assert "not used: max_steps=6, group_by_length=True." in capsys.readouterr().err
+    assert [(arm.packing, arm.group_by_length, arm.max_steps) for arm in trained[::2]] == [
+        ("best-fit", False, None), ("none", False, None), ("none", True, None),
+    ]  # fmt: skip
 
 
 def test_the_copied_command_keeps_every_override(made_selection: Path) -> None:

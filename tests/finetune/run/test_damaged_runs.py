@@ -37,6 +37,8 @@ def run(trained: Path, tmp_path: Path) -> Path:
 def test_every_bad_file_of_a_run_is_named_and_a_whole_run_is_called_whole(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copytree(run / "checkpoints" / "checkpoint-6", run / "checkpoints" / "checkpoint-6 (copy)")
+    assert latest_checkpoint(run / "checkpoints") == run / "checkpoints" / "checkpoint-6"
     assert main(["verify", str(run)]) == 0
     assert capsys.readouterr().out.startswith(f"{run} is whole: ")
     (run / "README.md").write_text("mine")
@@ -110,6 +112,13 @@ def test_a_setting_that_is_no_finite_number_is_refused(name: str, value: str) ->
         load_config(None, None, [f"{name}={value}"])
 
 
+@pytest.mark.parametrize("setting", ["early_stopping_patience=true", "max_steps=yes", "lora_dropout=off"])
+def test_yes_and_no_are_no_numbers(setting: str) -> None:
+    """YAML reads them as true and false, which were taken for 1 and 0: a run of one step."""
+    with pytest.raises(UserError, match=f"{setting.partition('=')[0]} is (True|False): .*a number is wanted"):
+        load_config("cpu-demo", overrides=[setting])
+
+
 def test_a_line_that_no_run_wrote_is_named_with_its_number(tmp_path: Path) -> None:
     line = '{"step": 1, "train_loss": 2.0, "eval_loss": null}\n'
     for wrong, sentence in (
@@ -152,6 +161,7 @@ def test_other_weights_under_the_path_of_the_base_model_are_refused_by_all_that_
         weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         commands = [(main, ["verify", str(run)]), (main, again), (main, resume)]
         commands += [(main, ["merge", str(run), "--out", str(tmp_path / "m")])]
+        commands += [(main, ["export", str(run), "--gguf", "--out", str(tmp_path / "g")])]
         commands += [(evalsuite, ["report", str(run), "--out", str(tmp_path / "p")])]
         for program, words in commands:
             assert program(words) == 1
@@ -164,6 +174,16 @@ def test_other_weights_under_the_path_of_the_base_model_are_refused_by_all_that_
         weights.write_bytes(whole)
     assert main(resume) == 0
     assert main(["verify", str(run)]) == 0
+
+
+@pytest.mark.parametrize("words", [["merge"], ["export", "--gguf"], ["try", "--prompt", "x"]])
+def test_an_adapter_of_another_training_is_not_handed_out(
+    run: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = run / "adapter" / "adapter_model.safetensors"
+    adapter.write_bytes((run / "checkpoints" / "checkpoint-4" / adapter.name).read_bytes())
+    assert main([*words, str(run)]) == 1
+    assert f"{adapter} is not the file its manifest describes" in capsys.readouterr().err
 
 
 def test_a_tokenizer_that_was_changed_since_is_refused_by_all_that_would_use_it(

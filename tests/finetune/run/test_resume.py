@@ -89,16 +89,17 @@ def test_ctrl_c_saves_the_step_says_how_to_go_on_and_loses_nothing(
 ) -> None:
     """Also between two log lines, where the sums of a half-finished line must be kept."""
     settings = ["logging_steps=2", "eval_steps=4", "lora_dropout=0.1", f"kernels={kernels}"]
+    stopped = tmp_path / "a run"
     assert run(selection, tmp_path / "whole", *settings) == 0
     with monkeypatch.context() as patched:
         interrupt_at(step, patched, number)
-        assert run(selection, tmp_path / "r", *settings) == 130
-    assert f"go on with: finetune run --resume {tmp_path / 'r'}" in capsys.readouterr().err
-    assert (tmp_path / "r" / "checkpoints" / f"checkpoint-{step}" / "complete").exists()
-    assert not (tmp_path / "r" / "manifest.json").exists()
-    assert resume(tmp_path / "r") == 0
+        assert run(selection, stopped, *settings) == 130
+    assert f"go on with: finetune run --resume '{stopped}'" in capsys.readouterr().err
+    assert (stopped / "checkpoints" / f"checkpoint-{step}" / "complete").exists()
+    assert not (stopped / "manifest.json").exists()
+    assert resume(stopped) == 0
     assert f"Going on from step {step}." in capsys.readouterr().err
-    assert digests(tmp_path / "r") == digests(tmp_path / "whole")
+    assert digests(stopped) == digests(tmp_path / "whole")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

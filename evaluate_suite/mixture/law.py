@@ -131,13 +131,16 @@ def _strength(x: NDArray[np.float64], y: NDArray[np.float64], luck: NDArray[np.i
 
 
 def _slopes(x: NDArray[np.float64], y: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
-    """The slopes (F,) and the curvature, the last of them, which is 0 where the runs would have it negative."""
+    """The slopes (F,) and the curvature, the last of them, which is 0 where the runs would have it negative, or where
+    they say nothing of it."""
     penalty = strength * np.eye(x.shape[1])
     penalty[-1, -1] = 0.0  # that more weight costs something is no surprise
-    found = np.linalg.solve(x.T @ x + penalty, x.T @ y)
-    if found[-1] >= 0:
-        return np.asarray(found)
-    return np.append(np.linalg.solve((x.T @ x + penalty)[:-1, :-1], (x.T @ y)[:-1]), 0.0)
+    gram, moment = x.T @ x + penalty, x.T @ y
+    if gram[-1, -1] > 0:
+        found = np.linalg.solve(gram, moment)
+        if found[-1] >= 0:
+            return np.asarray(found)
+    return np.append(np.linalg.solve(gram[:-1, :-1], moment[:-1]), 0.0)
 
 
 def _ridge(x: NDArray[np.float64], y: NDArray[np.float64]) -> RidgeCV:

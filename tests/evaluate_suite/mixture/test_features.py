@@ -136,3 +136,9 @@ def test_runs_share_eight_draws_and_differ_by_their_weights() -> None:
     ]
     assert len({each.digest(0) for each in [way, *others]} | {way.digest(1)}) == 5
     assert way.notes() == ["2 proxy runs are few for 2 features: --proxies 16 has 8 for each."]
+
+
+def test_runs_of_which_hardly_two_share_a_draw_teach_nothing() -> None:
+    weights = np.random.default_rng(6).standard_normal((9, 3))
+    law = fit_weights(weights, np.exp(0.1 * weights[:, 0]), np.arange(9) % 8, 0.5)
+    assert law.rank_correlation == 0  # without the one draw that two runs share there is nothing to learn from

@@ -17,6 +17,7 @@ settings.load_profile("few")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token this machine has; Ray reads it once in a process
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -88,7 +88,6 @@ def cluster(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     ray = pytest.importorskip("ray", reason="RAY IS ABSENT: pip install 'rowpick[ray]'")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.setenv("RAY_health_check_period_ms", "1000")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # whatever token this machine has
     monkeypatch.setenv("RAY_worker_niceness", "0")  # on a busy machine nice workers never come to their turn
     port = 21_000 + os.getpid() % 9_000
     nodes = [_start("--head", f"--port={port}", "--include-dashboard=false")]

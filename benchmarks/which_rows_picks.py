@@ -195,6 +195,7 @@ class Rows:
         data, pool, source = self.data, self.pool, self.data["source"][self.pool]
         lengths, vectors = data["lengths"][pool].astype(np.float64), data["vectors"][pool].astype(np.float64)
         repeats = np.array([repeated_share(self.examples[i].input_ids) for i in pool])
+        on_h = self.influence_on("as H", influence)
         made: dict[str, NDArray[np.float64]] = {}
 
         def add(name: str, values: NDArray[np.float64], among: NDArray[np.bool_]) -> None:
@@ -204,7 +205,7 @@ class Rows:
             own = source == name
             made[name] = own - own.mean()
             add(f"length in {name}", lengths, own)
-            add(f"influence in {name}", self.influence_on("as H", influence), own)
+            add(f"influence in {name}", on_h, own)
             add(f"stopping in {name}", influence["stop"], own)
             add("prompt", data["prompt_chars"][pool].astype(np.float64), own)
             add("form", data["form"], own)

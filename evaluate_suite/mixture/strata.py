@@ -60,7 +60,8 @@ class ByStrata:
         self, losses: NDArray[np.float64], picked: Sequence[Sequence[str]], min_correlation: float
     ) -> tuple[dict[str, Any], list[int]]:
         """Return what the record holds, and the rows' values: by the best shares, the law being of what was picked."""
-        shares = np.array([self._picked_shares(row_ids) for row_ids in picked])
+        at = {row_id: i for i, row_id in enumerate(self.row_ids)}
+        shares = np.array([self._shares_of([at[row_id] for row_id in row_ids]) for row_ids in picked])
         pool = self.tokens / self.tokens.sum()
         law, best = best_shares(fit_law(shares, losses, min_correlation), self.tried, pool)
         proxies = [
@@ -73,10 +74,8 @@ class ByStrata:
         """What is to be said before the runs are trained."""
         return []
 
-    def _picked_shares(self, row_ids: Sequence[str]) -> NDArray[np.float64]:
-        """The shares (s,) of the tokens that picked rows gave."""
-        at = {row_id: i for i, row_id in enumerate(self.row_ids)}
-        rows = np.array([at[row_id] for row_id in row_ids], dtype=np.int64)
+    def _shares_of(self, rows: Sequence[int]) -> NDArray[np.float64]:
+        """The shares (s,) of the tokens that rows, by their places, gave."""
         tokens = np.bincount(self.place[rows], weights=self.row_tokens[rows], minlength=len(self.names))
         return np.asarray(tokens / tokens.sum())
 

@@ -305,7 +305,8 @@ def write_page(out: Path, numbers: Mapping[str, Any]) -> None:
         "charts": charts,
         "tables": tables,
         "columns": COLUMNS,
-        "plain": effect_rows(numbers["in_distribution"]),
+        "plain_columns": [*COLUMNS[:-2], "by source"],  # without a target there is no ceiling
+        "plain": [[*row[:-2], row[-1]] for row in effect_rows(numbers["in_distribution"])],
         "forms": form_rows(numbers["well_formed"]),
         "best_of": [
             [g["selector"], str(g["best_of"]), f"{g['percent']:+.2f}%", str(g["bank"])]
